@@ -1,0 +1,34 @@
+"""Engine: a YAML config becomes an image-text model, every part of it a registered plugin.
+
+    import engine
+
+    model = engine.load("build/clip_openai")
+    model.classify(images, ["кошка", "собака"])
+
+Names are imported on first use, so that ``import engine`` stays fast and never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.config import load_config
+    from engine.evaluate import load
+    from engine.hookspecs import Plugin, hookimpl
+
+_HOME = {
+    "load": "engine.evaluate",
+    "load_config": "engine.config",
+    "Plugin": "engine.hookspecs",
+    "hookimpl": "engine.hookspecs",
+}
+__all__ = ["Plugin", "hookimpl", "load", "load_config"]
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME[name]), name)

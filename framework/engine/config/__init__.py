@@ -1,0 +1,3 @@
+"""YAML to validated settings."""
+
+from __future__ import annotations

@@ -1,0 +1,108 @@
+"""The settings of a whole config. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from engine.contracts.settings import (
+    Bytes,
+    Settings,
+    UseDataset,
+    UseProjection,
+    UseTextEncoder,
+    UseVisionTower,
+)
+
+SCHEMA_VERSION = 1
+
+RUSSIAN_TEMPLATES = (
+    "{}",
+    "фото, на котором изображено {}",
+    "изображение с {}",
+    "картинка с {}",
+    "фото с {}",
+    "на фото видно {}",
+)
+"""ruCLIP's templates (package ruclip 0.0.2)."""
+
+
+class ProjectionsSettings(Settings):
+    """The projection of each side."""
+
+    vision: UseProjection
+    text: UseProjection
+
+
+class ModelSettings(Settings):
+    """Two towers and how they meet."""
+
+    joint_width: int = Field(ge=1, description="width of the joint space")
+    vision: UseVisionTower
+    text: UseTextEncoder
+    projection: ProjectionsSettings
+    logit_scale: float = Field(
+        math.log(1 / 0.07),
+        description="logarithm of the factor on cosine similarities, at the start of training",
+    )
+
+
+class DataSettings(Settings):
+    """Where texts and images come from."""
+
+    train: UseDataset | None = Field(
+        None,
+        description="training data; its queries also train a tokenizer that is built from scratch",
+    )
+    evaluate: tuple[UseDataset, ...] = Field((), description="data sets to be judged on")
+
+
+class ZeroShotSettings(Settings):
+    """How class names become class vectors."""
+
+    templates: tuple[str, ...] = Field(
+        ("{}",), min_length=1, description="each with one `{}`, the place of the class name"
+    )
+    lower: bool = Field(False, description="class names in lower case, stripped")
+    average: Literal["normalised", "raw"] = Field(
+        "normalised",
+        description="the mean over templates of the normalised text vectors (CLIP) or of the raw"
+        " ones (ruCLIP); the mean is normalised either way",
+    )
+
+    @field_validator("templates")
+    @classmethod
+    def _one_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"template {template!r} must hold `{{}}` exactly once")
+        return templates
+
+
+class StorageSettings(Settings):
+    """How weights are written."""
+
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+class LimitSettings(Settings):
+    """What the model may weigh."""
+
+    weights: Bytes | None = Field(None, description="most bytes of the weight files: `1 GB`")
+
+
+class EngineConfig(Settings):
+    """A whole config: one image-text model."""
+
+    engine: Literal[1] = Field(description="version of the config schema")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the model and of its folder"
+    )
+    model: ModelSettings
+    data: DataSettings = DataSettings()
+    zero_shot: ZeroShotSettings = ZeroShotSettings()
+    storage: StorageSettings = StorageSettings()
+    limits: LimitSettings = LimitSettings()
+    seed: int = Field(0, ge=0, description="of every random choice")

@@ -1,0 +1,85 @@
+"""The contracts: what a plugin of each kind takes, gives and promises. Start reading here.
+
+==============  =======================  ================================================
+kind            contract                 settings derive from
+==============  =======================  ================================================
+text_encoder    :class:`TextEncoder`     :class:`TextEncoderSettings`
+vision_tower    :class:`VisionTower`     :class:`VisionTowerSettings`
+projection      :class:`Projection`      :class:`Settings`
+tokenizer       :class:`Tokenizer`       :class:`TokenizerSettings`
+embedder        :class:`Embedder`        :class:`Settings`
+clusterer       :class:`Clusterer`       :class:`Settings`
+dataset         :class:`Dataset`         :class:`DatasetSettings`
+key_layout      :class:`KeyLayout`       :class:`Settings`
+==============  =======================  ================================================
+
+Names are imported on first use, so that a module with settings alone never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.contracts.clustering import Arrays, Clusterer, Embedder
+    from engine.contracts.dataset import Dataset, Record
+    from engine.contracts.layout import KeyLayout
+    from engine.contracts.plan import Plan, TensorPlan, TowerPlan
+    from engine.contracts.projection import Projection
+    from engine.contracts.settings import (
+        KINDS,
+        Bytes,
+        DatasetSettings,
+        ProjectionSettings,
+        Settings,
+        SourceName,
+        TextEncoderSettings,
+        TokenizerSettings,
+        TowerSettings,
+        Use,
+        UseClusterer,
+        UseDataset,
+        UseEmbedder,
+        UseProjection,
+        UseTextEncoder,
+        UseTokenizer,
+        UseVisionTower,
+        VisionTowerSettings,
+        WeightsSettings,
+    )
+    from engine.contracts.state import (
+        Segment,
+        State,
+        last_place,
+        pad_tokens,
+        segments_of,
+        take_place,
+    )
+    from engine.contracts.tokenizer import Texts, Tokenizer
+    from engine.contracts.tower import Preprocess, TextEncoder, Tower, VisionTower
+
+_HOMES = {
+    "clustering": ("Arrays", "Clusterer", "Embedder"),
+    "dataset": ("Dataset", "Record"),
+    "layout": ("KeyLayout",),
+    "plan": ("Plan", "TensorPlan", "TowerPlan"),
+    "projection": ("Projection",),
+    "settings": (
+        "KINDS", "Bytes", "DatasetSettings", "ProjectionSettings", "Settings", "SourceName", "TextEncoderSettings",
+        "TokenizerSettings", "TowerSettings", "Use", "UseClusterer", "UseDataset", "UseEmbedder",
+        "UseProjection", "UseTextEncoder", "UseTokenizer", "UseVisionTower", "VisionTowerSettings",
+        "WeightsSettings",
+    ),
+    "state": ("Segment", "State", "last_place", "pad_tokens", "segments_of", "take_place"),
+    "tokenizer": ("Texts", "Tokenizer"),
+    "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
+}  # fmt: skip
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,279 @@
+"""Settings: what a config may say to a plugin. Nothing here imports torch.
+
+Every plugin has one settings class, a pydantic model derived from :class:`Settings` (or from one of
+the bases below, which its kind asks for). Unknown keys are refused. A setting that is itself a
+plugin is typed with one of the ``Use...`` names::
+
+    class ClusteredSettings(Settings):
+        \"\"\"K projections and a router that chooses one for each text.\"\"\"
+
+        of: UseProjection = {"use": "residual"}   # validated like anything a user writes
+        count: int = Field(10, ge=2, description="number of clusters, K")
+
+After validation ``settings.of`` is a :class:`Use`: ``settings.of.create(...)`` builds the plugin.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    ValidationInfo,
+)
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from engine.contracts.plan import Plan, TowerPlan
+from engine.errors import PluginError
+
+KINDS: dict[str, str] = {
+    "text_encoder": "turns token ids into features (a tower)",
+    "vision_tower": "turns pixels into features (a tower)",
+    "projection": "takes a tower's features into the joint space",
+    "tokenizer": "turns texts into token ids",
+    "embedder": "turns texts into vectors for clustering",
+    "clusterer": "finds clusters among vectors, and the cluster of a new one",
+    "dataset": "images with queries, or with classes",
+    "key_layout": "reads checkpoints of another program by the names of their tensors",
+}
+"""The kinds of plugin, each with what it does."""
+
+
+class Settings(BaseModel):
+    """Base of every plugin's settings: immutable, unknown keys refused, defaults validated."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, populate_by_name=True
+    )
+
+
+class PluginLike(Protocol):
+    """What :class:`Use` needs to know of a registered plugin (see ``engine.hookspecs.Plugin``)."""
+
+    kind: str
+    name: str
+
+    def load(self) -> type[Any]: ...
+
+    def load_settings(self) -> type[Settings]: ...
+
+
+class Lookup(Protocol):
+    """What validation needs of the registry: it raises PluginError for an unknown name."""
+
+    def get(self, kind: str, name: str) -> PluginLike: ...
+
+
+class Use:
+    """A plugin chosen in a config, with its validated settings.
+
+    Attributes:
+        kind: the plugin's kind, for example ``"projection"``.
+        name: the registered name that ``use:`` gave.
+        settings: an instance of the plugin's settings class.
+    """
+
+    __slots__ = ("kind", "name", "plugin", "settings")
+
+    def __init__(self, plugin: PluginLike, settings: Settings) -> None:
+        self.kind, self.name = plugin.kind, plugin.name
+        self.plugin, self.settings = plugin, settings
+
+    def create(self, *args: Any, **kwargs: Any) -> Any:
+        """Import the plugin's class and call it: ``Class(settings, *args, **kwargs)``.
+
+        Raises:
+            PluginError: its code does not import.
+        """
+        return self.plugin.load()(self.settings, *args, **kwargs)
+
+    def target(self) -> type[Any]:
+        """Import and return the plugin's class."""
+        return self.plugin.load()
+
+    def to_config(self) -> dict[str, Any]:
+        """Return the mapping a config would hold, every default filled in (JSON types only)."""
+        return {"use": self.name, **self.settings.model_dump(mode="json", by_alias=True)}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Use) and (self.kind, self.to_config()) == (
+            other.kind,
+            other.to_config(),
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.kind, self.name))
+
+    def __repr__(self) -> str:
+        return f"Use({self.kind} {self.name}, {self.settings!r})"
+
+
+class OfKind:
+    """Annotation that makes a field a plugin of ``kind``: ``Annotated[Use, OfKind("dataset")]``."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+
+    def _validate(self, value: Any, info: ValidationInfo) -> Use:
+        if isinstance(value, Use):
+            return value
+        if isinstance(value, str):  # `text: gpt3small` is short for `text: {use: gpt3small}`
+            value = {"use": value}
+        if not isinstance(value, Mapping):
+            raise PydanticCustomError(
+                "use_mapping",
+                "expected a mapping `{{use: NAME, ...}}` that names a {kind}",
+                {"kind": self.kind},
+            )
+        if not isinstance(value.get("use"), str):
+            raise PydanticCustomError(
+                "use_missing",
+                "`use:` is missing: it names the {kind} (`engine plugins {kind}` lists them)",
+                {"kind": self.kind},
+            )
+        registry: Lookup = (info.context or {})["registry"]
+        try:
+            plugin = registry.get(self.kind, value["use"])
+            settings_type = plugin.load_settings()
+        except PluginError as error:
+            # A value error of its own type, so that the loader can point at `use:` itself.
+            raise PydanticCustomError("use_unknown", "{reason}", {"reason": str(error)}) from None
+        rest = {key: item for key, item in value.items() if key != "use"}
+        return Use(plugin, settings_type.model_validate(rest, context=info.context))
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            self._validate,
+            serialization=core_schema.plain_serializer_function_ser_schema(Use.to_config),
+        )
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        # `engine schema` replaces this mark by a choice among the installed plugins of the kind.
+        return {"x-engine-kind": self.kind}
+
+
+UseTextEncoder = Annotated[Use, OfKind("text_encoder")]
+UseVisionTower = Annotated[Use, OfKind("vision_tower")]
+UseProjection = Annotated[Use, OfKind("projection")]
+UseTokenizer = Annotated[Use, OfKind("tokenizer")]
+UseEmbedder = Annotated[Use, OfKind("embedder")]
+UseClusterer = Annotated[Use, OfKind("clusterer")]
+UseDataset = Annotated[Use, OfKind("dataset")]
+
+
+_UNITS = {
+    "": 1, "B": 1,
+    "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
+    "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40,
+}  # fmt: skip
+
+
+def parse_bytes(value: object) -> object:
+    """``"1 GB"``, ``"300MB"``, ``"1.5GiB"`` or a whole number -> bytes. kB is 1000, KiB is 1024.
+
+    Raises:
+        ValueError: the text is no size, or not a whole number of bytes.
+    """
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    if match is None or match[2].upper() not in _UNITS:
+        raise ValueError("expected a size such as `300MB`, `1 GB` (10^9) or `1GiB` (2^30)")
+    return round(float(match[1]) * _UNITS[match[2].upper()])
+
+
+Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+"""A number of bytes; a config may write it with a unit."""
+
+_FROM = re.compile(r"scratch|(hf|open_clip|file|artifact):\S.*")
+
+
+def _check_source(value: object) -> object:
+    if isinstance(value, str) and not _FROM.fullmatch(value):
+        raise ValueError(
+            "expected `hf:<repository>`, `open_clip:<arch>/<tag>`, `file:<path>`,"
+            " `artifact:<folder>` or `scratch`"
+        )
+    return value
+
+
+SourceName = Annotated[str, BeforeValidator(_check_source)]
+"""Where weights (or a vocabulary) come from, as a config writes it."""
+
+
+class WeightsSettings(Settings):
+    """Where a part's weights come from, and what to do when they cannot be reached."""
+
+    from_: SourceName = Field(
+        "scratch",
+        alias="from",
+        description="hf:<repository>, open_clip:<arch>/<tag>, file:<path>, artifact:<folder>"
+        " or scratch",
+    )
+    otherwise: Literal["scratch"] | None = Field(
+        None,
+        description="`scratch`: where the source cannot be reached, start from random weights,"
+        " say so loudly, and record it in the artifact",
+    )
+
+
+class TowerSettings(Settings):
+    """Base of the settings of both kinds of tower."""
+
+    weights: WeightsSettings = WeightsSettings()
+
+    def plan(self) -> TowerPlan | None:
+        """The tower's tensors and widths, where they follow from the settings (see ``plan.py``)."""
+        return None
+
+
+class TextEncoderSettings(TowerSettings):
+    """Base of every text encoder's settings."""
+
+    tokenizer: UseTokenizer
+    vocab_size: int = Field(ge=1, description="rows of the token embedding table")
+    max_tokens: int = Field(
+        ge=2, description="longest token sequence, marks of beginning and end included"
+    )
+
+
+class VisionTowerSettings(TowerSettings):
+    """Base of every vision tower's settings."""
+
+
+class ProjectionSettings(Settings):
+    """Base of every projection's settings."""
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan | None:
+        """The projection's tensors, where they follow from settings and widths."""
+        return None
+
+
+class TokenizerSettings(Settings):
+    """Base of every tokenizer's settings."""
+
+    from_: SourceName = Field(
+        "scratch",
+        alias="from",
+        description="where the vocabulary comes from; scratch: trained on the config's own queries",
+    )
+    otherwise: Literal["scratch"] | None = Field(
+        None,
+        description="`scratch`: where the vocabulary cannot be reached, train one on the queries of"
+        " data.train",
+    )
+
+
+class DatasetSettings(Settings):
+    """Base of every dataset's settings."""

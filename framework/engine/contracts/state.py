@@ -1,0 +1,92 @@
+"""What flows through a tower: a plain dictionary of tensors, one row a sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+State = dict[str, Tensor]
+"""Named tensors whose first dimension is the batch.
+
+So that any point between two segments can be stored a sample at a time and taken up again, a state
+holds everything the rest of the tower needs. The names that Engine itself reads and writes:
+
+=============== ================== ======= ====================================================
+name            shape              dtype   written by
+=============== ================== ======= ====================================================
+``ids``         [B, L]             int64   the tokenizer (padded with its ``pad_id``)
+``mask``        [B, L]             bool    the tokenizer (True on tokens, False on padding)
+``pixels``      [B, 3, H, W]       float   the image transform
+``hidden``      the tower's own    float   stem and blocks
+``features``    [B, tower.width]   float   the head
+``embeddings``  [B, L, E]          float   ``TextEncoder.embed`` (only where a projection reads it)
+``embedding``   [B, joint width]   float   the projection (not normalised)
+=============== ================== ======= ====================================================
+
+A plugin may add names of its own. It never changes a state in place: it returns a new dictionary.
+"""
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of a tower that is frozen, counted and cached as one: stem, a block, or the head.
+
+    Attributes:
+        name: ``"stem"``, ``"block 0"`` ..., ``"head"``.
+        parts: the modules and parameters that belong to it. Every parameter of a tower belongs to
+            exactly one segment.
+    """
+
+    name: str
+    parts: tuple[nn.Module | nn.Parameter, ...]
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The segment's parameters, each once."""
+        found: dict[int, nn.Parameter] = {}
+        for part in self.parts:
+            own = [part] if isinstance(part, nn.Parameter) else list(part.parameters())
+            found.update((id(p), p) for p in own)
+        return list(found.values())
+
+
+def segments_of(
+    stem: Sequence[nn.Module | nn.Parameter],
+    blocks: Sequence[nn.Module],
+    head: Sequence[nn.Module | nn.Parameter],
+) -> list[Segment]:
+    """The usual list: one stem, one segment a block, one head."""
+    return [
+        Segment("stem", tuple(stem)),
+        *(Segment(f"block {i}", (block,)) for i, block in enumerate(blocks)),
+        Segment("head", tuple(head)),
+    ]
+
+
+def pad_tokens(rows: Sequence[Sequence[int]], pad_id: int) -> State:
+    """Token sequences -> ``{"ids": [B, L] int64, "mask": [B, L] bool}``, L the longest of them.
+
+    Raises:
+        ValueError: a row is empty (a tokenizer gives at least one token for any text).
+    """
+    if any(len(row) == 0 for row in rows):
+        raise ValueError("a token sequence is empty: a tokenizer must give at least one token")
+    longest = max((len(row) for row in rows), default=1)
+    ids = torch.full((len(rows), longest), pad_id, dtype=torch.int64)
+    mask = torch.zeros((len(rows), longest), dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
+        mask[i, : len(row)] = True
+    return {"ids": ids, "mask": mask}
+
+
+def last_place(mask: Tensor) -> Tensor:
+    """[B, L] bool -> [B] int64: the place of each row's last token (where ``</s>`` stands)."""
+    return mask.sum(dim=1) - 1
+
+
+def take_place(hidden: Tensor, place: Tensor) -> Tensor:
+    """[B, L, D], [B] int64 -> [B, D]: the hidden vector at one place of each row."""
+    return hidden[torch.arange(hidden.shape[0], device=hidden.device), place]

@@ -1,0 +1,60 @@
+"""Tokenizers: from texts to token ids. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+
+from engine.contracts.settings import TokenizerSettings
+
+Texts = Callable[[], Iterable[str]]
+"""Gives the training texts anew at each call; raises DataError where the config names none."""
+
+
+class Tokenizer(ABC):
+    """Texts to token ids, marks of beginning and end included.
+
+    Attributes:
+        pad_id: the id that fills a row up; masked, so any id does.
+        vocab_size: one more than the largest id it can give.
+        origin: where the vocabulary came from, in words, for the artifact
+            (``"hf:..."``, ``"trained on 5120 queries"``).
+    """
+
+    pad_id: int
+    vocab_size: int
+    origin: str
+
+    @classmethod
+    @abstractmethod
+    def make(cls, settings: TokenizerSettings, texts: Texts, vocab_size: int) -> Tokenizer:
+        """Load the vocabulary from ``settings.from_``, or train one on ``texts()``.
+
+        Args:
+            settings: the plugin's settings.
+            texts: the queries of the config's training data; called only to train.
+            vocab_size: the most ids that the text encoder has rows for.
+
+        Raises:
+            WeightsError: the source cannot be reached or read, and ``otherwise`` is not set.
+        """
+
+    @classmethod
+    @abstractmethod
+    def from_bytes(cls, settings: TokenizerSettings, data: bytes) -> Tokenizer:
+        """Restore what :meth:`to_bytes` gave (an artifact's ``tokenizer.json``).
+
+        Raises:
+            ArtifactError: the bytes are not this tokenizer's.
+        """
+
+    @abstractmethod
+    def to_bytes(self) -> bytes:
+        """Everything needed to restore it, as JSON text in UTF-8. Never a pickle."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """One list of ids for each text, at least 1 and at most ``max_tokens`` long, not padded.
+
+        A text that is too long loses its end, but never its end mark. The empty text is a text.
+        """

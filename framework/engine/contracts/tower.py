@@ -1,0 +1,156 @@
+"""Towers: the contract of text encoders and vision towers.
+
+A tower is ``stem -> block 0 .. block n-1 -> head``. It names these segments and can run any stretch
+of them. Freezing, the table of parameters and the cache of frozen stretches all stand on this, for
+every tower alike.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from torch import Tensor, nn
+
+from engine.contracts.settings import TextEncoderSettings, VisionTowerSettings
+from engine.contracts.state import Segment, State
+from engine.errors import WeightsError, did_you_mean
+
+
+class Tower(nn.Module, ABC):
+    """Base of both kinds of tower.
+
+    A subclass sets ``width`` and gives :meth:`segments` and :meth:`run`. Its constructor takes the
+    settings only, builds its modules without reading weights (so it also builds on the meta
+    device), and initialises them: those are the weights of a build from scratch.
+
+    Attributes:
+        width: the width of the features, ``state["features"]`` is [B, width].
+    """
+
+    width: int
+
+    @abstractmethod
+    def segments(self) -> list[Segment]:
+        """Stem, blocks and head in order; every parameter in exactly one of them."""
+
+    @abstractmethod
+    def run(self, state: State, start: int, stop: int) -> State:
+        """Run segments ``start`` to ``stop`` (exclusive, as in a slice).
+
+        ``run(run(x, 0, k), k, n)`` equals ``run(x, 0, n)`` for every k. A row's result depends
+        neither on the other rows nor on the amount of padding.
+
+        Args:
+            state: what the segment before ``start`` returned; for ``start == 0`` the input
+                (``ids`` and ``mask``, or ``pixels``). Not changed.
+            start: index of the first segment to run.
+            stop: index after the last; with ``stop == len(segments())`` the result has
+                ``features`` [B, width].
+        """
+
+    def forward(self, state: State) -> State:
+        """Run the whole tower; the result has ``features`` [B, width]."""
+        return self.run(state, 0, len(self.segments()))
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Rename a source's tensors to this tower's own names (default: they are the same).
+
+        Override it where the source is a whole checkpoint, of which the tower takes its part.
+        Names that the tower does not know are an error later, so leave out what is not a weight.
+        """
+        return dict(weights)
+
+    def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
+        """Load a source's tensors, every one of them fitting.
+
+        Raises:
+            WeightsError: a name is missing or unknown, or a shape differs; lists the first few.
+        """
+        fitted = self.adapt(weights)
+        own = self.state_dict()
+        problems = [f"missing: {name}" for name in own if name not in fitted]
+        problems += [
+            f"unknown: {name}{did_you_mean(name, list(own))}" for name in fitted if name not in own
+        ]
+        problems += [
+            f"shape of {name}: {tuple(fitted[name].shape)} there, {tuple(own[name].shape)} here"
+            for name in own
+            if name in fitted and fitted[name].shape != own[name].shape
+        ]
+        if problems:
+            shown = "\n".join(f"  {line}" for line in problems[:8])
+            more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""
+            raise WeightsError(
+                f"the weights of {source} do not fit {type(self).__name__}:\n{shown}{more}",
+                hint="check the numbers in the config (width, layers, vocab_size ...) against the"
+                " source",
+            )
+        self.load_state_dict(fitted, strict=True)
+
+
+class TextEncoder(Tower):
+    """Token ids to features.
+
+    Input state: ``ids`` [B, L] int64 and ``mask`` [B, L] bool, padding on the right, L at most
+    ``settings.max_tokens``. A text's last token (the end mark, where its tokenizer writes one) is
+    at ``last_place(mask)``.
+
+    Attributes:
+        embedding_width: width E of :meth:`embed`.
+    """
+
+    embedding_width: int
+
+    def __init__(self, settings: TextEncoderSettings) -> None:
+        super().__init__()
+        self.settings = settings
+
+    @abstractmethod
+    def embed(self, ids: Tensor) -> Tensor:
+        """[B, L] int64 -> [B, L, E]: the token embeddings alone, without positions.
+
+        A router (see the ``clustered`` projection) reads these beside the tower.
+        """
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes a vision tower's pixels.
+
+    Attributes:
+        size: side of the square, in pixels.
+        mean: mean of each channel (R, G, B), for values from 0 to 1.
+        std: standard deviation of each channel.
+        resize: ``"shorter_side"``: the shorter side to ``size``, then the centre is cut out (CLIP);
+            ``"crop_first"``: the largest centred square is cut out, then scaled (ruCLIP);
+            ``"squash"``: scaled to the square, proportions changed.
+        interpolation: the filter of the scaling.
+    """
+
+    size: int
+    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
+    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
+    resize: Literal["shorter_side", "crop_first", "squash"] = "shorter_side"
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+
+    IMAGENET_MEAN: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
+    IMAGENET_STD: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
+
+
+class VisionTower(Tower):
+    """Pixels to features.
+
+    Input state: ``pixels`` [B, 3, preprocess.size, preprocess.size], float, normalised.
+
+    Attributes:
+        preprocess: how a picture becomes pixels.
+    """
+
+    preprocess: Preprocess
+
+    def __init__(self, settings: VisionTowerSettings) -> None:
+        super().__init__()
+        self.settings = settings

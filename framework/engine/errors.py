@@ -1,0 +1,68 @@
+"""Every error that Engine raises on purpose.
+
+An :class:`EngineError` is for the user: it says what is wrong, where, and what to do. The command
+line prints it on one screen and exits with code 2; a traceback means a fault of ours.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+
+
+class EngineError(Exception):
+    """What is wrong, in one sentence; ``hint`` says what to do about it.
+
+    Args:
+        message: what is wrong and where (name the file, the line, the plugin).
+        hint: what the user can do, or ``None`` where the message already says it.
+    """
+
+    exit_code = 2
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class ConfigError(EngineError):
+    """A config (or a suite, or an override) that cannot be used. Lists every mistake at once."""
+
+
+class PluginError(EngineError):
+    """A plugin that is unknown, named twice, broken, or that breaks its contract."""
+
+
+class WeightsError(EngineError):
+    """Weights that cannot be reached, read or fitted to the model."""
+
+
+class ArtifactError(EngineError):
+    """A folder that is no artifact, or one that was changed since it was written."""
+
+
+class DataError(EngineError):
+    """Data that is missing, empty or unreadable as a whole (one bad item never raises this)."""
+
+
+class BrokenImageError(EngineError):
+    """One image that does not decode. Callers count and list it, and go on with the others."""
+
+
+class LimitError(EngineError):
+    """Weights heavier than the limit allows."""
+
+    exit_code = 1
+
+
+def did_you_mean(word: str, known: Collection[str]) -> str:
+    """Return ``" (did you mean `x`?)"`` for the nearest of ``known``, or ``""`` if none is near."""
+    near = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
+    if not near:
+        return ""
+    original = next(k for k in known if k.lower() == near[0])
+    return f" (did you mean `{original}`?)"

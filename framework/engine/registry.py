@@ -1,0 +1,143 @@
+"""The registry: finds plugins, looks them up, explains what is missing.
+
+Built-in and third-party plugins come in by the same entry-point group, ``engine``. A package that
+fails to import is remembered with its own error and takes no other down.
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+
+import pluggy
+
+from engine.contracts.settings import KINDS
+from engine.errors import PluginError, did_you_mean
+from engine.hookspecs import GROUP, Hooks, Plugin
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An installed package: its name and version."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A plugin with the distribution that brought it."""
+
+    plugin: Plugin
+    distribution: Distribution
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A plugin package that could not be used, and why.
+
+    Attributes:
+        entry_point: its entry point, ``name = module``.
+        distribution: the package it came from.
+        error: the reason in one line.
+        details: the traceback, for the package's author.
+    """
+
+    entry_point: str
+    distribution: Distribution
+    error: str
+    details: str = field(repr=False)
+
+
+class Registry:
+    """All plugins of the installed packages (or of the given entry points, in tests)."""
+
+    def __init__(self, points: Iterable[EntryPoint] | None = None) -> None:
+        self._found: dict[tuple[str, str], list[Registered]] = {}
+        self.broken: list[Broken] = []
+        for point in entry_points(group=GROUP) if points is None else points:
+            self._load(point)
+
+    def _load(self, point: EntryPoint) -> None:
+        dist = point.dist
+        distribution = Distribution(dist.name, dist.version) if dist else Distribution("?", "?")
+        try:
+            manager = pluggy.PluginManager(GROUP)
+            manager.add_hookspecs(Hooks)
+            manager.register(point.load(), name=point.name)
+            manager.check_pending()
+            plugins = [plugin for some in manager.hook.engine_plugins() for plugin in some]
+            strangers = [p for p in plugins if not isinstance(p, Plugin)]
+            if strangers:
+                raise PluginError(f"engine_plugins() gave {strangers[0]!r}, which is no Plugin")
+        except Exception as error:  # a third party's code may raise anything at import
+            self.broken.append(
+                Broken(
+                    f"{point.name} = {point.value}",
+                    distribution,
+                    f"{type(error).__name__}: {error}",
+                    traceback.format_exc(),
+                )
+            )
+            return
+        for plugin in plugins:
+            registered = Registered(plugin, distribution)
+            self._found.setdefault((plugin.kind, plugin.name), []).append(registered)
+
+    def all(self, kind: str | None = None) -> list[Registered]:
+        """Every plugin (of one kind), sorted by kind and name; clashes included."""
+        order = list(KINDS)
+        found = [r for many in self._found.values() for r in many]
+        found = [r for r in found if kind is None or r.plugin.kind == kind]
+        return sorted(found, key=lambda r: (order.index(r.plugin.kind), r.plugin.name))
+
+    def names(self, kind: str) -> list[str]:
+        """The names of one kind, sorted."""
+        return sorted({r.plugin.name for r in self.all(kind)})
+
+    def clashes(self) -> list[Sequence[Registered]]:
+        """Plugins that share kind and name with another."""
+        return [many for many in self._found.values() if len(many) > 1]
+
+    def registered(self, kind: str, name: str) -> Registered:
+        """The plugin of this kind and name, with its distribution.
+
+        Raises:
+            PluginError: unknown (with the nearest right name), or offered by two distributions.
+        """
+        many = self._found.get((kind, name), [])
+        if len(many) == 1:
+            return many[0]
+        if many:
+            owners = " and ".join(str(r.distribution) for r in many)
+            raise PluginError(
+                f"two plugins are called {kind} `{name}`: from {owners}",
+                hint="uninstall one of them, or ask its author for another name",
+            )
+        raise PluginError(f"unknown {kind} `{name}`{self._explain(kind, name)}")
+
+    def get(self, kind: str, name: str) -> Plugin:
+        """The plugin of this kind and name. Raises like :meth:`registered`."""
+        return self.registered(kind, name).plugin
+
+    def _explain(self, kind: str, name: str) -> str:
+        near = did_you_mean(name, self.names(kind))
+        if near:
+            return near
+        elsewhere = [k for k in KINDS if (k, name) in self._found]
+        if elsewhere:
+            return f" (there is a {elsewhere[0]} of that name)"
+        broken = "".join(f"; {b.distribution} failed to load: {b.error}" for b in self.broken)
+        return f" (installed: {', '.join(self.names(kind)) or 'none'}{broken})"
+
+
+@cache
+def default_registry() -> Registry:
+    """The registry of everything installed, read once a process."""
+    return Registry()

@@ -1,0 +1,79 @@
+"""The built-in plugins. They use only what a third party may use: ``engine`` and its contracts.
+
+This module is imported by every command, so it names the plugins and imports none of them.
+"""
+
+from __future__ import annotations
+
+from engine.hookspecs import Plugin, hookimpl
+
+
+def _plugin(kind: str, name: str, target: str, settings: str, summary: str) -> Plugin:
+    home, module, attribute = target.split(".")
+    root = f"engine_plugins.{home}"
+    return Plugin(
+        kind, name, f"{root}.{module}:{attribute}", f"{root}.settings:{settings}", summary
+    )
+
+
+@hookimpl
+def engine_plugins() -> list[Plugin]:
+    """Name every built-in plugin."""
+    return [
+        _plugin("text_encoder", "openai_clip", "text.clip.ClipText", "ClipTextSettings",
+                "OpenAI CLIP's text transformer, any plain architecture of open_clip"),
+        _plugin("text_encoder", "ruclip", "text.clip.ClipText", "RuClipTextSettings",
+                "ruCLIP, second generation: CLIP's architecture over a Russian vocabulary"),
+        _plugin("text_encoder", "gpt3small", "text.gpt.GptText", "GptTextSettings",
+                "ruGPT-3 small (GPT-2 architecture), pooled at the end mark"),
+        _plugin("text_encoder", "rubert", "text.bert.BertText", "BertTextSettings",
+                "RuBERT (BERT architecture), pooled at the first token or by the mean"),
+        _plugin("text_encoder", "bpe_transformer", "text.bpe.BpeText", "BpeTextSettings",
+                "token embeddings and a few transformer blocks, trained from the start"),
+        _plugin("text_encoder", "bag_of_tokens", "text.bag.BagText", "BagTextSettings",
+                "the organisers' baseline: the mean of token embeddings through a small network"),
+        _plugin("vision_tower", "openai_clip", "vision.clip.ClipVision", "ClipVisionSettings",
+                "OpenAI CLIP's vision transformer, any plain architecture of open_clip"),
+        _plugin("vision_tower", "ruclip", "vision.clip.ClipVision", "RuClipVisionSettings",
+                "ruCLIP, second generation: CLIP's vision transformer"),
+        _plugin("vision_tower", "timm", "vision.timm.TimmVision", "TimmVisionSettings",
+                "any image model of timm, without its classifier"),
+        _plugin("vision_tower", "resnet50", "vision.timm.TimmVision", "ResNet50Settings",
+                "ResNet-50 through timm, the organisers' baseline"),
+        _plugin("vision_tower", "small_vit", "vision.small_vit.SmallVit", "SmallVitSettings",
+                "a small vision transformer over a convolutional stem, for configs/tiny"),
+        _plugin("projection", "identity", "projections.simple.Identity", "IdentitySettings",
+                "no projection: the features are the embedding"),
+        _plugin("projection", "linear", "projections.simple.Linear", "LinearSettings",
+                "one matrix"),
+        _plugin("projection", "residual", "projections.simple.Residual", "ResidualSettings",
+                "ru-clip's: matrix, gated second matrix, sum, layer norm"),
+        _plugin("projection", "clustered", "projections.clustered.Clustered", "ClusteredSettings",
+                "K projections of another kind, and a router that chooses by the text"),
+        _plugin("tokenizer", "gpt2_bpe", "tokenizers.bpe.Gpt2Bpe", "Gpt2BpeSettings",
+                "GPT-2's byte-level BPE with <s>, </s>, <pad>"),
+        _plugin("tokenizer", "clip_bpe", "tokenizers.bpe.ClipBpe", "ClipBpeSettings",
+                "OpenAI CLIP's BPE (its vocabulary comes with open_clip)"),
+        _plugin("tokenizer", "wordpiece", "tokenizers.wordpiece.WordPiece", "WordPieceSettings",
+                "BERT's WordPiece"),
+        _plugin("tokenizer", "sentencepiece", "tokenizers.spm.SentencePiece",
+                "SentencePieceSettings", "a SentencePiece .model file"),
+        _plugin("tokenizer", "youtokentome", "tokenizers.yttm.YouTokenToMe",
+                "YouTokenToMeSettings", "a YouTokenToMe bpe.model file (ruCLIP)"),
+        _plugin("tokenizer", "trained", "tokenizers.trained.Trained", "TrainedSettings",
+                "a BPE trained on the config's own queries"),
+        _plugin("dataset", "click_log", "datasets.click_log.ClickLog", "ClickLogSettings",
+                "the contest's training data: metadata.json and a folder of images"),
+        _plugin("dataset", "zero_shot_folder", "datasets.zero_shot.ZeroShotFolder",
+                "ZeroShotFolderSettings", "the contest's evaluation data: classes.json and img/"),
+        _plugin("dataset", "shapes", "datasets.shapes.Shapes", "ShapesSettings",
+                "drawn shapes with Russian queries, some combinations never shown in training"),
+        _plugin("dataset", "digits", "datasets.digits.Digits", "DigitsSettings",
+                "scikit-learn's scans of digits with Russian names"),
+        _plugin("dataset", "emoji", "datasets.emoji.Emoji", "EmojiSettings",
+                "Noto Color Emoji with CLDR's Russian or English words"),
+        _plugin("key_layout", "ruclip_first", "layouts.ruclip_first.RuClipFirst", "LayoutSettings",
+                "CLIP by Sber, first generation, with one projection or one for each cluster"),
+        _plugin("key_layout", "openai_clip", "layouts.openai_clip.OpenAiClip", "LayoutSettings",
+                "OpenAI CLIP and ruCLIP, second generation"),
+    ]  # fmt: skip
