@@ -1,0 +1,118 @@
+"""Layers that several built-in towers share, under the tensor names of OpenAI CLIP.
+
+Source of the architecture: github.com/openai/CLIP (pre-norm transformer blocks, QuickGELU).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class QuickGelu(nn.Module):
+    """``x * sigmoid(1.702 x)``, OpenAI CLIP's approximation of GELU. Any shape."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
+
+
+class ClipAttention(nn.Module):
+    """Multi-head self-attention with one packed input matrix.
+
+    Tensors: ``in_proj_weight`` [3W, W], ``in_proj_bias`` [3W], ``out_proj.*``, as in
+    ``nn.MultiheadAttention``.
+
+    Args:
+        width: W, divisible by ``heads``.
+        heads: number of heads.
+    """
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(torch.empty(3 * width, width))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        nn.init.xavier_uniform_(self.in_proj_weight)
+        nn.init.zeros_(self.out_proj.bias)
+
+    def forward(self, x: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+        """[B, L, W] -> [B, L, W].
+
+        Args:
+            x: the sequence.
+            causal: each place sees itself and what stands before it.
+            mask: [B, L] bool, True where a place may be seen; for attention that is not causal.
+        """
+        batch, length, width = x.shape
+        packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
+        packed = packed.view(batch, length, 3, self.heads, width // self.heads)
+        query, key, value = packed.permute(2, 0, 3, 1, 4)
+        seen = None if mask is None else mask[:, None, None, :]
+        mixed = functional.scaled_dot_product_attention(
+            query, key, value, attn_mask=seen, is_causal=causal
+        )
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        return out
+
+
+class ClipBlock(nn.Module):
+    """One pre-norm transformer block, ``x + attn(ln_1(x))`` then ``x + mlp(ln_2(x))``.
+
+    Args:
+        width: W.
+        heads: number of heads.
+        mlp_width: width of the hidden layer (CLIP: 4W).
+        quick_gelu: QuickGELU, else GELU.
+    """
+
+    def __init__(self, width: int, heads: int, mlp_width: int, *, quick_gelu: bool = True) -> None:
+        super().__init__()
+        self.ln_1 = nn.LayerNorm(width)
+        self.attn = ClipAttention(width, heads)
+        self.ln_2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            OrderedDict(
+                c_fc=nn.Linear(width, mlp_width),
+                gelu=QuickGelu() if quick_gelu else nn.GELU(),
+                c_proj=nn.Linear(mlp_width, width),
+            )
+        )
+
+    def forward(self, x: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+        """[B, L, W] -> [B, L, W]; see :class:`ClipAttention`."""
+        x = x + self.attn(self.ln_1(x), causal=causal, mask=mask)
+        out: Tensor = x + self.mlp(self.ln_2(x))
+        return out
+
+
+def clip_blocks(
+    width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
+) -> nn.ModuleList:
+    """``layers`` blocks, initialised as in CLIP: deviations fall with width and depth."""
+    blocks = nn.ModuleList(
+        ClipBlock(width, heads, mlp_width, quick_gelu=quick_gelu) for _ in range(layers)
+    )
+    attention_std = width**-0.5
+    output_std = attention_std * (2 * max(layers, 1)) ** -0.5
+    for block in blocks:
+        assert isinstance(block, ClipBlock)
+        nn.init.normal_(block.attn.in_proj_weight, std=attention_std)
+        nn.init.normal_(block.attn.out_proj.weight, std=output_std)
+        nn.init.normal_(block.mlp.c_fc.weight, std=math.sqrt(1 / (2 * width)))
+        nn.init.normal_(block.mlp.c_proj.weight, std=output_std)
+    return blocks
+
+
+class ClipTransformer(nn.Module):
+    """Holds the blocks under CLIP's name ``transformer.resblocks.N``; towers run them one by one."""
+
+    def __init__(
+        self, width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
+    ) -> None:
+        super().__init__()
+        self.resblocks = clip_blocks(width, layers, heads, mlp_width, quick_gelu=quick_gelu)

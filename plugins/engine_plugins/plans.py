@@ -1,0 +1,39 @@
+"""Small pieces of plans (``engine.contracts.plan``). Nothing here imports torch."""
+
+from __future__ import annotations
+
+from engine.contracts.plan import Plan, TensorPlan
+
+
+def tensor(name: str, *shape: int) -> Plan:
+    """One float tensor."""
+    return {name: TensorPlan(shape)}
+
+
+def linear(name: str, wide_in: int, wide_out: int, *, bias: bool = True) -> Plan:
+    """``nn.Linear``: weight [out, in], bias [out]."""
+    plan = tensor(f"{name}.weight", wide_out, wide_in)
+    return {**plan, **tensor(f"{name}.bias", wide_out)} if bias else plan
+
+
+def norm(name: str, width: int) -> Plan:
+    """``nn.LayerNorm``: weight and bias [width]."""
+    return {**tensor(f"{name}.weight", width), **tensor(f"{name}.bias", width)}
+
+
+def clip_block(name: str, width: int, mlp_width: int) -> Plan:
+    """``engine_plugins.layers.ClipBlock``."""
+    return {
+        **norm(f"{name}.ln_1", width),
+        **tensor(f"{name}.attn.in_proj_weight", 3 * width, width),
+        **tensor(f"{name}.attn.in_proj_bias", 3 * width),
+        **linear(f"{name}.attn.out_proj", width, width),
+        **norm(f"{name}.ln_2", width),
+        **linear(f"{name}.mlp.c_fc", width, mlp_width),
+        **linear(f"{name}.mlp.c_proj", mlp_width, width),
+    }
+
+
+def prefixed(prefix: str, plan: Plan) -> Plan:
+    """The plan with ``prefix.`` before every name."""
+    return {f"{prefix}.{name}": tensor_plan for name, tensor_plan in plan.items()}
