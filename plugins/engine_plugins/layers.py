@@ -94,22 +94,19 @@ def clip_blocks(
     width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
 ) -> nn.ModuleList:
     """``layers`` blocks, initialised as in CLIP: deviations fall with width and depth."""
-    blocks = nn.ModuleList(
-        ClipBlock(width, heads, mlp_width, quick_gelu=quick_gelu) for _ in range(layers)
-    )
+    blocks = [ClipBlock(width, heads, mlp_width, quick_gelu=quick_gelu) for _ in range(layers)]
     attention_std = width**-0.5
     output_std = attention_std * (2 * max(layers, 1)) ** -0.5
     for block in blocks:
-        assert isinstance(block, ClipBlock)
         nn.init.normal_(block.attn.in_proj_weight, std=attention_std)
         nn.init.normal_(block.attn.out_proj.weight, std=output_std)
-        nn.init.normal_(block.mlp.c_fc.weight, std=math.sqrt(1 / (2 * width)))
-        nn.init.normal_(block.mlp.c_proj.weight, std=output_std)
-    return blocks
+        nn.init.normal_(block.mlp[0].weight, std=math.sqrt(1 / (2 * width)))
+        nn.init.normal_(block.mlp[2].weight, std=output_std)
+    return nn.ModuleList(blocks)
 
 
 class ClipTransformer(nn.Module):
-    """Holds the blocks under CLIP's name ``transformer.resblocks.N``; towers run them one by one."""
+    """Holds the blocks under CLIP's name ``transformer.resblocks.N``; towers run each by itself."""
 
     def __init__(
         self, width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
