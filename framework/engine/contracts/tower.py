@@ -19,12 +19,28 @@ from engine.contracts.state import Segment, State
 from engine.errors import WeightsError, did_you_mean
 
 
+def explain_misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
+    """How ``given`` fails to fill a state dict: one line a tensor, the first eight; or ``""``."""
+    problems = [f"missing: {name}" for name in own if name not in given]
+    problems += [
+        f"unknown: {name}{did_you_mean(name, list(own))}" for name in given if name not in own
+    ]
+    problems += [
+        f"shape of {name}: {tuple(given[name].shape)} there, {tuple(own[name].shape)} here"
+        for name in own
+        if name in given and given[name].shape != own[name].shape
+    ]
+    more = [f"and {len(problems) - 8} more"] if len(problems) > 8 else []
+    return "\n".join(f"  {line}" for line in problems[:8] + more)
+
+
 class Tower(nn.Module, ABC):
     """Base of both kinds of tower.
 
     A subclass sets ``width`` and gives :meth:`segments` and :meth:`run`. Its constructor takes the
     settings only, builds its modules without reading weights (so it also builds on the meta
-    device), and initialises them: those are the weights of a build from scratch.
+    device), and initialises them: those are the weights of a build from scratch. Every tensor it
+    keeps is a parameter or a buffer.
 
     Attributes:
         width: the width of the features, ``state["features"]`` is [B, width].
@@ -70,21 +86,10 @@ class Tower(nn.Module, ABC):
             WeightsError: a name is missing or unknown, or a shape differs; lists the first few.
         """
         fitted = self.adapt(weights)
-        own = self.state_dict()
-        problems = [f"missing: {name}" for name in own if name not in fitted]
-        problems += [
-            f"unknown: {name}{did_you_mean(name, list(own))}" for name in fitted if name not in own
-        ]
-        problems += [
-            f"shape of {name}: {tuple(fitted[name].shape)} there, {tuple(own[name].shape)} here"
-            for name in own
-            if name in fitted and fitted[name].shape != own[name].shape
-        ]
-        if problems:
-            shown = "\n".join(f"  {line}" for line in problems[:8])
-            more = f"\n  and {len(problems) - 8} more" if len(problems) > 8 else ""
+        misfit = explain_misfit(self.state_dict(), fitted)
+        if misfit:
             raise WeightsError(
-                f"the weights of {source} do not fit {type(self).__name__}:\n{shown}{more}",
+                f"the weights of {source} do not fit {type(self).__name__}:\n{misfit}",
                 hint="check the numbers in the config (width, layers, vocab_size ...) against the"
                 " source",
             )

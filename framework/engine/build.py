@@ -1,0 +1,302 @@
+"""Build: settings become a model, a model becomes an artifact, an artifact a model again."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import engine
+from engine import artifact
+from engine.config import dump_config, load_config
+from engine.config.schema import EngineConfig
+from engine.contracts.settings import TextEncoderSettings, TowerSettings, Use
+from engine.contracts.source import SourceError
+from engine.contracts.tokenizer import Tokenizer
+from engine.contracts.tower import Tower
+from engine.errors import ArtifactError, DataError, PluginError
+from engine.model import DualEncoder
+from engine.registry import Registry, default_registry
+from engine.size import SizeReport, config_size, plan_of_module, size_of_plan
+from engine.weights import fetch
+
+Say = Callable[[str], None]
+"""Receives a line of progress."""
+
+_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a part's weights came from; kept in the artifact for ever.
+
+    Attributes:
+        source: what the config named.
+        initialised: ``"loaded"`` from there, or ``"random"``.
+        reason: why they are random although a source was named; empty otherwise.
+    """
+
+    source: str
+    initialised: str
+    reason: str = ""
+
+
+@dataclass
+class Built:
+    """A model with everything needed to use it.
+
+    Attributes:
+        config: its resolved config.
+        model: in eval mode, float32, on the CPU.
+        tokenizer: of its text encoder.
+        manifest: the artifact's manifest, without ``files`` before it is written.
+    """
+
+    config: EngineConfig
+    model: DualEncoder
+    tokenizer: Tokenizer
+    manifest: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user must know of this model before trusting it."""
+        found = []
+        for part, origin in self.manifest.get("weights", {}).items():
+            if origin["initialised"] == "random" and origin["reason"]:
+                found.append(f"{part}: RANDOM weights: {origin['reason']}")
+        tokenizer = self.manifest.get("tokenizer", {})
+        if "not reachable" in str(tokenizer.get("origin", "")):
+            found.append(f"tokenizer: {tokenizer['origin']}")
+        return found
+
+
+def make_model(config: EngineConfig) -> DualEncoder:
+    """A model with random weights; each part's depend on the seed and its own settings alone."""
+    settings = config.model
+
+    def make(part: str, create: Callable[[], nn.Module]) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed * 1_000_003 + zlib.crc32(part.encode()))
+            return create()
+
+    vision = make("vision", settings.vision.create)
+    text = make("text", settings.text.create)
+    width = settings.joint_width
+    projection = settings.projection
+    return DualEncoder(
+        vision,
+        text,
+        make("vision_projection", lambda: projection.vision.create(vision.width, width)),
+        make(
+            "text_projection",
+            lambda: projection.text.create(text.width, width, embedding_width=text.embedding_width),
+        ),
+        settings.logit_scale,
+    )
+
+
+def load_tower(tower: Tower, use: Use, part: str, say: Say) -> Origin:
+    """Fill a tower from its config's source, or leave it random where the config allows that.
+
+    Raises:
+        WeightsError: unreachable without ``otherwise: scratch``; damaged; or not fitting.
+    """
+    assert isinstance(use.settings, TowerSettings)
+    weights = use.settings.weights
+    if weights.from_ == "scratch":
+        return Origin("scratch", "random")
+    say(f"{part}: weights from {weights.from_}")
+    try:
+        tensors = fetch(weights.from_, part)
+    except SourceError as error:
+        if not (error.unreachable and weights.otherwise == "scratch"):
+            raise
+        return Origin(weights.from_, "random", error.message)
+    tower.load_weights(tensors, weights.from_)
+    return Origin(weights.from_, "loaded")
+
+
+def make_tokenizer(config: EngineConfig) -> Tokenizer:
+    """The text encoder's tokenizer, loaded or trained on the queries of ``data.train``.
+
+    Raises:
+        PluginError: it gives ids that the text encoder has no rows for.
+    """
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    use = settings.tokenizer
+
+    def texts() -> Iterable[str]:
+        if config.data.train is None:
+            raise DataError(
+                f"{config.name}: a tokenizer must be trained, and `data.train` names no data set",
+                hint="for example `--set data.train='{use: click_log, path: MY_DATA}'`",
+            )
+        return config.data.train.create().texts()  # type: ignore[no-any-return]
+
+    tokenizer = use.target().make(use.settings, texts, settings.vocab_size)
+    return check_tokenizer(tokenizer, config)
+
+
+def check_tokenizer(tokenizer: Tokenizer, config: EngineConfig) -> Tokenizer:
+    """Raise PluginError where the tokenizer's ids do not fit the text encoder's table."""
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    if tokenizer.vocab_size > settings.vocab_size:
+        raise PluginError(
+            f"the tokenizer has {tokenizer.vocab_size} ids and the text encoder"
+            f" {settings.vocab_size} rows",
+            hint=f"set model.text.vocab_size to {tokenizer.vocab_size} or more",
+        )
+    return tokenizer
+
+
+def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
+    """Build a model in memory: weights loaded where the config names a source.
+
+    Raises:
+        LimitError: it would weigh more than ``limits.weights``; told before anything is built.
+        WeightsError, DataError, PluginError: see the functions above.
+    """
+    config_size(config).check()
+    say("tokenizer")
+    tokenizer = make_tokenizer(config)
+    say("model")
+    model = make_model(config)
+    origins = {
+        "vision": load_tower(model.vision, config.model.vision, "vision", say),
+        "text": load_tower(model.text, config.model.text, "text", say),
+        "vision_projection": Origin("scratch", "random"),
+        "text_projection": Origin("scratch", "random"),
+    }
+    return assemble(config, model, tokenizer, origins)
+
+
+def assemble(
+    config: EngineConfig, model: DualEncoder, tokenizer: Tokenizer, origins: dict[str, Origin]
+) -> Built:
+    """Put a finished model and its story together."""
+    # Numbers that an image-side identity or parameterless part lacks cannot be random.
+    for part, origin in origins.items():
+        if origin.source == "scratch" and not getattr(model, part).state_dict():
+            origins[part] = Origin("scratch", "none")
+    manifest: dict[str, Any] = {
+        "engine": engine.__version__,
+        "name": config.name,
+        "weights": {part: asdict(origin) for part, origin in origins.items()},
+        "tokenizer": {"origin": tokenizer.origin, "vocab_size": tokenizer.vocab_size},
+        "stages": [],
+        "scores": {},
+    }
+    return Built(config, model.eval(), tokenizer, manifest)
+
+
+def plugins_of(config: EngineConfig, registry: Registry) -> list[dict[str, str]]:
+    """Every plugin that the model itself uses, with its distribution."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+
+    def visit(value: object) -> None:
+        if isinstance(value, Use):
+            dist = registry.registered(value.kind, value.name).distribution
+            found[value.kind, value.name] = {
+                "kind": value.kind,
+                "name": value.name,
+                "distribution": dist.name,
+                "version": dist.version,
+            }
+            visit(value.settings)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                visit(item)
+        elif hasattr(type(value), "model_fields"):
+            for name in type(value).model_fields:
+                visit(getattr(value, name))
+
+    visit(config.model)
+    return [found[key] for key in sorted(found)]
+
+
+def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeReport:
+    """Write an artifact, whole or not at all.
+
+    Returns:
+        The size of what was written, equal to what ``engine size`` said before.
+
+    Raises:
+        ArtifactError: the folder is not ours to replace, or the weights on disk are not of the
+            predicted size (a fault of Engine or of a plugin's plan).
+    """
+    from safetensors.torch import save_file
+
+    registry = registry or default_registry()
+    dtype = _DTYPES[built.config.storage.dtype]
+    tensors = {name: _stored(t, dtype) for name, t in built.model.state_dict().items()}
+    report = size_of_plan(plan_of_module(built.model), built.config, built.config.limits.weights)
+    built.manifest["plugins"] = plugins_of(built.config, registry)
+    with artifact.writing(folder) as temporary:
+        save_file(tensors, temporary / artifact.WEIGHTS)
+        (temporary / artifact.CONFIG).write_text(dump_config(built.config), encoding="utf-8")
+        (temporary / artifact.TOKENIZER).write_bytes(built.tokenizer.to_bytes())
+        artifact.seal(temporary, built.manifest)
+        written = (temporary / artifact.WEIGHTS).stat().st_size
+        if written != report.total:
+            raise ArtifactError(
+                f"{written:,} bytes of weights were written, {report.total:,} predicted"
+            )
+    return report
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    kept = tensor.to(dtype) if tensor.dtype.is_floating_point else tensor
+    return kept.detach().clone().contiguous()  # safetensors refuses tensors that share memory
+
+
+def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built:
+    """Read an artifact; every byte of it is checked.
+
+    Raises:
+        ArtifactError: no artifact, changed, or its weights do not fit its config.
+        ConfigError: it uses plugins that are not installed here.
+    """
+    folder = Path(folder)
+    manifest = artifact.read_manifest(folder)
+    config = load_config(folder / artifact.CONFIG, registry=registry or default_registry())
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    tokenizer = settings.tokenizer.target().from_bytes(
+        settings.tokenizer.settings, (folder / artifact.TOKENIZER).read_bytes()
+    )
+    model = _skeleton(config)
+    _fill(model, folder / artifact.WEIGHTS)
+    return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest)
+
+
+def _skeleton(config: EngineConfig) -> DualEncoder:
+    """The model on the meta device: nothing is initialised only to be overwritten."""
+    with torch.device("meta"):
+        model = make_model(config)
+    if any(name not in model.state_dict() for name, _ in model.named_buffers()):
+        return make_model(config)  # a buffer that is not stored must be computed for real
+    return model
+
+
+def _fill(model: DualEncoder, path: Path) -> None:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ArtifactError(f"{path}: not a whole safetensors file ({error})") from error
+    for name, tensor in tensors.items():
+        if tensor.dtype.is_floating_point:
+            tensors[name] = tensor.float()
+    try:
+        model.load_state_dict(tensors, strict=True, assign=True)
+    except RuntimeError as error:
+        raise ArtifactError(f"{path} does not fit its config.yaml: {error}") from error

@@ -1,0 +1,79 @@
+"""``engine``: the commands, and how errors reach the user.
+
+Exit codes: 0 done; 1 a limit is broken; 2 bad input, told on one screen; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from engine.cli import build, data, evaluate, import_, plugins, predict, schema, size
+from engine.errors import EngineError
+
+app = typer.Typer(
+    name="engine",
+    help="A YAML config becomes an image-text model, under a limit on the bytes of its weights.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+app.command("build")(build.command)
+app.command("size")(size.command)
+app.command("predict")(predict.command)
+app.command("eval")(evaluate.command)
+app.command("import")(import_.command)
+app.command("plugins")(plugins.command)
+app.command("schema")(schema.command)
+app.add_typer(data.app, name="data")
+
+
+def _version(show: bool) -> None:
+    if show:
+        from engine import __version__
+
+        typer.echo(f"engine {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Options of every command."""
+
+
+def run() -> None:
+    """Entry point of the ``engine`` command."""
+    try:
+        app()
+    except EngineError as error:
+        report(error)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-written is left", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # `engine plugins | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except OSError as error:  # a full disk, a folder without permission
+        report(EngineError(f"{type(error).__name__}: {error}"))
+        sys.exit(2)
+
+
+def report(error: EngineError) -> None:
+    """Print an error for a person: what and where, then what to do."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("error: ", style="bold red") + Text(error.message))
+    if error.hint:
+        console.print(Text("hint: ", style="bold cyan") + Text(error.hint))

@@ -1,0 +1,93 @@
+"""``engine size``: exact bytes on disk, without a weight in memory; the check for a CI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli.options import Json, Overrides
+
+if TYPE_CHECKING:
+    from engine.size import SizeReport
+
+
+def command(
+    paths: Annotated[list[Path], typer.Argument(help="Configs, or artifact folders.")],
+    limit: Annotated[
+        str | None,
+        typer.Option(help="Bytes allowed: 1GB, 300MB, 1GiB (default: the config's own)."),
+    ] = None,
+    overrides: Overrides = None,
+    meta: Annotated[
+        bool, typer.Option(help="Build on PyTorch's meta device instead of reading plans.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Tell what models weigh, to the byte. Exit code 1 where one is over its limit."""
+    from engine.cli.tables import print_json, size_table, stdout
+
+    allowed = _limit(limit)
+    reports = [_report(path, allowed, overrides or [], meta=meta) for path in paths]
+    if json:
+        print_json({"models": [report.to_json() for report in reports]})
+    elif len(reports) == 1:
+        stdout().print(size_table(reports[0]))
+    else:
+        _print_many(reports)
+    if any(report.over for report in reports):
+        _explain([report for report in reports if report.over])
+        raise typer.Exit(1)
+
+
+def _limit(text: str | None) -> int | None:
+    from engine.contracts.settings import parse_bytes
+    from engine.errors import ConfigError
+
+    try:
+        value = parse_bytes(text)
+    except ValueError as error:
+        raise ConfigError(f"--limit {text}: {error}") from error
+    assert value is None or isinstance(value, int)
+    return value
+
+
+def _report(path: Path, limit: int | None, overrides: list[str], *, meta: bool) -> SizeReport:
+    from engine.artifact import is_artifact
+    from engine.config import load_config
+    from engine.errors import ConfigError
+    from engine.size import artifact_size, config_size
+
+    if is_artifact(path):
+        return artifact_size(path, limit)
+    if path.is_dir():
+        raise ConfigError(
+            f"{path} is a folder and no artifact", hint="name a config or an artifact"
+        )
+    return config_size(load_config(path, overrides), limit, meta=meta)
+
+
+def _print_many(reports: list[SizeReport]) -> None:
+    from rich.table import Table
+
+    from engine.cli.tables import stdout, verdict
+
+    table = Table()
+    for name in ("model", "parameters", "bytes"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    table.add_column("limit")
+    for report in reports:
+        table.add_row(report.name, f"{report.numbers:,}", f"{report.total:,}", verdict(report))
+    stdout().print(table)
+
+
+def _explain(over: list[SizeReport]) -> None:
+    from engine.cli.tables import print_warning
+
+    for report in over:
+        heaviest = max(report.parts, key=lambda part: part.bytes)
+        print_warning(
+            f"{report.name} is {report.over:,} bytes over its limit; heaviest: {heaviest.name}"
+            f" ({heaviest.plugin}), {heaviest.bytes:,} bytes"
+        )

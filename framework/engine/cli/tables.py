@@ -1,0 +1,73 @@
+"""Tables and messages that several commands print."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from engine.size import SizeReport
+
+
+@cache
+def stdout() -> Console:
+    """The console of results."""
+    return Console()
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on one line of stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def print_warning(message: str) -> None:
+    """A loud line on stderr."""
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console.print(Text("WARNING ", style="bold black on yellow") + Text(" " + message))
+
+
+def human(count: int) -> str:
+    """Bytes for people: ``605.2 MB`` (10^6, as limits are written)."""
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.2f} {unit}"
+    return f"{count} B"
+
+
+def verdict(report: SizeReport) -> Text:
+    """Whether the limit is kept, in words."""
+    if report.limit is None:
+        return Text("no limit", style="dim")
+    if report.over:
+        return Text(f"over {human(report.limit)} by {human(report.over)}", style="bold red")
+    return Text(f"{report.total / report.limit:.1%} of {human(report.limit)}", style="green")
+
+
+def size_table(report: SizeReport, origins: Mapping[str, str] | None = None) -> Table:
+    """Parts, numbers and bytes of one model."""
+    table = Table(title=report.name, title_justify="left", title_style="bold")
+    table.add_column("part")
+    table.add_column("plugin")
+    table.add_column("parameters", justify="right")
+    table.add_column("bytes", justify="right")
+    table.add_column("share", justify="right")
+    if origins is not None:
+        table.add_column("weights")
+    for part in report.parts:
+        row = [part.name, part.plugin, f"{part.numbers:,}", f"{part.bytes:,}",
+               f"{part.bytes / report.total:.1%}"]  # fmt: skip
+        table.add_row(*row, *([] if origins is None else [origins.get(part.name, "")]))
+    table.add_row("header", "", "", f"{report.header:,}", f"{report.header / report.total:.1%}")
+    table.add_section()
+    last = ["total", "", f"{report.numbers:,}", f"{report.total:,}", ""]
+    table.add_row(*last, *([] if origins is None else [""]), style="bold")
+    table.caption = Text.assemble(human(report.total), " of weights: ", verdict(report))
+    table.caption_justify = "left"
+    return table

@@ -1,0 +1,132 @@
+"""Weights: where they come from, read without ever running code.
+
+Only safetensors, or torch files read with ``weights_only=True``, whose restricted unpickler builds
+tensors and plain containers and refuses everything else.
+"""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine.contracts.source import SourceError, find_source
+from engine.errors import WeightsError
+
+_FILES = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint file by name.
+
+    A training checkpoint's ``state_dict`` or ``model`` entry is taken, and the ``module.`` that
+    data-parallel training puts before every name is removed.
+
+    Raises:
+        WeightsError: missing, cut short, damaged, holding code, or holding no tensors.
+    """
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such file")
+    raw = _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+    for wrapper in ("state_dict", "model"):
+        if isinstance(raw.get(wrapper), Mapping):
+            raw = raw[wrapper]  # type: ignore[assignment]
+    if raw and all(str(name).startswith("module.") for name in raw):
+        raw = {str(name)[len("module.") :]: value for name, value in raw.items()}
+    odd = [str(name) for name, value in raw.items() if not isinstance(value, Tensor)]
+    if odd or not raw:
+        what = f"`{odd[0]}` is no tensor" if odd else "it is empty"
+        raise WeightsError(
+            f"{path}: not a checkpoint of weights: {what}",
+            hint="expected a state dict: names and tensors",
+        )
+    return {str(name): value for name, value in raw.items() if isinstance(value, Tensor)}
+
+
+def _read_safetensors(path: Path) -> dict[str, object]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(path))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(
+            f"{path}: not a whole safetensors file ({error})",
+            hint="the file is cut short or damaged: fetch it again",
+        ) from error
+
+
+def _read_torch(path: Path) -> dict[str, object]:
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "TorchScript" in str(error):
+            raise WeightsError(
+                f"{path}: a TorchScript archive, which is a program, not only weights",
+                hint="save its state_dict() as safetensors in the program that it came from",
+            ) from error
+        if "weights_only" in str(error).lower() or "Unsupported" in str(error):
+            raise WeightsError(
+                f"{path}: its pickle holds more than tensors, so it could run code; refused",
+                hint="convert it to safetensors where you trust it",
+            ) from error
+        raise WeightsError(
+            f"{path}: cannot be read as a torch file ({reason})",
+            hint="the file is cut short, damaged, or of another kind",
+        ) from error
+    if not isinstance(raw, Mapping):
+        raise WeightsError(f"{path}: holds a {type(raw).__name__}, not a state dict")
+    return {str(name): value for name, value in raw.items()}
+
+
+def fetch(source: str, part: str) -> dict[str, Tensor]:
+    """The tensors that ``from:`` names.
+
+    Args:
+        source: ``hf:``, ``open_clip:``, ``file:`` or ``artifact:`` with its rest.
+        part: ``"vision"`` or ``"text"``: of an artifact, this tower alone is given.
+
+    Raises:
+        SourceError: with ``unreachable`` where ``otherwise: scratch`` may step in.
+        WeightsError: it is there and cannot be read.
+    """
+    scheme, _, rest = source.partition(":")
+    if scheme == "open_clip":
+        return read_checkpoint(_open_clip_file(rest))
+    if scheme == "artifact":
+        tensors = read_checkpoint(find_source(f"file:{rest}", ["model.safetensors"]).popitem()[1])
+        prefix = f"{part}."
+        return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    found = find_source(source, _FILES)
+    best = next((name for name in _FILES if name in found), next(iter(found)))
+    return read_checkpoint(found[best])
+
+
+def _open_clip_file(name: str) -> Path:
+    """The local file of open_clip's ``<arch>/<tag>``, downloaded into its cache where needed."""
+    arch, _, tag = name.partition("/")
+    import open_clip
+
+    known = open_clip.get_pretrained_cfg(arch, tag)
+    if not known:
+        tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
+        raise WeightsError(f"open_clip has no weights `{tag}` for `{arch}` (its tags: {tags})")
+    try:
+        return Path(open_clip.download_pretrained(known, prefer_hf_hub=True))
+    except Exception as error:  # the hub's and urllib's many ways to fail
+        raise SourceError(
+            f"open_clip:{name} cannot be reached ({type(error).__name__}: {error})"[:300],
+            hint="with a network, run the build once to fill the cache; or add"
+            " `otherwise: scratch` to start from random weights",
+            unreachable=True,
+        ) from error
