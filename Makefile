@@ -1,0 +1,51 @@
+# Needs Python 3.11+ and make; everything else goes into a virtual environment of its own.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup test lint demo oracles clean
+help:
+	@echo "make demo    set everything up and run the main job"
+	@echo "make test    set everything up and run the tests"
+	@echo "make lint    formatting, lint, types, layers"
+	@echo "make setup   the virtual environment alone ($(VENV))"
+
+setup: $(VENV)/.ready
+$(VENV)/.ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Engine needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The originals that some tests compare with. Where one cannot be installed (no C++ compiler, say),
+# its tests say so and are skipped.
+oracles: $(VENV)/.oracles
+$(VENV)/.oracles: $(VENV)/.ready
+	-$(BIN)/python -m pip install --quiet 'setuptools<81' wheel 'cython<3.1'
+	-$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps youtokentome
+	-$(BIN)/python -m pip install --quiet --no-deps 'ruclip==0.0.2'
+	@touch $@
+
+test: setup oracles
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The main job on data that the demo draws itself. Echoed, so that each step can be repeated by hand.
+demo: export PATH := $(abspath $(BIN)):$(PATH)
+demo: setup
+	engine size configs/*.yaml
+	engine data make shapes demo/data --force
+	engine build configs/tiny/sber_cluster.yaml -o demo/model
+	engine predict demo/model demo/data/test -o demo/predictions.json --html demo/gallery.html
+	engine eval --predictions demo/predictions.json --truth demo/data/test/gt.json
+	@echo "Look at demo/gallery.html: the pictures with the model's top answers."
+
+clean:
+	rm -rf $(VENV) build demo
