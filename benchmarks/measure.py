@@ -1,4 +1,4 @@
-"""What the benchmarks share: whole processes measured from outside, rounds in turn, one JSON line."""
+"""What benchmarks share: whole processes measured from outside, rounds in turn, a JSON line."""
 
 from __future__ import annotations
 
