@@ -100,8 +100,8 @@ def clip_blocks(
     for block in blocks:
         nn.init.normal_(block.attn.in_proj_weight, std=attention_std)
         nn.init.normal_(block.attn.out_proj.weight, std=output_std)
-        nn.init.normal_(block.mlp[0].weight, std=math.sqrt(1 / (2 * width)))
-        nn.init.normal_(block.mlp[2].weight, std=output_std)
+        nn.init.normal_(block.mlp.get_parameter("c_fc.weight"), std=math.sqrt(1 / (2 * width)))
+        nn.init.normal_(block.mlp.get_parameter("c_proj.weight"), std=output_std)
     return nn.ModuleList(blocks)
 
 
