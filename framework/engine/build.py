@@ -16,7 +16,7 @@ from engine import artifact
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
 from engine.contracts.settings import TextEncoderSettings, TowerSettings, Use
-from engine.contracts.source import SourceError
+from engine.contracts.source import UnreachableError
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower import Tower
 from engine.errors import ArtifactError, DataError, PluginError
@@ -113,8 +113,8 @@ def load_tower(tower: Tower, use: Use, part: str, say: Say) -> Origin:
     say(f"{part}: weights from {weights.from_}")
     try:
         tensors = fetch(weights.from_, part)
-    except SourceError as error:
-        if not (error.unreachable and weights.otherwise == "scratch"):
+    except UnreachableError as error:
+        if weights.otherwise != "scratch":
             raise
         return Origin(weights.from_, "random", error.message)
     tower.load_weights(tensors, weights.from_)

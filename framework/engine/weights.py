@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.contracts.source import SourceError, find_source
+from engine.contracts.source import UnreachableError, find_source
 from engine.errors import WeightsError
 
 _FILES = (
@@ -97,7 +97,7 @@ def fetch(source: str, part: str) -> dict[str, Tensor]:
         part: ``"vision"`` or ``"text"``: of an artifact, this tower alone is given.
 
     Raises:
-        SourceError: with ``unreachable`` where ``otherwise: scratch`` may step in.
+        UnreachableError: it cannot be reached; ``otherwise: scratch`` may step in.
         WeightsError: it is there and cannot be read.
     """
     scheme, _, rest = source.partition(":")
@@ -107,6 +107,8 @@ def fetch(source: str, part: str) -> dict[str, Tensor]:
         tensors = read_checkpoint(find_source(f"file:{rest}", ["model.safetensors"]).popitem()[1])
         prefix = f"{part}."
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    if scheme == "file" and Path(rest).expanduser().is_file():
+        return read_checkpoint(Path(rest).expanduser())
     found = find_source(source, _FILES)
     best = next((name for name in _FILES if name in found), next(iter(found)))
     return read_checkpoint(found[best])
@@ -124,9 +126,8 @@ def _open_clip_file(name: str) -> Path:
     try:
         return Path(open_clip.download_pretrained(known, prefer_hf_hub=True))
     except Exception as error:  # the hub's and urllib's many ways to fail
-        raise SourceError(
-            f"open_clip:{name} cannot be reached ({type(error).__name__}: {error})"[:300],
+        raise UnreachableError(
+            f"open_clip:{name} cannot be reached ({type(error).__name__})",
             hint="with a network, run the build once to fill the cache; or add"
             " `otherwise: scratch` to start from random weights",
-            unreachable=True,
         ) from error
