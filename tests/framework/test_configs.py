@@ -1,0 +1,76 @@
+"""Every shipped config builds without a network, and weighs what was predicted."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.build import build, read_artifact, save
+from engine.config import load_config
+from engine.size import artifact_size, config_size, model_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+TINY = sorted((ROOT / "configs" / "tiny").glob("*.yaml"))
+FULL = sorted((ROOT / "configs").glob("*.yaml"))
+NAMES = [
+    "clip_bpe", "clip_openai", "clip_rubert", "organisers_baseline", "ruclip", "sber",
+    "sber_cluster",
+]  # fmt: skip
+
+
+def test_every_model_of_the_contest_has_a_config_and_a_tiny_twin() -> None:
+    assert [path.stem for path in FULL] == NAMES
+    assert [path.stem for path in TINY] == NAMES
+
+
+@pytest.mark.parametrize("path", FULL + TINY, ids=lambda p: f"{p.parent.name}-{p.stem}")
+def test_the_plan_is_what_the_meta_device_builds(path: Path) -> None:
+    config = load_config(path)
+    plan, built = model_plan(config), model_plan(config, meta=True)
+    assert plan == built
+    if path.parent.name == "tiny":
+        assert config_size(config).total < 60_000_000
+
+
+@pytest.mark.parametrize("path", TINY, ids=lambda p: p.stem)
+def test_tiny_configs_build_offline_to_the_predicted_byte(path: Path, tmp_path: Path) -> None:
+    check_build(path, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", FULL, ids=lambda p: p.stem)
+def test_full_configs_build_offline_to_the_predicted_byte(path: Path, tmp_path: Path) -> None:
+    folder = check_build(path, tmp_path)
+    os.truncate(folder / "model.safetensors", 0)  # pytest keeps folders; these weigh a gigabyte
+
+
+def check_build(path: Path, tmp_path: Path) -> Path:
+    config = load_config(path)
+    predicted = config_size(config)
+    folder = tmp_path / config.name
+    built = build(config)
+    report = save(built, folder)
+    written = (folder / "model.safetensors").stat().st_size
+    assert predicted.total == report.total == written
+    assert artifact_size(folder).parts == predicted.parts
+    asked = {
+        part: getattr(config.model, part).settings.weights.from_ for part in ("vision", "text")
+    }
+    for part, source in asked.items():
+        origin = built.manifest["weights"][part]
+        assert origin["initialised"] == "random"  # no hub here
+        assert bool(origin["reason"]) == (source != "scratch")
+        assert any(part in line for line in built.warnings) == (source != "scratch")
+    again = read_artifact(folder)
+    assert again.config == config
+    for (name, first), (other, second) in zip(
+        built.model.state_dict().items(), again.model.state_dict().items(), strict=True
+    ):
+        assert name == other
+        assert torch.equal(first, second), name
+    texts = ["красный круг", "", "очень " * 50]
+    assert again.tokenizer.encode(texts, 12) == built.tokenizer.encode(texts, 12)
+    return folder
