@@ -1,0 +1,1 @@
+"""Data: the contest's layout, and data sets written in it."""

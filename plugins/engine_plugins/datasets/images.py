@@ -1,0 +1,89 @@
+"""Reading untrusted image files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from engine.errors import BrokenImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")
+"""What a file may be, whatever its name says. Not among them: formats whose reader starts another
+program (EPS) or is rare on the web, each a way in for a hostile file."""
+
+MAX_PIXELS = 64_000_000
+"""An image of more pixels is refused before it is decoded (192 MB as RGB)."""
+
+_ORIENTATION = 0x0112
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation (EXIF 2.32, tag 0x0112) to the turn that undoes it."""
+
+
+def open_image(path: Path) -> Image.Image:
+    """Decode a file whole: RGB, turned as its EXIF says, transparency over white.
+
+    Of an animation the first frame is taken; 16 bits a channel become 8. The file is closed.
+
+    Raises:
+        BrokenImageError: missing, no image of a known format, damaged, cut off or too large.
+    """
+    try:
+        if not path.is_file():  # spares us, too, from waiting on a pipe named like an image
+            what = "is not a file" if path.exists() else "is missing"
+            raise BrokenImageError(f"image {path} {what}")
+        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            width, height = image.size
+            if width * height > MAX_PIXELS:
+                raise BrokenImageError(
+                    f"image {path} is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}"
+                )
+            image.load()
+            return _to_rgb(_upright(image))
+    except BrokenImageError:
+        raise
+    except UnidentifiedImageError as error:
+        raise BrokenImageError(f"image {path} does not decode: {_looks_like(path)}") from error
+    except Exception as error:  # PIL's readers raise almost anything on damaged files
+        reason = str(error) or type(error).__name__
+        raise BrokenImageError(f"image {path} does not decode: {reason}") from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF in a sound picture: the picture counts
+        return image
+    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits: PIL's own conversion would cut off at 255
+        high = np.asarray(image.convert("I")) >> 8
+        return Image.fromarray(high.clip(0, 255).astype(np.uint8)).convert("RGB")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, clear).convert("RGB")
+    # A copy even where the mode fits: the reader's object holds on to its (closed) file.
+    return image.convert("RGB") if image.mode != "RGB" else image.copy()
+
+
+def _looks_like(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(64)
+    if not head:
+        return "the file is empty"
+    if head.lstrip()[:1] == b"<":
+        return "it is a web page or XML, not an image"
+    return "not a JPEG, PNG, WebP, GIF or BMP image"

@@ -1,0 +1,93 @@
+"""Settings of the built-in datasets. Nothing here imports torch, numpy or PIL."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from engine.contracts import DatasetSettings
+
+EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
+"""Where Debian's package fonts-noto-color-emoji puts the font."""
+
+CLDR = Path("/usr/share/unicode/cldr/common")
+"""Where Debian's package unicode-cldr-core puts CLDR."""
+
+
+class ClickLogSettings(DatasetSettings):
+    """The contest's training data: JSON lines of images with queries, and the images."""
+
+    path: Path = Field(description="the folder")
+    metadata: str = Field(
+        "metadata.json",
+        min_length=1,
+        description='JSON lines `{"image": 1, "queries": ["...", "..."]}` in the folder',
+    )
+    images: str = Field(
+        "images", min_length=1, description="folder of the images `<id><suffix>` in the folder"
+    )
+    suffix: str = Field(".jpg", pattern=r"^\.[A-Za-z0-9]{1,8}$", description="how image files end")
+
+
+class ZeroShotFolderSettings(DatasetSettings):
+    """The contest's evaluation data: classes.json and img/."""
+
+    path: Path = Field(description="folder with classes.json (a JSON list of names) and img/")
+    truth: Path | None = Field(
+        None,
+        description='the right answers, `{"<folder\'s name>": {"<image id>": <class index>}}`',
+    )
+
+
+class ShapesSettings(DatasetSettings):
+    """Drawn shapes with Russian queries; some (shape, colour) pairs never shown in training."""
+
+    split: Literal["train", "seen", "test"] = Field(
+        "train",
+        description="`test`: the pairs that training never shows; `seen`: new pictures of the pairs"
+        " that it shows",
+    )
+    count: int | None = Field(
+        None, ge=1, description="number of images (default: 4000 in train, 20 a class elsewhere)"
+    )
+    seed: int = Field(0, ge=0, description="of the pictures, the queries and the split")
+    size: int = Field(128, ge=16, le=1024, description="side of an image, in pixels")
+    held_out: float = Field(
+        0.2, ge=0.1, le=0.5, description="share of the pairs that training never shows"
+    )
+    queries: int = Field(4, ge=1, le=8, description="queries of an image")
+
+
+class DigitsSettings(DatasetSettings):
+    """scikit-learn's scans of handwritten digits (UCI, 1797 of 8 x 8) with Russian names."""
+
+    split: Literal["train", "test"] = "train"
+    count: int | None = Field(None, ge=1, description="at most this many images (default: all)")
+    seed: int = Field(0, ge=0, description="of the queries and the split")
+    size: int = Field(64, ge=8, le=1024, description="side of an image, in pixels")
+    held_out: float = Field(0.2, gt=0, lt=1, description="share of the scans that is the test")
+    queries: int = Field(3, ge=1, le=6, description="queries of an image")
+
+
+class EmojiSettings(DatasetSettings):
+    """Noto Color Emoji; CLDR's keywords are the queries and its short names the classes."""
+
+    split: Literal["train", "test"] = Field(
+        "train", description="`test`: the emoji that training never shows"
+    )
+    language: Literal["ru", "en"] = Field("ru", description="of the queries and the classes")
+    images_per_class: int = Field(
+        4, ge=1, le=1000, description="images of an emoji, on different backgrounds"
+    )
+    count: int | None = Field(None, ge=1, description="at most this many images (default: all)")
+    seed: int = Field(0, ge=0, description="of the backgrounds and the split")
+    size: int = Field(128, ge=16, le=512, description="side of an image, in pixels")
+    held_out: float = Field(0.2, gt=0, lt=1, description="share of the emoji that is the test")
+    groups: tuple[str, ...] = Field(
+        (), description="only these groups of CLDR, such as `Animals & Nature` (default: all)"
+    )
+    skin_tones: bool = Field(False, description="also the variants by skin tone")
+    font: Path = Field(EMOJI_FONT, description="Noto Color Emoji (Debian: fonts-noto-color-emoji)")
+    cldr: Path = Field(CLDR, description="CLDR's folder `common` (Debian: unicode-cldr-core)")
