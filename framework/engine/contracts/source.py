@@ -1,0 +1,171 @@
+"""Files of a source that a config names, as paths on this machine. Nothing here imports torch.
+
+A tokenizer's vocabulary and a tower's weights are found by the same function::
+
+    files = find_source("hf:owner/name@v1", ["vocab.json", "merges.txt"])
+    files["vocab.json"].read_text(encoding="utf-8")
+
+:class:`UnreachableError` means "not there, or not from here", and is what `otherwise: scratch`
+answers. A source that is there and broken raises a plain :class:`WeightsError`, which nothing
+answers but the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+
+from engine.errors import WeightsError
+
+HUB_TIMEOUT = 5.0
+"""Seconds that the hub may take to answer before it counts as out of reach."""
+
+_PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,94}[A-Za-z0-9_])?"
+_REPOSITORY = re.compile(
+    rf"(?P<repository>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9._/-]{{1,200}}))?"
+)
+_OUR_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
+
+class UnreachableError(WeightsError):
+    """The source does not exist, or cannot be reached from here: `otherwise: scratch` applies."""
+
+
+def find_source(source: str, names: Sequence[str]) -> dict[str, Path]:
+    """Find the wanted files of a source.
+
+    Args:
+        source: ``file:<path>`` (a folder, or one file), ``artifact:<folder>``, or
+            ``hf:<owner>/<name>``, with ``@<revision>`` at its end where one is meant. Files of the
+            hub are kept in its own cache, which also serves without a network and under
+            ``HF_HUB_OFFLINE``.
+        names: the wanted files, relative to the folder or repository, the best first. They may be
+            alternatives: a name that the source does not have is absent from the result. One file
+            (``file:rugpt.pt``) stands for the wanted name that it equals, or else for the first
+            with its suffix.
+
+    Returns:
+        The files found by wanted name, in the order of ``names``; at least one.
+
+    Raises:
+        UnreachableError: there is no such file, folder, repository or revision, or the hub cannot
+            be reached and its cache has none of the files.
+        WeightsError: the source is there but has none of the files, its name is malformed, or
+            this machine cannot store the files.
+    """
+    for name in names:
+        path = PurePosixPath(name)
+        if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
+            raise WeightsError(f"`{name}` is no file name inside of {source}")
+    scheme, _, rest = source.partition(":")
+    if scheme in ("file", "artifact") and rest:
+        return _from_disk(source, Path(rest).expanduser(), names)
+    if scheme == "hf":
+        return _from_hub(source, *_repository(rest), names)
+    raise WeightsError(
+        f"`{source}` has no files to look for",
+        hint="expected `file:<path>`, `artifact:<folder>` or `hf:<owner>/<name>`",
+    )
+
+
+def _repository(text: str) -> tuple[str, str | None]:
+    match = _REPOSITORY.fullmatch(text)
+    if match is None or "--" in text or ".." in text:
+        raise WeightsError(
+            f"`hf:{text}` is no repository of the hub",
+            hint="expected `hf:<owner>/<name>` or `hf:<owner>/<name>@<revision>`",
+        )
+    return match["repository"], match["revision"]
+
+
+def _from_disk(source: str, path: Path, names: Sequence[str]) -> dict[str, Path]:
+    try:
+        if path.is_file():
+            return {_name_for(source, path, names): path}
+        if not path.is_dir():
+            raise UnreachableError(
+                f"{source}: there is no such file or folder", hint=f"looked at {path.absolute()}"
+            )
+        found = {name: path / name for name in names if (path / name).is_file()}
+    except (OSError, ValueError) as error:  # no permission, a name too long, a null byte
+        raise WeightsError(f"{source} cannot be read: {error}") from error
+    if not found:
+        raise _none_found(source, names)
+    return found
+
+
+def _name_for(source: str, path: Path, names: Sequence[str]) -> str:
+    exact = [name for name in names if PurePosixPath(name).name == path.name]
+    alike = [name for name in names if PurePosixPath(name).suffix == path.suffix]
+    if not exact + alike:
+        raise _none_found(source, names)
+    return (exact + alike)[0]
+
+
+def _none_found(source: str, names: Iterable[str]) -> WeightsError:
+    return WeightsError(
+        f"{source} is there, but has none of the files wanted: {', '.join(names)}",
+        hint="check that the config names the right source for this plugin",
+    )
+
+
+def _from_hub(
+    source: str, repository: str, revision: str | None, names: Sequence[str]
+) -> dict[str, Path]:
+    import huggingface_hub
+
+    looked_up = {
+        name: huggingface_hub.try_to_load_from_cache(repository, name, revision=revision)
+        for name in names
+    }
+    cached = {name: Path(path) for name, path in looked_up.items() if isinstance(path, str)}
+    if len(cached) == len(names):
+        return cached
+    try:
+        # One question, answered or refused at once. `hf_hub_download` alone would repeat itself
+        # for over 20 seconds a file on a machine without network.
+        listing = huggingface_hub.HfApi().model_info(
+            repository, revision=revision, timeout=HUB_TIMEOUT
+        )
+        there = {file.rfilename for file in listing.siblings or ()}
+        wanted = [name for name in names if name in there]
+        found = {
+            name: Path(
+                huggingface_hub.hf_hub_download(
+                    repository, name, revision=revision, etag_timeout=HUB_TIMEOUT
+                )
+            )
+            for name in wanted
+        }
+    except Exception as error:  # whatever the hub's client and the HTTP library beneath it raise
+        if isinstance(error, OSError) and error.errno in _OUR_DISK:
+            raise WeightsError(f"{source} cannot be stored on this machine: {error}") from error
+        if cached:
+            return cached
+        raise _unreachable(source, repository, names, error) from error
+    if not found:
+        raise _none_found(source, names)
+    return found
+
+
+def _unreachable(
+    source: str, repository: str, names: Sequence[str], error: Exception
+) -> UnreachableError:
+    from huggingface_hub import errors
+
+    if isinstance(error, errors.RepositoryNotFoundError):
+        reason = "the hub has no such repository, or it is private or gated"
+    elif isinstance(error, errors.RevisionNotFoundError):
+        reason = "the repository has no such revision"
+    elif isinstance(error, errors.OfflineModeIsEnabled):
+        reason = "HF_HUB_OFFLINE is set, and the hub's cache has none of the files"
+    else:
+        reason = f"the hub cannot be reached ({type(error).__name__}: {error})"
+    return UnreachableError(
+        f"{source}: {reason}",
+        hint=f"on a machine with network, `hf download {repository} --local-dir FOLDER` gets it"
+        f" (wanted: {', '.join(names)}); then write `file:FOLDER`, or let the config say"
+        " `otherwise: scratch`",
+    )

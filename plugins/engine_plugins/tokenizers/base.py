@@ -1,0 +1,294 @@
+"""What the built-in tokenizers share: the Rust library `tokenizers`, their marks, their bytes.
+
+A text's own characters never become a mark: a query that holds ``</s>`` is read as four characters.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+
+from tokenizers import Tokenizer as Backend
+
+from engine.contracts import Texts, Tokenizer, TokenizerSettings
+from engine.contracts.source import UnreachableError, find_source
+from engine.errors import ArtifactError, WeightsError
+
+S = TypeVar("S", bound=TokenizerSettings)
+
+FORMAT = 1
+MOST_IDS = 10_000_000
+"""More ids than any vocabulary has; a larger one is a broken file."""
+
+_CHUNK = 4096  # texts at a time, so that the library's own records of them stay small
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a tokenizer is made of, loaded or trained.
+
+    Attributes:
+        backend: gives the ids of a text, without marks.
+        begin: marks before the text.
+        end: marks after it.
+        pad: the id that fills a row up.
+        unknown: the id of what the vocabulary does not have, where there is one.
+        extra: what else a subclass needs to restore itself (JSON types only).
+    """
+
+    backend: Backend
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    pad: int
+    unknown: int | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+class RustTokenizer(Tokenizer, Generic[S]):
+    """Base of the built-in tokenizers: a subclass reads a source and learns from texts.
+
+    Attributes:
+        name: the registered name, written into the bytes.
+        settings: the plugin's settings.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, settings: S, parts: Parts, origin: str) -> None:
+        self.settings = settings
+        self.origin = origin
+        self.pad_id = parts.pad
+        self._parts = parts
+        # The marks of a tokenizer.json are known by their text; without this they would be found
+        # inside of queries too.
+        parts.backend.encode_special_tokens = True
+        parts.backend.no_truncation()
+        parts.backend.no_padding()
+        ids = parts.backend.get_vocab(with_added_tokens=True).values()
+        self.vocab_size = 1 + max((*ids, *parts.begin, *parts.end, parts.pad, parts.unknown or 0))
+
+    @classmethod
+    @abstractmethod
+    def read(cls, settings: S) -> Parts:
+        """Read ``settings.from_`` (neither scratch nor an artifact).
+
+        Raises:
+            UnreachableError: it is not there, or cannot be reached.
+            WeightsError: it is there, but broken.
+        """
+
+    @classmethod
+    @abstractmethod
+    def learn(cls, settings: S, texts: Iterable[str], vocab_size: int) -> tuple[Parts, int]:
+        """Train a vocabulary of this kind, at most ``vocab_size`` ids; also count the texts.
+
+        Raises:
+            DataError: there is no text, or nothing but white space.
+            ConfigError: ``vocab_size`` is too small for this kind.
+        """
+
+    def prepare(self, text: str) -> str:
+        """What happens to a text before the backend sees it."""
+        return text
+
+    @classmethod
+    def make(cls, settings: TokenizerSettings, texts: Texts, vocab_size: int) -> Self:
+        """Load ``settings.from_``, or train (see the contract)."""
+        own = cast("S", settings)
+        if own.from_ == "scratch":
+            return cls._trained(own, texts, vocab_size, "")
+        try:
+            made = cls._loaded(own)
+        except UnreachableError as error:
+            if own.otherwise != "scratch":
+                raise
+            note = f"; {own.from_} was not reachable ({error.message})"
+            return cls._trained(own, texts, vocab_size, note)
+        if made.vocab_size > vocab_size:
+            raise WeightsError(
+                f"the vocabulary of {own.from_} has {made.vocab_size} ids, but the text encoder"
+                f" has rows for {vocab_size}",
+                hint=f"set the text encoder's `vocab_size: {made.vocab_size}`, or `from: scratch`",
+            )
+        return made
+
+    @classmethod
+    def _trained(cls, settings: S, texts: Texts, vocab_size: int, note: str) -> Self:
+        parts, count = cls.learn(settings, texts(), vocab_size)
+        return cls(settings, parts, f"trained on {count} queries{note}")
+
+    @classmethod
+    def _loaded(cls, settings: S) -> Self:
+        if not settings.from_.startswith("artifact:"):
+            return cls(settings, cls.read(settings), settings.from_)
+        path = find_source(settings.from_, ["tokenizer.json"])["tokenizer.json"]
+        try:
+            made = cls.from_bytes(settings, read_bytes(path))
+        except ArtifactError as error:
+            raise WeightsError(f"{settings.from_}: {error.message}", hint=error.hint) from error
+        made.origin = f"{settings.from_} ({made.origin})"
+        return made
+
+    def to_bytes(self) -> bytes:
+        """JSON: kind, origin, marks, and the JSON of the library `tokenizers`."""
+        parts = self._parts
+        document = {
+            "engine_tokenizer": FORMAT,
+            "kind": self.name,
+            "origin": self.origin,
+            "begin": list(parts.begin),
+            "end": list(parts.end),
+            "pad": parts.pad,
+            "unknown": parts.unknown,
+            "extra": dict(parts.extra),
+            "tokenizers": json.loads(parts.backend.to_str()),
+        }
+        return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, settings: TokenizerSettings, data: bytes) -> Self:
+        """Restore what :meth:`to_bytes` gave (see the contract)."""
+        try:
+            document = json.loads(data.decode())
+            kind, version = document["kind"], document["engine_tokenizer"]
+            if (kind, version) != (cls.name, FORMAT):
+                raise ArtifactError(
+                    f"a tokenizer of the kind `{kind}`, format {version}, where the config says"
+                    f" `{cls.name}` (format {FORMAT})"
+                )
+            parts = Parts(
+                backend=parse_backend(json.dumps(document["tokenizers"])),
+                begin=tuple(_id(value) for value in document["begin"]),
+                end=tuple(_id(value) for value in document["end"]),
+                pad=_id(document["pad"]),
+                unknown=None if document["unknown"] is None else _id(document["unknown"]),
+                extra=dict(document["extra"]),
+            )
+            return cls(cast("S", settings), parts, str(document["origin"]))
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise ArtifactError(
+                f"these bytes are no `{cls.name}` tokenizer: {type(error).__name__}: {error}",
+                hint="build the artifact again",
+            ) from error
+
+    def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
+        """Ids of each text, marks included (see the contract).
+
+        Raises:
+            ValueError: ``max_tokens`` is below 1.
+        """
+        if max_tokens < 1:
+            raise ValueError(f"max_tokens is {max_tokens}: a text has at least one token")
+        rows: list[list[int]] = []
+        for start in range(0, len(texts), _CHUNK):
+            chunk = [self.prepare(whole(text)) for text in texts[start : start + _CHUNK]]
+            found = self._parts.backend.encode_batch_fast(chunk, add_special_tokens=False)
+            rows.extend(self._marked(encoding.ids, max_tokens) for encoding in found)
+        return rows
+
+    def _marked(self, ids: list[int], max_tokens: int) -> list[int]:
+        begin, end = self._parts.begin, self._parts.end
+        room = max(0, max_tokens - len(end))
+        row = [*begin, *ids][:room] + list(end)[-max_tokens:]
+        if row:
+            return row
+        return [self.pad_id if self._parts.unknown is None else self._parts.unknown]
+
+
+def whole(text: str) -> str:
+    """The text with halves of surrogate pairs joined, and lone ones replaced by U+FFFD."""
+    if _SURROGATE.search(text) is None:
+        return text
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def parse_backend(text: str) -> Backend:
+    """Parse the JSON of the library `tokenizers`.
+
+    Raises:
+        ValueError: it is not.
+    """
+    return _guarded(lambda: Backend.from_str(text))
+
+
+T = TypeVar("T")
+
+
+def _guarded(call: Callable[[], T]) -> T:
+    try:
+        return call()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # the library raises bare Exception, and panics on some input
+        raise ValueError(f"not understood by the library `tokenizers`: {error}") from error
+
+
+def build_model(source: str, call: Callable[[], T]) -> T:
+    """Call a constructor of `tokenizers.models`, which checks that merges and vocabulary agree.
+
+    Raises:
+        WeightsError: they do not.
+    """
+    try:
+        return _guarded(call)
+    except ValueError as error:
+        raise WeightsError(f"{source}: {error}") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """A file's bytes.
+
+    Raises:
+        WeightsError: it cannot be read.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise WeightsError(f"{path} cannot be read: {error}") from error
+
+
+def read_text(path: Path) -> str:
+    """A file's text, UTF-8, line ends as ``\\n``.
+
+    Raises:
+        WeightsError: it cannot be read, or is not UTF-8.
+    """
+    try:
+        return read_bytes(path).decode("utf-8").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise WeightsError(f"{path} is not UTF-8 text: {error}") from error
+
+
+def read_ids(path: Path) -> dict[str, int]:
+    """A JSON object from tokens to ids, such as ``vocab.json``.
+
+    Raises:
+        WeightsError: it is none.
+    """
+    try:
+        ids = json.loads(read_text(path))
+        return {str(token): _id(value) for token, value in ids.items()}
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
+        raise WeightsError(f"{path} is no JSON object from tokens to ids: {error}") from error
+
+
+def fill_holes(vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """The vocabulary with a name for every id below the largest, which no text can spell.
+
+    The library writes a vocabulary as a list, and prints a warning for each id without a token.
+    """
+    taken = set(vocabulary.values())
+    holes = (i for i in range(max(taken, default=-1) + 1) if i not in taken)
+    return {**vocabulary, **{f" unused {i} ": i for i in holes}}
+
+
+def _id(value: object) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
+        raise ValueError(f"{value!r} is no token id")
+    return value

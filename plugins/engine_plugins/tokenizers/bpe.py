@@ -1,0 +1,246 @@
+"""Byte-level BPE: GPT-2's and OpenAI CLIP's.
+
+Sources: GPT-2 (Radford et al., 2019; repository openai/gpt-2), CLIP (Radford et al., 2021,
+arXiv:2103.00020; repository openai/CLIP, and open_clip, which carries the vocabulary).
+"""
+
+from __future__ import annotations
+
+import gzip
+import html
+import importlib.util
+import zlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import ftfy
+from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+
+from engine.contracts.source import UnreachableError, find_source
+from engine.errors import WeightsError
+from engine_plugins.tokenizers.base import (
+    Parts,
+    RustTokenizer,
+    build_model,
+    fill_holes,
+    parse_backend,
+    read_bytes,
+    read_ids,
+    read_text,
+)
+from engine_plugins.tokenizers.learn import Units, check_room, count_words, learn_merges, number
+from engine_plugins.tokenizers.settings import ClipBpeSettings, Gpt2BpeSettings
+
+CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
+CLIP_MERGES = 49152 - 256 - 2
+"""Merges that CLIP's vocabulary takes from its file, which holds more of them."""
+
+_WORD_END = "</w>"
+_START, _END = "<start_of_text>", "<end_of_text>"
+_MOST_BYTES = 64 * 2**20  # what a compressed vocabulary may unpack to
+# After the cleaning a text is in lower case (but ſ, which is s where case is ignored), and its only
+# white space is the space.
+_CLIP_WORD = Regex(r"'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
+
+
+def byte_characters() -> list[str]:
+    """GPT-2's character for each byte, from 0 to 255: itself where it prints, else from U+0100."""
+    printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    other = iter(range(0x100, 0x200))
+    return [chr(byte) if byte in printed else chr(next(other)) for byte in range(256)]
+
+
+def parse_merges(text: str, where: str) -> list[tuple[str, str]]:
+    """Lines of two tokens; the first line may be a version.
+
+    Raises:
+        WeightsError: a line is something else; names it.
+    """
+    merges: list[tuple[str, str]] = []
+    for line_number, line in enumerate(text.split("\n"), 1):
+        if not line or (line_number == 1 and "#version" in line):
+            continue
+        pair = line.split(" ")
+        if len(pair) != 2 or not all(pair):
+            raise WeightsError(f"{where}, line {line_number}: expected two tokens, not {line!r}")
+        merges.append((pair[0], pair[1]))
+    return merges
+
+
+class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
+    """White space folded, ``<s> ids </s>``."""
+
+    name = "gpt2_bpe"
+
+    def prepare(self, text: str) -> str:
+        return " ".join(text.split())
+
+    @classmethod
+    def read(cls, settings: Gpt2BpeSettings) -> Parts:
+        files = find_source(
+            settings.from_, ["vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json"]
+        )
+        if "vocab.json" in files and "merges.txt" in files:
+            vocabulary = read_ids(files["vocab.json"])
+            merges = parse_merges(read_text(files["merges.txt"]), str(files["merges.txt"]))
+            backend = cls._backend(settings, vocabulary, merges)
+            added = read_ids(files["added_tokens.json"]) if "added_tokens.json" in files else {}
+            return cls._assemble(settings, backend, {**vocabulary, **added})
+        if "tokenizer.json" not in files:
+            raise WeightsError(
+                f"{settings.from_} has {', '.join(files)} alone",
+                hint="expected `vocab.json` and `merges.txt`, or `tokenizer.json`",
+            )
+        path = files["tokenizer.json"]
+        try:
+            backend = parse_backend(read_text(path))
+        except ValueError as error:
+            raise WeightsError(f"{path}: {error}") from error
+        if not isinstance(backend.model, models.BPE):
+            raise WeightsError(f"{path} is no BPE, but {type(backend.model).__name__}")
+        return cls._assemble(settings, backend, backend.get_vocab(with_added_tokens=True))
+
+    @classmethod
+    def learn(
+        cls, settings: Gpt2BpeSettings, texts: Iterable[str], vocab_size: int
+    ) -> tuple[Parts, int]:
+        letters = sorted(byte_characters())
+        # ruGPT-3's order: <pad>, <s>, </s>, <unk>, <mask>.
+        first = [*number([settings.pad, settings.bos, settings.eos, "<unk>", "<mask>"]), *letters]
+        check_room(cls.name, vocab_size, len(first))
+        splitter = cls._splitter(settings)
+        words = count_words(
+            (" ".join(text.split()) for text in texts),
+            lambda text: (word for word, _ in splitter.pre_tokenize_str(text)),
+            tuple,
+        )
+        learned = learn_merges(words, letters, vocab_size - len(first), settings.min_frequency)
+        merges = [("".join(left), "".join(right)) for left, right in learned]
+        vocabulary = number([*first, *(left + right for left, right in merges)])
+        backend = cls._backend(settings, vocabulary, merges)
+        return cls._assemble(settings, backend, vocabulary), words.texts
+
+    @staticmethod
+    def _splitter(settings: Gpt2BpeSettings) -> pre_tokenizers.PreTokenizer:
+        return pre_tokenizers.ByteLevel(add_prefix_space=settings.add_prefix_space)
+
+    @classmethod
+    def _backend(
+        cls,
+        settings: Gpt2BpeSettings,
+        vocabulary: Mapping[str, int],
+        merges: list[tuple[str, str]],
+    ) -> Tokenizer:
+        model = build_model(settings.from_, lambda: models.BPE(fill_holes(vocabulary), merges))
+        backend = Tokenizer(model)
+        backend.pre_tokenizer = cls._splitter(settings)
+        return backend
+
+    @staticmethod
+    def _assemble(settings: Gpt2BpeSettings, backend: Tokenizer, ids: Mapping[str, int]) -> Parts:
+        missing = [mark for mark in (settings.bos, settings.eos, settings.pad) if mark not in ids]
+        if missing:
+            raise WeightsError(
+                f"the vocabulary of {settings.from_} does not have {', '.join(missing)}",
+                hint="set the tokenizer's `bos`, `eos` and `pad` to marks that it has",
+            )
+        return Parts(backend, (ids[settings.bos],), (ids[settings.eos],), ids[settings.pad])
+
+
+class ClipBpe(RustTokenizer[ClipBpeSettings]):
+    """Mended, unescaped, folded, in lower case, ``<start_of_text> ids <end_of_text>``."""
+
+    name = "clip_bpe"
+
+    def prepare(self, text: str) -> str:
+        return clip_clean(text)
+
+    @classmethod
+    def read(cls, settings: ClipBpeSettings) -> Parts:
+        path = _clip_file(settings.from_)
+        text = _unpacked(path) if path.suffix == ".gz" else read_text(path)
+        return cls._assemble(settings, parse_merges(text, str(path))[:CLIP_MERGES])
+
+    @classmethod
+    def learn(
+        cls, settings: ClipBpeSettings, texts: Iterable[str], vocab_size: int
+    ) -> tuple[Parts, int]:
+        letters = sorted(byte_characters())
+        alphabet = [*letters, *(letter + _WORD_END for letter in letters)]
+        check_room(cls.name, vocab_size, len(alphabet) + 2)
+        splitter = cls._splitter()
+
+        def units(word: str) -> Units:
+            return (*word[:-1], word[-1] + _WORD_END)
+
+        words = count_words(
+            map(clip_clean, texts),
+            lambda text: (word for word, _ in splitter.pre_tokenize_str(text)),
+            units,
+        )
+        room = vocab_size - len(alphabet) - 2
+        learned = learn_merges(words, alphabet, room, settings.min_frequency)
+        merges = [("".join(left), "".join(right)) for left, right in learned]
+        return cls._assemble(settings, merges), words.texts
+
+    @staticmethod
+    def _splitter() -> pre_tokenizers.PreTokenizer:
+        return pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split(_CLIP_WORD, "removed", invert=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+            ]
+        )
+
+    @classmethod
+    def _assemble(cls, settings: ClipBpeSettings, merges: list[tuple[str, str]]) -> Parts:
+        # CLIP numbers the bytes that print first, then the others.
+        letters = sorted(byte_characters())
+        tokens = [
+            *letters,
+            *(letter + _WORD_END for letter in letters),
+            *("".join(pair) for pair in merges),
+        ]
+        vocabulary = number(tokens)
+        start, end = len(vocabulary), len(vocabulary) + 1
+        vocabulary = {**vocabulary, _START: start, _END: end}
+        model = build_model(
+            settings.from_,
+            lambda: models.BPE(vocabulary, merges, end_of_word_suffix=_WORD_END),
+        )
+        backend = Tokenizer(model)
+        backend.pre_tokenizer = cls._splitter()
+        return Parts(backend, (start,), (end,), pad=0)
+
+
+def clip_clean(text: str) -> str:
+    """CLIP's cleaning: wrong encodings mended, HTML unescaped twice, spaces folded, lower case."""
+    if not (text.isascii() and text.isprintable() and "&" not in text):  # nothing to mend there
+        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+    return " ".join(text.split()).lower()
+
+
+def _clip_file(source: str) -> Path:
+    if not source.startswith("open_clip:"):
+        files = find_source(source, [CLIP_FILE, CLIP_FILE.removesuffix(".gz"), "merges.txt"])
+        return next(iter(files.values()))
+    package = importlib.util.find_spec("open_clip")  # finds it without importing it (and torch)
+    for folder in (package and package.submodule_search_locations) or ():
+        if (path := Path(folder) / CLIP_FILE).is_file():
+            return path
+    raise UnreachableError(
+        f"{source}: open_clip is not installed, or does not carry {CLIP_FILE}",
+        hint="pip install open_clip_torch",
+    )
+
+
+def _unpacked(path: Path) -> str:
+    read_bytes(path)  # a file that cannot be read at all says so itself
+    try:
+        with gzip.open(path) as file:
+            data = file.read(_MOST_BYTES + 1)
+        if len(data) > _MOST_BYTES:
+            raise WeightsError(f"{path} unpacks to more than {_MOST_BYTES} bytes")
+        return data.decode("utf-8")
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path} is no gzip file of UTF-8 text: {error}") from error

@@ -1,0 +1,103 @@
+"""Settings of the built-in tokenizers. Nothing here imports torch or tokenizers."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator
+
+from engine.contracts import SourceName, TokenizerSettings
+
+
+def _plain_name(name: str) -> str:
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise ValueError("expected the name of a file, without a folder")
+    return name
+
+
+FileName = Annotated[str, Field(min_length=1), AfterValidator(_plain_name)]
+"""Name of a file inside the source's folder or repository."""
+
+
+class TrainableSettings(TokenizerSettings):
+    """A tokenizer that can learn a vocabulary of its own kind from the config's queries."""
+
+    min_frequency: int = Field(
+        2, ge=1, description="when trained: two pieces that meet less often are not joined"
+    )
+
+
+class Gpt2BpeSettings(TrainableSettings):
+    """GPT-2's byte-level BPE: `vocab.json` and `merges.txt`, or a `tokenizer.json`."""
+
+    bos: str = Field("<s>", min_length=1, description="the mark that begins a text")
+    eos: str = Field("</s>", min_length=1, description="the mark that ends a text")
+    pad: str = Field("<pad>", min_length=1, description="the token that fills a row up")
+    add_prefix_space: bool = Field(
+        False, description="a space before the text, so that its first word is like the others"
+    )
+
+
+class ClipBpeSettings(TrainableSettings):
+    """OpenAI CLIP's BPE; its vocabulary comes with open_clip, so it needs no network."""
+
+    from_: SourceName = Field(
+        "open_clip:bpe_simple_vocab_16e6",
+        alias="from",
+        description="open_clip:<anything> for the vocabulary that open_clip carries; or a source"
+        " with `bpe_simple_vocab_16e6.txt.gz` or `merges.txt`",
+    )
+
+
+class WordPieceSettings(TrainableSettings):
+    """BERT's WordPiece: `vocab.txt`."""
+
+    do_lower_case: bool = Field(False, description="lower case first (for uncased vocabularies)")
+    strip_accents: bool | None = Field(
+        None, description="take accents off (й becomes и); by default as do_lower_case"
+    )
+
+
+class SentencePieceSettings(TrainableSettings):
+    """A SentencePiece `.model` file, BPE or unigram."""
+
+    file: FileName | None = Field(
+        None,
+        description="name of the file in the source; by default tokenizer.model, spiece.model,"
+        " sentencepiece.bpe.model or spm.model",
+    )
+    marks: bool = Field(
+        True, description="put the model's <s> before and </s> after a text; false for none"
+    )
+    lower: bool = Field(False, description="lower case first (BPEmb's vocabularies want it)")
+    zero_digits: bool = Field(
+        False, description="every digit becomes 0 first (BPEmb's vocabularies want it)"
+    )
+
+
+class YouTokenToMeSettings(TrainableSettings):
+    """A YouTokenToMe `bpe.model` file, as ruCLIP uses it."""
+
+    file: FileName = Field("bpe.model", description="name of the file in the source")
+    lower: bool = Field(True, description="lower case first, as ruCLIP does")
+
+
+class TrainedSettings(TrainableSettings):
+    """A BPE trained on the config's own queries, at most the text encoder's vocab_size."""
+
+    lower: bool = Field(True, description="lower case first")
+    byte_level: bool = Field(
+        False,
+        description="learn from bytes: no character is unknown, Russian ones begin as two pieces",
+    )
+    marks: bool = Field(True, description="put <s> before and </s> after a text; false for none")
+
+    @field_validator("from_")
+    @classmethod
+    def _own_files_only(cls, source: str) -> str:
+        if source.startswith(("hf:", "open_clip:")):
+            raise ValueError(
+                "`trained` learns from the queries: expected `scratch`, or `artifact:<folder>` or"
+                " `file:<path>` for one that Engine trained before"
+            )
+        return source

@@ -1,0 +1,192 @@
+"""SentencePiece models, BPE and unigram, read into the library `tokenizers`.
+
+Sources: Kudo and Richardson, 2018, arXiv:1808.06226; repository google/sentencepiece. The
+organisers' vocabulary is BPEmb's (Heinzerling and Strube, 2018, arXiv:1710.02187).
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
+
+from tokenizers import Tokenizer, models
+
+from engine.contracts.source import find_source
+from engine.errors import ArtifactError, WeightsError
+from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, read_bytes, whole
+from engine_plugins.tokenizers.learn import (
+    check_room,
+    choose_alphabet,
+    count_words,
+    learn_merges,
+    number,
+)
+from engine_plugins.tokenizers.settings import SentencePieceSettings
+from engine_plugins.tokenizers.spm_model import (
+    BPE,
+    BYTE,
+    NORMAL,
+    SPACE,
+    UNKNOWN,
+    Normalizer,
+    SpmModel,
+    parse_model,
+)
+
+_NAMES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
+_DIGIT = re.compile(r"\d")
+# Special tokens are spelled with a space, which no text holds by then, so that none can spell them.
+_UNKNOWN_TOKEN = " <unk>"
+
+
+class SentencePiece(RustTokenizer[SentencePieceSettings]):
+    """``<s> ids </s>``, or the ids alone; a run of unknown characters is one unknown id."""
+
+    name = "sentencepiece"
+
+    def __init__(self, settings: SentencePieceSettings, parts: Parts, origin: str) -> None:
+        super().__init__(settings, parts, origin)
+        extra = parts.extra
+        try:
+            self._nfkc = bool(extra["nfkc"])
+            self._normalize = Normalizer(
+                base64.b64decode(extra["charsmap"], validate=True),
+                dummy_prefix=bool(extra["dummy_prefix"]),
+                fold_spaces=bool(extra["fold_spaces"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactError(f"a SentencePiece tokenizer without its normaliser: {error}") from (
+                error
+            )
+
+    def prepare(self, text: str) -> str:
+        text = _before(self.settings, text)
+        return self._normalize(unicodedata.normalize("NFKC", text) if self._nfkc else text)
+
+    @classmethod
+    def read(cls, settings: SentencePieceSettings) -> Parts:
+        names = _NAMES if settings.file is None else (settings.file,)
+        path = next(iter(find_source(settings.from_, names).values()))
+        model = parse_model(read_bytes(path), str(path))
+        if settings.marks and min(model.begin, model.end) < 0:
+            raise WeightsError(
+                f"{path} has no begin or no end mark",
+                hint="set the tokenizer's `marks: false`",
+            )
+        backend = Tokenizer(build_model(str(path), lambda: _backend_model(model, str(path))))
+        unknown = next(i for i, piece in enumerate(model.pieces) if piece.type == UNKNOWN)
+        return Parts(
+            backend,
+            begin=(model.begin,) if settings.marks else (),
+            end=(model.end,) if settings.marks else (),
+            pad=max(model.pad, 0),
+            unknown=unknown,
+            extra=_extra(model.charsmap, model.dummy_prefix, model.fold_spaces, nfkc=False),
+        )
+
+    @classmethod
+    def learn(
+        cls, settings: SentencePieceSettings, texts: Iterable[str], vocab_size: int
+    ) -> tuple[Parts, int]:
+        marks = [_UNKNOWN_TOKEN, " <s>", " </s>"]  # SentencePiece's own order
+        check_room(cls.name, vocab_size, len(marks) + 1)
+
+        def split(text: str) -> Iterable[str]:
+            clean = unicodedata.normalize("NFKC", _before(settings, whole(text)))
+            return (SPACE + word for word in clean.replace(SPACE, " ").split(" ") if word)
+
+        words = count_words(texts, split, tuple)
+        alphabet = choose_alphabet(words, vocab_size - len(marks), [SPACE])
+        room = vocab_size - len(marks) - len(alphabet)
+        learned = learn_merges(words, alphabet, room, settings.min_frequency)
+        merges = [("".join(left), "".join(right)) for left, right in learned]
+        vocabulary = number([*marks, *alphabet, *map("".join, merges)])
+        backend = Tokenizer(models.BPE(vocabulary, merges, unk_token=_UNKNOWN_TOKEN, fuse_unk=True))
+        parts = Parts(
+            backend,
+            begin=(1,) if settings.marks else (),
+            end=(2,) if settings.marks else (),
+            pad=0,
+            unknown=0,
+            extra=_extra(b"", dummy_prefix=True, fold_spaces=True, nfkc=True),
+        )
+        return parts, words.texts
+
+
+def _before(settings: SentencePieceSettings, text: str) -> str:
+    if settings.lower:
+        text = text.lower()
+    return _DIGIT.sub("0", text) if settings.zero_digits else text
+
+
+def _extra(
+    charsmap: bytes, dummy_prefix: bool, fold_spaces: bool, *, nfkc: bool
+) -> Mapping[str, object]:
+    return {
+        "charsmap": base64.b64encode(charsmap).decode("ascii"),
+        "dummy_prefix": dummy_prefix,
+        "fold_spaces": fold_spaces,
+        "nfkc": nfkc,
+    }
+
+
+def _backend_model(model: SpmModel, where: str) -> models.Model:
+    spelling = [_spelling(piece.text, piece.type) for piece in model.pieces]
+    if model.type != BPE:
+        unknown = next(i for i, piece in enumerate(model.pieces) if piece.type == UNKNOWN)
+        scored = [(text, piece.score) for text, piece in zip(spelling, model.pieces, strict=True)]
+        return models.Unigram(scored, unk_id=unknown, byte_fallback=model.byte_fallback)
+    return models.BPE(
+        {text: i for i, text in enumerate(spelling)},
+        _merges(model, where),
+        unk_token=_UNKNOWN_TOKEN,
+        fuse_unk=True,
+        byte_fallback=model.byte_fallback,
+    )
+
+
+def _spelling(text: str, type_: int) -> str:
+    if type_ == UNKNOWN:
+        return _UNKNOWN_TOKEN
+    return text if type_ in (NORMAL, BYTE) else f" {text}"
+
+
+def _merges(model: SpmModel, where: str) -> list[tuple[str, str]]:
+    """One merge for each piece of several characters, the best score first.
+
+    SentencePiece joins any two neighbours that make a piece. Where no merge crosses a piece's
+    border, the merges inside of it follow from its characters alone, so each piece has one pair
+    that ever makes it: the last that is left when its own characters are joined.
+    """
+    score = {piece.text: piece.score for piece in model.pieces if piece.type == NORMAL}
+    several = [(-piece.score, i) for i, piece in enumerate(model.pieces) if len(piece.text) > 1]
+    merges: list[tuple[str, str]] = []
+    for _, i in sorted(several):
+        piece = model.pieces[i]
+        if piece.type != NORMAL:
+            continue
+        if lone := [character for character in piece.text if character not in score]:
+            raise WeightsError(
+                f"{where}: the piece `{piece.text}` holds {lone[0]!r}, which is no piece itself"
+            )
+        if (pair := _last_pair(piece.text, score)) is not None:
+            merges.append(pair)
+    return merges
+
+
+def _last_pair(text: str, score: Mapping[str, float]) -> tuple[str, str] | None:
+    """The two pieces that at last make ``text``, or ``None`` where it is never made."""
+    parts: Sequence[str] = list(text)
+    while len(parts) > 2:
+        joined = [left + right for left, right in pairwise(parts)]
+        place, best = -1, float("-inf")
+        for i, candidate in enumerate(joined):
+            if score.get(candidate, float("-inf")) > best:
+                place, best = i, score[candidate]
+        if place < 0:
+            return None
+        parts = [*parts[:place], joined[place], *parts[place + 2 :]]
+    return parts[0], parts[1]

@@ -1,0 +1,102 @@
+"""BERT's WordPiece.
+
+Source: Devlin et al., 2018, arXiv:1810.04805; repository google-research/bert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+
+from engine.contracts.source import find_source
+from engine.errors import WeightsError
+from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, fill_holes, read_text
+from engine_plugins.tokenizers.learn import (
+    Units,
+    check_room,
+    choose_alphabet,
+    count_words,
+    learn_merges,
+    number,
+)
+from engine_plugins.tokenizers.settings import WordPieceSettings
+
+_PAD, _UNKNOWN, _FIRST, _LAST, _MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+_INSIDE = "##"  # begins a piece that does not begin a word
+
+
+class WordPiece(RustTokenizer[WordPieceSettings]):
+    """``[CLS] ids [SEP]``; each word by the longest piece that fits, from its beginning."""
+
+    name = "wordpiece"
+
+    @classmethod
+    def read(cls, settings: WordPieceSettings) -> Parts:
+        path = find_source(settings.from_, ["vocab.txt"])["vocab.txt"]
+        lines = read_text(path).removesuffix("\n").split("\n")
+        vocabulary = {token: i for i, token in enumerate(lines)}
+        missing = [mark for mark in (_PAD, _UNKNOWN, _FIRST, _LAST) if mark not in vocabulary]
+        if missing:
+            raise WeightsError(
+                f"{path} does not have {', '.join(missing)}",
+                hint="a BERT vocabulary is a text file with one token a line",
+            )
+        return cls._assemble(settings, vocabulary)
+
+    @classmethod
+    def learn(
+        cls, settings: WordPieceSettings, texts: Iterable[str], vocab_size: int
+    ) -> tuple[Parts, int]:
+        marks = [_PAD, _UNKNOWN, _FIRST, _LAST, _MASK]
+        check_room(cls.name, vocab_size, len(marks) + 1)
+        normalizer, splitter = cls._normalizer(settings), pre_tokenizers.BertPreTokenizer()
+
+        def split(text: str) -> Iterable[str]:
+            clean = normalizer.normalize_str(text)
+            return (word for word, _ in splitter.pre_tokenize_str(clean))
+
+        def units(word: str) -> Units:
+            return (word[0], *(_INSIDE + letter for letter in word[1:]))
+
+        words = count_words(texts, split, units)
+        alphabet = choose_alphabet(words, vocab_size - len(marks))
+        room = vocab_size - len(marks) - len(alphabet)
+        learned = learn_merges(words, alphabet, room, settings.min_frequency)
+        pieces = (_piece((*left, *right)) for left, right in learned)
+        return cls._assemble(settings, number([*marks, *alphabet, *pieces])), words.texts
+
+    @staticmethod
+    def _normalizer(settings: WordPieceSettings) -> normalizers.Normalizer:
+        return normalizers.BertNormalizer(
+            clean_text=True,
+            handle_chinese_chars=True,
+            strip_accents=settings.strip_accents,
+            lowercase=settings.do_lower_case,
+        )
+
+    @classmethod
+    def _assemble(cls, settings: WordPieceSettings, vocabulary: Mapping[str, int]) -> Parts:
+        model = build_model(
+            settings.from_,
+            lambda: models.WordPiece(
+                fill_holes(vocabulary),
+                unk_token=_UNKNOWN,
+                max_input_chars_per_word=100,
+                continuing_subword_prefix=_INSIDE,
+            ),
+        )
+        backend = Tokenizer(model)
+        backend.normalizer = cls._normalizer(settings)
+        backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return Parts(
+            backend,
+            begin=(vocabulary[_FIRST],),
+            end=(vocabulary[_LAST],),
+            pad=vocabulary[_PAD],
+            unknown=vocabulary[_UNKNOWN],
+        )
+
+
+def _piece(units: Units) -> str:
+    return units[0] + "".join(unit.removeprefix(_INSIDE) for unit in units[1:])
