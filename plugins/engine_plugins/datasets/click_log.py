@@ -1,0 +1,264 @@
+"""The contest's training data: JSON lines of images with queries.
+
+Made for millions of rows: a row costs 8 bytes of memory (where its line starts; 16 more while the
+file is read first), and a line is parsed again when its row is asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL.Image import Image
+
+from engine.contracts import Dataset, Record
+from engine.errors import DataError
+from engine_plugins.datasets.images import open_image
+from engine_plugins.datasets.settings import ClickLogSettings
+
+MAX_LINE = 1 << 20
+"""Bytes of a line; a longer one is a bad line and is not read into memory whole."""
+
+_log = logging.getLogger(__name__)
+
+# An id becomes a file's name, and it comes from a stranger.
+_SAFE_ID = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
+
+_REASONS = (
+    "longer than 1 MiB",
+    "not UTF-8",
+    "not JSON",
+    "not an object",
+    "no `image`",
+    "`image` is neither a whole number from 0 nor a plain file name",
+    "no `queries`",
+    "`queries` is not a list of texts",
+    "no query that is not empty",
+    "an image that an earlier line has",
+)
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line of the metadata that was left out.
+
+    Attributes:
+        number: of the line, from 1.
+        reason: what is wrong with it.
+    """
+
+    number: int
+    reason: str
+
+
+class BadLines(Sequence[BadLine]):
+    """Every bad line in order, 9 bytes each: a hostile file may have millions."""
+
+    def __init__(self, numbers: Sequence[int] = (), reasons: Sequence[int] = ()) -> None:
+        order = sorted(range(len(numbers)), key=lambda i: numbers[i])
+        self._numbers = array("Q", (numbers[i] for i in order))
+        self._reasons = array("B", (reasons[i] for i in order))
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> BadLine: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[BadLine]: ...
+    def __getitem__(self, index: int | slice) -> BadLine | list[BadLine]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return BadLine(self._numbers[index], _REASONS[self._reasons[index]])
+
+
+class _BadLineError(Exception):
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.code = _REASONS.index(reason)
+
+
+class ClickLog(Dataset):
+    """Images with the queries that led people to them.
+
+    Attributes:
+        bad_lines: the lines that were left out, with their numbers and reasons.
+
+    Raises:
+        DataError: folder, metadata or images are missing, or no line is good.
+    """
+
+    def __init__(self, settings: ClickLogSettings) -> None:
+        self.settings = settings
+        self.name = settings.path.absolute().name
+        self._metadata = settings.path / settings.metadata
+        self._images = settings.path / settings.images
+        for path, there in (
+            (settings.path, settings.path.is_dir()),
+            (self._metadata, self._metadata.is_file()),
+            (self._images, self._images.is_dir()),
+        ):
+            if not there:
+                raise DataError(
+                    f"click log: {path} is missing",
+                    hint=f"`path` needs {settings.metadata} and a folder {settings.images}/ of"
+                    f" <id>{settings.suffix} (settings `metadata`, `images`, `suffix`)",
+                )
+        self._starts, self.bad_lines = _index(self._metadata)
+        if not len(self._starts):
+            first = self.bad_lines[0] if self.bad_lines else None
+            raise DataError(
+                f"{self._metadata} has no good line"
+                + (f": line {first.number} is {first.reason}" if first else ": it is empty"),
+                hint='expected JSON lines such as {"image": 1, "queries": ["...", "..."]}',
+            )
+        if self.bad_lines:
+            worst = "; ".join(f"line {b.number}: {b.reason}" for b in self.bad_lines[:3])
+            _log.warning(
+                "%s: %d of %d lines left out (%s%s)",
+                self._metadata, len(self.bad_lines), len(self.bad_lines) + len(self._starts),
+                worst, "; ..." if len(self.bad_lines) > 3 else "",
+            )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def record(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        with self._metadata.open("rb") as file:
+            return self._read(file, index)
+
+    def texts(self) -> Iterator[str]:
+        with self._metadata.open("rb") as file:
+            for index in range(len(self)):
+                yield from self._read(file, index).queries
+
+    def image(self, index: int) -> Image:
+        return open_image(self._images / f"{self.record(index).id}{self.settings.suffix}")
+
+    def _read(self, file: IO[bytes], index: int) -> Record:
+        file.seek(int(self._starts[index]))
+        try:
+            return _parse(file.readline(MAX_LINE + 1))
+        except _BadLineError as error:
+            raise DataError(f"{self._metadata} was changed while it was in use ({error})") from None
+
+
+def _index(path: Path) -> tuple[NDArray[np.uint64], BadLines]:
+    """Where the good lines start, and the bad lines."""
+    starts, hashes, numbers = array("Q"), array("Q"), array("Q")
+    bad_numbers, bad_reasons = array("Q"), array("B")
+    with path.open("rb") as file:
+        for number, start, line in _lines(file):
+            try:
+                record = _parse(line)
+            except _BadLineError as error:
+                bad_numbers.append(number)
+                bad_reasons.append(error.code)
+                continue
+            digest = hashlib.blake2b(record.id.encode(), digest_size=8).digest()
+            starts.append(start)
+            hashes.append(int.from_bytes(digest, "little"))
+            numbers.append(number)
+        place = np.frombuffer(starts, dtype=np.uint64)
+        keep = np.ones(len(starts), dtype=bool)
+        for row in _repeated(file, place, np.frombuffer(hashes, dtype=np.uint64)):
+            keep[row] = False
+            bad_numbers.append(numbers[row])
+            bad_reasons.append(len(_REASONS) - 1)
+    return place[keep], BadLines(bad_numbers, bad_reasons)
+
+
+def _lines(file: IO[bytes]) -> Iterator[tuple[int, int, bytes]]:
+    """Line number from 1, start in bytes, and the line; empty lines are passed over."""
+    start, number = 3 if file.read(3) == b"\xef\xbb\xbf" else 0, 0
+    file.seek(start)
+    while line := file.readline(MAX_LINE + 1):
+        number += 1
+        length, end = len(line), line
+        while len(end) == MAX_LINE + 1 and not end.endswith(b"\n"):
+            end = file.readline(MAX_LINE + 1)
+            length += len(end)
+        if line.strip():
+            yield number, start, line
+        start += length
+
+
+def _repeated(
+    file: IO[bytes], starts: NDArray[np.uint64], hashes: NDArray[np.uint64]
+) -> Iterator[int]:
+    """Rows whose id an earlier row has. Rows of one hash are compared by their real ids."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    same = ordered[1:] == ordered[:-1]
+    seen: set[str] = set()
+    for here in np.flatnonzero(np.append(same, False) | np.append(False, same)):
+        if here == 0 or ordered[here] != ordered[here - 1]:
+            seen = set()
+        row = int(order[here])
+        file.seek(int(starts[row]))
+        name = _parse(file.readline(MAX_LINE + 1)).id
+        if name in seen:
+            yield row
+        seen.add(name)
+
+
+def _parse(line: bytes) -> Record:
+    """One line to its record.
+
+    Raises:
+        _BadLineError: with one of the reasons.
+    """
+    if len(line) > MAX_LINE:
+        raise _BadLineError("longer than 1 MiB")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError:
+        raise _BadLineError("not UTF-8") from None
+    try:
+        row = json.loads(text)
+    except (ValueError, RecursionError):
+        raise _BadLineError("not JSON") from None
+    if not isinstance(row, dict):
+        raise _BadLineError("not an object")
+    if "image" not in row:
+        raise _BadLineError("no `image`")
+    if "queries" not in row:
+        raise _BadLineError("no `queries`")
+    return Record(_image_id(row["image"]), _queries(row["queries"]))
+
+
+def _image_id(value: object) -> str:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
+        return str(value)
+    if isinstance(value, str) and _SAFE_ID.fullmatch(value) and _is_text(value):
+        return value
+    raise _BadLineError("`image` is neither a whole number from 0 nor a plain file name")
+
+
+def _queries(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(q, str) and _is_text(q) for q in value):
+        raise _BadLineError("`queries` is not a list of texts")
+    queries = tuple(query for query in value if query.strip())
+    if not queries:
+        raise _BadLineError("no query that is not empty")
+    return queries
+
+
+def _is_text(value: str) -> bool:
+    """Whether it holds no half of a surrogate pair, which JSON can write and UTF-8 cannot."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,144 @@
+"""The contest's evaluation data: classes.json and img/."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from PIL.Image import Image
+
+from engine.contracts import Dataset, Record
+from engine.errors import DataError
+from engine_plugins.datasets.images import open_image
+from engine_plugins.datasets.settings import ZeroShotFolderSettings
+
+SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+
+_log = logging.getLogger(__name__)
+
+
+class ZeroShotFolder(Dataset):
+    """A folder of images to be sorted into classes, images in the order of their file names.
+
+    An image's id is its file name without the suffix. With ``truth`` each image has its label;
+    an image that the truth does not know has none.
+
+    Attributes:
+        unmatched: ids of the truth without an image here (a partial download, say).
+
+    Raises:
+        DataError: folder, classes or images are missing, empty or contradictory, or the truth does
+            not fit them; says which.
+    """
+
+    def __init__(self, settings: ZeroShotFolderSettings) -> None:
+        self.settings = settings
+        folder = settings.path
+        if not folder.is_dir():
+            raise DataError(
+                f"zero-shot folder {folder}: no such folder",
+                hint="`path` names a folder with classes.json and img/",
+            )
+        self.name = folder.resolve().name
+        self.classes = _read_classes(folder / "classes.json")
+        self._files = _find_images(folder / "img")
+        self._labels: dict[str, int] = {}
+        self.unmatched: tuple[str, ...] = ()
+        if settings.truth is not None:
+            self._labels = _read_labels(settings.truth, self.name, len(self.classes))
+            ids = {Path(file).stem for file in self._files}
+            self.unmatched = tuple(sorted(self._labels.keys() - ids))
+            if self.unmatched:
+                _log.warning(
+                    "%s: %d of the %d images of %s are not in the folder (first: %s)",
+                    folder, len(self.unmatched), len(self._labels), settings.truth,
+                    self.unmatched[0],
+                )  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def record(self, index: int) -> Record:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        name = Path(self._files[index]).stem
+        return Record(name, label=self._labels.get(name))
+
+    def image(self, index: int) -> Image:
+        if not 0 <= index < len(self):
+            raise IndexError(index)
+        return open_image(self.settings.path / "img" / self._files[index])
+
+
+def _read_classes(path: Path) -> tuple[str, ...]:
+    names = _read_json(path, hint='expected a JSON list of class names: ["кошка", "собака", ...]')
+    hint = 'expected a list of different names: ["кошка", "собака", ...]'
+    if not isinstance(names, list):
+        raise DataError(f"{path} is not a JSON list", hint=hint)
+    if not names:
+        raise DataError(f"{path} is an empty list: no class to choose from", hint=hint)
+    first: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            shown = json.dumps(name, ensure_ascii=False)[:60]
+            raise DataError(f"{path}: class {place} is {shown}, not a name", hint=hint)
+        if name in first:
+            raise DataError(
+                f"{path}: classes {first[name]} and {place} are both {name!r}", hint=hint
+            )
+        first[name] = place
+    return tuple(names)
+
+
+def _find_images(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder", hint="the images belong into it")
+    files = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    )
+    if not files:
+        raise DataError(
+            f"{folder} has no image",
+            hint=f"an image ends with one of {', '.join(sorted(SUFFIXES))}",
+        )
+    first: dict[str, str] = {}
+    for file in files:
+        name = Path(file).stem
+        if name in first:
+            raise DataError(
+                f"{folder}: {first[name]} and {file} have the same id `{name}`",
+                hint="predictions go by the id, so remove or rename one of them",
+            )
+        first[name] = file
+    return files
+
+
+def _read_labels(path: Path, name: str, classes: int) -> dict[str, int]:
+    hint = f'expected {{"{name}": {{"<image id>": <class index>, ...}}}}'
+    truth = _read_json(path, hint=hint)
+    if not isinstance(truth, dict) or not isinstance(truth.get(name), dict):
+        known = ", ".join(list(truth)[:8]) if isinstance(truth, dict) else "no data set"
+        raise DataError(f"{path} has no data set `{name}` (it has: {known})", hint=hint)
+    for image, label in truth[name].items():
+        if isinstance(label, bool) or not isinstance(label, int) or not 0 <= label < classes:
+            raise DataError(
+                f"{path}: image {image} of `{name}` has class {json.dumps(label)[:60]};"
+                f" there are classes 0 to {classes - 1}",
+                hint=hint,
+            )
+    return dict(truth[name])
+
+
+def _read_json(path: Path, hint: str) -> Any:
+    if not path.is_file():
+        raise DataError(f"{path}: no such file", hint=hint)
+    try:
+        return json.loads(path.read_bytes().decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path} is not UTF-8 text: {error.reason}", hint=hint) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{path} is not JSON: {error}", hint=hint) from error
