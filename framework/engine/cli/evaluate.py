@@ -1,0 +1,188 @@
+"""``engine eval``: scores of a model, or of the contest's own files of predictions."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli.options import Json
+from engine.cli.predict import (
+    BatchSize,
+    Html,
+    Limit,
+    Only,
+    Pictures,
+    Threads,
+    Workers,
+    open_datasets,
+    open_predictor,
+    predictions_json,
+    read_labels,
+    run_all,
+    show_gallery,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from engine.evaluate.scores import Score
+
+
+def command(
+    artifact: Annotated[Path | None, typer.Argument(help="The model to judge.")] = None,
+    data: Annotated[Path | None, typer.Argument(help="The data, as for `engine predict`.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Score this file instead of a model (needs --truth).")
+    ] = None,
+    truth: Annotated[
+        Path | None, typer.Option(help="The right answers (DATA_DIR/gt.json where it exists).")
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Also write the predictions.")
+    ] = None,
+    batch_size: BatchSize = 32,
+    threads: Threads = None,
+    workers: Workers = None,
+    limit: Limit = None,
+    only: Only = None,
+    html: Html = None,
+    pictures: Pictures = 60,
+    json: Json = False,
+) -> None:
+    """Score zero-shot classification: accuracy in percent a data set, and their plain mean.
+
+    Either ARTIFACT DATA_DIR, or --predictions FILE --truth FILE (no model is loaded then). An image
+    of the truth without an answer counts as wrong; an answer that the truth does not know is an
+    error.
+    """
+    from engine.errors import DataError
+
+    if predictions is not None:
+        unused = {
+            "ARTIFACT": artifact, "DATA_DIR": data, "--output": output, "--html": html,
+            "--limit-samples": limit,
+        }  # fmt: skip
+        given = [name for name, value in unused.items() if value is not None]
+        if given:
+            raise DataError(f"--predictions scores a file: {', '.join(given)} has no use beside it")
+        if truth is None:
+            raise DataError("--predictions needs the right answers too", hint="add --truth gt.json")
+        show(score_file(predictions, truth, only), None, as_json=json)
+        return
+    if artifact is None or data is None:
+        raise DataError(
+            "nothing to score",
+            hint="`engine eval ARTIFACT DATA_DIR`, or `engine eval --predictions P.json --truth"
+            " gt.json`",
+        )
+    from engine.evaluate.files import check_target, write_text
+
+    for target in (output, html):
+        if target is not None:
+            check_target(target)
+    labels = read_labels(data, truth)
+    if labels is None:
+        raise DataError(f"{data} has no gt.json", hint="name the right answers: --truth gt.json")
+    datasets = open_datasets(data, only)
+    names = [dataset.name for dataset in datasets]
+    if not any(labels.get(name) for name in names):
+        raise DataError(
+            f"the truth has no answer for {', '.join(names)}; it knows: {', '.join(labels)}"
+        )
+    predictor = open_predictor(artifact, threads)
+    runs = run_all(predictor, datasets, batch_size=batch_size, workers=workers, limit=limit)
+
+    from engine.evaluate.runner import score_runs
+
+    score = score_runs(runs, labels)
+    if score is None:
+        raise DataError("the truth has no answer for any image that was classified")
+    if output:
+        write_text(output, predictions_json(runs))
+    if html:
+        show_gallery(html, predictor, runs, labels, pictures, score)
+    details = {
+        "artifact": str(artifact), "name": predictor.config.name,
+        "warnings": predictor.warnings, "runs": [run.to_json() for run in runs],
+        "unlabelled": sum(run.unlabelled(labels.get(run.dataset.name, {})) for run in runs),
+    }  # fmt: skip
+    show(score, details, as_json=json)
+    warn(predictor, runs)
+
+
+def score_file(predictions: Path, truth: Path, only: list[str] | None = None) -> Score:
+    """Score the contest's files (imports no torch).
+
+    Raises:
+        DataError: a file is missing or not in the format, or the two are not of the same data.
+    """
+    from engine.data.contest import read_predictions, read_truth
+    from engine.errors import DataError, did_you_mean
+    from engine.evaluate.scores import score
+
+    labels, answers = read_truth(truth), read_predictions(predictions)
+    for name in only or ():
+        if name not in labels:
+            raise DataError(f"{truth} knows no data set `{name}`{did_you_mean(name, labels)}")
+    if only:
+        labels = {name: labels[name] for name in only}
+        answers = {name: answers[name] for name in only if name in answers}
+    return score(labels, answers)
+
+
+def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> None:
+    """Print a score: one JSON object, or a table for people."""
+    from engine.cli.tables import print_json, print_warning, stdout
+
+    if as_json:
+        print_json({**score.to_json(), **(details or {})})
+    else:
+        stdout().print(score_table(score))
+        # The contest compares unrounded numbers, so this line has every digit.
+        stdout().print(f"mean accuracy {score.mean!r} %", highlight=False)
+    for each in score.datasets:
+        if each.missing:
+            print_warning(
+                f"{each.name}: {each.missing:,} of {each.images:,} images have no answer and count"
+                " as wrong"
+            )
+        undefined = sum(recall is None for recall in each.recall)
+        if undefined and not as_json:
+            stdout().print(
+                f"{each.name}: {undefined} classes have no image; recall is not defined for them",
+                highlight=False, markup=False, style="dim",
+            )  # fmt: skip
+    unlabelled = (details or {}).get("unlabelled")
+    if unlabelled:
+        print_warning(f"{unlabelled} images have no right answer in the truth and are not scored")
+
+
+def score_table(score: Score) -> Table:
+    """Data sets and their mean, in percent."""
+    from rich.table import Table
+
+    from engine.evaluate.scores import METHOD
+
+    table = Table(caption=METHOD, caption_justify="left")
+    for name in ("data set", "images", "classes", "accuracy", "95 % interval", "top-5",
+                 "mean recall"):  # fmt: skip
+        table.add_column(name, justify="left" if name == "data set" else "right")
+
+    def add(name: str, images: str, classes: str, accuracy: float, low: float, high: float,
+            top5: float | None, recall: float, style: str | None = None) -> None:  # fmt: skip
+        table.add_row(
+            name, images, classes, f"{accuracy:.2f}", f"{low:.2f} .. {high:.2f}",
+            "-" if top5 is None else f"{top5:.2f}", f"{recall:.2f}", style=style,
+        )  # fmt: skip
+
+    for each in score.datasets:
+        add(each.name, f"{each.images:,}", f"{each.classes:,}", each.accuracy,
+            each.interval.low, each.interval.high, each.top5, each.mean_recall)  # fmt: skip
+    table.add_section()
+    images = sum(each.images for each in score.datasets)
+    add("mean", f"{images:,}", "", score.mean, score.interval.low, score.interval.high,
+        score.top5, score.mean_recall, "bold")  # fmt: skip
+    return table

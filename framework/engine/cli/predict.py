@@ -1,0 +1,224 @@
+"""``engine predict``: photographs to classes, in the contest's own input and output layout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import Json
+
+if TYPE_CHECKING:
+    from engine.contracts.dataset import Dataset
+    from engine.evaluate.predictor import Predictor
+    from engine.evaluate.runner import DatasetRun
+    from engine.evaluate.scores import Labels, Score
+
+Artifact = Annotated[Path, typer.Argument(help="The model: a folder that `engine build` wrote.")]
+BatchSize = Annotated[
+    int, typer.Option(min=1, help="Images that run through the model at once.", show_default=True)
+]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the model's arithmetic (one a core).")
+]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Threads that decode images (one a core, at most 8).")
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit-samples", min=1, help="Only so many images a data set.")
+]
+Only = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", metavar="NAME", help="Only this data set; may be given again."),
+]
+Html = Annotated[
+    Path | None, typer.Option("--html", help="Also write a page that shows photographs.")
+]
+Pictures = Annotated[int, typer.Option(min=1, help="Most photographs on that page.")]
+
+
+def command(
+    artifact: Artifact,
+    data: Annotated[
+        Path,
+        typer.Argument(help="A folder with classes.json and img/, or a folder of such folders."),
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The predictions, a JSON file.")],
+    batch_size: BatchSize = 32,
+    threads: Threads = None,
+    workers: Workers = None,
+    limit: Limit = None,
+    only: Only = None,
+    html: Html = None,
+    pictures: Pictures = 60,
+    truth: Annotated[
+        Path | None,
+        typer.Option(help="Right answers for the page (DATA_DIR/gt.json where it exists)."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Classify images: {"<data set>": {"<image id>": <class index>}}, images sorted by file name.
+
+    A broken image cannot be answered: it is listed on stderr and in --json, left out of the file,
+    and the others are done (exit code 0).
+    """
+    from engine.cli.tables import print_json, stdout
+    from engine.evaluate.files import check_target, write_text
+
+    for target in (output, html):
+        if target is not None:
+            check_target(target)
+    labels = read_labels(data, truth) if html else None
+    datasets = open_datasets(data, only)
+    predictor = open_predictor(artifact, threads)
+    runs = run_all(predictor, datasets, batch_size=batch_size, workers=workers, limit=limit)
+    write_text(output, predictions_json(runs))
+    if html:
+        show_gallery(html, predictor, runs, labels, pictures)
+    if json:
+        print_json(
+            {
+                "artifact": str(artifact), "name": predictor.config.name,
+                "predictions": str(output), "html": str(html) if html else None,
+                "images": sum(run.asked for run in runs),
+                "broken": sum(len(run.broken) for run in runs),
+                "warnings": predictor.warnings, "datasets": [run.to_json() for run in runs],
+            }
+        )  # fmt: skip
+    else:
+        for run in runs:
+            line = f"{run.dataset.name}: {len(run.rows):,} of {run.asked:,} images answered"
+            stdout().print(f"{line}, {run.asked / run.seconds:,.0f} a second", highlight=False)
+        for written in filter(None, (output, html)):
+            stdout().print(f"written to {written}", highlight=False, markup=False)
+    warn(predictor, runs)
+
+
+def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
+    """The contest's data sets under a folder.
+
+    Raises:
+        DataError: there is none, or ``only`` names one that is not there.
+    """
+    from engine.data.contest import find_zero_shot_folders
+    from engine.errors import DataError, did_you_mean
+    from engine.registry import default_registry
+
+    folders = {folder.resolve().name: folder for folder in find_zero_shot_folders(data)}
+    for name in only or ():
+        if name not in folders:
+            raise DataError(
+                f"{data} holds no data set `{name}`{did_you_mean(name, folders)}",
+                hint=f"it holds: {', '.join(folders)}",
+            )
+    plugin = default_registry().get("dataset", "zero_shot_folder")
+    settings, dataset = plugin.load_settings(), plugin.load()
+    return [
+        dataset(settings.model_validate({"path": folder}))
+        for name, folder in folders.items()
+        if not only or name in only
+    ]
+
+
+def read_labels(data: Path, truth: Path | None) -> Labels | None:
+    """The right answers: the file named, else ``DATA_DIR/gt.json``, else ``None``."""
+    from engine.data.contest import read_truth
+
+    beside = data / "gt.json"
+    if truth is None and beside.is_file():
+        truth = beside
+    return None if truth is None else read_truth(truth)
+
+
+def open_predictor(artifact: Path, threads: int | None) -> Predictor:
+    """Read an artifact, every byte checked; ``threads`` limits the model's arithmetic."""
+    import torch
+
+    from engine.cli.progress import working
+    from engine.evaluate.predictor import load
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with working(f"reading {artifact}"):
+        return load(artifact)
+
+
+def run_all(
+    predictor: Predictor,
+    datasets: Sequence[Dataset],
+    *,
+    batch_size: int,
+    workers: int | None,
+    limit: int | None,
+) -> list[DatasetRun]:
+    """Run over data sets with a progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    from engine.evaluate.runner import run
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        runs = []
+        for dataset in datasets:
+            task = bar.add_task(dataset.name, total=len(dataset))
+
+            def show(name: str, done: int, total: int, task: Any = task) -> None:
+                bar.update(task, completed=done, total=total)
+
+            runs.append(
+                run(predictor, dataset, batch_size=batch_size, workers=workers, limit=limit,
+                    progress=show)
+            )  # fmt: skip
+        return runs
+
+
+def predictions_json(runs: Sequence[DatasetRun]) -> str:
+    """The contest's file."""
+    import json
+
+    answers = {run.dataset.name: run.predictions for run in runs}
+    return json.dumps(answers, ensure_ascii=False, indent=1) + "\n"
+
+
+def show_gallery(
+    path: Path,
+    predictor: Predictor,
+    runs: Sequence[DatasetRun],
+    labels: Labels | None,
+    pictures: int,
+    score: Score | None = None,
+) -> None:
+    """Write the page; ``pictures`` are shared among the data sets."""
+    from engine.evaluate.gallery import header_of, section_of, write_gallery
+    from engine.evaluate.runner import score_runs
+
+    each = max(1, pictures // len(runs))
+    sections = [section_of(run, labels, each) for run in runs]
+    write_gallery(path, header_of(predictor), sections, score or score_runs(runs, labels))
+
+
+def warn(predictor: Predictor, runs: Sequence[DatasetRun]) -> None:
+    """Tell loudly what a result must not be read without: random weights, broken images."""
+    from engine.cli.tables import print_warning
+
+    for text in (*predictor.warnings, *(note for run in runs for note in run.notes)):
+        print_warning(text)
+    for run in runs:
+        if run.broken:
+            shown = [f"  {each.id}: {each.reason}" for each in run.broken[:20]]
+            if len(run.broken) > len(shown):
+                shown.append(f"  and {len(run.broken) - len(shown)} more (all in --json)")
+            print_warning(
+                f"{run.dataset.name}: {len(run.broken)} broken images have no answer:\n"
+                + "\n".join(shown)
+            )

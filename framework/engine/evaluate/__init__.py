@@ -1,0 +1,46 @@
+"""Evaluation: zero-shot classification, its scores, and the page that shows it.
+
+Names are imported on first use: scoring files (``engine.evaluate.scores``) never imports torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.evaluate.gallery import write_gallery
+    from engine.evaluate.predictor import Answer, Classifier, Predictor, load
+    from engine.evaluate.runner import DatasetRun, run
+    from engine.evaluate.scores import DatasetScore, Score, score
+
+_HOME = {
+    "Answer": "predictor",
+    "Classifier": "predictor",
+    "DatasetRun": "runner",
+    "DatasetScore": "scores",
+    "Predictor": "predictor",
+    "Score": "scores",
+    "load": "predictor",
+    "run": "runner",
+    "score": "scores",
+    "write_gallery": "gallery",
+}
+__all__ = [
+    "Answer",
+    "Classifier",
+    "DatasetRun",
+    "DatasetScore",
+    "Predictor",
+    "Score",
+    "load",
+    "run",
+    "score",
+    "write_gallery",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,303 @@
+"""Predictor: a built model, ready for pictures and class names.
+
+import engine
+
+m = engine.load("build/clip_openai")
+m.classify(["a.jpg", "b.jpg"], ["кошка", "собака"])
+# [[Answer(name='кошка', probability=0.93)], [Answer(name='собака', probability=0.88)]]
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from engine.build import Built, read_artifact
+from engine.contracts.dataset import Record
+from engine.contracts.tokenizer import Tokenizer
+from engine.errors import BrokenImageError, DataError
+from engine.evaluate.images import Pixels, normalise, open_image, read_batches, to_rgb
+from engine.evaluate.texts import encode_texts
+from engine.evaluate.zero_shot import best, class_vectors
+from engine.model import DualEncoder
+
+Picture: TypeAlias = "Image.Image | str | Path | NDArray[np.uint8]"
+"""A Pillow image, the path of one, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8."""
+
+
+class Answer(NamedTuple):
+    """One class that an image may show, with its probability among the given classes (0..1)."""
+
+    name: str
+    probability: float
+
+
+def load(path: str | Path) -> Predictor:
+    """Read an artifact, ready for use.
+
+    Raises:
+        ArtifactError: no artifact, or one that was changed since it was written.
+        ConfigError: it uses plugins that are not installed here.
+    """
+    return Predictor(read_artifact(Path(path)))
+
+
+class Predictor:
+    """A model with its tokenizer and config: classifies and encodes.
+
+    Attributes:
+        model: the two towers, in eval mode.
+        tokenizer: of the text encoder.
+        config: the resolved config.
+        manifest: the artifact's own account: where the weights came from, history, scores.
+    """
+
+    def __init__(self, built: Built) -> None:
+        self.model: DualEncoder = built.model.eval()
+        self.tokenizer: Tokenizer = built.tokenizer
+        self.config = built.config
+        self.manifest: dict[str, Any] = built.manifest
+        self._last: tuple[object, Classifier] | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user must know before trusting the answers; empty for a model of real weights."""
+        return random_weights(self.manifest)
+
+    def classify(
+        self,
+        images: Iterable[Picture] | Picture,
+        classes: Sequence[str],
+        top: int = 1,
+        *,
+        batch_size: int = 32,
+    ) -> list[list[Answer]]:
+        """The most probable classes of each image.
+
+        Calling it again with the same classes computes their vectors no second time; see also
+        :meth:`classifier`.
+
+        Args:
+            images: pictures (or one picture).
+            classes: names such as ``["кошка", "собака"]``, each once; the config's templates are
+                put around them.
+            top: how many answers an image, best first (all, where there are fewer classes).
+            batch_size: images that run through the model at once.
+
+        Returns:
+            One list of answers for each image, in order.
+
+        Raises:
+            DataError: no image, no class, a name twice, or something that is neither.
+            BrokenImageError: an image is missing or does not decode; names every one of them.
+        """
+        return self.classifier(classes).classify(images, top, batch_size=batch_size)
+
+    def classifier(self, classes: Sequence[str]) -> Classifier:
+        """Compute the vectors of classes once, to classify many times.
+
+        Raises:
+            DataError: no class, a name twice, or a name that is no text.
+        """
+        names = _check_classes(classes)
+        key = (names, self._version())
+        if self._last is None or self._last[0] != key:
+            self._last = key, Classifier(self, names, self.class_vectors(names))
+        return self._last[1]
+
+    def class_vectors(self, names: Sequence[str]) -> Tensor:
+        """[C] names -> [C, J] float32, rows of length 1, by the config's templates."""
+        return class_vectors(names, self.config.zero_shot, self.encode_texts)
+
+    def encode_texts(self, texts: Sequence[str], *, raw: bool = False) -> Tensor:
+        """[N] texts -> [N, J] float32, rows of length 1 (unless ``raw``). No templates.
+
+        Raises:
+            DataError: something else than a sequence of texts.
+        """
+        return encode_texts(self.model, self.tokenizer, _check_texts(texts), raw=raw)
+
+    def encode_images(self, images: Iterable[Picture] | Picture, *, batch_size: int = 32) -> Tensor:
+        """[N] pictures -> [N, J] float32, rows of length 1.
+
+        Raises:
+            DataError: no image, or something that is none.
+            BrokenImageError: an image is missing or does not decode; names every one of them.
+        """
+        pictures = _Pictures(images)
+        preprocess = self.model.vision.preprocess
+        found, broken = [], []
+        for batch in read_batches(pictures, preprocess, batch_size=batch_size):
+            broken += batch.broken
+            if not broken:
+                found.append(self.encode_pixels([each.pixels for each in batch.read]))
+        if broken:
+            shown = "\n".join(f"  {each.id}: {each.reason}" for each in broken[:8])
+            more = f"\n  and {len(broken) - 8} more" if len(broken) > 8 else ""
+            raise BrokenImageError(
+                f"{len(broken)} of {len(pictures)} images cannot be read:\n{shown}{more}",
+                hint="leave them out",
+            )
+        return torch.cat(found)
+
+    def encode_pixels(self, pixels: Sequence[Pixels]) -> Tensor:
+        """B pictures of ``images.square`` -> [B, J] float32 on the CPU, rows of length 1."""
+        device = self.model.logit_scale.device
+        with torch.inference_mode():
+            batch = normalise(pixels, self.model.vision.preprocess).to(device)
+            vectors = self.model.encode_image(batch).float().cpu()
+        return vectors.clone()  # an ordinary tensor: usable under autograd too
+
+    @property
+    def scale(self) -> float:
+        """The factor on cosine similarities."""
+        return float(self.model.logit_scale.detach().exp())
+
+    def _version(self) -> tuple[int, ...]:
+        """Changes when a weight does: class vectors of a model in training must not be kept."""
+        return tuple(
+            0 if parameter.is_inference() else parameter._version
+            for parameter in self.model.parameters()
+        )
+
+    def __repr__(self) -> str:
+        return f"Predictor({self.config.name}, {self.model.joint_width} wide)"
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A predictor with classes whose vectors are computed.
+
+    Attributes:
+        predictor: encodes the images.
+        classes: their names.
+        vectors: [C, J] float32, rows of length 1.
+    """
+
+    predictor: Predictor
+    classes: tuple[str, ...]
+    vectors: Tensor
+
+    def classify(
+        self, images: Iterable[Picture] | Picture, top: int = 1, *, batch_size: int = 32
+    ) -> list[list[Answer]]:
+        """As :meth:`Predictor.classify`."""
+        if top < 1:
+            raise DataError(f"top={top}: at least one answer an image must be asked for")
+        vectors = self.predictor.encode_images(images, batch_size=batch_size)
+        probabilities, indices = self.best(vectors, top)
+        return [
+            [Answer(self.classes[i], p) for i, p in zip(row, chances, strict=True)]
+            for row, chances in zip(indices.tolist(), probabilities.tolist(), strict=True)
+        ]
+
+    def best(self, vectors: Tensor, top: int) -> tuple[Tensor, Tensor]:
+        """[B, J] image vectors -> probabilities [B, k] and class indices [B, k], best first."""
+        return best(vectors, self.vectors, self.predictor.scale, top)
+
+
+def random_weights(manifest: dict[str, Any]) -> list[str]:
+    """One warning for each part whose weights are random; empty once all were loaded or trained.
+
+    A source that could not be reached is told for ever, training or not.
+    """
+    found = []
+    for part, origin in manifest.get("weights", {}).items():
+        if origin.get("initialised") != "random":
+            continue
+        if origin.get("reason"):
+            found.append(f"{part}: RANDOM weights: {origin['reason']}")
+        elif not manifest.get("stages"):
+            found.append(f"{part}: RANDOM weights, never trained")
+    return found
+
+
+class _Pictures:
+    """What a user gave as images, as rows to be read."""
+
+    def __init__(self, images: Iterable[Picture] | Picture) -> None:
+        one = isinstance(images, (Image.Image, str, Path))
+        if isinstance(images, np.ndarray):
+            one = images.ndim < 4
+        if not one and not isinstance(images, Iterable):
+            raise DataError(f"images are expected, not {type(images).__name__}", hint=_PICTURES)
+        self.items: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
+        if not self.items:
+            raise DataError("the list of images is empty")
+        for index, item in enumerate(self.items):
+            problem = _picture_problem(item)
+            if problem:
+                raise DataError(f"image {index}: {problem}", hint=_PICTURES)
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def record(self, index: int) -> Record:
+        item = self.items[index]
+        return Record(str(item) if isinstance(item, (str, Path)) else f"image {index}")
+
+    def image(self, index: int) -> Image.Image:
+        item = self.items[index]
+        if isinstance(item, np.ndarray):
+            item = Image.fromarray(item)
+        if isinstance(item, Image.Image):
+            return to_rgb(item)
+        return open_image(Path(item))
+
+
+_PICTURES = "an image is a PIL.Image, a path, or an array [H, W, 3] of uint8"
+
+
+def _picture_problem(item: object) -> str | None:
+    """Why something is no picture, or ``None``."""
+    if isinstance(item, (str, Path)):
+        return None
+    if isinstance(item, Image.Image):
+        return None if min(item.size) else f"it is empty ({item.width} x {item.height} pixels)"
+    if not isinstance(item, np.ndarray):
+        return f"a {type(item).__name__} is no image"
+    if item.dtype != np.uint8:
+        return f"its dtype is {item.dtype}, not uint8 (values from 0 to 255)"
+    if item.ndim not in (2, 3) or (item.ndim == 3 and item.shape[2] not in (3, 4)):
+        return f"its shape is {item.shape}, not [H, W], [H, W, 3] or [H, W, 4]"
+    return None if item.size else f"it is empty (shape {item.shape})"
+
+
+def _check_texts(texts: object, what: str = "texts") -> Sequence[str]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise DataError(
+            f"{what} are expected as a list, not as {type(texts).__name__}",
+            hint="write a list: ['кошка', 'собака']",
+        )
+    found = list(texts)
+    for text in found:
+        if not isinstance(text, str):
+            raise DataError(f"{what}: {text!r} is a {type(text).__name__}, not a text")
+    return found
+
+
+def _check_classes(classes: object) -> tuple[str, ...]:
+    names = tuple(_check_texts(classes, "class names"))
+    if not names:
+        raise DataError(
+            "the list of classes is empty", hint="zero-shot classification needs class names"
+        )
+    blank = [i for i, name in enumerate(names) if not name.strip()]
+    if blank:
+        raise DataError(f"class name {blank[0]} is empty", hint="give every class a name")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise DataError(
+            f"class names are given twice: {', '.join(map(repr, twice[:5]))}",
+            hint="each class once",
+        )
+    return names

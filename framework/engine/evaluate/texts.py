@@ -1,0 +1,77 @@
+"""Texts: many texts become vectors, quickly and with the numbers of one at a time.
+
+A tower's row depends neither on the other rows nor on padding (its contract), so texts may be
+computed in any order and company. What is never done: the same text twice, padding to the
+tower's longest, a batch so large that it leaves the cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engine.contracts.settings import TextEncoderSettings
+from engine.contracts.state import pad_tokens
+from engine.contracts.tokenizer import Tokenizer
+from engine.model import DualEncoder
+
+TOKENS_A_BATCH = 1024
+"""Tokens, padding included, that run through the tower at once."""
+
+
+def encode_texts(
+    model: DualEncoder,
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    *,
+    raw: bool = False,
+    tokens_a_batch: int = TOKENS_A_BATCH,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Tensor:
+    """Encode texts with a model's text side.
+
+    Args:
+        model: in eval mode.
+        tokenizer: of its text encoder.
+        texts: any number, repetitions allowed.
+        raw: do not normalise (ruCLIP takes the mean of raw vectors over templates).
+        tokens_a_batch: most tokens, padding included, of one batch (a longer text goes alone).
+        progress: called with the number of different texts that each batch finished.
+
+    Returns:
+        [N, J] float32 on the CPU, rows in the order of ``texts``, of length 1 unless ``raw``.
+    """
+    settings = model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    if not texts:
+        return torch.empty(0, model.joint_width)
+    unique = list(dict.fromkeys(texts))
+    tokens = [tuple(row) for row in tokenizer.encode(unique, settings.max_tokens)]
+    # Texts that differ only in what the tokenizer folds (case, spaces) share a row too.
+    rows = sorted(dict.fromkeys(tokens), key=len)
+    vectors = torch.empty(len(rows), model.joint_width)
+    device = model.logit_scale.device
+    with torch.inference_mode():
+        for start, stop in _batches([len(row) for row in rows], tokens_a_batch):
+            padded = pad_tokens(rows[start:stop], tokenizer.pad_id)
+            state = {name: tensor.to(device) for name, tensor in padded.items()}
+            embedding = model.text_state(state)["embedding"].float()
+            vectors[start:stop] = embedding if raw else functional.normalize(embedding, dim=-1)
+            progress(stop - start)
+    row_of = {row: i for i, row in enumerate(rows)}
+    place = {text: row_of[row] for text, row in zip(unique, tokens, strict=True)}
+    return vectors[torch.tensor([place[text] for text in texts])]
+
+
+def _batches(lengths: Sequence[int], budget: int) -> Iterator[tuple[int, int]]:
+    """Ascending lengths -> consecutive (start, stop), each of rows x longest <= budget."""
+    start = 0
+    for i, length in enumerate(lengths):
+        if i > start and (i + 1 - start) * length > budget:
+            yield start, i
+            start = i
+    if lengths:
+        yield start, len(lengths)
