@@ -109,9 +109,7 @@ def fetch(source: str, part: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     if scheme == "file" and Path(rest).expanduser().is_file():
         return read_checkpoint(Path(rest).expanduser())
-    found = find_source(source, _FILES)
-    best = next((name for name in _FILES if name in found), next(iter(found)))
-    return read_checkpoint(found[best])
+    return read_checkpoint(next(iter(find_source(source, _FILES, first_only=True).values())))
 
 
 def _open_clip_file(name: str) -> Path:

@@ -33,7 +33,9 @@ class UnreachableError(WeightsError):
     """The source does not exist, or cannot be reached from here: `otherwise: scratch` applies."""
 
 
-def find_source(source: str, names: Sequence[str]) -> dict[str, Path]:
+def find_source(
+    source: str, names: Sequence[str], *, first_only: bool = False
+) -> dict[str, Path]:
     """Find the wanted files of a source.
 
     Args:
@@ -45,6 +47,7 @@ def find_source(source: str, names: Sequence[str]) -> dict[str, Path]:
             alternatives: a name that the source does not have is absent from the result. One file
             (``file:rugpt.pt``) stands for the wanted name that it equals, or else for the first
             with its suffix.
+        first_only: give (and download) the best one alone, for names that are alternatives.
 
     Returns:
         The files found by wanted name, in the order of ``names``; at least one.
@@ -61,9 +64,9 @@ def find_source(source: str, names: Sequence[str]) -> dict[str, Path]:
             raise WeightsError(f"`{name}` is no file name inside of {source}")
     scheme, _, rest = source.partition(":")
     if scheme in ("file", "artifact") and rest:
-        return _from_disk(source, Path(rest).expanduser(), names)
+        return _from_disk(source, Path(rest).expanduser(), names, first_only)
     if scheme == "hf":
-        return _from_hub(source, *_repository(rest), names)
+        return _from_hub(source, *_repository(rest), names, first_only)
     raise WeightsError(
         f"`{source}` has no files to look for",
         hint="expected `file:<path>`, `artifact:<folder>` or `hf:<owner>/<name>`",
@@ -80,7 +83,9 @@ def _repository(text: str) -> tuple[str, str | None]:
     return match["repository"], match["revision"]
 
 
-def _from_disk(source: str, path: Path, names: Sequence[str]) -> dict[str, Path]:
+def _from_disk(
+    source: str, path: Path, names: Sequence[str], first_only: bool
+) -> dict[str, Path]:
     try:
         if path.is_file():
             return {_name_for(source, path, names): path}
@@ -93,7 +98,11 @@ def _from_disk(source: str, path: Path, names: Sequence[str]) -> dict[str, Path]
         raise WeightsError(f"{source} cannot be read: {error}") from error
     if not found:
         raise _none_found(source, names)
-    return found
+    return _best(found) if first_only else found
+
+
+def _best(found: dict[str, Path]) -> dict[str, Path]:
+    return dict(list(found.items())[:1])
 
 
 def _name_for(source: str, path: Path, names: Sequence[str]) -> str:
@@ -112,7 +121,7 @@ def _none_found(source: str, names: Iterable[str]) -> WeightsError:
 
 
 def _from_hub(
-    source: str, repository: str, revision: str | None, names: Sequence[str]
+    source: str, repository: str, revision: str | None, names: Sequence[str], first_only: bool
 ) -> dict[str, Path]:
     import huggingface_hub
 
@@ -121,8 +130,8 @@ def _from_hub(
         for name in names
     }
     cached = {name: Path(path) for name, path in looked_up.items() if isinstance(path, str)}
-    if len(cached) == len(names):
-        return cached
+    if len(cached) == len(names) or (first_only and names[0] in cached):
+        return _best(cached) if first_only else cached
     try:
         # One question, answered or refused at once. `hf_hub_download` alone would repeat itself
         # for over 20 seconds a file on a machine without network.
@@ -131,6 +140,7 @@ def _from_hub(
         )
         there = {file.rfilename for file in listing.siblings or ()}
         wanted = [name for name in names if name in there]
+        wanted = wanted[:1] if first_only else wanted
         found = {
             name: Path(
                 huggingface_hub.hf_hub_download(
@@ -143,7 +153,7 @@ def _from_hub(
         if isinstance(error, OSError) and error.errno in _OUR_DISK:
             raise WeightsError(f"{source} cannot be stored on this machine: {error}") from error
         if cached:
-            return cached
+            return _best(cached) if first_only else cached
         raise _unreachable(source, repository, names, error) from error
     if not found:
         raise _none_found(source, names)
