@@ -57,27 +57,29 @@ def _background(size: int, dark: bool, rng: random.Random) -> Image.Image:
     spread = 16 if dark else 22
     ends = [[level + rng.uniform(-spread, spread) for _ in range(3)] for _ in range(2)]
     angle = rng.uniform(0, 2 * math.pi)
-    axis = np.linspace(-0.5, 0.5, size)
+    axis = np.linspace(-0.5, 0.5, size, dtype=np.float32)
     along = 0.5 + 0.7 * (axis[None, :] * math.cos(angle) + axis[:, None] * math.sin(angle))
     along = along.clip(0, 1)[:, :, None]
-    tints = np.asarray(ends)
-    return _image(tints[0] * (1 - along) + tints[1] * along)
+    tints = np.asarray(ends, dtype=np.float32)
+    return _image(tints[0] + (tints[1] - tints[0]) * along)
 
 
 def _paint(colour: RGB, size: int, rng: random.Random) -> Image.Image:
     """The colour, a little lighter above than below, a little different in each picture."""
     tone = 1 + rng.uniform(-0.06, 0.06)
-    light = np.linspace(1.07, 0.93, size)[:, None, None] * tone
-    return _image(np.broadcast_to(np.asarray(colour, dtype=float) * light, (size, size, 3)))
+    light = np.linspace(1.07 * tone, 0.93 * tone, size, dtype=np.float32)[:, None, None]
+    column = _image(np.asarray(colour, dtype=np.float32) * light)
+    return column.resize((size, size), Image.Resampling.NEAREST)
 
 
 def _grain(image: Image.Image, rng: random.Random) -> Image.Image:
-    noise = np.random.default_rng(rng.getrandbits(64)).normal(0, rng.uniform(1, 4), image.size)
-    return _image(np.asarray(image, dtype=float) + noise[:, :, None])
+    stream, strength = np.random.default_rng(rng.getrandbits(64)), rng.uniform(1, 4)
+    noise = stream.standard_normal((*image.size, 1), dtype=np.float32) * strength
+    return _image(np.asarray(image, dtype=np.float32) + noise)
 
 
-def _image(values: NDArray[np.float64]) -> Image.Image:
-    return Image.fromarray(values.round().clip(0, 255).astype(np.uint8))
+def _image(values: NDArray[np.float32]) -> Image.Image:
+    return Image.fromarray((values + np.float32(0.5)).clip(0, 255).astype(np.uint8))
 
 
 def _mask(scene: Scene, size: int, rng: random.Random) -> Image.Image:

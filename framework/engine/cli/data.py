@@ -1,0 +1,204 @@
+"""``engine data``: commands about data."""
+
+from __future__ import annotations
+
+import json as jsonlib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import Json
+
+if TYPE_CHECKING:
+    from engine.contracts.settings import Settings
+    from engine.data.make import Layout, Written
+    from engine.hookspecs import Plugin
+
+app = typer.Typer(help="Make data sets in the contest's layout.", no_args_is_help=True)
+
+
+@app.callback()
+def data() -> None:
+    """Keep ``make`` a command of its own while it is the only one."""
+
+
+@app.command("make")
+def make(
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="shapes, digits, emoji, or any other dataset plugin with a train and a test split."
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder to write.")],
+    count: Annotated[
+        int | None, typer.Option(min=1, help="Training images (default: the plugin's own).")
+    ] = None,
+    test_count: Annotated[
+        int | None, typer.Option(min=1, help="Test images (default: the plugin's own).")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of every random choice.")] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the plugin: --set size=64"),
+    ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace what this command wrote there before.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Write a data set in the contest's layout: OUT/train to learn from, OUT/test to be judged on."""
+    from engine.cli.tables import print_json
+    from engine.data.make import write_contest_layout
+    from engine.errors import DataError
+    from engine.registry import default_registry
+
+    plugin = default_registry().get("dataset", name)
+    if "split" not in plugin.load_settings().model_fields:
+        raise DataError(
+            f"dataset `{name}` has no setting `split`, so there is nothing to make of it",
+            hint="`engine data make` needs a dataset with a train and a test split: "
+            + ", ".join(_makeable()),
+        )
+    values = _values(overrides or [])
+    if seed is not None:
+        values["seed"] = seed
+    splits = {
+        split: _validate(plugin, {**values, "split": split}, number)
+        for split, number in (("train", count), ("test", test_count))
+    }
+    dataset = plugin.load()
+    layout = write_contest_layout(
+        out,
+        dataset(splits["train"]),
+        [dataset(splits["test"])],
+        about={
+            "dataset": name,
+            "settings": {split: s.model_dump(mode="json") for split, s in splits.items()},
+        },
+        force=force,
+        track=_track,
+    )
+    if json:
+        print_json(_report(name, out, layout))
+    else:
+        _explain(name, out, layout)
+
+
+def _makeable() -> list[str]:
+    """The dataset plugins with splits."""
+    from engine.errors import PluginError
+    from engine.registry import default_registry
+
+    names = []
+    for registered in default_registry().all("dataset"):
+        try:
+            if "split" in registered.plugin.load_settings().model_fields:
+                names.append(registered.plugin.name)
+        except PluginError:  # a broken third party's; `engine plugins` tells
+            continue
+    return names
+
+
+def _values(overrides: list[str]) -> dict[str, Any]:
+    """``["size=64"]`` -> ``{"size": 64}``; values are YAML."""
+    import yaml
+
+    from engine.errors import ConfigError
+
+    values: dict[str, Any] = {}
+    for item in overrides:
+        key, equals, text = item.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise ConfigError(f"--set {item}: expected KEY=VALUE")
+        if key == "split":
+            raise ConfigError(f"--set {item}: both splits are written, train and test")
+        try:
+            values[key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set {item}: the value is not YAML: {error}") from error
+    return values
+
+
+def _validate(plugin: Plugin, values: dict[str, Any], count: int | None) -> Settings:
+    from pydantic import ValidationError
+
+    from engine.errors import ConfigError, did_you_mean
+    from engine.registry import default_registry
+
+    settings = plugin.load_settings()
+    if count is not None:
+        values = {**values, "count": count}
+    try:
+        return settings.model_validate(values, context={"registry": default_registry()})
+    except ValidationError as error:
+        known = [key for key in settings.model_fields if key != "split"]
+        lines = []
+        for problem in error.errors():
+            key = ".".join(str(part) for part in problem["loc"])
+            unknown = problem["type"] == "extra_forbidden"
+            reason = f"no such setting{did_you_mean(key, known)}" if unknown else problem["msg"]
+            lines.append(f"  {key}: {reason}")
+        raise ConfigError(
+            f"dataset `{plugin.name}` cannot be set up so:\n" + "\n".join(lines),
+            hint=f"its settings are: {', '.join(known)}",
+        ) from error
+
+
+def _track(rows: Iterable[int], what: str, count: int) -> Iterable[int]:
+    """A progress bar on stderr."""
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(rows, what, total=count, console=Console(stderr=True))
+
+
+def _report(name: str, out: Path, layout: Layout) -> dict[str, Any]:
+    def counts(written: Written, texts: str) -> dict[str, Any]:
+        return {
+            "name": written.name,
+            "images": written.images,
+            texts: written.texts,
+            "broken": list(written.broken),
+            "without_text": list(written.untold),
+        }
+
+    return {
+        "dataset": name,
+        "out": str(out),
+        "train": None if layout.train is None else counts(layout.train, "queries"),
+        "tests": [counts(test, "classes") for test in layout.tests],
+    }
+
+
+def _explain(name: str, out: Path, layout: Layout) -> None:
+    from engine.cli.tables import print_warning
+
+    train, test = layout.train, layout.tests[0]
+    assert train is not None
+    for written in (train, *layout.tests):
+        for what, ids in (("broken", written.broken), ("without text", written.untold)):
+            if ids:
+                listed = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
+                print_warning(f"{written.name}: {len(ids)} images left out, {what}: {listed}")
+    folder, truth = _quoted(out / "test" / test.name), _quoted(out / "test" / "gt.json")
+    typer.echo(
+        f"{name}: {train.images:,} training images with {train.texts:,} queries,"
+        f" {test.images:,} test images of {test.texts:,} classes, in {out}\n"
+        "\n"
+        "In a config:\n"
+        "  data:\n"
+        f"    train: {{use: click_log, path: {_quoted(out / 'train')}}}\n"
+        "    evaluate:\n"
+        f"      - {{use: zero_shot_folder, path: {folder}, truth: {truth}}}\n"
+        "\n"
+        f"Or judge a built model on it: engine eval MODEL {out / 'test'}"
+    )
+
+
+def _quoted(path: Path) -> str:
+    """A path as YAML (and JSON) writes it."""
+    return jsonlib.dumps(str(path), ensure_ascii=False)

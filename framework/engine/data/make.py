@@ -1,0 +1,242 @@
+"""Writing any dataset in the contest's own layout.
+
+::
+
+    OUT/engine-data.json             what made it: says that the folder is ours to replace
+    OUT/train/metadata.json          {"image": 1, "queries": ["...", "..."]} a line
+    OUT/train/images/<id>.jpg
+    OUT/test/<name>/classes.json     ["...", "..."]
+    OUT/test/<name>/img/<id>.jpg
+    OUT/test/gt.json                 {"<name>": {"<id>": <class index>}}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.contracts.dataset import Dataset, Record
+from engine.data.contest import CLASSES, IMAGES
+from engine.errors import BrokenImageError, DataError
+
+MARK = "engine-data.json"
+TRAIN, TEST = "train", "test"
+_OURS = frozenset({MARK, TRAIN, TEST})
+
+# An id becomes a file's name, and a data set's name a folder's.
+_PLAIN = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
+
+Track = Callable[[Iterable[int], str, int], Iterable[int]]
+"""Passes rows on while it shows their progress: ``track(rows, what, number of rows)``."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What came out.
+
+    Attributes:
+        name: of the data set.
+        images: images written.
+        texts: queries written (training) or classes (test).
+        broken: ids of the images that did not decode and were left out.
+        untold: ids of training images without a query or a class, left out.
+    """
+
+    name: str
+    images: int
+    texts: int
+    broken: tuple[str, ...] = ()
+    untold: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A whole layout: training data and test sets."""
+
+    train: Written | None
+    tests: tuple[Written, ...]
+
+
+def write_contest_layout(
+    out: Path,
+    train: Dataset | None,
+    tests: Sequence[Dataset],
+    *,
+    about: Mapping[str, Any],
+    force: bool = False,
+    track: Track = lambda rows, what, count: rows,
+) -> Layout:
+    """Write datasets as ``OUT`` above, whole or not at all.
+
+    Args:
+        out: the folder; made with its parents.
+        train: training data; a row without queries is written with its class name as the query.
+        tests: data sets with classes, each of another name.
+        about: what made the data (plugin, settings), for the mark; JSON types.
+        force: replace what an earlier call wrote at ``out``. Anything else is never replaced.
+        track: shows the progress.
+
+    Raises:
+        DataError: ``out`` is in use; an id or name cannot be a file's name or stands twice; a test
+            set has no classes; not one image could be written.
+    """
+    names = [dataset.name for dataset in tests]
+    for name in names:
+        if not _PLAIN.fullmatch(name) or names.count(name) > 1 or name == "gt.json":
+            raise DataError(f"a test set cannot be called {name!r}: not a plain name, or not alone")
+    with _replacing(out, force=force) as folder:
+        done = None if train is None else write_click_log(train, folder / TRAIN, track=track)
+        written, truth = [], {}
+        for dataset in tests:
+            result, labels = write_zero_shot(dataset, folder / TEST / dataset.name, track=track)
+            written.append(result)
+            truth[dataset.name] = labels
+        if tests:
+            _write_json(folder / TEST / "gt.json", truth)
+        layout = Layout(done, tuple(written))
+        _write_json(folder / MARK, {"format": 1, **about, "written": asdict(layout)})
+    return layout
+
+
+def write_click_log(
+    dataset: Dataset, folder: Path, *, track: Track = lambda rows, what, count: rows
+) -> Written:
+    """Write training data: ``metadata.json`` and ``images/`` (the ``click_log`` dataset reads it).
+
+    Raises:
+        DataError: as :func:`write_contest_layout`.
+    """
+    images = folder / "images"
+    images.mkdir(parents=True)
+    broken, untold, count, texts = [], [], 0, 0
+    with (folder / "metadata.json").open("w", encoding="utf-8", newline="\n") as lines:
+        for index, row in _rows(dataset, f"{dataset.name}, training", track):
+            queries = row.queries
+            if not queries and row.label is not None:
+                queries = (dataset.classes[row.label],)
+            if not queries:
+                untold.append(row.id)
+                continue
+            if not _write_image(dataset, index, images / f"{row.id}.jpg"):
+                broken.append(row.id)
+                continue
+            line = {"image": _contest_id(row.id), "queries": list(queries)}
+            lines.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count, texts = count + 1, texts + len(queries)
+    _check_any(dataset, count, broken, untold)
+    return Written(dataset.name, count, texts, tuple(broken), tuple(untold))
+
+
+def write_zero_shot(
+    dataset: Dataset, folder: Path, *, track: Track = lambda rows, what, count: rows
+) -> tuple[Written, dict[str, int]]:
+    """Write a test set: ``classes.json`` and ``img/`` (``zero_shot_folder`` reads it).
+
+    Returns:
+        What was written, and the class index of each image that has one.
+
+    Raises:
+        DataError: as :func:`write_contest_layout`.
+    """
+    if not dataset.classes:
+        raise DataError(f"data set {dataset.name} has no classes, so it cannot be a test set")
+    images = folder / IMAGES
+    images.mkdir(parents=True)
+    _write_json(folder / CLASSES, list(dataset.classes))
+    broken, count, labels = [], 0, {}
+    for index, row in _rows(dataset, f"{dataset.name}, test", track):
+        if not _write_image(dataset, index, images / f"{row.id}.jpg"):
+            broken.append(row.id)
+            continue
+        count += 1
+        if row.label is not None:
+            labels[row.id] = row.label
+    _check_any(dataset, count, broken, [])
+    return Written(dataset.name, count, len(dataset.classes), tuple(broken)), labels
+
+
+def _rows(dataset: Dataset, what: str, track: Track) -> Iterator[tuple[int, Record]]:
+    seen: set[str] = set()
+    for index in track(range(len(dataset)), what, len(dataset)):
+        row = dataset.record(index)
+        if not _PLAIN.fullmatch(row.id) or row.id in seen:
+            raise DataError(
+                f"data set {dataset.name}, row {index}: the id {row.id!r} "
+                + ("stands twice" if row.id in seen else "cannot be the name of a file")
+            )
+        seen.add(row.id)
+        yield index, row
+
+
+def _write_image(dataset: Dataset, index: int, path: Path) -> bool:
+    try:
+        image = dataset.image(index)
+    except BrokenImageError:
+        return False
+    image.save(path, format="JPEG", quality=95, subsampling=0)
+    return True
+
+
+def _contest_id(name: str) -> int | str:
+    """The contest numbers its images; a name that is a number becomes one."""
+    return int(name) if re.fullmatch(r"0|[1-9][0-9]{0,17}", name) else name
+
+
+def _check_any(dataset: Dataset, count: int, broken: list[str], untold: list[str]) -> None:
+    if not count:
+        raise DataError(
+            f"data set {dataset.name}: not one of {len(dataset)} images could be written"
+            f" ({len(broken)} broken, {len(untold)} without text)"
+        )
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+@contextlib.contextmanager
+def _replacing(out: Path, *, force: bool) -> Iterator[Path]:
+    """Give a temporary sibling to write into; at the end it becomes ``out``."""
+    out = out.absolute()
+    _check_free(out, force=force)
+    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    old = out.with_name(f".{out.name}.{os.getpid()}.old")
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        if out.exists():
+            out.rename(old)
+        try:
+            temporary.rename(out)
+        except OSError:
+            if old.exists():
+                old.rename(out)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_free(out: Path, *, force: bool) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / MARK).is_file():
+        raise DataError(
+            f"{out} exists and `engine data make` did not write it, so it is not overwritten",
+            hint="choose another folder, or remove it yourself",
+        )
+    strangers = sorted(path.name for path in out.iterdir() if path.name not in _OURS)
+    if strangers:
+        raise DataError(
+            f"{out} also holds {strangers[0]}, which `engine data make` did not write",
+            hint="move it elsewhere, or choose another folder",
+        )
+    if not force:
+        raise DataError(f"{out} exists already", hint="`--force` replaces it")
