@@ -23,8 +23,8 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 # its tests say so and are skipped.
 oracles: $(VENV)/.oracles
 $(VENV)/.oracles: $(VENV)/.ready
-	-$(BIN)/python -m pip install --quiet 'setuptools<81' wheel 'cython<3.1'
-	-$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps youtokentome
+	-$(BIN)/python -m pip install --quiet setuptools wheel cython
+	-$(BIN)/python -m pip install --quiet --no-build-isolation youtokentome
 	-$(BIN)/python -m pip install --quiet --no-deps 'ruclip==0.0.2'
 	@touch $@
 
