@@ -78,6 +78,7 @@ def command(
             hint="`engine eval ARTIFACT DATA_DIR`, or `engine eval --predictions P.json --truth"
             " gt.json`",
         )
+    from engine.cli.tables import print_warning
     from engine.evaluate.files import check_target, write_text
 
     for target in (output, html):
@@ -111,6 +112,9 @@ def command(
     }  # fmt: skip
     show(score, details, as_json=json)
     warn(predictor, runs)
+    absent = [] if only else [name for name in labels if name not in names]
+    if absent:
+        print_warning(f"in the truth and not in {data}, so not in the mean: {', '.join(absent)}")
 
 
 def score_file(predictions: Path, truth: Path, only: list[str] | None = None) -> Score:
@@ -142,7 +146,7 @@ def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> N
     else:
         stdout().print(score_table(score))
         # The contest compares unrounded numbers, so this line has every digit.
-        stdout().print(f"mean accuracy {score.mean!r} %", highlight=False)
+        stdout().print(f"mean accuracy {score.accuracy!r} %", highlight=False)
     for each in score.datasets:
         if each.missing:
             print_warning(
@@ -183,6 +187,6 @@ def score_table(score: Score) -> Table:
             each.interval.low, each.interval.high, each.top5, each.mean_recall)  # fmt: skip
     table.add_section()
     images = sum(each.images for each in score.datasets)
-    add("mean", f"{images:,}", "", score.mean, score.interval.low, score.interval.high,
+    add("mean", f"{images:,}", "", score.accuracy, score.interval.low, score.interval.high,
         score.top5, score.mean_recall, "bold")  # fmt: skip
     return table

@@ -167,7 +167,7 @@ def _head(header: Header, score: Score | None) -> str:
     if score is not None:
         what = "accuracy" if len(score.datasets) == 1 else "mean accuracy"
         big = (
-            f'<div class="big"><strong>{score.mean:.1f}<small>%</small></strong>'
+            f'<div class="big"><strong>{score.accuracy:.1f}<small>%</small></strong>'
             f"<span>{what}<br>95 % interval {score.interval.low:.1f} to"
             f" {score.interval.high:.1f}</span></div>"
         )

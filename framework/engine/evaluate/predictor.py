@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from engine.build import Built, read_artifact
 from engine.contracts.dataset import Record
 from engine.contracts.tokenizer import Tokenizer
 from engine.errors import BrokenImageError, DataError
@@ -29,6 +28,9 @@ from engine.evaluate.images import Pixels, normalise, open_image, read_batches, 
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.zero_shot import best, class_vectors
 from engine.model import DualEncoder
+
+if TYPE_CHECKING:
+    from engine.build import Built
 
 Picture: TypeAlias = "Image.Image | str | Path | NDArray[np.uint8]"
 """A Pillow image, the path of one, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8."""
@@ -48,6 +50,8 @@ def load(path: str | Path) -> Predictor:
         ArtifactError: no artifact, or one that was changed since it was written.
         ConfigError: it uses plugins that are not installed here.
     """
+    from engine.build import read_artifact
+
     return Predictor(read_artifact(Path(path)))
 
 

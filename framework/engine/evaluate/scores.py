@@ -85,14 +85,14 @@ class Score:
 
     Attributes:
         datasets: each one's, in the order of the truth.
-        mean: the contest's score: the plain mean of the accuracies.
+        accuracy: the contest's score: the plain mean of the data sets' accuracies.
         interval: 95 %, MOVER.
         top5: the mean of the data sets' top-5; ``None`` unless every one has it.
         mean_recall: the mean of the data sets' mean recalls.
     """
 
     datasets: tuple[DatasetScore, ...]
-    mean: float
+    accuracy: float
     interval: Interval
     top5: float | None
     mean_recall: float
@@ -100,7 +100,7 @@ class Score:
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON types."""
         return {
-            "mean": self.mean,
+            "accuracy": self.accuracy,
             "interval": [self.interval.low, self.interval.high],
             "top5": self.top5,
             "mean_recall": self.mean_recall,
@@ -229,7 +229,7 @@ def combine(datasets: Sequence[DatasetScore]) -> Score:
     top5 = [each.top5 for each in datasets if each.top5 is not None]
     return Score(
         datasets=tuple(datasets),
-        mean=math.fsum(accuracies) / len(datasets),
+        accuracy=math.fsum(accuracies) / len(datasets),
         interval=mover(accuracies, [each.interval for each in datasets]),
         top5=math.fsum(top5) / len(top5) if len(top5) == len(datasets) else None,
         mean_recall=math.fsum(each.mean_recall for each in datasets) / len(datasets),

@@ -80,7 +80,7 @@ def test_score_of_a_small_example_by_hand() -> None:
     assert a.recall == (50.0, 100.0, None, 0.0)
     assert a.mean_recall == 50.0
     assert (b.images, b.correct, b.accuracy, b.classes, b.top5) == (1, 1, 100.0, 1, None)
-    assert result.mean == 75.0
+    assert result.accuracy == 75.0
     assert result.mean_recall == 75.0
     assert result.to_json()["datasets"][0]["recall"] == [50.0, 100.0, None, 0.0]
 
@@ -88,7 +88,7 @@ def test_score_of_a_small_example_by_hand() -> None:
 def test_the_mean_is_over_data_sets_and_unrounded() -> None:
     truth = {"big": dict.fromkeys("abc", 0), "small": {"x": 1}}
     result = score(truth, {"big": {"a": 0, "b": 0, "c": 2}, "small": {"x": 0}})
-    assert result.mean == (200 / 3 + 0) / 2
+    assert result.accuracy == (200 / 3 + 0) / 2
 
 
 @unhurried
@@ -139,7 +139,7 @@ def test_top5() -> None:
 
 def test_one_image() -> None:
     result = score({"d": {"only": 2}}, {"d": {"only": 2}})
-    assert result.mean == 100.0
+    assert result.accuracy == 100.0
     assert result.interval.high == 100.0
     assert result.interval.low == pytest.approx(20.654, abs=1e-3)
     assert result.datasets[0].mean_recall == 100.0
@@ -147,7 +147,7 @@ def test_one_image() -> None:
 
 def test_nothing_answered_is_all_wrong() -> None:
     result = score({"d": {"a": 0, "b": 1}}, {})
-    assert (result.mean, result.datasets[0].missing) == (0.0, 2)
+    assert (result.accuracy, result.datasets[0].missing) == (0.0, 2)
     assert result.interval.low == 0.0
 
 

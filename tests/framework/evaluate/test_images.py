@@ -1,0 +1,224 @@
+"""Pixels bit for bit as torchvision and open_clip give them; reading in order, broken ones told."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torchvision import transforms
+
+from engine.contracts import Dataset, Preprocess
+from engine.errors import BrokenImageError
+from engine.evaluate.images import normalise, open_image, read_batches, square
+
+sizes = st.tuples(st.integers(1, 90), st.integers(1, 90)).filter(lambda s: max(s) < 16 * min(s))
+MODES = {
+    "bicubic": transforms.InterpolationMode.BICUBIC,
+    "bilinear": transforms.InterpolationMode.BILINEAR,
+}
+
+
+def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
+    width, height = size
+    rng = np.random.default_rng(seed)
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def theirs(preprocess: Preprocess) -> transforms.Compose:
+    """torchvision's own steps for CLIP's transform."""
+    size = preprocess.size
+    squashed = preprocess.resize == "squash"
+    return transforms.Compose(
+        [
+            transforms.Resize((size, size) if squashed else size, MODES[preprocess.interpolation]),
+            transforms.CenterCrop(size),
+            transforms.ToTensor(),
+            transforms.Normalize(preprocess.mean, preprocess.std),
+        ]
+    )
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(1, 40), st.sampled_from(["shorter_side", "squash"]),
+       st.sampled_from(["bicubic", "bilinear"]))  # fmt: skip
+def test_equals_torchvision_bit_for_bit(
+    shape: tuple[int, int], size: int, resize: str, interpolation: str
+) -> None:
+    preprocess = Preprocess(size, resize=resize, interpolation=interpolation)  # type: ignore[arg-type]
+    image = noise(shape)
+    ours = normalise([square(image, preprocess)], preprocess)[0]
+    assert torch.equal(ours, theirs(preprocess)(image))
+
+
+@settings(deadline=None)
+@given(sizes, st.integers(1, 40))
+def test_crop_first_equals_torchvisions_fallback(shape: tuple[int, int], size: int) -> None:
+    preprocess = Preprocess(size, resize="crop_first", interpolation="bilinear")
+    image = noise(shape)
+    short = min(shape)
+    # torchvision looks for a square of the picture's own area first; where there is room for one
+    # (up to rounding), its place is random. Elsewhere it takes the centre, as we always do.
+    if round((shape[0] * shape[1]) ** 0.5) <= short and shape[0] != shape[1]:
+        return
+    crop = transforms.RandomResizedCrop(
+        size, scale=(1.0, 1.0), ratio=(1.0, 1.0), interpolation=MODES["bilinear"]
+    )
+    np.testing.assert_array_equal(square(image, preprocess), np.asarray(crop(image)))
+
+
+def test_equals_open_clip_on_photographs(contest_sample: Path) -> None:
+    from open_clip.transform import image_transform
+
+    transform = image_transform(224, is_train=False)
+    preprocess = Preprocess(224)
+    paths = sorted((contest_sample / "caltech101" / "img").iterdir())[::25]
+    images = [open_image(path) for path in paths]
+    ours = normalise([square(image, preprocess) for image in images], preprocess)
+    assert torch.equal(ours, torch.stack([transform(Image.open(path)) for path in paths]))
+    assert ours.dtype == torch.float32
+    assert ours.is_contiguous()
+
+
+@pytest.mark.parametrize("shape", [(1, 30_000), (30_000, 1), (2, 4001)])
+def test_a_sliver_needs_no_gigabytes(shape: tuple[int, int]) -> None:
+    image, preprocess = noise(shape), Preprocess(224)
+    assert square(image, preprocess).shape == (224, 224, 3)
+
+
+def test_long_pictures_are_cut_as_others_are() -> None:
+    image, preprocess = noise((800, 40)), Preprocess(32)
+    expected = transforms.CenterCrop(32)(transforms.Resize(32, MODES["bicubic"])(image))
+    difference = square(image, preprocess).astype(int) - np.asarray(expected).astype(int)
+    assert abs(difference).max() <= 1
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "RGB", "YCbCr"])
+def test_every_mode_becomes_rgb(mode: str) -> None:
+    image = noise((30, 20)).convert(mode)
+    expected = square(image.convert("RGB"), Preprocess(8))
+    np.testing.assert_array_equal(square(image, Preprocess(8)), expected)
+
+
+def test_files_are_read_as_the_datasets_read_them(tmp_path: Path) -> None:
+    from engine_plugins.datasets.images import open_image as plugins_reader
+
+    picture = noise((24, 16))
+    clear = picture.copy()
+    clear.putalpha(Image.linear_gradient("L").resize(picture.size))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "turned.jpg", exif=exif)
+    clear.save(tmp_path / "clear.png")
+    clear.quantize().save(tmp_path / "palette.png")
+    picture.convert("LA").save(tmp_path / "grey.png")
+    deep = np.arange(24 * 16, dtype=np.uint16).reshape(16, 24) * 170
+    Image.fromarray(deep).save(tmp_path / "deep.png")
+    picture.save(tmp_path / "plain.webp", lossless=True)
+    for path in sorted(tmp_path.iterdir()):
+        ours, reference = open_image(path), plugins_reader(path)
+        assert ours.mode == "RGB"
+        np.testing.assert_array_equal(np.asarray(ours), np.asarray(reference), err_msg=path.name)
+    assert open_image(tmp_path / "turned.jpg").size == (16, 24)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"", "not a JPEG"), (b"<html>", "not a JPEG"), (None, "no such file")],
+)
+def test_a_file_that_is_no_image(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "a.jpg"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(BrokenImageError, match=words):
+        open_image(path)
+
+
+def test_a_file_cut_short(tmp_path: Path) -> None:
+    noise((64, 64)).save(tmp_path / "whole.jpg")
+    data = (tmp_path / "whole.jpg").read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
+    with pytest.raises(BrokenImageError, match="does not decode"):
+        open_image(tmp_path / "cut.jpg")
+
+
+def level(index: int) -> Image.Image:
+    return Image.new("RGB", (8, 8), (index, 0, 0))
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 40), st.integers(1, 9), st.integers(1, 4), st.data())
+def test_rows_come_once_in_order_and_broken_ones_too(
+    count: int, batch_size: int, workers: int, data: st.DataObject
+) -> None:
+    broken = data.draw(st.sets(st.integers(0, max(count - 1, 0))))
+    limit = data.draw(st.none() | st.integers(0, 50))
+
+    class Rows(Dataset):
+        name = "rows"
+
+        def __len__(self) -> int:
+            return count
+
+        def record(self, index: int):  # type: ignore[no-untyped-def]
+            from engine.contracts import Record
+
+            return Record(f"row {index}")
+
+        def image(self, index: int) -> Image.Image:
+            if index in broken:
+                raise BrokenImageError(f"no {index}")
+            return level(index)
+
+    batches = list(
+        read_batches(Rows(), Preprocess(4), batch_size=batch_size, workers=workers, limit=limit)
+    )
+    total = count if limit is None else min(limit, count)
+    assert [len(b) for b in batches[:-1]] == [batch_size] * (len(batches) - 1)
+    read = [each for batch in batches for each in batch.read]
+    lost = [each for batch in batches for each in batch.broken]
+    assert [each.index for each in read] == [i for i in range(total) if i not in broken]
+    assert [int(each.pixels[0, 0, 0]) for each in read] == [each.index for each in read]
+    assert [each.record.id for each in read] == [f"row {each.index}" for each in read]
+    assert [(each.index, each.id, each.reason) for each in lost] == [
+        (i, f"row {i}", f"no {i}") for i in sorted(broken) if i < total
+    ]
+
+
+def test_memory_is_bounded(pictures: Callable[..., Dataset]) -> None:
+    asked: list[int] = []
+    rows = pictures("d", (), [(str(i), level(0), None) for i in range(500)])
+    original = rows.image
+    rows.image = lambda index: (asked.append(index), original(index))[1]  # type: ignore[method-assign]
+    reader = read_batches(rows, Preprocess(4), batch_size=10, workers=2)
+    next(reader)
+    time.sleep(0.05)
+    assert len(asked) <= 30
+    reader.close()
+
+
+def test_leaving_early_leaves_no_thread_and_reads_no_more(
+    pictures: Callable[..., Dataset],
+) -> None:
+    rows = pictures("d", (), [(str(i), level(0), None) for i in range(100)])
+    with pytest.raises(KeyboardInterrupt):
+        for _ in read_batches(rows, Preprocess(4), batch_size=5, workers=3):
+            raise KeyboardInterrupt
+    names = [thread.name for thread in threading.enumerate()]
+    assert not [name for name in names if name.startswith("images")]
+
+
+def test_a_reader_of_a_third_party_may_raise_anything(pictures: Callable[..., Dataset]) -> None:
+    rows = pictures(
+        "d", (), [("a", level(1), None), ("b", KeyError("oh"), None), ("c", level(2), None)]
+    )
+    (batch,) = read_batches(rows, Preprocess(4))
+    assert [each.record.id for each in batch.read] == ["a", "c"]
+    assert [(each.id, each.reason) for each in batch.broken] == [("b", "KeyError: 'oh'")]

@@ -1,0 +1,129 @@
+"""The public API: friendly answers, clear errors."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from engine.errors import BrokenImageError, DataError
+from engine.evaluate import Answer
+from engine.evaluate.predictor import Predictor, random_weights
+
+Colours = dict[str, Image.Image]
+
+
+def test_it_names_colours(predictor: Predictor, colours: Colours) -> None:
+    answers = predictor.classify(list(colours.values()), list(colours))
+    assert [row[0].name for row in answers] == list(colours)
+    assert all(isinstance(row[0], Answer) and len(row) == 1 for row in answers)
+
+
+def test_top_answers_are_in_order_and_sum_to_one(predictor: Predictor, colours: Colours) -> None:
+    (answers,) = predictor.classify([colours["красный"]], ["синий", "красный", "жёлтый"], top=9)
+    assert [a.name for a in answers] == ["красный", "жёлтый", "синий"]
+    assert sum(a.probability for a in answers) == pytest.approx(1)
+    name, probability = answers[0]
+    assert name == "красный"
+    assert 0.5 < probability < 1
+
+
+def test_images_of_every_kind(predictor: Predictor, colours: Colours, tmp_path: Path) -> None:
+    red = colours["красный"]
+    red.save(tmp_path / "r.png")
+    clear = np.zeros((5, 5, 4), np.uint8)  # nothing to be seen: white
+    images: list[Any] = [
+        red, tmp_path / "r.png", str(tmp_path / "r.png"), np.asarray(red),
+        np.full((5, 5), 255, np.uint8), clear,
+    ]  # fmt: skip
+    names = [row[0].name for row in predictor.classify(images, ["чёрный", "белый", "красный"])]
+    assert names == ["красный"] * 4 + ["белый"] * 2
+    for one in (red, np.asarray(red), str(tmp_path / "r.png"), iter([red])):
+        assert len(predictor.classify(one, ["красный", "синий"])) == 1
+    assert len(predictor.classify(np.stack([np.asarray(red)] * 3), ["красный", "синий"])) == 3
+
+
+def test_class_vectors_are_computed_once(predictor: Predictor, colours: Colours) -> None:
+    image = colours["красный"]
+    predictor.classify(image, ["красный", "синий"])
+    before = len(predictor.tokenizer.encoded)  # type: ignore[attr-defined]
+    predictor.classify(image, ("красный", "синий"))
+    assert len(predictor.tokenizer.encoded) == before  # type: ignore[attr-defined]
+    predictor.classify(image, ["синий", "красный"])
+    assert len(predictor.tokenizer.encoded) == before + 2  # type: ignore[attr-defined]
+
+
+def test_class_vectors_follow_the_weights(predictor: Predictor, colours: Colours) -> None:
+    image, names = colours["красный"], ["красный", "синий"]
+    assert predictor.classify(image, names)[0][0].name == "красный"
+    with torch.no_grad():
+        predictor.model.text.table.weight.mul_(-1)  # a training step
+    assert predictor.classify(image, names)[0][0].name == "синий"
+
+
+def test_encoded_images_are_unit_rows_in_order(predictor: Predictor, colours: Colours) -> None:
+    vectors = predictor.encode_images(list(colours.values()), batch_size=2)
+    assert vectors.shape == (7, 3)
+    assert vectors.dtype == torch.float32
+    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(7))
+    one_by_one = torch.cat([predictor.encode_images(image) for image in colours.values()])
+    torch.testing.assert_close(vectors, one_by_one)
+    assert not vectors.is_inference()
+
+
+RED = Image.new("RGB", (4, 4), "red")
+
+
+@pytest.mark.parametrize(
+    ("images", "classes", "words"),
+    [
+        ([RED], [], "classes is empty"),
+        ([RED], "кошка", "expected as a list, not as str"),
+        ([RED], ["кошка", 3], "3 is a int"),
+        ([RED], ["кошка", "собака", "кошка"], "twice: 'кошка'"),
+        ([RED], ["кошка", "  "], "class name 1 is empty"),
+        ([RED], None, "not as NoneType"),
+        ([], ["кошка"], "images is empty"),
+        ([RED, 5], ["кошка"], "image 1: a int is no image"),
+        ([None], ["кошка"], "image 0: a NoneType"),
+        (7, ["кошка"], "images are expected, not int"),
+        ([np.zeros((4, 4, 3))], ["кошка"], "float64, not uint8"),
+        ([np.zeros((4, 4, 2), np.uint8)], ["кошка"], "its shape is"),
+        ([np.zeros((0, 4, 3), np.uint8)], ["кошка"], "it is empty"),
+        ([Image.new("RGB", (0, 4))], ["кошка"], "it is empty"),
+    ],
+)
+def test_bad_arguments(predictor: Predictor, images: Any, classes: Any, words: str) -> None:
+    with pytest.raises(DataError, match=words):
+        predictor.classify(images, classes)
+
+
+def test_top_must_be_positive(predictor: Predictor) -> None:
+    with pytest.raises(DataError, match="top=0"):
+        predictor.classify(RED, ["кошка"], top=0)
+
+
+def test_all_broken_images_are_named_at_once(predictor: Predictor, tmp_path: Path) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no")
+    images = [RED, tmp_path / "bad.jpg", tmp_path / "none.jpg", RED]
+    with pytest.raises(BrokenImageError) as caught:
+        predictor.classify(images, ["кошка"], batch_size=1)
+    assert "2 of 4" in str(caught.value)
+    assert "bad.jpg: not a JPEG" in str(caught.value)
+    assert "none.jpg: no such file" in str(caught.value)
+
+
+def test_random_weights_are_told() -> None:
+    loaded = {"source": "file:x", "initialised": "loaded", "reason": ""}
+    fresh = {"source": "scratch", "initialised": "random", "reason": ""}
+    lost = {"source": "hf:x/y", "initialised": "random", "reason": "hf:x/y: not reachable"}
+    parts = {"vision": loaded, "text": lost, "text_projection": fresh}
+    assert len(random_weights({"weights": parts, "stages": []})) == 2
+    (told,) = random_weights({"weights": parts, "stages": [{"name": "1"}]})
+    assert "not reachable" in told
+    assert random_weights({"weights": {"vision": loaded}}) == []
+    assert random_weights({}) == []
