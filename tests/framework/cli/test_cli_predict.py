@@ -1,0 +1,304 @@
+"""`engine predict` and `engine eval` as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from engine.cli import main
+from engine.evaluate.predictor import Predictor
+
+Colours = dict[str, Image.Image]
+Engine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def engine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    predictor: Predictor,
+) -> Engine:
+    """The command line in this process; the artifact MODEL is the colour model."""
+    from engine.evaluate import predictor as module
+
+    real = module.load
+    fake = lambda path: predictor if Path(path).name == "MODEL" else real(path)  # noqa: E731
+    monkeypatch.setattr(module, "load", fake)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
+        capfd.readouterr()
+        code = 0
+        try:
+            main.run()
+        except SystemExit as stop:
+            code = stop.code if isinstance(stop.code, int) else 1
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return call
+
+
+@pytest.fixture
+def data(tmp_path: Path, colours: Colours) -> Path:
+    """Two data sets: all seven colours three times each with one label wrong, and two colours."""
+    names = list(colours)
+    truth: dict[str, dict[str, int]] = {"all": {}, "two": {}}
+    for folder, classes, copies in (("all", names, 3), ("two", names[:2], 1)):
+        (tmp_path / "data" / folder / "img").mkdir(parents=True)
+        text = json.dumps(classes, ensure_ascii=False)
+        (tmp_path / "data" / folder / "classes.json").write_text(text, encoding="utf-8")
+        for index, name in enumerate(classes):
+            for copy in range(copies):
+                image = f"{(7 * index + 3 * copy) % 10}-{index}-{copy}"
+                path = tmp_path / "data" / folder / "img" / f"{image}.jpg"
+                colours[name].save(path, quality=95)
+                truth[folder][image] = index
+    truth["all"]["0-0-0"] = 6
+    (tmp_path / "data" / "gt.json").write_text(json.dumps(truth), encoding="utf-8")
+    return tmp_path / "data"
+
+
+def read(path: str) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = json.loads(Path(path).read_text(encoding="utf-8"))
+    return found
+
+
+def test_predictions_are_the_contests_file(engine: Engine, data: Path) -> None:
+    code, out, err = engine("predict", "MODEL", data, "-o", "deep/er/p.json")
+    assert code == 0, err
+    answers, truth = read("deep/er/p.json"), read(str(data / "gt.json"))
+    assert list(answers) == ["all", "two"]
+    for name in answers:
+        files = sorted(path.stem for path in (data / name / "img").iterdir())
+        assert list(answers[name]) == files
+        assert answers[name].keys() == truth[name].keys()
+    wrong = [image for image, index in truth["all"].items() if answers["all"][image] != index]
+    assert wrong == ["0-0-0"]
+    assert answers["two"] == truth["two"]
+    assert "21 of 21 images" in out
+    assert "RANDOM weights" in err
+    assert list(Path("deep/er").iterdir()) == [Path("deep/er/p.json")]
+
+
+def test_json_is_the_only_thing_on_stdout(engine: Engine, data: Path) -> None:
+    (data / "all" / "img" / "5-5-5.png").write_bytes(b"GIF89a, cut short")
+    code, out, err = engine("predict", "MODEL", data, "-o", "p.json", "--json")
+    assert code == 0, err
+    summary = json.loads(out)
+    assert (summary["images"], summary["broken"]) == (24, 1)
+    (broken,) = summary["datasets"][0]["broken"]
+    assert broken["id"] == "5-5-5"
+    assert "5-5-5" not in read("p.json")["all"]
+    assert "1 broken images have no answer" in err
+    assert "5-5-5" in err
+
+
+def test_limit_dataset_batches_and_threads(engine: Engine, data: Path) -> None:
+    import torch
+
+    before = torch.get_num_threads()
+    try:
+        code, _, err = engine(
+            "predict", "MODEL", data, "-o", "p.json", "--limit-samples", 5, "--dataset", "all",
+            "--batch-size", 2, "--workers", 3, "--threads", 1,
+        )  # fmt: skip
+        assert torch.get_num_threads() == 1
+    finally:
+        torch.set_num_threads(before)
+    assert code == 0, err
+    answers = read("p.json")
+    assert list(answers) == ["all"]
+    assert list(answers["all"]) == sorted(p.stem for p in (data / "all" / "img").iterdir())[:5]
+
+
+def test_one_folder_alone(engine: Engine, data: Path) -> None:
+    assert engine("predict", "MODEL", data / "two", "-o", "p.json")[0] == 0
+    assert list(read("p.json")) == ["two"]
+
+
+def test_eval_scores_a_model(engine: Engine, data: Path) -> None:
+    code, out, err = engine("eval", "MODEL", data, "--json")
+    assert code == 0, err
+    score = json.loads(out)
+    assert score["accuracy"] == (100 * 20 / 21 + 100) / 2
+    assert score["name"] == "colours"
+    everything, two = score["datasets"]
+    assert (everything["images"], everything["correct"], everything["classes"]) == (21, 20, 7)
+    assert everything["top5"] >= everything["accuracy"]
+    assert everything["recall"][6] == 75.0
+    assert two["top5"] is None
+    assert two["interval"][1] == 100.0
+
+
+def test_eval_prints_a_table(engine: Engine, data: Path) -> None:
+    code, out, err = engine("eval", "MODEL", data)
+    assert code == 0, err
+    for words in ("data set", "95 % interval", "mean recall", "95.24", "97.62", "Wilson"):
+        assert words in out
+    assert f"mean accuracy {(100 * 20 / 21 + 100) / 2!r} %" in out
+    assert "RANDOM weights" in err
+
+
+def test_scoring_files_gives_the_same_score(engine: Engine, data: Path) -> None:
+    whole = json.loads(engine("eval", "MODEL", data, "-o", "p.json", "--json")[1])
+    arguments = ("eval", "--predictions", "p.json", "--truth", data / "gt.json", "--json")
+    code, out, err = engine(*arguments)
+    assert code == 0, err
+    score = json.loads(out)
+    assert score["accuracy"] == whole["accuracy"]
+    assert score["interval"] == whole["interval"]
+    code, out, err = engine(*arguments, "--dataset", "two")
+    assert json.loads(out)["accuracy"] == 100.0
+
+
+def test_missing_answers_count_as_wrong_and_are_told(engine: Engine, data: Path) -> None:
+    (data / "two" / "img" / "0-0-0.jpg").write_bytes(b"no")
+    code, out, err = engine("eval", "MODEL", data, "--dataset", "two", "--json", "-o", "p.json")
+    assert code == 0, err
+    assert json.loads(out)["accuracy"] == 50.0
+    assert "1 of 2 images have no answer and count as wrong" in err
+    assert "broken" in err
+    code, out, err = engine("eval", "--predictions", "p.json", "--truth", data / "gt.json")
+    assert code == 0, err
+    assert "mean accuracy 25.0 %" in out
+    assert "21 of 21 images have no answer" in err
+
+
+def test_images_that_the_truth_does_not_know(engine: Engine, data: Path) -> None:
+    truth = read(str(data / "gt.json"))
+    del truth["two"]["0-0-0"]
+    truth["elsewhere"] = {"x": 0}
+    Path("t.json").write_text(json.dumps(truth), encoding="utf-8")
+    code, out, err = engine("eval", "MODEL", data, "--truth", "t.json", "--json")
+    assert code == 0, err
+    score = json.loads(out)
+    assert score["unlabelled"] == 1
+    assert score["datasets"][1]["images"] == 1
+    assert "not in the mean: elsewhere" in err
+
+
+def bad(name: str) -> tuple[object, ...]:
+    Path("unknown.json").write_text('{"two": {"nobody": 0}}', encoding="utf-8")
+    Path("class.json").write_text('{"two": {"0-0-0": "1"}}', encoding="utf-8")
+    Path("set.json").write_text('{"twо": {}}', encoding="utf-8")
+    predict = ("predict", "MODEL", "data", "-o")
+    file = ("eval", "--truth", "data/gt.json", "--predictions")
+    return {
+        "no truth": ("eval", "MODEL", "data/two"),
+        "nothing": ("eval",),
+        "only artifact": ("eval", "MODEL"),
+        "no truth for file": ("eval", "--predictions", "class.json"),
+        "both": ("eval", "MODEL", "data", *file[1:], "class.json"),
+        "unknown image": (*file, "unknown.json"),
+        "no index": (*file, "class.json"),
+        "unknown set": (*file, "set.json"),
+        "unknown only": (*file, "data/gt.json", "--dataset", "tow"),
+        "truth of others": ("eval", "MODEL", "data/two", "--truth", "set.json"),
+        "output is a folder": (*predict, "data"),
+        "output below a file": (*predict, "data/gt.json/p.json"),
+        "unknown data set": (*predict, "p.json", "--dataset", "tow"),
+        "no data": ("predict", "MODEL", "nowhere", "-o", "p.json"),
+        "no artifact": ("predict", "nothing", "data", "-o", "p.json"),
+        "no truth file": (*predict, "p.json", "--html", "g.html", "--truth", "none.json"),
+    }[name]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("no truth", "--truth gt.json"),
+        ("nothing", "engine eval ARTIFACT DATA_DIR"),
+        ("only artifact", "engine eval ARTIFACT DATA_DIR"),
+        ("no truth for file", "--truth gt.json"),
+        ("both", "ARTIFACT, DATA_DIR"),
+        ("unknown image", "`nobody`"),
+        ("no index", "no class index"),
+        ("unknown set", "which the truth does not know"),
+        ("unknown only", "did you mean `two`"),
+        ("truth of others", "no answer for two"),
+        ("output is a folder", "is a folder"),
+        ("output below a file", "is no folder"),
+        ("unknown data set", "did you mean `two`"),
+        ("no data", "nowhere"),
+        ("no artifact", "nothing"),
+        ("no truth file", "none.json"),
+    ],
+)
+def test_bad_input_is_told_on_one_screen(engine: Engine, data: Path, name: str, words: str) -> None:
+    code, out, err = engine(*bad(name))
+    assert code == 2, (out, err)
+    assert words in err
+    assert "Traceback" not in err
+    assert len(err.splitlines()) <= 24
+    assert not Path("p.json").exists()
+
+
+def test_the_page(engine: Engine, data: Path) -> None:
+    code, _, err = engine(
+        "predict", "MODEL", data, "-o", "p.json", "--html", "g.html", "--pictures", 14
+    )
+    assert code == 0, err
+    page = Path("g.html").read_text(encoding="utf-8")
+    assert page.count("<figure") == 7 + 2
+    assert "97.6<small>%" in page
+
+
+def test_scoring_files_imports_no_torch(data: Path, tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_text((data / "gt.json").read_text(encoding="utf-8"))
+    code = (
+        "import sys\nfrom engine.cli.main import run\n"
+        "try:\n    run()\nexcept SystemExit as stop:\n    assert not stop.code, stop.code\n"
+        "heavy = {'torch', 'transformers', 'open_clip', 'PIL'} & set(sys.modules)\n"
+        "assert not heavy, heavy\n"
+    )
+    arguments = ["eval", "--predictions", tmp_path / "p.json", "--truth", data / "gt.json"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "mean accuracy 100.0 %" in done.stdout
+
+
+def test_the_contests_own_photographs(engine: Engine, contest_sample: Path) -> None:
+    truth = contest_sample / "gt.json"
+    code, out, err = engine("eval", "MODEL", contest_sample, "-o", "p.json", "--json")
+    assert code == 0, err
+    whole = json.loads(out)
+    assert whole["runs"][0]["broken"] == []
+    assert whole["datasets"][0]["images"] == 570
+    answers, labels = read("p.json"), read(str(truth))
+    assert answers.keys() == labels.keys()
+    assert answers["caltech101"].keys() == labels["caltech101"].keys()
+    assert list(answers["caltech101"]) == sorted(labels["caltech101"])
+    right = sum(answers["caltech101"][i] == label for i, label in labels["caltech101"].items())
+    code, out, err = engine("eval", "--predictions", "p.json", "--truth", truth, "--json")
+    assert code == 0, err
+    assert json.loads(out)["accuracy"] == whole["accuracy"] == 100 * right / 570
+
+
+@pytest.mark.slow
+def test_a_built_model_on_the_contests_own_photographs(
+    engine: Engine, contest_sample: Path, root: Path
+) -> None:
+    config = root / "configs" / "tiny" / "clip_openai.yaml"
+    code, _, err = engine("build", config, "-o", "built")
+    assert code == 0, err
+    code, out, err = engine(
+        "predict", "built", contest_sample, "-o", "p.json", "--html", "g.html", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(out)["images"] == 570
+    labels = read(str(contest_sample / "gt.json"))
+    assert read("p.json")["caltech101"].keys() == labels["caltech101"].keys()
+    assert Path("g.html").stat().st_size > 100_000
+    assert "RANDOM" in err
