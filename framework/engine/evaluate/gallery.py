@@ -46,11 +46,20 @@ class Card:
 
 @dataclass(frozen=True)
 class Section:
-    """The photographs of one data set; ``images`` is how many the data set has."""
+    """The photographs of one data set.
+
+    Attributes:
+        name: of the data set.
+        cards: the photographs.
+        images: how many the data set has.
+        recall: each class name with its recall in percent, or ``None`` where no image shows it;
+            empty where the right answers are not known.
+    """
 
     name: str
     cards: Sequence[Card]
     images: int
+    recall: Sequence[tuple[str, float | None]] = ()
 
 
 @dataclass(frozen=True)
@@ -100,7 +109,9 @@ def section_of(run: DatasetRun, truth: Labels | None = None, pictures: int = 60)
         label = labels.get(row.record.id)
         known = None if label is None else names[label]
         cards.append(Card(row.record.id, image, answers, known))
-    return Section(run.dataset.name, cards, run.asked)
+    score = run.score(labels) if labels else None
+    recall = list(zip(names, score.recall, strict=True)) if score else []
+    return Section(run.dataset.name, cards, run.asked, recall)
 
 
 def _spread(rows: Sequence[Row], labels: dict[str, int], count: int) -> list[Row]:
@@ -224,8 +235,20 @@ def _section(section: Section) -> str:
     cards = "".join(map(_card, section.cards))
     return (
         f"<section><h2>{escape(section.name)} <small>{count}</small></h2>"
-        f'<div class="cards">{cards}</div></section>'
+        f'{_recall(section.recall)}<div class="cards">{cards}</div></section>'
     )
+
+
+def _recall(recall: Sequence[tuple[str, float | None]]) -> str:
+    if not recall:
+        return ""
+    rows = "".join(
+        f'<li><span class="name">{escape(name)}</span><span class="value">'
+        + ("no image" if value is None else f"{value:.0f} %")
+        + f'</span><span class="bar"><i style="width:{value or 0:.2f}%"></i></span></li>'
+        for name, value in recall
+    )
+    return f"<details><summary>Recall of each class</summary><ol>{rows}</ol></details>"
 
 
 def _card(card: Card) -> str:
@@ -234,7 +257,7 @@ def _card(card: Card) -> str:
     mark = {
         "": "",
         "right": '<p class="mark">✓ right</p>',
-        "wrong": f'<p class="mark">✗ is {escape(card.truth or "")}</p>',
+        "wrong": f'<p class="mark">✗ truth: {escape(card.truth or "")}</p>',
     }[state]
     bars = "".join(
         f'<li{_is_truth(name, card)}><span class="name">{escape(name)}</span>'

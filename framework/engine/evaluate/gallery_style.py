@@ -90,12 +90,20 @@ li:first-child .bar i { background: var(--bar); opacity: 1; }
 .right li:first-child .bar i { background: var(--right); }
 .wrong li:first-child .bar i { background: var(--wrong); }
 li.truth .name { color: var(--right); font-weight: 600; }
+details { margin: 0 0 1rem; border: 1px solid var(--line); border-radius: 14px;
+  background: var(--card); }
+summary { padding: .6rem .9rem; cursor: pointer; font-weight: 500; }
+details ol { grid-template-columns: repeat(auto-fill, minmax(min(12rem, 100%), 1fr));
+  gap: .6rem 1.4rem; padding: .3rem .9rem 1rem; }
+details li:first-child { color: var(--soft); font-size: .85rem; font-weight: 400; }
+details li:first-child .bar i, details li .bar i { background: var(--bar); opacity: 1; }
 footer { margin-top: 2rem; color: var(--soft); font-size: .85rem; max-width: 50rem; }
 @media (max-width: 34rem) {
   .cards { grid-template-columns: repeat(2, 1fr); gap: .6rem; }
-  figcaption { padding: .6rem; }
-  li:first-child { font-size: .9rem; }
-  li:nth-child(n + 4) { display: none; }
+  figcaption { padding: .5rem .55rem .6rem; }
+  .card li { font-size: .76rem; column-gap: .25rem; }
+  .card li:first-child { font-size: .84rem; }
+  .card li:nth-child(n + 4) { display: none; }
   .range { display: none; }
   th, td { padding-inline: .6rem; }
 }
