@@ -64,3 +64,8 @@ def test_equal_classes_answer_in_their_order() -> None:
     classes = torch.tensor([[0.0, 1.0], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     _, indices = best(torch.tensor([[1.0, 0.0]]), classes, 300.0, 4)
     assert indices.tolist() == [[1, 2, 0, 3]]
+
+
+def test_a_thousand_equal_classes_answer_in_their_order() -> None:
+    _, indices = best(torch.ones(2, 4) / 2, torch.ones(1000, 4) / 2, 100.0, 5)
+    assert indices.tolist() == [[0, 1, 2, 3, 4]] * 2
