@@ -50,7 +50,15 @@ class DataError(EngineError):
 
 
 class BrokenImageError(EngineError):
-    """One image that does not decode. Callers count and list it, and go on with the others."""
+    """One image that does not decode. Callers count and list it, and go on with the others.
+
+    Attributes:
+        reason: why, without the image's name, for a list that names it already.
+    """
+
+    def __init__(self, message: str, *, reason: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.reason = message if reason is None else reason
 
 
 class LimitError(EngineError):

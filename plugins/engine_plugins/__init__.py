@@ -10,9 +10,14 @@ from engine.hookspecs import Plugin, hookimpl
 
 def _plugin(kind: str, name: str, target: str, settings: str, summary: str) -> Plugin:
     home, module, attribute = target.split(".")
+    settings_module, _, settings_class = settings.rpartition(".")
     root = f"engine_plugins.{home}"
     return Plugin(
-        kind, name, f"{root}.{module}:{attribute}", f"{root}.settings:{settings}", summary
+        kind,
+        name,
+        f"{root}.{module}:{attribute}",
+        f"{root}.{settings_module or 'settings'}:{settings_class}",
+        summary,
     )
 
 
@@ -20,9 +25,10 @@ def _plugin(kind: str, name: str, target: str, settings: str, summary: str) -> P
 def engine_plugins() -> list[Plugin]:
     """Name every built-in plugin."""
     return [
-        _plugin("text_encoder", "openai_clip", "text.clip.ClipText", "ClipTextSettings",
+        _plugin("text_encoder", "openai_clip", "text.clip.ClipText",
+                "clip_settings.ClipTextSettings",
                 "OpenAI CLIP's text transformer, any plain architecture of open_clip"),
-        _plugin("text_encoder", "ruclip", "text.clip.ClipText", "RuClipTextSettings",
+        _plugin("text_encoder", "ruclip", "text.clip.ClipText", "clip_settings.RuClipTextSettings",
                 "ruCLIP, second generation: CLIP's architecture over a Russian vocabulary"),
         _plugin("text_encoder", "gpt3small", "text.gpt.GptText", "GptTextSettings",
                 "ruGPT-3 small (GPT-2 architecture), pooled at the end mark"),

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from engine.contracts import take_place
 
 
 class QuickGelu(nn.Module):
@@ -48,15 +51,40 @@ class ClipAttention(nn.Module):
             causal: each place sees itself and what stands before it.
             mask: [B, L] bool, True where a place may be seen; for attention that is not causal.
         """
-        batch, length, width = x.shape
         packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        packed = packed.view(batch, length, 3, self.heads, width // self.heads)
-        query, key, value = packed.permute(2, 0, 3, 1, 4)
+        query, key, value = self._split(packed)
         seen = None if mask is None else mask[:, None, None, :]
         mixed = functional.scaled_dot_product_attention(
             query, key, value, attn_mask=seen, is_causal=causal
         )
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).reshape(batch, length, width))
+        return self._merge(mixed)
+
+    def at(self, x: Tensor, place: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """[B, L, W], place [B] int64 -> [B, W]: what :meth:`forward` gives at that place.
+
+        Args:
+            x: the sequence.
+            place: the one place of each row that looks at the others.
+            mask: [B, L] bool, True where it may look.
+        """
+        width = x.shape[-1]
+        weight, bias = self.in_proj_weight, self.in_proj_bias
+        asking = functional.linear(take_place(x, place)[:, None], weight[:width], bias[:width])
+        (query,) = self._split(asking)
+        key, value = self._split(functional.linear(x, weight[width:], bias[width:]))
+        seen = None if mask is None else mask[:, None, None, :]
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
+        return self._merge(mixed)[:, 0]
+
+    def _split(self, packed: Tensor) -> Tensor:
+        """[B, L, n W] -> [n, B, heads, L, W / heads]."""
+        batch, length, _ = packed.shape
+        head_width = self.out_proj.in_features // self.heads
+        return packed.view(batch, length, -1, self.heads, head_width).permute(2, 0, 3, 1, 4)
+
+    def _merge(self, mixed: Tensor) -> Tensor:
+        """[B, heads, L, W / heads] -> [B, L, W]."""
+        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
         return out
 
 
@@ -89,6 +117,20 @@ class ClipBlock(nn.Module):
         out: Tensor = x + self.mlp(self.ln_2(x))
         return out
 
+    def at(self, x: Tensor, place: Tensor, *, mask: Tensor | None = None) -> Tensor:
+        """[B, L, W], place [B] -> [B, W]: :meth:`forward` at one place of each row.
+
+        Saves the last block of a tower most of its work where the head reads one place only.
+        """
+        taken = take_place(x, place) + self.attn.at(self.ln_1(x), place, mask=mask)
+        out: Tensor = taken + self.mlp(self.ln_2(taken))
+        return out
+
+
+def causal_to(place: Tensor, length: int) -> Tensor:
+    """[B] int64 -> [B, length] bool: what the given place of a causal sequence sees."""
+    return torch.arange(length, device=place.device) <= place[:, None]
+
 
 def clip_blocks(
     width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
@@ -113,3 +155,7 @@ class ClipTransformer(nn.Module):
     ) -> None:
         super().__init__()
         self.resblocks = clip_blocks(width, layers, heads, mlp_width, quick_gelu=quick_gelu)
+
+    def block(self, index: int) -> ClipBlock:
+        """Block ``index``, counted from 0."""
+        return cast("ClipBlock", self.resblocks[index])

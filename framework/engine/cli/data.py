@@ -49,7 +49,7 @@ def make(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a data set in the contest's layout: OUT/train to learn from, OUT/test to be judged on."""
+    """Write a data set in the contest's layout: OUT/train to learn from, OUT/test to judge by."""
     from engine.cli.tables import print_json
     from engine.data.make import write_contest_layout
     from engine.errors import DataError

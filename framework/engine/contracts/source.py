@@ -33,9 +33,7 @@ class UnreachableError(WeightsError):
     """The source does not exist, or cannot be reached from here: `otherwise: scratch` applies."""
 
 
-def find_source(
-    source: str, names: Sequence[str], *, first_only: bool = False
-) -> dict[str, Path]:
+def find_source(source: str, names: Sequence[str], *, first_only: bool = False) -> dict[str, Path]:
     """Find the wanted files of a source.
 
     Args:
@@ -64,7 +62,7 @@ def find_source(
             raise WeightsError(f"`{name}` is no file name inside of {source}")
     scheme, _, rest = source.partition(":")
     if scheme in ("file", "artifact") and rest:
-        return _from_disk(source, Path(rest).expanduser(), names, first_only)
+        return _from_disk(source, Path(rest), names, first_only)
     if scheme == "hf":
         return _from_hub(source, *_repository(rest), names, first_only)
     raise WeightsError(
@@ -83,10 +81,9 @@ def _repository(text: str) -> tuple[str, str | None]:
     return match["repository"], match["revision"]
 
 
-def _from_disk(
-    source: str, path: Path, names: Sequence[str], first_only: bool
-) -> dict[str, Path]:
+def _from_disk(source: str, path: Path, names: Sequence[str], first_only: bool) -> dict[str, Path]:
     try:
+        path = path.expanduser()
         if path.is_file():
             return {_name_for(source, path, names): path}
         if not path.is_dir():
@@ -94,7 +91,8 @@ def _from_disk(
                 f"{source}: there is no such file or folder", hint=f"looked at {path.absolute()}"
             )
         found = {name: path / name for name in names if (path / name).is_file()}
-    except (OSError, ValueError) as error:  # no permission, a name too long, a null byte
+    except (OSError, ValueError, RuntimeError) as error:
+        # no permission, a name too long, a null byte, `~somebody` who is nobody
         raise WeightsError(f"{source} cannot be read: {error}") from error
     if not found:
         raise _none_found(source, names)

@@ -7,20 +7,18 @@ the 570 photographs of the contest's sample two threads take 58 % of one's time,
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 from torch import Tensor
 
 from engine.contracts.dataset import Record
@@ -82,49 +80,6 @@ def normalise(pixels: Sequence[Pixels], preprocess: Preprocess) -> Tensor:
         .sub_(mean)
         .div_(std)
     )
-
-
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # none whose reader starts another program
-_MAX_PIXELS = 64_000_000
-
-
-def open_image(path: Path) -> Image.Image:
-    """Decode a file whole: RGB, turned as its EXIF says, transparency over white.
-
-    Raises:
-        BrokenImageError: missing, no image of a known format, damaged, cut off or too large.
-    """
-    if not path.is_file():
-        raise BrokenImageError("is not a file" if path.exists() else "no such file")
-    try:
-        with path.open("rb") as file, Image.open(file, formats=_FORMATS) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                raise BrokenImageError(
-                    f"{image.width} x {image.height} pixels are too many (over {_MAX_PIXELS:,})"
-                )
-            image.load()
-            upright: Image.Image = image
-            with contextlib.suppress(Exception):  # damaged EXIF in a sound picture
-                upright = ImageOps.exif_transpose(image)
-            return to_rgb(upright)
-    except BrokenImageError:
-        raise
-    except UnidentifiedImageError:
-        raise BrokenImageError("not a JPEG, PNG, WebP, GIF or BMP image") from None
-    except Exception as error:  # Pillow's decoders raise many types on bad bytes
-        raise BrokenImageError(f"does not decode: {error or type(error).__name__}") from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A picture of any mode as RGB: transparency over white, 16 bits a channel as 8."""
-    if image.mode.startswith("I"):  # Pillow's own conversion would cut off at 255
-        high = np.asarray(image.convert("I")) >> 8
-        return Image.fromarray(high.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, "white")
-        return Image.alpha_composite(white, clear).convert("RGB")
-    return image.convert("RGB")
 
 
 class Rows(Protocol):
@@ -225,7 +180,7 @@ def _read(rows: Rows, index: int, preprocess: Preprocess) -> Read | Broken:
     try:
         return Read(index, record, square(rows.image(index), preprocess))
     except BrokenImageError as error:
-        return Broken(index, record.id, error.message)
+        return Broken(index, record.id, error.reason)
     except Exception as error:  # a third party's reader or decoder: one image stops no run
         return Broken(index, record.id, f"{type(error).__name__}: {error}")
 

@@ -22,9 +22,10 @@ from PIL import Image
 from torch import Tensor
 
 from engine.contracts.dataset import Record
+from engine.contracts.pictures import open_image, to_rgb
 from engine.contracts.tokenizer import Tokenizer
 from engine.errors import BrokenImageError, DataError
-from engine.evaluate.images import Pixels, normalise, open_image, read_batches, to_rgb
+from engine.evaluate.images import Pixels, normalise, read_batches
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.zero_shot import best, class_vectors
 from engine.model import DualEncoder

@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
+from engine.contracts.pictures import open_image
 from engine.errors import DataError
-from engine_plugins.datasets.images import open_image
 from engine_plugins.datasets.settings import ClickLogSettings
 
 MAX_LINE = 1 << 20

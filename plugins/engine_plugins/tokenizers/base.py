@@ -125,10 +125,10 @@ class RustTokenizer(Tokenizer, Generic[S]):
 
     @classmethod
     def _loaded(cls, settings: S) -> Self:
-        if not settings.from_.startswith("artifact:"):
-            return cls(settings, cls.read(settings), settings.from_)
-        path = find_source(settings.from_, ["tokenizer.json"])["tokenizer.json"]
         try:
+            if not settings.from_.startswith("artifact:"):
+                return cls(settings, cls.read(settings), settings.from_)
+            path = find_source(settings.from_, ["tokenizer.json"])["tokenizer.json"]
             made = cls.from_bytes(settings, read_bytes(path))
         except ArtifactError as error:
             raise WeightsError(f"{settings.from_}: {error.message}", hint=error.hint) from error

@@ -54,7 +54,7 @@ def parse_merges(text: str, where: str) -> list[tuple[str, str]]:
     """Lines of two tokens; the first line may be a version.
 
     Raises:
-        WeightsError: a line is something else; names it.
+        WeightsError: a line is something else (names it), or there is none.
     """
     merges: list[tuple[str, str]] = []
     for line_number, line in enumerate(text.split("\n"), 1):
@@ -64,6 +64,8 @@ def parse_merges(text: str, where: str) -> list[tuple[str, str]]:
         if len(pair) != 2 or not all(pair):
             raise WeightsError(f"{where}, line {line_number}: expected two tokens, not {line!r}")
         merges.append((pair[0], pair[1]))
+    if not merges:
+        raise WeightsError(f"{where} has no merges: it is empty or cut off")
     return merges
 
 
@@ -222,8 +224,8 @@ def clip_clean(text: str) -> str:
 
 def _clip_file(source: str) -> Path:
     if not source.startswith("open_clip:"):
-        files = find_source(source, [CLIP_FILE, CLIP_FILE.removesuffix(".gz"), "merges.txt"])
-        return next(iter(files.values()))
+        names = [CLIP_FILE, CLIP_FILE.removesuffix(".gz"), "merges.txt"]
+        return next(iter(find_source(source, names, first_only=True).values()))
     package = importlib.util.find_spec("open_clip")  # finds it without importing it (and torch)
     for folder in (package and package.submodule_search_locations) or ():
         if (path := Path(folder) / CLIP_FILE).is_file():

@@ -64,12 +64,12 @@ class SentencePiece(RustTokenizer[SentencePieceSettings]):
 
     def prepare(self, text: str) -> str:
         text = _before(self.settings, text)
-        return self._normalize(unicodedata.normalize("NFKC", text) if self._nfkc else text)
+        return self._normalize(_plain(text) if self._nfkc else text)
 
     @classmethod
     def read(cls, settings: SentencePieceSettings) -> Parts:
         names = _NAMES if settings.file is None else (settings.file,)
-        path = next(iter(find_source(settings.from_, names).values()))
+        path = next(iter(find_source(settings.from_, names, first_only=True).values()))
         model = parse_model(read_bytes(path), str(path))
         if settings.marks and min(model.begin, model.end) < 0:
             raise WeightsError(
@@ -95,8 +95,8 @@ class SentencePiece(RustTokenizer[SentencePieceSettings]):
         check_room(cls.name, vocab_size, len(marks) + 1)
 
         def split(text: str) -> Iterable[str]:
-            clean = unicodedata.normalize("NFKC", _before(settings, whole(text)))
-            return (SPACE + word for word in clean.replace(SPACE, " ").split(" ") if word)
+            clean = _plain(_before(settings, whole(text)))
+            return (SPACE + word for word in clean.replace(SPACE, " ").split())
 
         words = count_words(texts, split, tuple)
         alphabet = choose_alphabet(words, vocab_size - len(marks), [SPACE])
@@ -120,6 +120,11 @@ def _before(settings: SentencePieceSettings, text: str) -> str:
     if settings.lower:
         text = text.lower()
     return _DIGIT.sub("0", text) if settings.zero_digits else text
+
+
+def _plain(text: str) -> str:
+    """The normalisation of a vocabulary trained here: NFKC, every white space a space."""
+    return " ".join(unicodedata.normalize("NFKC", text).split())
 
 
 def _extra(

@@ -21,6 +21,7 @@ UNIGRAM, BPE = 1, 2
 SPACE = "▁"  # U+2581 stands for the space
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_MOST_KEYS, _LONGEST_KEY = 4_000_000, 256  # far beyond any real character map, in nodes and bytes
 _Field = tuple[int, int | bytes]
 
 
@@ -257,7 +258,8 @@ def _entries(charsmap: bytes) -> Iterator[tuple[str, str]]:
     while stack:
         place, key = stack.pop()
         visited += 1
-        if visited > len(units):
+        # Equal subtrees are shared, so there may be more keys than units, but not without end.
+        if visited > _MOST_KEYS or len(key) > _LONGEST_KEY:
             raise ValueError("the character map's trie runs in a circle")
         unit = units[place]
         base = place ^ ((unit >> 10) << ((unit & (1 << 9)) >> 6))

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from engine.contracts.source import find_source
-from engine.errors import ArtifactError, WeightsError
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, read_bytes
 from engine_plugins.tokenizers.bpe import byte_characters
 from engine_plugins.tokenizers.learn import (
@@ -33,10 +32,7 @@ class Trained(RustTokenizer[TrainedSettings]):
     def read(cls, settings: TrainedSettings) -> Parts:
         """Read what :meth:`to_bytes` gave, from ``file:<path>``."""
         path = find_source(settings.from_, ["tokenizer.json"])["tokenizer.json"]
-        try:
-            return cls.from_bytes(settings, read_bytes(path))._parts
-        except ArtifactError as error:
-            raise WeightsError(f"{path}: {error.message}") from error
+        return cls.from_bytes(settings, read_bytes(path))._parts
 
     @classmethod
     def learn(

@@ -16,8 +16,9 @@ from PIL import Image
 from torchvision import transforms
 
 from engine.contracts import Dataset, Preprocess
+from engine.contracts.pictures import open_image
 from engine.errors import BrokenImageError
-from engine.evaluate.images import normalise, open_image, read_batches, square
+from engine.evaluate.images import normalise, read_batches, square
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90)).filter(lambda s: max(s) < 16 * min(s))
 MODES = {
@@ -105,48 +106,6 @@ def test_every_mode_becomes_rgb(mode: str) -> None:
     image = noise((30, 20)).convert(mode)
     expected = square(image.convert("RGB"), Preprocess(8))
     np.testing.assert_array_equal(square(image, Preprocess(8)), expected)
-
-
-def test_files_are_read_as_the_datasets_read_them(tmp_path: Path) -> None:
-    from engine_plugins.datasets.images import open_image as plugins_reader
-
-    picture = noise((24, 16))
-    clear = picture.copy()
-    clear.putalpha(Image.linear_gradient("L").resize(picture.size))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    picture.save(tmp_path / "turned.jpg", exif=exif)
-    clear.save(tmp_path / "clear.png")
-    clear.quantize().save(tmp_path / "palette.png")
-    picture.convert("LA").save(tmp_path / "grey.png")
-    deep = np.arange(24 * 16, dtype=np.uint16).reshape(16, 24) * 170
-    Image.fromarray(deep).save(tmp_path / "deep.png")
-    picture.save(tmp_path / "plain.webp", lossless=True)
-    for path in sorted(tmp_path.iterdir()):
-        ours, reference = open_image(path), plugins_reader(path)
-        assert ours.mode == "RGB"
-        np.testing.assert_array_equal(np.asarray(ours), np.asarray(reference), err_msg=path.name)
-    assert open_image(tmp_path / "turned.jpg").size == (16, 24)
-
-
-@pytest.mark.parametrize(
-    ("content", "words"),
-    [(b"", "not a JPEG"), (b"<html>", "not a JPEG"), (None, "no such file")],
-)
-def test_a_file_that_is_no_image(tmp_path: Path, content: bytes | None, words: str) -> None:
-    path = tmp_path / "a.jpg"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(BrokenImageError, match=words):
-        open_image(path)
-
-
-def test_a_file_cut_short(tmp_path: Path) -> None:
-    noise((64, 64)).save(tmp_path / "whole.jpg")
-    data = (tmp_path / "whole.jpg").read_bytes()
-    (tmp_path / "cut.jpg").write_bytes(data[: len(data) // 2])
-    with pytest.raises(BrokenImageError, match="does not decode"):
-        open_image(tmp_path / "cut.jpg")
 
 
 def level(index: int) -> Image.Image:

@@ -1,8 +1,10 @@
-"""Reading untrusted image files."""
+"""Reading untrusted pictures, for every dataset and for the predictor. Nothing here imports torch."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -35,27 +37,56 @@ def open_image(path: Path) -> Image.Image:
     Of an animation the first frame is taken; 16 bits a channel become 8. The file is closed.
 
     Raises:
-        BrokenImageError: missing, no image of a known format, damaged, cut off or too large.
+        BrokenImageError: missing, no image of a known format, damaged, cut off or too large; the
+            message names the file, ``reason`` does not.
     """
     try:
         if not path.is_file():  # spares us, too, from waiting on a pipe named like an image
-            what = "is not a file" if path.exists() else "is missing"
-            raise BrokenImageError(f"image {path} {what}")
-        with path.open("rb") as file, Image.open(file, formats=FORMATS) as image:
+            raise BrokenImageError("is not a file" if path.exists() else "no such file")
+        with path.open("rb") as file:
+            return decode_image(file)
+    except BrokenImageError as error:
+        raise BrokenImageError(f"image {path}: {error.reason}", reason=error.reason) from error
+    except Exception as error:  # no permission, a name too long, a null byte
+        reason = f"cannot be read: {error or type(error).__name__}"
+        raise BrokenImageError(f"image {path}: {reason}", reason=reason) from error
+
+
+def decode_image(file: IO[bytes], *, at_least: int | None = None) -> Image.Image:
+    """Decode an open binary file whole, as :func:`open_image` does.
+
+    Args:
+        file: seekable, from its beginning.
+        at_least: the picture is wanted with its shorter side this many pixels long: a JPEG of at
+            least twice that may be decoded at a half, a quarter or an eighth of its size, which
+            costs less. The result is never smaller than wanted, unless the picture is.
+
+    Raises:
+        BrokenImageError: no image of a known format, damaged, cut off or too large.
+    """
+    try:
+        with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
             if width * height > MAX_PIXELS:
                 raise BrokenImageError(
-                    f"image {path} is too large: {width} x {height} pixels, at most {MAX_PIXELS:,}"
+                    f"{width} x {height} pixels are too many (over {MAX_PIXELS:,})"
                 )
+            if at_least is not None and image.format == "JPEG":
+                image.draft("RGB", _scaled(width, height, at_least))
             image.load()
-            return _to_rgb(_upright(image))
+            return to_rgb(_upright(image))
     except BrokenImageError:
         raise
     except UnidentifiedImageError as error:
-        raise BrokenImageError(f"image {path} does not decode: {_looks_like(path)}") from error
+        raise BrokenImageError(f"does not decode: {_looks_like(file)}") from error
     except Exception as error:  # PIL's readers raise almost anything on damaged files
-        reason = str(error) or type(error).__name__
-        raise BrokenImageError(f"image {path} does not decode: {reason}") from error
+        raise BrokenImageError(f"does not decode: {error or type(error).__name__}") from error
+
+
+def _scaled(width: int, height: int, side: int) -> tuple[int, int]:
+    """The size at which the shorter side is ``side``."""
+    shorter = min(width, height)
+    return max(1, width * side // shorter), max(1, height * side // shorter)
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -67,11 +98,12 @@ def _upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16 bits: PIL's own conversion would cut off at 255
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A picture of any mode as RGB: transparency over white, 16 bits a channel as 8."""
+    if image.mode.startswith("I"):  # PIL's own conversion would cut off at 255
         high = np.asarray(image.convert("I")) >> 8
         return Image.fromarray(high.clip(0, 255).astype(np.uint8)).convert("RGB")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+    if image.has_transparency_data:
         clear = image.convert("RGBA")
         white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
         return Image.alpha_composite(white, clear).convert("RGB")
@@ -79,9 +111,9 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB") if image.mode != "RGB" else image.copy()
 
 
-def _looks_like(path: Path) -> str:
-    with path.open("rb") as file:
-        head = file.read(64)
+def _looks_like(file: IO[bytes]) -> str:
+    file.seek(0, os.SEEK_SET)
+    head = file.read(64)
     if not head:
         return "the file is empty"
     if head.lstrip()[:1] == b"<":

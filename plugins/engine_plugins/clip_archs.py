@@ -1,0 +1,170 @@
+"""CLIP architectures by open_clip's names. Nothing here imports torch, nor open_clip itself.
+
+open_clip carries one JSON file an architecture, ``model_configs/<name>.json``; importing the
+package to read it would cost seconds. Source: github.com/mlfoundations/open_clip.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from engine.errors import did_you_mean
+
+DEFAULT_ARCH = "ViT-B-32-quickgelu"
+
+# Keys of a tower's JSON that the plain transformers of `openai_clip` understand or may ignore.
+_TEXT_KEYS = {
+    "context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "hf_tokenizer_name",
+    "tokenizer_kwargs", "pool_type", "eos_id", "no_causal_mask",
+}  # fmt: skip
+_VISION_KEYS = {"image_size", "patch_size", "width", "layers", "head_width", "mlp_ratio"}
+
+# Weights that open_clip lists under a GELU architecture although they were trained with QuickGELU.
+# A test holds these tables to open_clip's own list of weights.
+_QUICK_GELU_TAGS = {"openai", "yfcc15m", "cc12m", "metaclip_400m", "metaclip_fullcc", "dfn2b",
+                    "dfn5b"}  # fmt: skip
+_QUICK_GELU_WEIGHTS = {
+    ("ViT-B-32", "laion400m_e31"),
+    ("ViT-B-32", "laion400m_e32"),
+    ("ViT-H-14-worldwide", "metaclip2_worldwide"),
+}
+_HALF = (0.5, 0.5, 0.5)
+
+
+def weights_arch(source: str) -> tuple[str, str] | None:
+    """``open_clip:<arch>/<tag>`` -> (arch, tag); any other source: ``None``."""
+    scheme, _, rest = source.partition(":")
+    arch, _, tag = rest.partition("/")
+    return (arch, tag) if scheme == "open_clip" and arch and tag else None
+
+
+def quick_gelu(arch: str, source: str) -> bool:
+    """Whether the activation is QuickGELU: what open_clip's weights were trained with decides.
+
+    Where the source is not open_clip's, the architecture's own file decides.
+    """
+    named = weights_arch(source)
+    if named is None or named[0] not in arch_names():
+        return bool(_read(arch).get("quick_gelu", False))
+    known = named[1] in _QUICK_GELU_TAGS or named in _QUICK_GELU_WEIGHTS
+    return known or bool(_read(named[0]).get("quick_gelu", False))
+
+
+def picture_settings(source: str) -> dict[str, Any]:
+    """``mean``, ``std``, ``resize`` where open_clip's weights differ in them from CLIP's own."""
+    named = weights_arch(source)
+    if named is None:
+        return {}
+    if named == ("ViT-L-14", "laion2b_s32b_b82k"):
+        return {"mean": _HALF, "std": _HALF}
+    if named[1] == "dfn5b" or named[0].endswith("-worldwide-378"):
+        return {"resize": "squash"}
+    return {}
+
+
+def text_numbers(arch: str) -> dict[str, Any]:
+    """Numbers of an architecture's text transformer, by the names of the settings.
+
+    Raises:
+        ValueError: unknown, or not a plain CLIP transformer; says what to use instead.
+    """
+    config = _read(arch)
+    text = config["text_cfg"]
+    if "hf_model_name" in text:
+        raise ValueError(
+            f"the texts of `{arch}` go through `{text['hf_model_name']}` of the transformers"
+            " library, not through CLIP's own transformer: see `engine plugins text_encoder`"
+        )
+    odd = sorted(set(text) - _TEXT_KEYS)
+    if text.get("no_causal_mask"):
+        odd.append("no_causal_mask")
+    if text.get("pool_type", "argmax") not in ("argmax", "eos"):
+        odd.append("pool_type")
+    if odd:
+        raise ValueError(
+            f"the text side of `{arch}` is not CLIP's plain transformer ({', '.join(odd)}), which"
+            f" is all that `openai_clip` builds; plain ones are, for example, {_PLAIN}"
+        )
+    return {
+        "vocab_size": text.get("vocab_size", 49408),
+        "max_tokens": text.get("context_length", 77),
+        "width": text.get("width", 512),
+        "layers": text.get("layers", 12),
+        "heads": text.get("heads", 8),
+        "mlp_ratio": text.get("mlp_ratio", 4.0),
+        "embed_width": config["embed_dim"],
+    }
+
+
+def text_tokenizer(arch: str) -> str | None:
+    """The tokenizer on the hub that an architecture wants instead of CLIP's own."""
+    name = _read(arch)["text_cfg"].get("hf_tokenizer_name")
+    return None if name is None else str(name)
+
+
+def vision_numbers(arch: str) -> dict[str, Any]:
+    """Numbers of an architecture's vision transformer, by the names of the settings.
+
+    Raises:
+        ValueError: unknown, or not a plain CLIP transformer; says what to use instead.
+    """
+    config = _read(arch)
+    vision = config["vision_cfg"]
+    if "timm_model_name" in vision:
+        name = vision["timm_model_name"]
+        raise ValueError(
+            f"the vision tower of `{arch}` is timm's `{name}`: write `{{use: timm, arch: {name}}}`"
+        )
+    if not isinstance(vision.get("layers", 12), int):
+        raise ValueError(
+            f"the vision tower of `{arch}` is CLIP's modified ResNet, which `openai_clip` does not"
+            f" build: use a ViT ({_PLAIN}), or `{{use: resnet50}}` for the usual ResNet-50"
+        )
+    odd = sorted(set(vision) - _VISION_KEYS)
+    if odd:
+        raise ValueError(
+            f"the vision tower of `{arch}` is not CLIP's plain transformer ({', '.join(odd)}),"
+            f" which is all that `openai_clip` builds; plain ones are, for example, {_PLAIN}"
+        )
+    width = vision.get("width", 768)
+    return {
+        "image_size": vision.get("image_size", 224),
+        "patch_size": vision.get("patch_size", 16),
+        "width": width,
+        "layers": vision.get("layers", 12),
+        "heads": width // vision.get("head_width", 64),
+        "mlp_ratio": vision.get("mlp_ratio", 4.0),
+        "embed_width": config["embed_dim"],
+    }
+
+
+_PLAIN = "ViT-B-32-quickgelu, ViT-B-16, ViT-L-14"
+
+
+@cache
+def arch_names() -> tuple[str, ...]:
+    """Every architecture of the installed open_clip, sorted."""
+    return tuple(sorted(path.stem for path in _folder().glob("*.json")))
+
+
+@cache
+def _folder() -> Path:
+    spec = importlib.util.find_spec("open_clip")  # finds the package without importing it
+    if spec is None or spec.origin is None:
+        raise ValueError("the package open_clip_torch, which knows the architectures, is missing")
+    return Path(spec.origin).parent / "model_configs"
+
+
+@cache
+def _read(arch: str) -> Mapping[str, Any]:
+    if arch not in arch_names():
+        raise ValueError(
+            f"open_clip has no architecture `{arch}`{did_you_mean(arch, arch_names())}"
+        )
+    config: dict[str, Any] = json.loads((_folder() / f"{arch}.json").read_text(encoding="utf-8"))
+    return config

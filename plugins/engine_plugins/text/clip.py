@@ -1,0 +1,103 @@
+"""CLIP's text transformer, under OpenAI's tensor names.
+
+Own modules rather than open_clip's: importing that package costs seconds and hundreds of
+megabytes, and the tower must run in segments. Tests hold it to open_clip's numbers.
+Source: github.com/openai/CLIP; Radford et al., 2021, arXiv:2103.00020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine_plugins.layers import ClipTransformer, causal_to
+from engine_plugins.text.clip_settings import PlainClipTextSettings
+
+# Of a whole CLIP checkpoint: what is not the text transformer's, or no weight.
+_NOT_TEXT = ("visual.", "logit_scale", "logit_bias", "attn_mask")
+_NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's files carry them
+
+
+class ClipText(TextEncoder):
+    """Token ids -> features [B, settings.embed_width], taken at the end mark.
+
+    Attention is causal, so nothing behind the end mark changes the features: a batch padded to its
+    longest text gives what one padded to 77 gives. ``state["hidden"]`` is [B, L, W].
+    """
+
+    settings: PlainClipTextSettings
+
+    def __init__(self, settings: PlainClipTextSettings) -> None:
+        super().__init__(settings)
+        width = settings.width
+        self.width, self.embedding_width = settings.embed_width, width
+        self.token_embedding = nn.Embedding(settings.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(settings.max_tokens, width))
+        self.transformer = ClipTransformer(
+            width,
+            settings.layers,
+            settings.heads,
+            settings.mlp_width,
+            quick_gelu=settings.quick_gelu,
+        )
+        self.ln_final = nn.LayerNorm(width)
+        self.text_projection = nn.Parameter(torch.empty(width, settings.embed_width))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+        nn.init.normal_(self.text_projection, std=width**-0.5)
+
+    def segments(self) -> list[Segment]:
+        """Stem: both embeddings. Head: ``ln_final`` and ``text_projection``."""
+        return segments_of(
+            [self.token_embedding, self.positional_embedding],
+            list(self.transformer.resblocks),
+            [self.ln_final, self.text_projection],
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """[B, L] int64 -> [B, L, W]."""
+        embedded: Tensor = self.token_embedding(ids)
+        return embedded
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        """See the contract."""
+        head = len(self.transformer.resblocks) + 1
+        state, taken = dict(state), None
+        for index in range(start, stop):
+            if index == 0:
+                ids = state["ids"]
+                state["hidden"] = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
+            elif index == head:
+                hidden = state.pop("hidden")
+                if taken is None:
+                    taken = take_place(hidden, last_place(state["mask"]))
+                state["features"] = self.ln_final(taken) @ self.text_projection
+            elif index == head - 1 and stop > head:  # the head reads one place only
+                place = last_place(state["mask"])
+                seen = causal_to(place, state["hidden"].shape[1])
+                taken = self.transformer.block(index - 1).at(state["hidden"], place, mask=seen)
+            else:
+                state["hidden"] = self.transformer.block(index - 1)(state["hidden"], causal=True)
+        return state
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the text part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's).
+
+        Where ``max_tokens`` is less than the checkpoint's, the first places are taken: attention is
+        causal, so a text that fits keeps its features.
+        """
+        named = dict(weights)
+        if any(name.startswith("text.") for name in named):  # open_clip's CustomTextCLIP
+            named = {n[len("text.") :]: t for n, t in named.items() if n.startswith("text.")}
+        own = {
+            name: tensor
+            for name, tensor in named.items()
+            if not name.startswith(_NOT_TEXT) and name not in _NUMBERS
+        }
+        places = own.get("positional_embedding")
+        if places is not None:
+            own["positional_embedding"] = places[: self.settings.max_tokens]
+        return own

@@ -1,0 +1,113 @@
+"""Settings of CLIP's text transformers. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.settings import TextEncoderSettings, UseTokenizer
+from engine_plugins import plans
+from engine_plugins.clip_archs import (
+    DEFAULT_ARCH,
+    quick_gelu,
+    text_numbers,
+    text_tokenizer,
+)
+
+
+def source_of(data: Mapping[str, Any]) -> str:
+    """``weights.from`` of settings before their validation; ``"scratch"`` where there is none."""
+    weights = data.get("weights")
+    if isinstance(weights, Mapping):
+        return str(weights.get("from", weights.get("from_", "scratch")))
+    return str(getattr(weights, "from_", "scratch"))
+
+
+class PlainClipTextSettings(TextEncoderSettings):
+    """The numbers of CLIP's text transformer; the defaults are ViT-B/32's."""
+
+    vocab_size: int = Field(49408, ge=1, description="rows of the token embedding table")
+    max_tokens: int = Field(
+        77, ge=2, description="longest token sequence, marks of beginning and end included"
+    )
+    width: int = Field(512, ge=1, description="width of the transformer, a multiple of heads")
+    layers: int = Field(12, ge=1, description="number of blocks")
+    heads: int = Field(8, ge=1, description="attention heads of a block")
+    mlp_ratio: float = Field(
+        4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
+    )
+    embed_width: int = Field(512, ge=1, description="width of the features, text_projection's")
+    quick_gelu: bool = Field(True, description="QuickGELU (OpenAI's weights), else GELU")
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden width of a block's MLP."""
+        return int(self.width * self.mlp_ratio)
+
+    def plan(self) -> TowerPlan:
+        """The tensors of ``engine_plugins.text.clip.ClipText``."""
+        width = self.width
+        tensors: Plan = {
+            **plans.tensor("token_embedding.weight", self.vocab_size, width),
+            **plans.tensor("positional_embedding", self.max_tokens, width),
+            **plans.norm("ln_final", width),
+            **plans.tensor("text_projection", width, self.embed_width),
+        }
+        for i in range(self.layers):
+            tensors |= plans.clip_block(f"transformer.resblocks.{i}", width, self.mlp_width)
+        return TowerPlan(self.embed_width, tensors, embedding_width=width)
+
+
+class ClipTextSettings(PlainClipTextSettings):
+    """OpenAI CLIP's text transformer.
+
+    ``arch`` fills in the numbers that a config does not give itself. QuickGELU or GELU follows from
+    the weights where open_clip has them, else from ``arch``.
+    """
+
+    arch: str = Field(
+        DEFAULT_ARCH, description="one of open_clip's architectures: fills in the other numbers"
+    )
+    tokenizer: UseTokenizer = {"use": "clip_bpe"}  # type: ignore[assignment]
+
+    @field_validator("arch")
+    @classmethod
+    def _plain_arch(cls, arch: str) -> str:
+        text_numbers(arch)
+        return arch
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_from_arch(cls, data: Any) -> Any:
+        if not isinstance(data, Mapping):
+            return data
+        arch = data.get("arch", DEFAULT_ARCH)
+        try:
+            numbers = {**text_numbers(arch), "quick_gelu": quick_gelu(arch, source_of(data))}
+            wanted = text_tokenizer(arch)
+        except (ValueError, TypeError):
+            return dict(data)  # told where it belongs, at `arch`
+        if wanted is not None and "tokenizer" not in data:
+            raise ValueError(
+                f"`{arch}` reads its texts through the tokenizer {wanted}, not CLIP's own: say"
+                " which of yours that is with `tokenizer:`"
+            )
+        return {**numbers, **data}
+
+
+class RuClipTextSettings(PlainClipTextSettings):
+    """ruCLIP's text transformer; the defaults are those of ruclip-vit-base-patch32-224."""
+
+    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+        "use": "youtokentome",
+        "from": "hf:ai-forever/ruclip-vit-base-patch32-224",
+    }

@@ -1,0 +1,97 @@
+"""CLIP's vision transformer, under OpenAI's tensor names (without ``visual.``).
+
+Own modules rather than open_clip's: see ``engine_plugins.text.clip``.
+Source: github.com/openai/CLIP; Radford et al., 2021, arXiv:2103.00020.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine_plugins.layers import ClipTransformer
+from engine_plugins.vision.settings import PlainClipVisionSettings
+
+
+class ClipVision(VisionTower):
+    """Pixels -> features at the class token, through CLIP's own projection where it is kept.
+
+    ``state["hidden"]`` is [B, 1 + patches, W], the class token first.
+    """
+
+    settings: PlainClipVisionSettings
+    proj: nn.Parameter | None
+
+    def __init__(self, settings: PlainClipVisionSettings) -> None:
+        super().__init__(settings)
+        width, patch = settings.width, settings.patch_size
+        self.width = settings.embed_width if settings.project else width
+        self.preprocess = Preprocess(
+            settings.image_size,
+            mean=settings.mean,
+            std=settings.std,
+            resize=settings.resize,
+            interpolation=settings.interpolation,
+        )
+        scale = width**-0.5
+        self.class_embedding = nn.Parameter(scale * torch.randn(width))
+        self.positional_embedding = nn.Parameter(scale * torch.randn(settings.places, width))
+        self.conv1 = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
+        self.ln_pre = nn.LayerNorm(width)
+        self.transformer = ClipTransformer(
+            width,
+            settings.layers,
+            settings.heads,
+            settings.mlp_width,
+            quick_gelu=settings.quick_gelu,
+        )
+        self.ln_post = nn.LayerNorm(width)
+        projection = nn.Parameter(scale * torch.randn(width, settings.embed_width))
+        self.proj = projection if settings.project else None
+
+    def segments(self) -> list[Segment]:
+        """Stem: patches, class token, positions, ``ln_pre``. Head: ``ln_post`` and ``proj``."""
+        return segments_of(
+            [self.conv1, self.class_embedding, self.positional_embedding, self.ln_pre],
+            list(self.transformer.resblocks),
+            [self.ln_post] if self.proj is None else [self.ln_post, self.proj],
+        )
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        """See the contract."""
+        head = len(self.transformer.resblocks) + 1
+        state, taken = dict(state), None
+        for index in range(start, stop):
+            if index == 0:
+                state["hidden"] = self._stem(state.pop("pixels"))
+            elif index == head:
+                hidden = state.pop("hidden")
+                features = self.ln_post(hidden[:, 0] if taken is None else taken)
+                state["features"] = features if self.proj is None else features @ self.proj
+            elif index == head - 1 and stop > head:  # the head reads the class token only
+                first = state["hidden"].new_zeros(len(state["hidden"]), dtype=torch.int64)
+                taken = self.transformer.block(index - 1).at(state["hidden"], first)
+            else:
+                state["hidden"] = self.transformer.block(index - 1)(state["hidden"])
+        return state
+
+    def _stem(self, pixels: Tensor) -> Tensor:
+        """[B, 3, S, S] -> [B, 1 + patches, W]."""
+        patches = self.conv1(pixels).flatten(2).transpose(1, 2)
+        first = self.class_embedding.expand(len(patches), 1, -1)
+        hidden = torch.cat([first, patches], dim=1) + self.positional_embedding
+        normed: Tensor = self.ln_pre(hidden)
+        return normed
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the vision part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's)."""
+        named = dict(weights)
+        if any(name.startswith("visual.") for name in named):
+            prefix = len("visual.")
+            named = {n[prefix:]: t for n, t in named.items() if n.startswith("visual.")}
+        if self.proj is None:
+            named.pop("proj", None)
+        return named

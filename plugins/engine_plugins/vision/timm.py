@@ -1,0 +1,227 @@
+"""Image models of timm without their classifiers.
+
+Source: github.com/huggingface/pytorch-image-models. timm is imported when a tower is built: it
+takes seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.errors import ConfigError, did_you_mean
+from engine_plugins.vision.settings import TimmVisionSettings
+
+
+class TimmVision(VisionTower):
+    """Pixels -> the model's pooled features, as ``timm.create_model(arch, num_classes=0)`` gives.
+
+    Segments: ResNets by their four layers, vision transformers by block, ConvNeXt and EfficientNet
+    by stage; any other model is one block between an empty stem and an empty head. The picture is
+    prepared with the size, means and filter of timm's own record of the weights; timm's margin
+    around the centre (``crop_pct``) is not kept.
+
+    Raises:
+        ConfigError: timm has no such model, or cannot build it at this size.
+    """
+
+    settings: TimmVisionSettings
+
+    def __init__(self, settings: TimmVisionSettings) -> None:
+        super().__init__(settings)
+        self.model = _create(settings)
+        # Some models widen after their last stage: `num_features` is the width before that.
+        widths = (getattr(self.model, n, None) for n in ("head_hidden_size", "num_features"))
+        self.width = next(width for width in widths if isinstance(width, int) and width > 0)
+        self.preprocess = _preprocess(settings, self.model)
+
+    def segments(self) -> list[Segment]:
+        """See the class."""
+        cut = _cut(self.model)
+        return segments_of(cut.stem_parts, cut.blocks, cut.head_parts)
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        """See the contract. ``state["hidden"]`` is the model's own map or sequence."""
+        cut = _cut(self.model)
+        state = dict(state)
+        for index in range(start, stop):
+            if index == 0:
+                state["hidden"] = cut.stem(state.pop("pixels"))
+            elif index == len(cut.blocks) + 1:
+                state["features"] = cut.head(state.pop("hidden"))
+            else:
+                state["hidden"] = cut.blocks[index - 1](state["hidden"])
+        return state
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """timm's names get ``model.`` in front; its classifier is left out."""
+        own = self.state_dict()
+        if all(name.startswith("model.") for name in weights):
+            return dict(weights)
+        classifier = _record(self.settings, self.model).get("classifier") or ()
+        classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
+        dropped = tuple(f"{name}." for name in classifiers)
+        fitted = {
+            f"model.{name}": tensor
+            for name, tensor in weights.items()
+            if f"model.{name}" in own or not name.startswith(dropped)
+        }
+        for name in own:  # files from before PyTorch 0.4.1 lack the counters of BatchNorm
+            if name.endswith(".num_batches_tracked"):
+                fitted.setdefault(name, torch.tensor(0))
+        return fitted
+
+
+Step = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Where a model is cut into segments, and how each runs."""
+
+    stem: Step
+    stem_parts: Sequence[nn.Module | nn.Parameter]
+    blocks: Sequence[nn.Module]
+    head: Step
+    head_parts: Sequence[nn.Module | nn.Parameter]
+
+
+def _cut(model: Any) -> _Cut:
+    """Cut a model by its family: the class whose own ``forward_features`` it runs.
+
+    A subclass that overrides that method runs something else, so it counts as another family.
+    """
+    from timm.models.convnext import ConvNeXt
+    from timm.models.efficientnet import EfficientNet
+    from timm.models.resnet import ResNet
+    from timm.models.vision_transformer import VisionTransformer
+
+    for family, cut in (
+        (ResNet, _cut_resnet),
+        (VisionTransformer, _cut_vit),
+        (ConvNeXt, _cut_convnext),
+        (EfficientNet, _cut_efficientnet),
+    ):
+        same = ("forward_features", "forward_head", "forward")
+        if all(getattr(type(model), m, None) is getattr(family, m) for m in same):
+            return cut(model)
+    return _Cut(_same, (), (model,), _same, ())
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _in_turn(*steps: Step) -> Step:
+    def run(x: Tensor) -> Tensor:
+        for step in steps:
+            x = step(x)
+        return x
+
+    return run
+
+
+def _rest(model: nn.Module, *taken: Sequence[nn.Module | nn.Parameter]) -> list[Any]:
+    """Children and own parameters of a model that belong to no other segment."""
+    seen = {id(part) for some in taken for part in some}
+    own = [*model.children(), *model.parameters(recurse=False)]
+    return [part for part in own if id(part) not in seen]
+
+
+def _cut_resnet(model: Any) -> _Cut:
+    stem = [model.conv1, model.bn1, model.act1, model.maxpool]
+    blocks = [model.layer1, model.layer2, model.layer3, model.layer4]
+    return _Cut(_in_turn(*stem), stem, blocks, model.forward_head, _rest(model, stem, blocks))
+
+
+def _cut_vit(model: Any) -> _Cut:
+    head = [model.norm, model.fc_norm, model.head]
+    if model.attn_pool is not None:
+        head.append(model.attn_pool)
+    return _Cut(
+        _in_turn(model.patch_embed, model._pos_embed, model.patch_drop, model.norm_pre),
+        _rest(model, [model.blocks], head),
+        list(model.blocks),
+        _in_turn(model.norm, model.forward_head),
+        head,
+    )
+
+
+def _cut_convnext(model: Any) -> _Cut:
+    blocks = list(model.stages)
+    return _Cut(
+        model.stem,
+        [model.stem],
+        blocks,
+        _in_turn(model.norm_pre, model.forward_head),
+        _rest(model, [model.stem, model.stages]),
+    )
+
+
+def _cut_efficientnet(model: Any) -> _Cut:
+    stem = [model.conv_stem, model.bn1]
+    return _Cut(
+        _in_turn(*stem),
+        stem,
+        list(model.blocks),
+        _in_turn(model.conv_head, model.bn2, model.forward_head),
+        _rest(model, stem, [model.blocks]),
+    )
+
+
+def _create(settings: TimmVisionSettings) -> nn.Module:
+    import timm
+
+    name = settings.arch.partition(".")[0]
+    if not timm.is_model(name):
+        raise ConfigError(
+            f"timm has no model `{name}`{did_you_mean(name, timm.list_models())}",
+            hint="`python -c 'import timm; print(timm.list_models())'` lists them",
+        )
+    sized = {} if settings.image_size is None else {"img_size": settings.image_size}
+    usual = timm.get_pretrained_cfg(name)
+    if usual is None or not usual.fixed_input_size:
+        sized = {}  # a model that takes any size knows no such argument
+    try:
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **sized)
+    except (AssertionError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(f"timm cannot build `{name}` with {sized}: {error}") from error
+    return model
+
+
+def _record(settings: TimmVisionSettings, model: nn.Module) -> dict[str, Any]:
+    """timm's record of the weights that the config names, else of the model's usual ones."""
+    import timm
+
+    own = settings.arch.partition(".")[0]
+    hub = settings.weights.from_.rpartition("hf:timm/")[2].partition("@")[0]
+    for name in (settings.arch, hub):
+        arch, _, tag = name.partition(".")
+        if arch != own or not tag:
+            continue
+        try:
+            return dict(timm.get_pretrained_cfg(name, allow_unregistered=False).to_dict())
+        except RuntimeError as error:  # no such tag
+            if name == settings.arch:
+                raise ConfigError(f"timm knows no weights `{tag}` of `{arch}`") from error
+    usual: dict[str, Any] = model.pretrained_cfg  # type: ignore[assignment]
+    return dict(usual)
+
+
+def _preprocess(settings: TimmVisionSettings, model: nn.Module) -> Preprocess:
+    record = _record(settings, model)
+    size = settings.image_size or int(record["input_size"][-1])
+    mean, std = (tuple(float(v) for v in record[key]) for key in ("mean", "std"))
+    filtering = record.get("interpolation", "bicubic")
+    return Preprocess(
+        size,
+        mean=mean,  # type: ignore[arg-type]
+        std=std,  # type: ignore[arg-type]
+        resize="squash" if record.get("crop_mode") == "squash" else "shorter_side",
+        interpolation="bilinear" if filtering == "bilinear" else "bicubic",
+    )
