@@ -15,7 +15,7 @@ import engine
 from engine import artifact
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
-from engine.contracts.settings import TextEncoderSettings, TowerSettings, Use
+from engine.contracts.settings import Settings, TextEncoderSettings, TowerSettings, Use
 from engine.contracts.source import UnreachableError
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower import Tower
@@ -213,7 +213,7 @@ def plugins_of(config: EngineConfig, registry: Registry) -> list[dict[str, str]]
         elif isinstance(value, (list, tuple)):
             for item in value:
                 visit(item)
-        elif hasattr(type(value), "model_fields"):
+        elif isinstance(value, Settings):
             for name in type(value).model_fields:
                 visit(getattr(value, name))
 

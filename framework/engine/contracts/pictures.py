@@ -1,4 +1,4 @@
-"""Reading untrusted pictures, for every dataset and for the predictor. Nothing here imports torch."""
+"""Untrusted pictures: one reader for every dataset and the predictor. Imports no torch."""
 
 from __future__ import annotations
 

@@ -7,9 +7,7 @@ file is read first), and a line is parsed again when its row is asked for.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,30 +19,19 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
+from engine.contracts.click_log import (
+    MAX_LINE,
+    REASONS,
+    REPEATED,
+    BadLineError,
+    parse_queries,
+    read_lines,
+)
 from engine.contracts.pictures import open_image
 from engine.errors import DataError
 from engine_plugins.datasets.settings import ClickLogSettings
 
-MAX_LINE = 1 << 20
-"""Bytes of a line; a longer one is a bad line and is not read into memory whole."""
-
 _log = logging.getLogger(__name__)
-
-# An id becomes a file's name, and it comes from a stranger.
-_SAFE_ID = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
-
-_REASONS = (
-    "longer than 1 MiB",
-    "not UTF-8",
-    "not JSON",
-    "not an object",
-    "no `image`",
-    "`image` is neither a whole number from 0 nor a plain file name",
-    "no `queries`",
-    "`queries` is not a list of texts",
-    "no query that is not empty",
-    "an image that an earlier line has",
-)
 
 
 @dataclass(frozen=True)
@@ -78,13 +65,7 @@ class BadLines(Sequence[BadLine]):
     def __getitem__(self, index: int | slice) -> BadLine | list[BadLine]:
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        return BadLine(self._numbers[index], _REASONS[self._reasons[index]])
-
-
-class _BadLineError(Exception):
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.code = _REASONS.index(reason)
+        return BadLine(self._numbers[index], REASONS[self._reasons[index]])
 
 
 class ClickLog(Dataset):
@@ -149,8 +130,8 @@ class ClickLog(Dataset):
     def _read(self, file: IO[bytes], index: int) -> Record:
         file.seek(int(self._starts[index]))
         try:
-            return _parse(file.readline(MAX_LINE + 1))
-        except _BadLineError as error:
+            return parse_queries(file.readline(MAX_LINE + 1))
+        except BadLineError as error:
             raise DataError(f"{self._metadata} was changed while it was in use ({error})") from None
 
 
@@ -159,10 +140,10 @@ def _index(path: Path) -> tuple[NDArray[np.uint64], BadLines]:
     starts, hashes, numbers = array("Q"), array("Q"), array("Q")
     bad_numbers, bad_reasons = array("Q"), array("B")
     with path.open("rb") as file:
-        for number, start, line in _lines(file):
+        for number, start, line in read_lines(file):
             try:
-                record = _parse(line)
-            except _BadLineError as error:
+                record = parse_queries(line)
+            except BadLineError as error:
                 bad_numbers.append(number)
                 bad_reasons.append(error.code)
                 continue
@@ -175,23 +156,8 @@ def _index(path: Path) -> tuple[NDArray[np.uint64], BadLines]:
         for row in _repeated(file, place, np.frombuffer(hashes, dtype=np.uint64)):
             keep[row] = False
             bad_numbers.append(numbers[row])
-            bad_reasons.append(len(_REASONS) - 1)
+            bad_reasons.append(REPEATED)
     return place[keep], BadLines(bad_numbers, bad_reasons)
-
-
-def _lines(file: IO[bytes]) -> Iterator[tuple[int, int, bytes]]:
-    """Line number from 1, start in bytes, and the line; empty lines are passed over."""
-    start, number = 3 if file.read(3) == b"\xef\xbb\xbf" else 0, 0
-    file.seek(start)
-    while line := file.readline(MAX_LINE + 1):
-        number += 1
-        length, end = len(line), line
-        while len(end) == MAX_LINE + 1 and not end.endswith(b"\n"):
-            end = file.readline(MAX_LINE + 1)
-            length += len(end)
-        if line.strip():
-            yield number, start, line
-        start += length
 
 
 def _repeated(
@@ -207,58 +173,7 @@ def _repeated(
             seen = set()
         row = int(order[here])
         file.seek(int(starts[row]))
-        name = _parse(file.readline(MAX_LINE + 1)).id
+        name = parse_queries(file.readline(MAX_LINE + 1)).id
         if name in seen:
             yield row
         seen.add(name)
-
-
-def _parse(line: bytes) -> Record:
-    """One line to its record.
-
-    Raises:
-        _BadLineError: with one of the reasons.
-    """
-    if len(line) > MAX_LINE:
-        raise _BadLineError("longer than 1 MiB")
-    try:
-        text = line.decode()
-    except UnicodeDecodeError:
-        raise _BadLineError("not UTF-8") from None
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError):
-        raise _BadLineError("not JSON") from None
-    if not isinstance(row, dict):
-        raise _BadLineError("not an object")
-    if "image" not in row:
-        raise _BadLineError("no `image`")
-    if "queries" not in row:
-        raise _BadLineError("no `queries`")
-    return Record(_image_id(row["image"]), _queries(row["queries"]))
-
-
-def _image_id(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
-        return str(value)
-    if isinstance(value, str) and _SAFE_ID.fullmatch(value) and _is_text(value):
-        return value
-    raise _BadLineError("`image` is neither a whole number from 0 nor a plain file name")
-
-
-def _queries(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(q, str) and _is_text(q) for q in value):
-        raise _BadLineError("`queries` is not a list of texts")
-    queries = tuple(query for query in value if query.strip())
-    if not queries:
-        raise _BadLineError("no query that is not empty")
-    return queries
-
-
-def _is_text(value: str) -> bool:
-    """Whether it holds no half of a surrogate pair, which JSON can write and UTF-8 cannot."""
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -146,7 +146,7 @@ def _arrow() -> Polygon:
 
 
 _OUTLINES: dict[str, Callable[[], Outline]] = {
-    "circle": lambda: [(_ellipse(0.95), 255)],
+    "circle": lambda: [(_ellipse(0.84), 255)],
     "square": lambda: [([(-0.8, -0.8), (0.8, -0.8), (0.8, 0.8), (-0.8, 0.8)], 255)],
     "triangle": lambda: [(_regular(3), 255)],
     "rhombus": lambda: [([(0, -1), (0.68, 0), (0, 1), (-0.68, 0)], 255)],

@@ -113,7 +113,7 @@ def test_all_broken_images_are_named_at_once(predictor: Predictor, tmp_path: Pat
     with pytest.raises(BrokenImageError) as caught:
         predictor.classify(images, ["кошка"], batch_size=1)
     assert "2 of 4" in str(caught.value)
-    assert "bad.jpg: not a JPEG" in str(caught.value)
+    assert "bad.jpg: does not decode: not a JPEG" in str(caught.value)
     assert "none.jpg: no such file" in str(caught.value)
 
 

@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from engine.contracts.click_log import MAX_LINE
 from engine.contracts.dataset import Record
 from engine.errors import BrokenImageError, DataError
 from engine_plugins.datasets import click_log
-from engine_plugins.datasets.click_log import MAX_LINE, ClickLog
+from engine_plugins.datasets.click_log import ClickLog
 from engine_plugins.datasets.settings import ClickLogSettings
 
 GOOD = b'{"image": 1, "queries": ["\xd0\xba\xd0\xbe\xd1\x82"]}\n'

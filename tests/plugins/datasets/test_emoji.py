@@ -1,4 +1,4 @@
-"""Emoji: CLDR's files, the font, the splits. Tests of the real files skip where they are missing."""
+"""Emoji: CLDR's files, the font, the splits. Tests of the real files skip where they lack."""
 
 from __future__ import annotations
 
