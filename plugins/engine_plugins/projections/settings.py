@@ -1,0 +1,135 @@
+"""Settings of the built-in projections. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.contracts.plan import Plan
+from engine.contracts.settings import ProjectionSettings, Settings, UseProjection
+from engine.errors import ConfigError, PluginError
+from engine_plugins import plans
+
+
+class IdentitySettings(ProjectionSettings):
+    """No projection: the tower's features are already as wide as the joint space."""
+
+    @staticmethod
+    def check(in_width: int, out_width: int) -> None:
+        """Raise ConfigError where the widths differ."""
+        if in_width != out_width:
+            raise ConfigError(
+                f"projection `identity` keeps the width: the tower's features are {in_width} wide,"
+                f" the joint space is {out_width} wide (model.joint_width)",
+                hint=f"set model.joint_width to {in_width}, or use the projection `linear`",
+            )
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
+        """No tensors."""
+        self.check(in_width, out_width)
+        return {}
+
+
+class LinearSettings(ProjectionSettings):
+    """One matrix."""
+
+    bias: bool = Field(False, description="add a bias")
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
+        """The tensors of ``engine_plugins.projections.simple.Linear``."""
+        return plans.linear("linear", in_width, out_width, bias=self.bias)
+
+
+class ResidualSettings(ProjectionSettings):
+    """ru-clip's projection: a matrix, a gated second matrix beside it, their sum, layer norm."""
+
+    dropout: float = Field(
+        0.5, ge=0, lt=1, description="share of the second matrix's outputs dropped in training"
+    )
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
+        """The tensors of ``engine_plugins.projections.simple.Residual``."""
+        return {
+            **plans.linear("linear1", in_width, out_width, bias=False),
+            **plans.linear("linear2", out_width, out_width, bias=False),
+            **plans.norm("layer_norm", out_width),
+        }
+
+
+class RouterSettings(Settings):
+    """The small network that reads the token embeddings and names a cluster."""
+
+    blocks: int = Field(1, ge=1, le=64, description="transformer blocks")
+    heads: int | None = Field(
+        None,
+        ge=1,
+        description="attention heads of a block; by default one for each 64 of the embedding width",
+    )
+
+    def heads_for(self, width: int) -> int:
+        """Heads of a block over embeddings of this width.
+
+        Raises:
+            ConfigError: ``heads`` does not divide the width.
+        """
+        if self.heads is None:
+            return next(n for n in range(max(1, width // 64), 0, -1) if width % n == 0)
+        if width % self.heads:
+            raise ConfigError(
+                f"the router has {self.heads} heads, and the token embeddings are {width} wide,"
+                " which is no multiple of that",
+                hint="change model.projection.text.router.heads, or leave it out",
+            )
+        return self.heads
+
+
+class ClusteredSettings(ProjectionSettings):
+    """K projections of another kind, and a router that chooses among them by the text."""
+
+    of: UseProjection = Field(
+        {"use": "residual"},  # type: ignore[arg-type]
+        description="the kind of each projection: any but `clustered` itself",
+    )
+    count: int = Field(10, ge=2, le=10_000, description="number of clusters, K")
+    router: RouterSettings = RouterSettings()
+    choice: Literal["hard", "soft"] = Field(
+        "hard",
+        description="hard: the projection that the router names; soft: all of them, mixed by the"
+        " router's probabilities",
+    )
+    temperature: float = Field(
+        1.0, gt=0, description="the router's logits are divided by it before they are probabilities"
+    )
+    rivals: int | Literal["all"] = Field(
+        1,
+        ge=0,
+        description="training with hard choice: how many other projections, drawn by the router's"
+        " probabilities, a text's own is compared with to give the router its gradient; all: every"
+        " one, exact and K times the work; 0: no such gradient",
+    )
+
+    @model_validator(mode="after")
+    def _not_nested(self) -> Self:
+        if isinstance(self.of.settings, ClusteredSettings):
+            raise ValueError("`of` must be another kind of projection than `clustered`")
+        return self
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan | None:
+        """The tensors of ``engine_plugins.projections.clustered.Clustered``."""
+        if embedding_width is None:
+            raise PluginError(
+                "projection `clustered` reads token embeddings, which only the text side has",
+                hint="use it under model.projection.text, and another kind for vision",
+            )
+        self.router.heads_for(embedding_width)
+        assert isinstance(self.of.settings, ProjectionSettings)
+        one = self.of.settings.plan(in_width, out_width, embedding_width)
+        if one is None:
+            return None
+        plan: Plan = plans.linear("router.output", embedding_width, self.count)
+        for i in range(self.router.blocks):
+            plan |= plans.clip_block(f"router.blocks.{i}", embedding_width, 4 * embedding_width)
+        for i in range(self.count):
+            plan |= plans.prefixed(f"projections.{i}", one)
+        return plan

@@ -1,0 +1,81 @@
+"""Projections that read the features alone."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from engine.contracts import Projection
+from engine_plugins.layers import QuickGelu
+from engine_plugins.projections.settings import IdentitySettings, LinearSettings, ResidualSettings
+
+
+class Identity(Projection):
+    """The features are the embedding; for towers that keep a projection of their own.
+
+    Raises:
+        ConfigError: the features are not as wide as the joint space.
+    """
+
+    def __init__(
+        self,
+        settings: IdentitySettings,
+        in_width: int,
+        out_width: int,
+        *,
+        embedding_width: int | None = None,
+    ) -> None:
+        settings.check(in_width, out_width)
+        super().__init__(settings, in_width, out_width, embedding_width=embedding_width)
+
+    def project(self, features: Tensor) -> Tensor:
+        """[B, J] -> the same [B, J]."""
+        return features
+
+
+class Linear(Projection):
+    """One matrix, ``linear``, with a bias where the settings say so."""
+
+    def __init__(
+        self,
+        settings: LinearSettings,
+        in_width: int,
+        out_width: int,
+        *,
+        embedding_width: int | None = None,
+    ) -> None:
+        super().__init__(settings, in_width, out_width, embedding_width=embedding_width)
+        self.linear = nn.Linear(in_width, out_width, bias=settings.bias)
+
+    def project(self, features: Tensor) -> Tensor:
+        """[B, in_width] -> [B, out_width]."""
+        out: Tensor = self.linear(features)
+        return out
+
+
+class Residual(Projection):
+    """``layer_norm(e1 + dropout(linear2(quick_gelu(e1))))`` with ``e1 = linear1(x)``, no biases.
+
+    Source: github.com/ai-forever/ru-clip, both sides of the first generation.
+    """
+
+    def __init__(
+        self,
+        settings: ResidualSettings,
+        in_width: int,
+        out_width: int,
+        *,
+        embedding_width: int | None = None,
+    ) -> None:
+        super().__init__(settings, in_width, out_width, embedding_width=embedding_width)
+        self.linear1 = nn.Linear(in_width, out_width, bias=False)
+        self.linear2 = nn.Linear(out_width, out_width, bias=False)
+        self.layer_norm = nn.LayerNorm(out_width)
+        self.activation = QuickGelu()
+        self.dropout = nn.Dropout(settings.dropout)
+
+    def project(self, features: Tensor) -> Tensor:
+        """[B, in_width] -> [B, out_width]."""
+        first = self.linear1(features)
+        second = self.dropout(self.linear2(self.activation(first)))
+        out: Tensor = self.layer_norm(first + second)
+        return out
