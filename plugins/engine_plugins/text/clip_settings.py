@@ -88,13 +88,13 @@ class ClipTextSettings(PlainClipTextSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_arch(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
+        if not isinstance(data, Mapping) or not isinstance(data.get("arch", ""), str):
             return data
         arch = data.get("arch", DEFAULT_ARCH)
         try:
             numbers = {**text_numbers(arch), "quick_gelu": quick_gelu(arch, source_of(data))}
             wanted = text_tokenizer(arch)
-        except (ValueError, TypeError):
+        except ValueError:
             return dict(data)  # told where it belongs, at `arch`
         if wanted is not None and "tokenizer" not in data:
             raise ValueError(

@@ -114,12 +114,12 @@ class ClipVisionSettings(PlainClipVisionSettings):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_arch(cls, data: Any) -> Any:
-        if not isinstance(data, Mapping):
+        if not isinstance(data, Mapping) or not isinstance(data.get("arch", ""), str):
             return data
         arch, source = data.get("arch", DEFAULT_ARCH), source_of(data)
         try:
             numbers = {**vision_numbers(arch), "quick_gelu": quick_gelu(arch, source)}
-        except (ValueError, TypeError):
+        except ValueError:
             return dict(data)  # told where it belongs, at `arch`
         return {**numbers, **picture_settings(source), **data}
 
