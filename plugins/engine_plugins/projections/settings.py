@@ -87,8 +87,8 @@ class RouterSettings(Settings):
 class ClusteredSettings(ProjectionSettings):
     """K projections of another kind, and a router that chooses among them by the text."""
 
-    of: UseProjection = Field(
-        {"use": "residual"},  # type: ignore[arg-type]
+    of: UseProjection = Field(  # type: ignore[assignment]
+        {"use": "residual"},
         description="the kind of each projection: any but `clustered` itself",
     )
     count: int = Field(10, ge=2, le=10_000, description="number of clusters, K")
