@@ -23,6 +23,40 @@ class QuickGelu(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    *,
+    heads: int,
+    causal: bool = False,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Attention of several heads, without its input and output matrices.
+
+    Args:
+        query: [B, Q, W], the heads side by side; W divisible by ``heads``.
+        key: [B, L, W].
+        value: [B, L, W].
+        heads: number of heads.
+        causal: place i sees the places 0 to i; Q is L.
+        mask: [B, L] bool, True where a place may be seen; for attention that is not causal.
+
+    Returns:
+        [B, Q, W].
+    """
+    head_width = query.shape[-1] // heads
+    query, key, value = (
+        part.view(*part.shape[:2], heads, head_width).transpose(1, 2)
+        for part in (query, key, value)
+    )
+    seen = None if mask is None else mask[:, None, None, :]
+    mixed = functional.scaled_dot_product_attention(
+        query, key, value, attn_mask=seen, is_causal=causal
+    )
+    return mixed.transpose(1, 2).flatten(2)
+
+
 class ClipAttention(nn.Module):
     """Multi-head self-attention with one packed input matrix.
 
@@ -52,12 +86,10 @@ class ClipAttention(nn.Module):
             mask: [B, L] bool, True where a place may be seen; for attention that is not causal.
         """
         packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        query, key, value = self._split(packed)
-        seen = None if mask is None else mask[:, None, None, :]
-        mixed = functional.scaled_dot_product_attention(
-            query, key, value, attn_mask=seen, is_causal=causal
+        out: Tensor = self.out_proj(
+            attend(*packed.chunk(3, dim=-1), heads=self.heads, causal=causal, mask=mask)
         )
-        return self._merge(mixed)
+        return out
 
     def at(self, x: Tensor, place: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """[B, L, W], place [B] int64 -> [B, W]: what :meth:`forward` gives at that place.
@@ -69,22 +101,10 @@ class ClipAttention(nn.Module):
         """
         width = x.shape[-1]
         weight, bias = self.in_proj_weight, self.in_proj_bias
-        asking = functional.linear(take_place(x, place)[:, None], weight[:width], bias[:width])
-        (query,) = self._split(asking)
-        key, value = self._split(functional.linear(x, weight[width:], bias[width:]))
-        seen = None if mask is None else mask[:, None, None, :]
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=seen)
-        return self._merge(mixed)[:, 0]
-
-    def _split(self, packed: Tensor) -> Tensor:
-        """[B, L, n W] -> [n, B, heads, L, W / heads]."""
-        batch, length, _ = packed.shape
-        head_width = self.out_proj.in_features // self.heads
-        return packed.view(batch, length, -1, self.heads, head_width).permute(2, 0, 3, 1, 4)
-
-    def _merge(self, mixed: Tensor) -> Tensor:
-        """[B, heads, L, W / heads] -> [B, L, W]."""
-        out: Tensor = self.out_proj(mixed.transpose(1, 2).flatten(2))
+        query = functional.linear(take_place(x, place)[:, None], weight[:width], bias[:width])
+        packed = functional.linear(x, weight[width:], bias[width:])
+        mixed = attend(query, *packed.chunk(2, dim=-1), heads=self.heads, mask=mask)
+        out: Tensor = self.out_proj(mixed)[:, 0]
         return out
 
 
@@ -130,6 +150,25 @@ class ClipBlock(nn.Module):
 def causal_to(place: Tensor, length: int) -> Tensor:
     """[B] int64 -> [B, length] bool: what the given place of a causal sequence sees."""
     return torch.arange(length, device=place.device) <= place[:, None]
+
+
+def seen_places(mask: Tensor) -> Tensor | None:
+    """[B, L] bool -> the mask for attention that is not causal; ``None`` without any padding."""
+    return None if bool(mask.all()) else mask
+
+
+def mean_over(hidden: Tensor, mask: Tensor) -> Tensor:
+    """[B, L, D], [B, L] bool -> [B, D]: the mean over the places of a row that hold a token."""
+    share = mask.to(hidden.dtype).unsqueeze(-1)
+    return (hidden * share).sum(dim=1) / share.sum(dim=1)
+
+
+def first_rows(table: Tensor, rows: int) -> Tensor:
+    """The first rows of a checkpoint's table; a tensor that is no table is left for others to tell.
+
+    Cuts a table of positions to the texts of a config.
+    """
+    return table[:rows] if table.dim() else table
 
 
 def clip_blocks(

@@ -16,9 +16,24 @@ def linear(name: str, wide_in: int, wide_out: int, *, bias: bool = True) -> Plan
     return {**plan, **tensor(f"{name}.bias", wide_out)} if bias else plan
 
 
+def conv1d(name: str, wide_in: int, wide_out: int) -> Plan:
+    """GPT-2's linear layer: weight [in, out], bias [out]."""
+    return {**tensor(f"{name}.weight", wide_in, wide_out), **tensor(f"{name}.bias", wide_out)}
+
+
 def norm(name: str, width: int) -> Plan:
     """``nn.LayerNorm``: weight and bias [width]."""
     return {**tensor(f"{name}.weight", width), **tensor(f"{name}.bias", width)}
+
+
+def batch_norm(name: str, width: int) -> Plan:
+    """``nn.BatchNorm1d`` or 2d: weight, bias, and the running statistics with their counter."""
+    return {
+        **norm(name, width),
+        **tensor(f"{name}.running_mean", width),
+        **tensor(f"{name}.running_var", width),
+        f"{name}.num_batches_tracked": TensorPlan((), "int64"),
+    }
 
 
 def clip_block(name: str, width: int, mlp_width: int) -> Plan:

@@ -1,0 +1,179 @@
+"""BERT, under the tensor names of ``transformers.BertModel``, without its pooler.
+
+Own modules rather than transformers': importing that package costs seconds, and the tower must run
+in segments. Tests hold it to the original's numbers. Without dropout: nothing here is random.
+Source: Devlin et al., 2018, arXiv:1810.04805; RuBERT (Kuratov and Arkhipov, 2019,
+arXiv:1905.07213) is ``DeepPavlov/rubert-base-cased``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.contracts import Segment, State, TextEncoder, segments_of
+from engine_plugins.layers import attend, first_rows, mean_over, seen_places
+from engine_plugins.text.settings import TOKEN_TYPES, BertTextSettings
+
+_EPS = 1e-12  # of every layer norm
+# Of a file: the heads of the pre-training, the pooler, and stored indices, which are no weights.
+_NOT_OURS = ("cls.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
+# What a layer norm's weight and bias were called when files were converted from TensorFlow.
+_OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+
+
+class BertEmbeddings(nn.Module):
+    """The sum of word, position and token type embeddings, normed. Every token is of type 0."""
+
+    def __init__(self, settings: BertTextSettings) -> None:
+        super().__init__()
+        width = settings.width
+        self.word_embeddings = nn.Embedding(settings.vocab_size, width)
+        self.position_embeddings = nn.Embedding(settings.n_positions, width)
+        self.token_type_embeddings = nn.Embedding(TOKEN_TYPES, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=_EPS)
+
+    def forward(self, words: Tensor) -> Tensor:
+        """Word embeddings [B, L, W] -> [B, L, W]."""
+        places = self.position_embeddings.weight[: words.shape[1]]
+        out: Tensor = self.LayerNorm(words + places + self.token_type_embeddings.weight[0])
+        return out
+
+
+class _SelfAttention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(width, width)
+        self.value = nn.Linear(width, width)
+
+    def forward(self, asking: Tensor, x: Tensor, seen: Tensor | None) -> Tensor:
+        return attend(self.query(asking), self.key(x), self.value(x), heads=self.heads, mask=seen)
+
+
+class _Output(nn.Module):
+    """A matrix, the residual sum and its norm."""
+
+    def __init__(self, wide_in: int, width: int) -> None:
+        super().__init__()
+        self.dense = nn.Linear(wide_in, width)
+        self.LayerNorm = nn.LayerNorm(width, eps=_EPS)
+
+    def forward(self, x: Tensor, residual: Tensor) -> Tensor:
+        out: Tensor = self.LayerNorm(self.dense(x) + residual)
+        return out
+
+
+class _Attention(nn.Module):
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.self = _SelfAttention(width, heads)
+        self.output = _Output(width, width)
+
+    def forward(self, asking: Tensor, x: Tensor, seen: Tensor | None) -> Tensor:
+        out: Tensor = self.output(self.self(asking, x, seen), asking)
+        return out
+
+
+class BertBlock(nn.Module):
+    """One post-norm block: attention, sum, norm; MLP with GELU, sum, norm."""
+
+    def __init__(self, settings: BertTextSettings) -> None:
+        super().__init__()
+        self.attention = _Attention(settings.width, settings.heads)
+        self.intermediate = nn.ModuleDict({"dense": nn.Linear(settings.width, settings.mlp_width)})
+        self.output = _Output(settings.mlp_width, settings.width)
+
+    def forward(self, asking: Tensor, x: Tensor, seen: Tensor | None) -> Tensor:
+        """The places ``asking`` of a sequence after the block.
+
+        Args:
+            asking: [B, Q, W], some or all places of ``x``.
+            x: [B, L, W], the sequence that they look at.
+            seen: [B, L] bool, True where they may look; ``None`` for everywhere.
+
+        Returns:
+            [B, Q, W].
+        """
+        mixed = self.attention(asking, x, seen)
+        out: Tensor = self.output(functional.gelu(self.intermediate["dense"](mixed)), mixed)
+        return out
+
+
+class BertText(TextEncoder):
+    """Token ids -> features [B, settings.width], by ``pooling`` the first token's or the mean.
+
+    Padding is masked out of attention and mean. ``state["hidden"]`` is [B, L, W].
+    """
+
+    settings: BertTextSettings
+
+    def __init__(self, settings: BertTextSettings) -> None:
+        super().__init__(settings)
+        self.width = self.embedding_width = settings.width
+        self.embeddings = BertEmbeddings(settings)
+        blocks = nn.ModuleList(BertBlock(settings) for _ in range(settings.layers))
+        self.encoder = nn.ModuleDict({"layer": blocks})
+        self.apply(_initialise)
+
+    @property
+    def blocks(self) -> list[BertBlock]:
+        """The blocks in order."""
+        return [cast("BertBlock", block) for block in cast("nn.ModuleList", self.encoder["layer"])]
+
+    def segments(self) -> list[Segment]:
+        """Stem: the embeddings and their norm. Head: the pooling, which has no parameters."""
+        return segments_of([self.embeddings], self.blocks, [])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """[B, L] int64 -> [B, L, W]: the word embeddings."""
+        words: Tensor = self.embeddings.word_embeddings(ids)
+        return words
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        """See the contract."""
+        state, blocks = dict(state), self.blocks
+        head, seen = len(blocks) + 1, seen_places(state["mask"])
+        first_only = self.settings.pooling == "first" and stop > head
+        for index in range(start, stop):
+            if index == 0:
+                state["hidden"] = self.embeddings(self.embed(state["ids"]))
+            elif index == head:
+                state["features"] = self._pool(state.pop("hidden"), state["mask"])
+            else:
+                hidden = state["hidden"]
+                one_place = first_only and index == head - 1
+                asking = hidden[:, :1] if one_place else hidden
+                state["hidden"] = blocks[index - 1](asking, hidden, seen)
+        return state
+
+    def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return hidden[:, 0] if self.settings.pooling == "first" else mean_over(hidden, mask)
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Take the encoder of a file of ``BertModel`` or ``BertForPreTraining``, old or new."""
+        own: dict[str, Tensor] = {}
+        for name, tensor in weights.items():
+            bare = name.removeprefix("bert.")
+            for old, new in _OLD_NAMES.items():
+                if bare.endswith(old):
+                    bare = bare.removesuffix(old) + new
+            if not bare.startswith(_NOT_OURS):
+                own[bare] = tensor
+        places = "embeddings.position_embeddings.weight"
+        if places in own:
+            own[places] = first_rows(own[places], self.settings.n_positions)
+        return own
+
+
+def _initialise(module: nn.Module) -> None:
+    """BERT's fresh weights: deviation 0.02, biases 0."""
+    if isinstance(module, (nn.Linear, nn.Embedding)):
+        nn.init.normal_(module.weight, std=0.02)
+    if isinstance(module, nn.Linear):
+        nn.init.zeros_(cast("torch.Tensor", module.bias))

@@ -1,0 +1,85 @@
+"""Token embeddings and a few of CLIP's blocks, small enough to be trained from the start.
+
+The contest entry's model over the organisers' vocabulary: 200,000 tokens, width 200, 10 heads, 4
+blocks. Source: repository SkylarPro/YandexCupCV; the blocks are CLIP's (arXiv:2103.00020), the
+vocabulary is BPEmb's (Heinzerling and Strube, 2018, arXiv:1710.02187).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine_plugins.layers import ClipTransformer, causal_to, mean_over, seen_places
+from engine_plugins.text.settings import BpeTextSettings
+
+
+class BpeText(TextEncoder):
+    """Token ids -> features [B, settings.width]: last norm, then the end's place or the mean.
+
+    With causal attention nothing behind a text's end changes its features; with full attention
+    padding is masked. ``state["hidden"]`` is [B, L, W].
+    """
+
+    settings: BpeTextSettings
+
+    def __init__(self, settings: BpeTextSettings) -> None:
+        super().__init__(settings)
+        width = self.width = self.embedding_width = settings.width
+        self.token_embedding = nn.Embedding(settings.vocab_size, width)
+        self.positional_embedding = nn.Parameter(torch.empty(settings.max_tokens, width))
+        self.transformer = ClipTransformer(
+            width, settings.layers, settings.heads, settings.mlp_width
+        )
+        self.ln_final = nn.LayerNorm(width)
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        nn.init.normal_(self.positional_embedding, std=0.01)
+
+    def segments(self) -> list[Segment]:
+        """Stem: both embeddings. Head: ``ln_final``."""
+        return segments_of(
+            [self.token_embedding, self.positional_embedding],
+            list(self.transformer.resblocks),
+            [self.ln_final],
+        )
+
+    def embed(self, ids: Tensor) -> Tensor:
+        """[B, L] int64 -> [B, L, W]."""
+        embedded: Tensor = self.token_embedding(ids)
+        return embedded
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        """See the contract."""
+        head = len(self.transformer.resblocks) + 1
+        causal = self.settings.attention == "causal"
+        mask = state["mask"]
+        seen = None if causal else seen_places(mask)
+        one_place = self.settings.pooling == "end" and stop > head
+        state, taken = dict(state), None
+        for index in range(start, stop):
+            if index == 0:
+                ids = state["ids"]
+                state["hidden"] = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
+            elif index == head:
+                hidden = state.pop("hidden")
+                state["features"] = self._head(hidden, mask) if taken is None else taken
+            elif index == head - 1 and one_place:
+                taken = self.ln_final(self._last_block(state["hidden"], mask, seen))
+            else:
+                block = self.transformer.block(index - 1)
+                state["hidden"] = block(state["hidden"], causal=causal, mask=seen)
+        return state
+
+    def _last_block(self, hidden: Tensor, mask: Tensor, seen: Tensor | None) -> Tensor:
+        """[B, L, W] -> [B, W]: the last block at the end's place, all that the head reads then."""
+        place = last_place(mask)
+        if self.settings.attention == "causal":
+            seen = causal_to(place, hidden.shape[1])
+        return self.transformer.block(-1).at(hidden, place, mask=seen)
+
+    def _head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        if self.settings.pooling == "end":
+            features: Tensor = self.ln_final(take_place(hidden, last_place(mask)))
+            return features
+        return mean_over(self.ln_final(hidden), mask)

@@ -1,0 +1,195 @@
+"""Settings of the text encoders that are not CLIP's. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.settings import TextEncoderSettings, UseTokenizer
+from engine_plugins import plans
+
+TOKEN_TYPES = 2
+"""Rows of BERT's table of token types. Texts are of type 0; the table stays whole, so that a file
+keeps its bytes."""
+
+
+class TransformerSettings(TextEncoderSettings):
+    """What the settings of every transformer here have; a subclass gives its own defaults."""
+
+    width: int = Field(768, ge=1, description="width of the transformer, a multiple of heads")
+    layers: int = Field(12, ge=1, description="number of blocks")
+    heads: int = Field(12, ge=1, description="attention heads of a block")
+    mlp_ratio: float = Field(
+        4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
+    )
+
+    @model_validator(mode="after")
+    def _heads_fit(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+    @property
+    def mlp_width(self) -> int:
+        """Hidden width of a block's MLP, at least 1."""
+        return max(1, round(self.width * self.mlp_ratio))
+
+
+class _PositionsSettings(TransformerSettings):
+    """A transformer whose table of positions may be longer than its texts."""
+
+    max_tokens: int = Field(
+        128, ge=2, description="longest token sequence, marks included; at most n_positions"
+    )
+    n_positions: int = Field(512, ge=2, description="rows of the position table")
+
+    @model_validator(mode="after")
+    def _texts_fit(self) -> Self:
+        if self.max_tokens > self.n_positions:
+            raise ValueError(
+                f"max_tokens {self.max_tokens} is more than n_positions {self.n_positions}: the"
+                " last tokens would have no position"
+            )
+        return self
+
+
+class GptTextSettings(_PositionsSettings):
+    """ruGPT-3 small, GPT-2's architecture; the defaults are those of CLIP by Sber.
+
+    With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
+    its features, and the model weighs less.
+    """
+
+    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+        "use": "gpt2_bpe",
+        "from": "hf:ai-forever/rugpt3small_based_on_gpt2",
+    }
+    vocab_size: int = Field(50264, ge=1, description="rows of the token embedding table")
+    n_positions: int = Field(2048, ge=2, description="rows of the position table")
+
+    def plan(self) -> TowerPlan:
+        """The tensors of ``engine_plugins.text.gpt.GptText``."""
+        width = self.width
+        tensors: Plan = {
+            **plans.tensor("wte.weight", self.vocab_size, width),
+            **plans.tensor("wpe.weight", self.n_positions, width),
+            **plans.norm("ln_f", width),
+        }
+        for i in range(self.layers):
+            tensors |= {
+                **plans.norm(f"h.{i}.ln_1", width),
+                **plans.conv1d(f"h.{i}.attn.c_attn", width, 3 * width),
+                **plans.conv1d(f"h.{i}.attn.c_proj", width, width),
+                **plans.norm(f"h.{i}.ln_2", width),
+                **plans.conv1d(f"h.{i}.mlp.c_fc", width, self.mlp_width),
+                **plans.conv1d(f"h.{i}.mlp.c_proj", self.mlp_width, width),
+            }
+        return TowerPlan(width, tensors, embedding_width=width)
+
+
+class BertTextSettings(_PositionsSettings):
+    """RuBERT, BERT's architecture; the defaults are rubert-base-cased's.
+
+    With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
+    its features, and the model weighs less.
+    """
+
+    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+        "use": "wordpiece",
+        "from": "hf:DeepPavlov/rubert-base-cased",
+    }
+    vocab_size: int = Field(119547, ge=1, description="rows of the token embedding table")
+    pooling: Literal["first", "mean"] = Field(
+        "first",
+        description="the features: `first` the first token's ([CLS]), `mean` the mean over all",
+    )
+
+    def plan(self) -> TowerPlan:
+        """The tensors of ``engine_plugins.text.bert.BertText``."""
+        width = self.width
+        tensors: Plan = {
+            **plans.tensor("embeddings.word_embeddings.weight", self.vocab_size, width),
+            **plans.tensor("embeddings.position_embeddings.weight", self.n_positions, width),
+            **plans.tensor("embeddings.token_type_embeddings.weight", TOKEN_TYPES, width),
+            **plans.norm("embeddings.LayerNorm", width),
+        }
+        for i in range(self.layers):
+            block = {
+                **plans.linear("attention.self.query", width, width),
+                **plans.linear("attention.self.key", width, width),
+                **plans.linear("attention.self.value", width, width),
+                **plans.linear("attention.output.dense", width, width),
+                **plans.norm("attention.output.LayerNorm", width),
+                **plans.linear("intermediate.dense", width, self.mlp_width),
+                **plans.linear("output.dense", self.mlp_width, width),
+                **plans.norm("output.LayerNorm", width),
+            }
+            tensors |= plans.prefixed(f"encoder.layer.{i}", block)
+        return TowerPlan(width, tensors, embedding_width=width)
+
+
+class BpeTextSettings(TransformerSettings):
+    """Token embeddings and a few of CLIP's blocks; the defaults are the contest entry's.
+
+    ``attention: causal`` with ``pooling: end`` is how CLIP reads a text, and the cheapest: the
+    last block runs at one place only.
+    """
+
+    # BPEmb's vocabulary knows lower case only, and every digit as 0.
+    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+        "use": "sentencepiece",
+        "lower": True,
+        "zero_digits": True,
+    }
+    vocab_size: int = Field(200_000, ge=1, description="rows of the token embedding table")
+    max_tokens: int = Field(
+        77, ge=2, description="longest token sequence, marks included; rows of the position table"
+    )
+    width: int = Field(200, ge=1, description="width of the transformer, a multiple of heads")
+    layers: int = Field(4, ge=1, description="number of blocks")
+    heads: int = Field(10, ge=1, description="attention heads of a block")
+    attention: Literal["causal", "full"] = Field(
+        "causal", description="`causal` each token sees those before it, `full` all of the text"
+    )
+    pooling: Literal["end", "mean"] = Field(
+        "end", description="the features: `end` the last token's, `mean` the mean over all"
+    )
+
+    def plan(self) -> TowerPlan:
+        """The tensors of ``engine_plugins.text.bpe.BpeText``."""
+        width = self.width
+        tensors: Plan = {
+            **plans.tensor("token_embedding.weight", self.vocab_size, width),
+            **plans.tensor("positional_embedding", self.max_tokens, width),
+            **plans.norm("ln_final", width),
+        }
+        for i in range(self.layers):
+            tensors |= plans.clip_block(f"transformer.resblocks.{i}", width, self.mlp_width)
+        return TowerPlan(width, tensors, embedding_width=width)
+
+
+class BagTextSettings(TextEncoderSettings):
+    """The mean of token embeddings through a small network; the defaults are the organisers'."""
+
+    # BPEmb's vocabulary knows lower case only, and every digit as 0.
+    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+        "use": "sentencepiece",
+        "lower": True,
+        "zero_digits": True,
+        "marks": False,
+    }
+    vocab_size: int = Field(200_000, ge=1, description="rows of the token embedding table")
+    max_tokens: int = Field(128, ge=2, description="longest token sequence; what follows is cut")
+    width: int = Field(200, ge=1, description="width of the embeddings and of every layer")
+    layers: int = Field(6, ge=1, description="number of blocks, each linear, batch norm, ReLU")
+
+    def plan(self) -> TowerPlan:
+        """The tensors of ``engine_plugins.text.bag.BagText``."""
+        width = self.width
+        tensors: Plan = plans.tensor("embedding.weight", self.vocab_size, width)
+        for i in range(self.layers):
+            tensors |= plans.linear(f"blocks.{i}.linear", width, width)
+            tensors |= plans.batch_norm(f"blocks.{i}.norm", width)
+        return TowerPlan(width, tensors, embedding_width=width)
