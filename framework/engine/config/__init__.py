@@ -1,3 +1,56 @@
-"""YAML to validated settings."""
+"""YAML to validated settings: every mistake at once, each with its place.
+
+    from engine.config import load_config
+
+    config = load_config(Path("configs/sber.yaml"), ["model.joint_width=512"])
+
+==================  =======================================================================
+module              what it does
+==================  =======================================================================
+``schema``          the settings of a whole config
+``loader``          files and ``extends``: :func:`load_config`, :func:`load_settings`
+``overrides``       ``--set model.joint_width=512``
+``yaml_reader``     YAML to :class:`~engine.config.nodes.Node`: plain values with line and column
+``nodes``           those values, and how one is laid over another
+``problems``        pydantic's errors as mistakes in the words and places of the file
+``mistakes``        what is wrong and where, gathered into one error
+``dump``            :func:`dump_config`: the resolved config as YAML
+``json_schema``     :func:`json_schema`: for editors that complete configs
+==================  =======================================================================
+
+Names are imported on first use, so that the schema alone stays cheap.
+"""
 
 from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from engine.config.dump import dump_config
+    from engine.config.json_schema import config_schema, json_schema
+    from engine.config.loader import load_config, load_settings
+    from engine.config.schema import EngineConfig
+
+_HOME = {
+    "EngineConfig": "schema",
+    "config_schema": "json_schema",
+    "dump_config": "dump",
+    "json_schema": "json_schema",
+    "load_config": "loader",
+    "load_settings": "loader",
+}
+__all__ = [
+    "EngineConfig",
+    "config_schema",
+    "dump_config",
+    "json_schema",
+    "load_config",
+    "load_settings",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

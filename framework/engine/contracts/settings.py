@@ -100,7 +100,8 @@ class Use:
 
     def to_config(self) -> dict[str, Any]:
         """Return the mapping a config would hold, every default filled in (JSON types only)."""
-        return {"use": self.name, **self.settings.model_dump(mode="json", by_alias=True)}
+        settings = self.settings.model_dump(mode="json", by_alias=True, round_trip=True)
+        return {"use": self.name, **settings}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Use) and (self.kind, self.to_config()) == (
@@ -129,7 +130,7 @@ class OfKind:
         if not isinstance(value, Mapping):
             raise PydanticCustomError(
                 "use_mapping",
-                "expected a mapping `{{use: NAME, ...}}` that names a {kind}",
+                "expected a mapping `{use: NAME, ...}` that names a {kind}",
                 {"kind": self.kind},
             )
         if not isinstance(value.get("use"), str):

@@ -1,0 +1,30 @@
+"""A config as YAML, every default filled in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from engine.config.yaml_reader import FLOAT
+from engine.contracts.settings import Settings
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what PyYAML reads as a text and we as a number; writes no aliases."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:float", FLOAT, list("-+.0123456789"))  # type: ignore[no-untyped-call]
+
+
+def dump_config(config: Settings) -> str:
+    """The resolved config: plain values alone, in the order of the schema.
+
+    The same config gives the same text, and the text loads to an equal config. ``extends`` is gone:
+    what it brought is written out.
+    """
+    plain = config.model_dump(mode="json", by_alias=True, round_trip=True)
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,144 @@
+"""Files to settings.
+
+``extends: sber.yaml`` (relative to the file that says it) lays a file over another, mapping by
+mapping; see :func:`engine.config.nodes.lay_over` for what happens where the plugin changes. Paths
+that are settings (a dataset's ``path``, ``file:`` sources) are read as on the command line,
+relative to the current folder; only ``extends`` is relative to its file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from engine.config.mistakes import Mistake, Place, Refused, config_error, refuse
+from engine.config.nodes import Node, bounded, lay_over
+from engine.config.overrides import apply_overrides
+from engine.config.problems import validate
+from engine.config.schema import EngineConfig
+from engine.config.yaml_reader import MAX_BYTES, read_yaml
+from engine.contracts.settings import Settings
+from engine.errors import ConfigError, did_you_mean
+
+if TYPE_CHECKING:
+    from engine.registry import Registry
+
+S = TypeVar("S", bound=Settings)
+
+MAX_CHAIN = 20
+"""Files that extend each other."""
+
+
+def load_config(
+    path: Path, overrides: Sequence[str] = (), *, registry: Registry | None = None
+) -> EngineConfig:
+    """Read a config.
+
+    Args:
+        path: a YAML file.
+        overrides: ``KEY=VALUE`` each, the value in YAML (see ``engine.config.overrides``).
+        registry: the plugins; by default everything installed.
+
+    Raises:
+        ConfigError: the file cannot be read, or there are mistakes in it: all of them, each with
+            its place.
+    """
+    return load_settings(EngineConfig, path, overrides, registry=registry)
+
+
+def load_settings(
+    settings: type[S],
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    registry: Registry | None = None,
+) -> S:
+    """Read a YAML file of any settings, as :func:`load_config` does."""
+    if registry is None:
+        from engine.registry import default_registry
+
+        registry = default_registry()
+    mistakes: list[Mistake] = []
+    files: list[str] = []
+    found: S | None = None
+    try:
+        root = _read_chain(Path(path), mistakes, files)
+        root = bounded(apply_overrides(root, overrides, mistakes))
+        found = validate(settings, root, registry, mistakes)
+    except Refused as refused:
+        mistakes.append(refused.mistake)
+    if mistakes:
+        raise config_error(mistakes, files)
+    assert found is not None
+    return found
+
+
+def _read_chain(path: Path, mistakes: list[Mistake], files: list[str]) -> Node:
+    """The file and all that it extends, laid over each other."""
+    layers: list[Node] = []
+    seen: list[str] = []
+    asked: Place | None = None  # where `extends` stands
+    following: Path | None = path
+    while following is not None:
+        name, real = str(following), os.path.realpath(following)
+        if asked is not None:
+            _check_base(following, real, asked, files, seen)
+        files.append(name)
+        seen.append(real)
+        root = read_yaml(_read_bytes(following, asked), name, mistakes)
+        if not isinstance(root.value, dict):
+            refuse(root.place, "expected a mapping of settings")
+        own = {key: node for key, node in root.value.items() if key != "extends"}
+        layers.append(Node(own, root.place, root.keys))
+        asked, following = _base(root.value.get("extends"), following)
+    merged = layers.pop()
+    while layers:
+        merged = bounded(lay_over(merged, layers.pop()))
+    return merged
+
+
+def _base(extends: Node | None, path: Path) -> tuple[Place | None, Path | None]:
+    if extends is None:
+        return None, None
+    if not isinstance(extends.value, str) or not extends.value:
+        refuse(extends.place, "expected the name of one file", "extends")
+    return extends.place, Path(os.path.normpath(path.parent / extends.value))
+
+
+def _check_base(path: Path, real: str, asked: Place, files: list[str], seen: list[str]) -> None:
+    if real in seen:
+        chain = " -> ".join([*files[seen.index(real) :], str(path)])
+        refuse(asked, f"the files extend each other in a circle: {chain}", "extends")
+    if len(seen) >= MAX_CHAIN:
+        refuse(asked, f"more than {MAX_CHAIN} files extend each other", "extends")
+    if path.exists() and not path.is_file():
+        refuse(asked, f"`{path}` is no file", "extends")
+
+
+def _read_bytes(path: Path, asked: Place | None) -> bytes:
+    """As much of a file as a config may weigh, and one byte more."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        what = f"no such file{_near(path)}"
+    except IsADirectoryError:
+        what = "is a folder: expected a config, a YAML file"
+    except OSError as error:
+        what = f"cannot be read: {error.strerror or error}"
+    except ValueError as error:  # a zero byte in the name
+        what = f"no such file ({error})"
+    if asked is None:
+        raise ConfigError(f"{path}: {what}")
+    raise Refused(Mistake(asked, "extends", f"`{path}`: {what}"))
+
+
+def _near(path: Path) -> str:
+    try:
+        names = [entry.name for entry in path.parent.iterdir()]
+    except (OSError, ValueError):
+        return ""
+    yaml = [name for name in names if name.endswith((".yaml", ".yml"))]
+    return did_you_mean(path.name, yaml[:1000])
