@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from engine.errors import BrokenImageError
@@ -29,6 +29,25 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation (EXIF 2.32, tag 0x0112) to the turn that undoes it."""
+
+_SIDEWAYS = tuple(_TURNS[orientation] for orientation in (5, 6, 7, 8))
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture and what its file was.
+
+    Attributes:
+        image: RGB, upright; maybe smaller than ``width`` and ``height`` say (``at_least``).
+        width: of the whole picture, upright, in pixels.
+        height: likewise.
+        plain_jpeg: the file is a JPEG of three colours that stands upright: its own bytes serve.
+    """
+
+    image: Image.Image
+    width: int
+    height: int
+    plain_jpeg: bool
 
 
 def open_image(path: Path) -> Image.Image:
@@ -64,6 +83,15 @@ def decode_image(file: IO[bytes], *, at_least: int | None = None) -> Image.Image
     Raises:
         BrokenImageError: no image of a known format, damaged, cut off or too large.
     """
+    return decode(file, at_least=at_least).image
+
+
+def decode(file: IO[bytes], *, at_least: int | None = None) -> Decoded:
+    """:func:`decode_image`, and what the file was.
+
+    Raises:
+        BrokenImageError: likewise.
+    """
     try:
         with Image.open(file, formats=FORMATS) as image:
             width, height = image.size
@@ -71,10 +99,15 @@ def decode_image(file: IO[bytes], *, at_least: int | None = None) -> Image.Image
                 raise BrokenImageError(
                     f"{width} x {height} pixels are too many (over {MAX_PIXELS:,})"
                 )
-            if at_least is not None and image.format == "JPEG":
+            three = image.format == "JPEG" and image.mode == "RGB"
+            if at_least is not None and image.format in ("JPEG", "MPO"):
                 image.draft("RGB", _scaled(width, height, at_least))
             image.load()
-            return to_rgb(_upright(image))
+            turn = _turn(image)
+            if turn in _SIDEWAYS:
+                width, height = height, width
+            upright = image if turn is None else image.transpose(turn)
+            return Decoded(to_rgb(upright), width, height, three and turn is None)
     except BrokenImageError:
         raise
     except UnidentifiedImageError as error:
@@ -89,18 +122,20 @@ def _scaled(width: int, height: int, side: int) -> tuple[int, int]:
     return max(1, width * side // shorter), max(1, height * side // shorter)
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """What makes the picture upright; ``None`` where it stands upright."""
     try:
         orientation = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # damaged EXIF in a sound picture: the picture counts
-        return image
-    turn = _TURNS.get(orientation) if isinstance(orientation, int) else None
-    return image if turn is None else image.transpose(turn)
+        return None
+    return _TURNS.get(orientation) if isinstance(orientation, int) else None
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """A picture of any mode as RGB: transparency over white, 16 bits a channel as 8."""
     if image.mode.startswith("I"):  # PIL's own conversion would cut off at 255
+        import numpy as np  # costs a worker process 0.1 s, and hardly a picture needs it
+
         high = np.asarray(image.convert("I")) >> 8
         return Image.fromarray(high.clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
