@@ -11,6 +11,9 @@ embedder        :class:`Embedder`        :class:`Settings`
 clusterer       :class:`Clusterer`       :class:`Settings`
 dataset         :class:`Dataset`         :class:`DatasetSettings`
 key_layout      :class:`KeyLayout`       :class:`Settings`
+loss            :class:`Loss`            :class:`LossSettings`
+sampler         :class:`Sampler`         :class:`SamplerSettings`
+logger          :class:`Logger`          :class:`LoggerSettings`
 ==============  =======================  ================================================
 
 Names are imported on first use, so that a module with settings alone never imports torch.
@@ -58,6 +61,15 @@ if TYPE_CHECKING:
     )
     from engine.contracts.tokenizer import Texts, Tokenizer
     from engine.contracts.tower import Preprocess, TextEncoder, Tower, VisionTower
+    from engine.contracts.training import Epoch, Logger, Loss, Rows, RunInfo, Sampler
+    from engine.contracts.training_settings import (
+        LoggerSettings,
+        LossSettings,
+        SamplerSettings,
+        UseLogger,
+        UseLoss,
+        UseSampler,
+    )
 
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder"),
@@ -74,6 +86,10 @@ _HOMES = {
     "state": ("Segment", "State", "last_place", "pad_tokens", "segments_of", "take_place"),
     "tokenizer": ("Texts", "Tokenizer"),
     "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
+    "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
+    "training_settings": (
+        "LoggerSettings", "LossSettings", "SamplerSettings", "UseLogger", "UseLoss", "UseSampler",
+    ),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -84,12 +100,21 @@ __all__ = [
     "Dataset",
     "DatasetSettings",
     "Embedder",
+    "Epoch",
     "KeyLayout",
+    "Logger",
+    "LoggerSettings",
+    "Loss",
+    "LossSettings",
     "Plan",
     "Preprocess",
     "Projection",
     "ProjectionSettings",
     "Record",
+    "Rows",
+    "RunInfo",
+    "Sampler",
+    "SamplerSettings",
     "Segment",
     "Settings",
     "SourceName",
@@ -107,7 +132,10 @@ __all__ = [
     "UseClusterer",
     "UseDataset",
     "UseEmbedder",
+    "UseLogger",
+    "UseLoss",
     "UseProjection",
+    "UseSampler",
     "UseTextEncoder",
     "UseTokenizer",
     "UseVisionTower",

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import (
@@ -27,6 +28,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationInfo,
+    WithJsonSchema,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -42,6 +44,9 @@ KINDS: dict[str, str] = {
     "clusterer": "finds clusters among vectors, and the cluster of a new one",
     "dataset": "images with queries, or with classes",
     "key_layout": "reads checkpoints of another program by the names of their tensors",
+    "loss": "what training makes small",
+    "sampler": "chooses the rows of every training batch",
+    "logger": "receives what training measures",
 }
 """The kinds of plugin, each with what it does."""
 
@@ -188,13 +193,28 @@ def parse_bytes(value: object) -> object:
     """
     if not isinstance(value, str):
         return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", value)
+    match = re.fullmatch(r"\s*([0-9]{1,20}(?:\.[0-9]{1,20})?)\s*([A-Za-z]*)\s*", value)
     if match is None or match[2].upper() not in _UNITS:
         raise ValueError("expected a size such as `300MB`, `1 GB` (10^9) or `1GiB` (2^30)")
-    return round(float(match[1]) * _UNITS[match[2].upper()])
+    size = Fraction(match[1]) * _UNITS[match[2].upper()]
+    if size.denominator != 1:
+        raise ValueError(f"`{value.strip()}` is no whole number of bytes")
+    return int(size)
 
 
-Bytes = Annotated[int, BeforeValidator(parse_bytes), Field(ge=0)]
+Bytes = Annotated[
+    int,
+    BeforeValidator(parse_bytes),
+    Field(ge=0),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "integer", "minimum": 0},
+                {"type": "string", "pattern": r"^\s*\d+(\.\d+)?\s*(([kKmMgGtT][iI]?)?[bB])?\s*$"},
+            ]
+        }
+    ),
+]
 """A number of bytes; a config may write it with a unit."""
 
 _FROM = re.compile(r"scratch|(hf|open_clip|file|artifact):\S.*")
@@ -209,7 +229,11 @@ def _check_source(value: object) -> object:
     return value
 
 
-SourceName = Annotated[str, BeforeValidator(_check_source)]
+SourceName = Annotated[
+    str,
+    BeforeValidator(_check_source),
+    WithJsonSchema({"type": "string", "pattern": f"^({_FROM.pattern})$"}),
+]
 """Where weights (or a vocabulary) come from, as a config writes it."""
 
 

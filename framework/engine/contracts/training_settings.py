@@ -1,0 +1,28 @@
+"""Settings of the kinds that only training uses. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from engine.contracts.settings import OfKind, Settings, Use
+
+
+class LossSettings(Settings):
+    """Base of every loss's settings."""
+
+    weight: float = Field(1.0, ge=0, description="factor on this loss in the sum of all")
+
+
+class SamplerSettings(Settings):
+    """Base of every sampler's settings."""
+
+
+class LoggerSettings(Settings):
+    """Base of every logger's settings."""
+
+
+UseLoss = Annotated[Use, OfKind("loss")]
+UseSampler = Annotated[Use, OfKind("sampler")]
+UseLogger = Annotated[Use, OfKind("logger")]
