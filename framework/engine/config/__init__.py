@@ -15,7 +15,7 @@ module              what it does
 ``problems``        pydantic's errors as mistakes in the words and places of the file
 ``mistakes``        what is wrong and where, gathered into one error
 ``dump``            :func:`dump_config`: the resolved config as YAML
-``json_schema``     :func:`json_schema`: for editors that complete configs
+``editor_schema``   :func:`json_schema`: for editors that complete and check configs
 ==================  =======================================================================
 
 Names are imported on first use, so that the schema alone stays cheap.
@@ -28,15 +28,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.config.dump import dump_config
-    from engine.config.json_schema import config_schema, json_schema
+    from engine.config.editor_schema import config_schema, json_schema
     from engine.config.loader import load_config, load_settings
     from engine.config.schema import EngineConfig
 
 _HOME = {
     "EngineConfig": "schema",
-    "config_schema": "json_schema",
+    "config_schema": "editor_schema",
     "dump_config": "dump",
-    "json_schema": "json_schema",
+    "json_schema": "editor_schema",
     "load_config": "loader",
     "load_settings": "loader",
 }

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic.errors import PydanticUserError
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
 from engine.config.mistakes import printable
 from engine.config.schema import EngineConfig
@@ -50,6 +50,13 @@ class _Choice:
     settings: Schema
 
 
+class _Untitled(GenerateJsonSchema):
+    """Leaves out the titles that pydantic makes of field names: editors show them as text."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+
 def json_schema(registry: Registry) -> Schema:
     """The schema of a whole config. Plugins whose settings do not import are left out."""
     return config_schema(EngineConfig, registry)[0]
@@ -59,7 +66,9 @@ def config_schema(settings: type[Settings], registry: Registry) -> tuple[Schema,
     """The schema of a file of any settings, and the plugins that it had to leave out."""
     plugins, left_out = _loadable(registry)
     classes = list(dict.fromkeys([settings, *(found for *_, found in plugins)]))
-    refs, whole = models_json_schema([(one, "validation") for one in classes], by_alias=True)
+    refs, whole = models_json_schema(
+        [(one, "validation") for one in classes], schema_generator=_Untitled
+    )
     defs: dict[str, Schema] = whole["$defs"]
     choices: dict[str, list[_Choice]] = {kind: [] for kind in KINDS}
     for kind, name, summary, found in plugins:

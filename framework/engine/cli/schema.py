@@ -1,0 +1,38 @@
+"""``engine schema``: a JSON Schema of configs, for editors that complete and check them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Write to this file, not to stdout.")
+    ] = None,
+) -> None:
+    """Print a JSON Schema of configs, with every installed plugin.
+
+    An editor with a YAML language server completes and checks a config that begins with
+    `# yaml-language-server: $schema=engine.schema.json`.
+    """
+    from engine.cli.tables import print_warning
+    from engine.config import EngineConfig, config_schema
+    from engine.registry import default_registry
+
+    registry = default_registry()
+    schema, left_out = config_schema(EngineConfig, registry)
+    text = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
+    if output is None:
+        sys.stdout.write(text)
+    else:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(text, encoding="utf-8")
+    for plugin in left_out:
+        print_warning(f"left out: {plugin.error}")
+    for broken in registry.broken:
+        print_warning(f"left out: {broken.distribution} failed to load: {broken.error}")
