@@ -30,6 +30,9 @@ class Distribution:
         return f"{self.name} {self.version}"
 
 
+_UNKNOWN = Distribution("unknown package", "?")
+
+
 @dataclass(frozen=True)
 class Registered:
     """A plugin with the distribution that brought it."""
@@ -65,23 +68,15 @@ class Registry:
             self._load(point)
 
     def _load(self, point: EntryPoint) -> None:
-        dist = point.dist
-        distribution = Distribution(dist.name, dist.version) if dist else Distribution("?", "?")
+        distribution = _distribution(point)
         try:
-            manager = pluggy.PluginManager(GROUP)
-            manager.add_hookspecs(Hooks)
-            manager.register(point.load(), name=point.name)
-            manager.check_pending()
-            plugins = [plugin for some in manager.hook.engine_plugins() for plugin in some]
-            strangers = [p for p in plugins if not isinstance(p, Plugin)]
-            if strangers:
-                raise PluginError(f"engine_plugins() gave {strangers[0]!r}, which is no Plugin")
-        except Exception as error:  # a third party's code may raise anything at import
+            plugins = _offered(point)
+        except (Exception, SystemExit) as error:  # a third party's code may raise anything
             self.broken.append(
                 Broken(
                     f"{point.name} = {point.value}",
                     distribution,
-                    f"{type(error).__name__}: {error}",
+                    " ".join(f"{type(error).__name__}: {error}".split()),
                     traceback.format_exc(),
                 )
             )
@@ -127,14 +122,46 @@ class Registry:
         return self.registered(kind, name).plugin
 
     def _explain(self, kind: str, name: str) -> str:
+        # It may be one of those that a broken package would have brought.
+        broken = "".join(f"; {b.distribution} failed to load: {b.error}" for b in self.broken)
         near = did_you_mean(name, self.names(kind))
         if near:
-            return near
+            return f"{near}{broken}"
         elsewhere = [k for k in KINDS if (k, name) in self._found]
         if elsewhere:
-            return f" (there is a {elsewhere[0]} of that name)"
-        broken = "".join(f"; {b.distribution} failed to load: {b.error}" for b in self.broken)
-        return f" (installed: {', '.join(self.names(kind)) or 'none'}{broken})"
+            return f" (there is a {elsewhere[0]} of that name){broken}"
+        return f" (installed: {', '.join(self.names(kind)) or 'none'}){broken}"
+
+
+def _offered(point: EntryPoint) -> list[Plugin]:
+    """What a package registers. Runs its code, which may raise anything.
+
+    Raises:
+        PluginError: it offers nothing, or something that is no plugin.
+    """
+    manager = pluggy.PluginManager(GROUP)
+    manager.add_hookspecs(Hooks)
+    manager.register(point.load(), name=point.name)
+    manager.check_pending()
+    answers = manager.hook.engine_plugins()
+    if not answers:
+        raise PluginError(
+            f"{point.value} gives no plugins: it needs a function `engine_plugins` under"
+            " engine.hookspecs.hookimpl that returns a list of them"
+        )
+    plugins = [plugin for some in answers for plugin in some]
+    for plugin in plugins:
+        if not isinstance(plugin, Plugin):
+            raise PluginError(f"engine_plugins() gave {plugin!r}, which is no Plugin")
+    return plugins
+
+
+def _distribution(point: EntryPoint) -> Distribution:
+    try:
+        found = point.dist
+        return Distribution(found.name or "?", found.version or "?") if found else _UNKNOWN
+    except Exception:  # its METADATA is missing or damaged
+        return _UNKNOWN
 
 
 @cache

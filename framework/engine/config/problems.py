@@ -7,10 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
-from pydantic.fields import FieldInfo
 
 from engine.config.fields import Fields, fields_at
-from engine.config.mistakes import Mistake, Place, dotted
+from engine.config.mistakes import Mistake, dotted
 from engine.config.nodes import Node
 from engine.contracts.settings import OfKind, Settings
 from engine.errors import did_you_mean
@@ -73,112 +72,133 @@ def validate(
     try:
         return settings.model_validate(root.plain(), context={"registry": registry})
     except ValidationError as error:
-        grouped: dict[tuple[Place, str, str], list[str]] = {}
-        for line in error.errors(include_url=False):
-            found = _Problem(settings, root, registry, line)
-            if found.broken:
-                continue
-            if found.expected:
-                # A union says once for each of its members what it expected.
-                grouped.setdefault((found.place, found.path, found.got), []).append(found.expected)
-            else:
-                mistakes.append(Mistake(found.place, found.path, found.what))
-        for (place, path, got), expected in grouped.items():
-            words = " or ".join(dict.fromkeys(expected))
-            mistakes.append(Mistake(place, path, f"expected {words}{got}"))
-        return None
+        lines = [_Line(root, line) for line in error.errors(include_url=False)]
+    mistakes += _Teller(settings, root, registry).tell([line for line in lines if not line.broken])
+    return None
 
 
-class _Problem:
-    """One error of pydantic's: its place and path, and what to say."""
+class _Line:
+    """One of pydantic's errors, found in what was written.
 
-    def __init__(
-        self, settings: type[Settings], root: Node, registry: Registry, line: Mapping[str, Any]
-    ) -> None:
-        self._kind, self._line = line["type"], line
-        self._context: Mapping[str, Any] = line.get("ctx", {})
-        self._nodes, self._parts, self._rest = _follow(root, line["loc"])
-        self.broken = any(node.broken for node in self._nodes)
-        self._key: str | None = None
-        self._fields = Fields({}, None)
-        self.expected = self.got = ""
-        if self._kind in ("missing", "extra_forbidden"):
-            self._key = str(line["loc"][-1])
-            if self._kind == "extra_forbidden" and self._parts:
-                self._parts, self._nodes = self._parts[:-1], self._nodes[:-1]
-            self._fields = fields_at(settings, root, self._parts, registry)
-        elif self._kind in _EXPECTED:
-            self.expected = self._expectation()
-            self.got = self._got()
-        self.place, self.path = self._place(), self._path()
-        self.what = "" if self.expected else self._what()
+    Attributes:
+        kind: pydantic's type of the error.
+        context: what pydantic says about it: bounds, expected values.
+        input: what stands there.
+        key: the missing or unknown key, which is no part of ``parts``.
+        parts: the path as far as it was written.
+        rest: the path beyond that: of a default, or the name of a union's member.
+        node: what stands at ``parts``.
+        broken: a mistake was told about it before.
+    """
 
-    def _place(self) -> Place:
-        node = self._nodes[-1]
-        if self._kind == "extra_forbidden" and self._key is not None:
-            return node.keys.get(self._key, node.place)
-        if self._kind == "use_unknown" and isinstance(node.value, dict) and not self._rest:
-            return node.value["use"].place
-        return node.place
+    def __init__(self, root: Node, line: Mapping[str, Any]) -> None:
+        self.kind: str = line["type"]
+        self.context: Mapping[str, Any] = line.get("ctx", {})
+        self.input, self.message = line["input"], str(line["msg"])
+        loc = list(line["loc"])
+        self.key = str(loc.pop()) if loc and self.kind in ("missing", "extra_forbidden") else None
+        nodes, self.parts, self.rest = _follow(root, loc)
+        self.node = nodes[-1]
+        self.broken = any(node.broken for node in nodes)
 
-    def _path(self) -> str:
-        parts = list(self._parts)
-        node = self._nodes[-1]
-        if self._key is not None:
-            parts.append(self._key)
-        elif isinstance(node.value, dict):
-            # Of a default, not of the file; else it is the name of a union's member.
-            parts += self._rest
-            if self._kind == "use_unknown" and not self._rest:
-                parts.append("use")
-        return dotted(parts)
+    @property
+    def path(self) -> str:
+        """The dotted path to show."""
+        # Below a mapping, what was not written is a default; elsewhere it names a union's member.
+        rest = self.rest if isinstance(self.node.value, dict) else []
+        key = [] if self.key is None else [self.key]
+        return dotted([*self.parts, *rest, *key])
 
-    def _what(self) -> str:
-        if self._kind == "missing":
-            return self._missing()
-        if self._kind == "extra_forbidden":
-            return self._unknown()
-        if self._kind == "value_error":
-            return str(self._context.get("error", self._line["msg"]))
-        return str(self._line["msg"]).removeprefix("Assertion failed, ")
 
-    def _missing(self) -> str:
-        assert self._key is not None
-        field = self._fields.known.get(self._key)
-        kind = _kind_of(field)
-        if kind is not None:
-            return (
-                f"missing: `{{use: NAME, ...}}` names a {kind} (`engine plugins {kind}` lists them)"
-            )
-        said = "" if field is None or not field.description else f": {field.description}"
-        return f"missing{said}"
+class _Teller:
+    """Says pydantic's errors in words."""
 
-    def _unknown(self) -> str:
-        assert self._key is not None
-        known = self._fields.known
-        owner = "" if self._fields.owner is None else f" of {self._fields.owner}"
-        near = did_you_mean(self._key, known)
-        if near or not known:
-            return f"unknown key{owner}{near}"
-        names = [f"`{name}`" for name in known]
-        shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
-        return f"unknown key{owner} (known: {shown})"
+    def __init__(self, settings: type[Settings], root: Node, registry: Registry) -> None:
+        self._settings, self._root, self._registry = settings, root, registry
 
-    def _expectation(self) -> str:
-        context = dict(self._context)
+    def tell(self, lines: Sequence[_Line]) -> list[Mistake]:
+        unknown = [line for line in lines if line.kind == "extra_forbidden"]
+        mistakes = [self._unknown(line) for line in unknown]
+        # A key that was misspelt is missing, too; once is enough.
+        meant = {(dotted(line.parts), near) for line in unknown for near in self._near(line)}
+        expected: dict[str, list[_Line]] = {}
+        for line in lines:
+            if line.kind == "missing":
+                if (dotted(line.parts), line.key) not in meant:
+                    mistakes.append(self._missing(line))
+            elif line.kind in _EXPECTED:
+                expected.setdefault(line.path, []).append(line)
+            elif line.kind != "extra_forbidden":
+                mistakes.append(_other(line))
+        # A union says for each of its members what it expected.
+        return [*mistakes, *(_expected(same) for same in expected.values())]
+
+    def _fields(self, line: _Line) -> Fields:
+        return fields_at(self._settings, self._root, line.parts, self._registry)
+
+    def _near(self, line: _Line) -> list[str]:
+        """The name that an unknown key stands for, if one is near."""
+        return [
+            name
+            for name in self._fields(line).known
+            if did_you_mean(str(line.key), self._fields(line).known).endswith(f"`{name}`?)")
+        ]
+
+    def _unknown(self, line: _Line) -> Mistake:
+        assert line.key is not None
+        fields = self._fields(line)
+        owner = "" if fields.owner is None else f" of {fields.owner}"
+        more = did_you_mean(line.key, fields.known)
+        if not more and fields.known:
+            names = [f"`{name}`" for name in fields.known]
+            more = f" (known: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''})"
+        place = line.node.keys.get(line.key, line.node.place)
+        return Mistake(place, line.path, f"unknown key{owner}{more}")
+
+    def _missing(self, line: _Line) -> Mistake:
+        field = self._fields(line).known.get(str(line.key))
+        kinds = [m.kind for m in (field.metadata if field else ()) if isinstance(m, OfKind)]
+        if kinds:
+            what = f"`{{use: NAME, ...}}` names a {kinds[0]} (`engine plugins {kinds[0]}`)"
+        else:
+            what = (field.description if field else None) or ""
+        return Mistake(line.node.place, line.path, f"missing{': ' if what else ''}{what}")
+
+
+def _expected(lines: Sequence[_Line]) -> Mistake:
+    """One mistake of what each member of a union expected."""
+    words = []
+    for line in lines:
+        context = dict(line.context)
         if "expected" in context:
             context["expected"] = str(context["expected"]).replace("'", "`")
-        return _EXPECTED[self._kind].format(**context)
+        words.append(_EXPECTED[line.kind].format_map(context))
+    first = lines[0]
+    what = f"expected {' or '.join(dict.fromkeys(words))}, got {_got(first)}"
+    return Mistake(first.node.place, first.path, what)
 
-    def _got(self) -> str:
-        value = self._line["input"]
-        if self._kind in ("literal_error", "enum") and isinstance(value, str):
-            options = re.findall(r"'([^']*)'", str(self._context.get("expected", "")))
-            return f", got {shown(value)}{did_you_mean(value, options)}"
-        if self._kind in ("too_short", "too_long"):
-            return f", got {self._context.get('actual_length')}"
-        quote = self._kind == "string_type" and isinstance(value, (bool, int, float))
-        return f", got {shown(value)}{' (put it in quotes)' if quote else ''}"
+
+def _got(line: _Line) -> str:
+    value = line.input
+    if line.kind in ("too_short", "too_long"):
+        return str(line.context.get("actual_length"))
+    if line.kind in ("literal_error", "enum") and isinstance(value, str):
+        options = re.findall(r"'([^']*)'", str(line.context.get("expected", "")))
+        return f"{shown(value)}{did_you_mean(value, options)}"
+    quotes = line.kind == "string_type" and isinstance(value, (bool, int, float))
+    return f"{shown(value)}{' (put it in quotes)' if quotes else ''}"
+
+
+def _other(line: _Line) -> Mistake:
+    """What a validator of Engine's or of a plugin's own says."""
+    what = line.message.removeprefix("Assertion failed, ")
+    if line.kind == "value_error":
+        what = str(line.context.get("error", what))
+    elif line.kind == "use_mapping":
+        what = f"{what}, got {shown(line.input)}"
+    elif line.kind == "use_unknown" and isinstance(line.node.value, dict) and not line.rest:
+        return Mistake(line.node.value["use"].place, f"{line.path}.use", what)
+    return Mistake(line.node.place, line.path, what)
 
 
 def shown(value: object) -> str:
@@ -217,11 +237,4 @@ def _child(node: Node, part: str | int) -> Node | None:
         return node.value.get(str(part))
     if isinstance(node.value, list) and isinstance(part, int) and part < len(node.value):
         return node.value[part]
-    return None
-
-
-def _kind_of(field: FieldInfo | None) -> str | None:
-    for mark in field.metadata if field is not None else ():
-        if isinstance(mark, OfKind):
-            return mark.kind
     return None

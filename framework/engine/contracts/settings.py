@@ -27,13 +27,14 @@ from pydantic import (
     Field,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    ValidationError,
     ValidationInfo,
     WithJsonSchema,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from engine.contracts.plan import Plan, TowerPlan
-from engine.errors import PluginError
+from engine.errors import EngineError, PluginError
 
 KINDS: dict[str, str] = {
     "text_encoder": "turns token ids into features (a tower)",
@@ -138,21 +139,48 @@ class OfKind:
                 "expected a mapping `{use: NAME, ...}` that names a {kind}",
                 {"kind": self.kind},
             )
-        if not isinstance(value.get("use"), str):
+        if "use" not in value:
             raise PydanticCustomError(
                 "use_missing",
                 "`use:` is missing: it names the {kind} (`engine plugins {kind}` lists them)",
                 {"kind": self.kind},
             )
-        registry: Lookup = (info.context or {})["registry"]
-        try:
-            plugin = registry.get(self.kind, value["use"])
-            settings_type = plugin.load_settings()
-        except PluginError as error:
-            # A value error of its own type, so that the loader can point at `use:` itself.
-            raise PydanticCustomError("use_unknown", "{reason}", {"reason": str(error)}) from None
+        registry = (info.context or {}).get("registry")
+        if registry is None:
+            raise PluginError(
+                f"settings name a {self.kind}, and there is no registry to find it in",
+                hint="validate with Settings.model_validate(values, context={'registry': ...})",
+            )
+        plugin, settings_type = self._find(registry, value["use"])
         rest = {key: item for key, item in value.items() if key != "use"}
-        return Use(plugin, settings_type.model_validate(rest, context=info.context))
+        return Use(plugin, self._settings(settings_type, rest, info, plugin))
+
+    def _find(self, registry: Lookup, name: object) -> tuple[PluginLike, type[Settings]]:
+        # Errors of their own type, so that the loader can point at `use:` itself.
+        if not isinstance(name, str):
+            raise PydanticCustomError(
+                "use_unknown", "expected the name of a {kind}", {"kind": self.kind}
+            )
+        try:
+            plugin = registry.get(self.kind, name)
+            return plugin, plugin.load_settings()
+        except PluginError as error:
+            raise PydanticCustomError("use_unknown", "{reason}", {"reason": str(error)}) from None
+
+    def _settings(
+        self, type_: type[Settings], values: object, info: ValidationInfo, plugin: PluginLike
+    ) -> Settings:
+        try:
+            # Its errors keep their places: pydantic puts the way to this field before them.
+            return type_.model_validate(values, context=info.context)
+        except ValidationError:
+            raise
+        except EngineError as error:
+            raise PydanticCustomError("plugin", "{reason}", {"reason": str(error)}) from error
+        except Exception as error:  # a plugin's validators may raise anything
+            reason = f"{self.kind} `{plugin.name}` failed on these settings, a fault of its own: "
+            reason += f"{type(error).__name__}: {error}"
+            raise PydanticCustomError("plugin", "{reason}", {"reason": reason}) from error
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
