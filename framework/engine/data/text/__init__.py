@@ -1,0 +1,1 @@
+"""Queries cleaned and understood: steps, statistics, reports. Nothing here imports torch."""

@@ -1,0 +1,63 @@
+"""Results written whole or not at all, and a folder for temporary files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from engine.errors import DataError
+
+
+def check_target(path: Path) -> None:
+    """Tell before an hour's work that a result cannot be written there.
+
+    Raises:
+        DataError: the path is a folder, or its folder is missing or read-only.
+    """
+    if path.is_dir():
+        raise DataError(f"{path} is a folder; a file is to be written", hint="name a file in it")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise DataError(f"{path} cannot be written: {folder} is no folder")
+    if not os.access(folder, os.W_OK):
+        raise DataError(f"{path} cannot be written: {folder} is read-only")
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[IO[bytes]]:
+    """A file to write that takes the place of ``path`` at the end, synced; on an error it is gone.
+
+    Raises:
+        OSError: the disk is full, say; the old file is then untouched.
+    """
+    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp's file is for its owner only
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            temporary.unlink()
+
+
+@contextlib.contextmanager
+def scratch(beside: Path) -> Iterator[Path]:
+    """A folder for temporary files, gone at the end.
+
+    It lies beside the data, because a system's own folder for such files often is memory; where
+    that is read-only, it lies in the system's.
+    """
+    folder = beside.absolute().parent
+    where = folder if os.access(folder, os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=where, prefix=".engine-text-") as name:
+        yield Path(name)
