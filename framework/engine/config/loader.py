@@ -82,7 +82,7 @@ def _read_chain(path: Path, mistakes: list[Mistake], files: list[str]) -> Node:
     asked: Place | None = None  # where `extends` stands
     following: Path | None = path
     while following is not None:
-        name, real = str(following), os.path.realpath(following)
+        name, real = str(following), _real(following)
         if asked is not None:
             _check_base(following, real, asked, files, seen)
         files.append(name)
@@ -97,6 +97,13 @@ def _read_chain(path: Path, mistakes: list[Mistake], files: list[str]) -> Node:
     while layers:
         merged = bounded(lay_over(merged, layers.pop()))
     return merged
+
+
+def _real(path: Path) -> str:
+    try:
+        return os.path.realpath(path)
+    except (OSError, ValueError):  # a zero byte in the name: reading it tells
+        return str(path)
 
 
 def _base(extends: Node | None, path: Path) -> tuple[Place | None, Path | None]:

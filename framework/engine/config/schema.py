@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator
 
+from engine.config.train_schema import TrainSettings
 from engine.contracts.settings import (
     Bytes,
     Settings,
@@ -105,4 +106,5 @@ class EngineConfig(Settings):
     zero_shot: ZeroShotSettings = ZeroShotSettings()
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
+    train: TrainSettings | None = Field(None, description="how it is trained: stage by stage")
     seed: int = Field(0, ge=0, description="of every random choice")

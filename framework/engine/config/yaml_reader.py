@@ -199,10 +199,12 @@ class _Reader:
 
     def _scalar(self, event: yaml.ScalarEvent, place: Place) -> Node:
         if not event.implicit[0]:
-            if any("\ud800" <= c <= "\udfff" for c in event.value):
+            try:  # "\ud83d\ude00" is one character, as JSON writes it
+                text = event.value.encode("utf-16", "surrogatepass").decode("utf-16")
+            except UnicodeDecodeError:
                 self._tell(place, "the text holds half a character (a lone surrogate)")
                 return Node(None, place, broken=True)
-            return Node(event.value, place)
+            return Node(text, place)
         return Node(resolve(event.value), place)
 
 
