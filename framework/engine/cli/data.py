@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli import download as download_commands
 from engine.cli.options import Json
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from engine.hookspecs import Plugin
 
 app = typer.Typer(help="Make data sets in the contest's layout.", no_args_is_help=True)
+app.command("download")(download_commands.download)
 
 
 @app.callback()
