@@ -10,6 +10,7 @@ from typing import Any
 
 import open_clip
 import pytest
+import timm
 import torch
 from open_clip.model import _build_text_tower, _build_vision_tower
 from open_clip.transform import PreprocessCfg
@@ -107,6 +108,7 @@ def test_other_vision_towers_are_refused(arch: str) -> None:
     told = str(caught.value)
     if "timm_model_name" in vision:
         assert f"{{use: timm, arch: {vision['timm_model_name']}}}" in told
+        assert timm.is_model(vision["timm_model_name"])
     elif isinstance(vision["layers"], list):
         assert "{use: resnet50}" in told
     else:

@@ -191,7 +191,30 @@ def _create(settings: TimmVisionSettings) -> nn.Module:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **sized)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"timm cannot build `{name}` with {sized}: {error}") from error
+    if settings.image_size is not None:
+        _try_size(model, name, settings.image_size)
     return model
+
+
+def _try_size(model: nn.Module, name: str, size: int) -> None:
+    """Whether a model takes pictures of this size shows only in a run: one, on the meta device.
+
+    Every build plans its size on that device first. On a real one the run would cost time.
+    """
+    if any(parameter.device.type != "meta" for parameter in model.parameters()):
+        return
+    try:
+        with torch.no_grad():
+            model.eval()(torch.empty(1, 3, size, size, device="meta"))
+    except NotImplementedError:  # an operation that this device lacks says nothing of the size
+        pass
+    except (AssertionError, IndexError, RuntimeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"`{name}` of timm takes no pictures of {size} x {size} pixels: {error}",
+            hint="choose another image_size, or leave it out for the model's own",
+        ) from error
+    finally:
+        model.train()
 
 
 def _record(settings: TimmVisionSettings, model: nn.Module) -> dict[str, Any]:
