@@ -92,10 +92,12 @@ def test_a_damaged_bpe_model_names_the_line(
 @settings(max_examples=200, deadline=None)
 @given(st.text(alphabet="0123456789 -\nx", max_size=60))
 def test_any_text_as_bpe_model_is_parsed_or_refused(text: str) -> None:
+    refusal = None
     try:
-        parse_bpe_model(text, "it")
+        parse_bpe_model(text, "some.model")
     except WeightsError as error:
-        assert "it" in error.message
+        refusal = error.message
+    assert refusal is None or refusal.startswith("some.model")
 
 
 def varint(value: int) -> bytes:
@@ -185,10 +187,12 @@ def test_a_damaged_sentencepiece_model_says_what_is_wrong(
 def test_any_bytes_as_sentencepiece_model_are_parsed_or_refused(junk: bytes, at: int) -> None:
     whole = spm_file()
     for data in (junk, whole[:at] + junk + whole[at:], whole[:at]):
+        refusal = None
         try:
-            parse_model(data, "it")
+            parse_model(data, "some.model")
         except WeightsError as error:
-            assert "it" in error.message
+            refusal = error.message
+        assert refusal is None or refusal.startswith("some.model")
 
 
 def test_the_character_map_takes_the_longest_match(tmp_path: Path) -> None:
