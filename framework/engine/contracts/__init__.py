@@ -5,10 +5,10 @@ kind            contract                 settings derive from
 ==============  =======================  ================================================
 text_encoder    :class:`TextEncoder`     :class:`TextEncoderSettings`
 vision_tower    :class:`VisionTower`     :class:`VisionTowerSettings`
-projection      :class:`Projection`      :class:`Settings`
+projection      :class:`Projection`      :class:`ProjectionSettings`
 tokenizer       :class:`Tokenizer`       :class:`TokenizerSettings`
-embedder        :class:`Embedder`        :class:`Settings`
-clusterer       :class:`Clusterer`       :class:`Settings`
+embedder        :class:`Embedder`        :class:`EmbedderSettings`
+clusterer       :class:`Clusterer`       :class:`ClustererSettings`
 dataset         :class:`Dataset`         :class:`DatasetSettings`
 key_layout      :class:`KeyLayout`       :class:`Settings`
 loss            :class:`Loss`            :class:`LossSettings`
@@ -25,7 +25,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.contracts.clustering import Arrays, Clusterer, Embedder
+    from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.dataset import Dataset, Record
     from engine.contracts.layout import KeyLayout
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     from engine.contracts.settings import (
         KINDS,
         Bytes,
+        ClustererSettings,
         DatasetSettings,
+        EmbedderSettings,
         ProjectionSettings,
         Settings,
         SourceName,
@@ -72,13 +74,14 @@ if TYPE_CHECKING:
     )
 
 _HOMES = {
-    "clustering": ("Arrays", "Clusterer", "Embedder"),
+    "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
     "dataset": ("Dataset", "Record"),
     "layout": ("KeyLayout",),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
     "settings": (
-        "KINDS", "Bytes", "DatasetSettings", "ProjectionSettings", "Settings", "SourceName",
+        "KINDS", "Bytes", "ClustererSettings", "DatasetSettings", "EmbedderSettings",
+        "ProjectionSettings", "Settings", "SourceName",
         "TextEncoderSettings", "TokenizerSettings", "TowerSettings", "Use", "UseClusterer",
         "UseDataset", "UseEmbedder", "UseProjection", "UseTextEncoder", "UseTokenizer",
         "UseVisionTower", "VisionTowerSettings", "WeightsSettings",
@@ -97,9 +100,11 @@ __all__ = [
     "Arrays",
     "Bytes",
     "Clusterer",
+    "ClustererSettings",
     "Dataset",
     "DatasetSettings",
     "Embedder",
+    "EmbedderSettings",
     "Epoch",
     "KeyLayout",
     "Logger",
@@ -142,6 +147,7 @@ __all__ = [
     "VisionTower",
     "VisionTowerSettings",
     "WeightsSettings",
+    "check_vectors",
     "last_place",
     "pad_tokens",
     "segments_of",

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -30,6 +30,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
@@ -312,6 +313,10 @@ class ProjectionSettings(Settings):
         """The projection's tensors, where they follow from settings and widths."""
         return None
 
+    def cluster_count(self) -> int | None:
+        """Of how many clusters its router chooses; ``None`` where it has none."""
+        return None
+
 
 class TokenizerSettings(Settings):
     """Base of every tokenizer's settings."""
@@ -330,3 +335,33 @@ class TokenizerSettings(Settings):
 
 class DatasetSettings(Settings):
     """Base of every dataset's settings."""
+
+
+class EmbedderSettings(Settings):
+    """Base of every embedder's settings."""
+
+    otherwise: UseEmbedder | None = Field(
+        None,
+        description="the embedder to use where this one's model cannot be reached: said loudly, and"
+        " recorded in the artifact",
+    )
+
+
+class ClustererSettings(Settings):
+    """Base of every clusterer's settings."""
+
+    count: Annotated[int, Field(ge=2, le=10_000)] | Literal["auto"] = Field(
+        10, description="number of clusters, K; auto: the best by a score, from `least` to `most`"
+    )
+    least: int = Field(2, ge=2, le=10_000, description="fewest clusters that `auto` tries")
+    most: int = Field(30, ge=2, le=10_000, description="most clusters that `auto` tries")
+
+    @model_validator(mode="after")
+    def _least_to_most(self) -> Self:
+        if self.least > self.most:
+            raise ValueError(f"`least` ({self.least}) is more than `most` ({self.most})")
+        return self
+
+    def cluster_count(self) -> int | None:
+        """K where it is given; ``None`` where it is to be chosen."""
+        return None if self.count == "auto" else self.count
