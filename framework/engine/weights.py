@@ -7,6 +7,7 @@ tensors and plain containers and refuses everything else.
 from __future__ import annotations
 
 import pickle
+import socket
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.contracts.source import UnreachableError, find_source
+from engine.contracts.source import HUB_TIMEOUT, UnreachableError, find_source
 from engine.errors import WeightsError
 
 _FILES = (
@@ -112,8 +113,11 @@ def fetch(source: str, part: str) -> dict[str, Tensor]:
     return read_checkpoint(next(iter(find_source(source, _FILES, first_only=True).values())))
 
 
+_HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+
+
 def _open_clip_file(name: str) -> Path:
-    """The local file of open_clip's ``<arch>/<tag>``, downloaded into its cache where needed."""
+    """The local file of open_clip's ``<arch>/<tag>``, downloaded into a cache where needed."""
     arch, _, tag = name.partition("/")
     import open_clip
 
@@ -121,11 +125,33 @@ def _open_clip_file(name: str) -> Path:
     if not known:
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise WeightsError(f"open_clip has no weights `{tag}` for `{arch}` (its tags: {tags})")
+    if known.get("hf_hub"):
+        # By our own way to the hub: open_clip's would ask it for minutes on a machine without
+        # network. Its entries read `<owner>/<name>/<file>`, the file empty where it is the usual.
+        repository, _, file = str(known["hf_hub"]).rpartition("/")
+        safe = Path(file).with_suffix(".safetensors").name if file else ""
+        files = tuple(dict.fromkeys((safe, file))) if file else _HUB_FILES
+        try:
+            found = find_source(f"hf:{repository}", files, first_only=True)
+        except UnreachableError as error:
+            raise UnreachableError(f"open_clip:{name}: {error.message}", hint=error.hint) from error
+        return next(iter(found.values()))
+    return _from_url(name, str(known["url"]))
+
+
+def _from_url(name: str, url: str) -> Path:
+    """A file that open_clip knows by its address alone, through open_clip's own cache."""
+    import open_clip
+
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(HUB_TIMEOUT)  # urllib, which open_clip uses, else waits for ever
     try:
-        return Path(open_clip.download_pretrained(known, prefer_hf_hub=True))
-    except Exception as error:  # the hub's and urllib's many ways to fail
+        return Path(open_clip.download_pretrained_from_url(url))
+    except (OSError, RuntimeError) as error:
         raise UnreachableError(
-            f"open_clip:{name} cannot be reached ({type(error).__name__})",
-            hint="with a network, run the build once to fill the cache; or add"
-            " `otherwise: scratch` to start from random weights",
+            f"open_clip:{name}: {url} cannot be reached ({type(error).__name__}: {error})",
+            hint="fetch the file on a machine with network and write `file:PATH`, or let the config"
+            " say `otherwise: scratch`",
         ) from error
+    finally:
+        socket.setdefaulttimeout(before)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from engine.contracts.source import UnreachableError
 from engine.errors import WeightsError
 from engine.weights import fetch, read_checkpoint
 
@@ -109,3 +110,35 @@ def test_an_artifact_gives_one_tower(tmp_path: Path) -> None:
 def test_an_unknown_tag_of_open_clip_names_the_known_ones() -> None:
     with pytest.raises(WeightsError, match="laion2b"):
         fetch("open_clip:ViT-B-32/nonesuch", "vision")
+
+
+def test_open_clip_weights_come_from_the_hubs_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(STATE, tmp_path / "open_clip_model.safetensors")
+    asked = []
+
+    def found(source: str, names: tuple[str, ...], *, first_only: bool = False) -> dict[str, Path]:
+        asked.append((source, names[0], first_only))
+        return {names[0]: tmp_path / names[0]}
+
+    monkeypatch.setattr("engine.weights.find_source", found)
+    assert same(fetch("open_clip:ViT-B-32/laion2b_s34b_b79k", "vision"))
+    wanted = "hf:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
+    assert asked == [(wanted, "open_clip_model.safetensors", True)]
+
+
+def test_open_clip_weights_without_a_network_are_unreachable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(UnreachableError, match=r"open_clip:ViT-B-32/laion2b.*OFFLINE") as caught:
+        fetch("open_clip:ViT-B-32/laion2b_s34b_b79k", "vision")
+    assert "otherwise: scratch" in str(caught.value)
+
+    def refused(url: str) -> str:
+        raise ConnectionRefusedError(url)
+
+    monkeypatch.setattr("open_clip.get_pretrained_cfg", lambda *_: {"url": "http://127.0.0.1/x"})
+    monkeypatch.setattr("open_clip.download_pretrained_from_url", refused)
+    with pytest.raises(UnreachableError, match=r"127\.0\.0\.1.*ConnectionRefused"):
+        fetch("open_clip:ViT-B-32/laion2b_s34b_b79k", "vision")

@@ -68,7 +68,7 @@ h2 small { margin-left: .4rem; color: var(--soft); font-size: .85rem; font-weigh
 .card { margin: 0; overflow: hidden; border: 1px solid var(--line); border-radius: 14px;
   background: var(--card); }
 .photo { position: relative; aspect-ratio: 4 / 3; background: var(--track); }
-.photo img { display: block; width: 100%; height: 100%; object-fit: cover; }
+.photo img { display: block; width: 100%; height: 100%; object-fit: contain; }
 .mark { position: absolute; left: .55rem; bottom: .55rem; margin: 0; padding: .12rem .6rem;
   max-width: calc(100% - 1.1rem); border-radius: 999px; background: var(--card);
   font-size: .8rem; font-weight: 600; overflow: hidden; text-overflow: ellipsis;
