@@ -94,17 +94,28 @@ class ClipAttention(nn.Module):
     def at(self, x: Tensor, place: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """[B, L, W], place [B] int64 -> [B, W]: what :meth:`forward` gives at that place.
 
+        One query a row: so the matrix of the keys is applied to the query, and that of the values
+        to the mixed sequence, and the sequence itself needs neither. Several times less work than
+        keys and values of every place, and the same numbers. (The bias of the keys shifts all
+        scores of a query alike, so it falls out.)
+
         Args:
             x: the sequence.
             place: the one place of each row that looks at the others.
             mask: [B, L] bool, True where it may look.
         """
-        width = x.shape[-1]
-        weight, bias = self.in_proj_weight, self.in_proj_bias
-        query = functional.linear(take_place(x, place)[:, None], weight[:width], bias[:width])
-        packed = functional.linear(x, weight[width:], bias[width:])
-        mixed = attend(query, *packed.chunk(2, dim=-1), heads=self.heads, mask=mask)
-        out: Tensor = self.out_proj(mixed)[:, 0]
+        width, heads = x.shape[-1], self.heads
+        of_query, of_key, of_value = self.in_proj_weight.view(3, heads, -1, width)
+        query_bias, _, value_bias = self.in_proj_bias.view(3, width)
+        query = functional.linear(take_place(x, place), of_query.flatten(0, 1), query_bias)
+        query = query.view(len(x), heads, -1).transpose(0, 1)  # [heads, B, W / heads]
+        asking = torch.bmm(query, of_key).transpose(0, 1)  # [B, heads, W]
+        scores = torch.bmm(asking, x.transpose(1, 2)) * query.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask[:, None], -torch.inf)
+        seen = torch.bmm(scores.softmax(dim=-1), x).transpose(0, 1)  # [heads, B, W]
+        mixed = torch.bmm(seen, of_value.transpose(1, 2)).transpose(0, 1).flatten(1)
+        out: Tensor = self.out_proj(mixed + value_bias)
         return out
 
 
