@@ -57,7 +57,11 @@ class Settings(BaseModel):
     """Base of every plugin's settings: immutable, unknown keys refused, defaults validated."""
 
     model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, populate_by_name=True
+        extra="forbid",
+        frozen=True,
+        validate_default=True,
+        populate_by_name=True,
+        ser_json_inf_nan="constants",  # YAML has them, and a resolved config keeps them
     )
 
 
