@@ -33,7 +33,7 @@ WORD = st.sampled_from(
         "под_за_ный",
         "漢字",
         "і",
-    ]  # fmt: skip
+    ]
 )
 QUERY = st.one_of(
     st.lists(WORD, min_size=1, max_size=7).map(" ".join), st.text(min_size=1, max_size=12)
