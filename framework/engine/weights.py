@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import socket
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -68,7 +69,11 @@ def _read_safetensors(path: Path) -> dict[str, object]:
 
 def _read_torch(path: Path) -> dict[str, object]:
     try:
-        raw = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        with warnings.catch_warnings():  # what torch remarks on the way is told below, as an error
+            warnings.simplefilter("ignore")
+            raw = torch.load(
+                path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path)
+            )
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "TorchScript" in str(error):

@@ -107,7 +107,7 @@ def refused(answer: tuple[int, str, str], *words: str) -> None:
         ("name: little", "name: little\nname: again", ("little.yaml:3", "name", "twice")),
         ("name: little", "name: !!python/object:os.system x", ("little.yaml:2", "tag")),
         ("name: little", "name: [", ("little.yaml",)),
-        ("count: 40", "path: /etc", ("little.yaml:20", "path")),
+        ("count: 40", "path: /etc", ("little.yaml:19", "path")),
     ],
     ids=["plugin", "key", "type", "duplicate", "tag", "syntax", "key of another plugin"],
 )
