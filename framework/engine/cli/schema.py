@@ -30,8 +30,10 @@ def command(
     if output is None:
         sys.stdout.write(text)
     else:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        from engine.evaluate.files import check_target, write_text
+
+        check_target(output)
+        write_text(output, text)
     for plugin in left_out:
         print_warning(f"left out: {plugin.error}")
     for broken in registry.broken:

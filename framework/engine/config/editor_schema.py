@@ -88,7 +88,7 @@ def config_schema(settings: type[Settings], registry: Registry) -> tuple[Schema,
     }
     top: Schema = {
         "$schema": DRAFT,
-        "title": "A config of Engine",
+        "title": (settings.__doc__ or settings.__name__).partition("\n")[0],
         "if": {"type": "object", "required": ["extends"]},
         "then": {"$ref": f"{_REF}{_PART}{root}"},
         "else": {"$ref": _REF + root},

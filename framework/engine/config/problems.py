@@ -115,12 +115,16 @@ class _Teller:
 
     def __init__(self, settings: type[Settings], root: Node, registry: Registry) -> None:
         self._settings, self._root, self._registry = settings, root, registry
+        self._known: dict[str, Fields] = {}
 
     def tell(self, lines: Sequence[_Line]) -> list[Mistake]:
-        unknown = [line for line in lines if line.kind == "extra_forbidden"]
-        mistakes = [self._unknown(line) for line in unknown]
-        # A key that was misspelt is missing, too; once is enough.
-        meant = {(dotted(line.parts), near) for line in unknown for near in self._near(line)}
+        mistakes: list[Mistake] = []
+        meant: set[tuple[str, str]] = set()  # what was misspelt is missing too: once is enough
+        for line in lines:
+            if line.kind == "extra_forbidden":
+                mistake, near = self._unknown(line)
+                mistakes.append(mistake)
+                meant.add((dotted(line.parts), near))
         expected: dict[str, list[_Line]] = {}
         for line in lines:
             if line.kind == "missing":
@@ -134,26 +138,23 @@ class _Teller:
         return [*mistakes, *(_expected(same) for same in expected.values())]
 
     def _fields(self, line: _Line) -> Fields:
-        return fields_at(self._settings, self._root, line.parts, self._registry)
+        path = dotted(line.parts)
+        if path not in self._known:
+            self._known[path] = fields_at(self._settings, self._root, line.parts, self._registry)
+        return self._known[path]
 
-    def _near(self, line: _Line) -> list[str]:
-        """The name that an unknown key stands for, if one is near."""
-        return [
-            name
-            for name in self._fields(line).known
-            if did_you_mean(str(line.key), self._fields(line).known).endswith(f"`{name}`?)")
-        ]
-
-    def _unknown(self, line: _Line) -> Mistake:
+    def _unknown(self, line: _Line) -> tuple[Mistake, str]:
+        """The mistake, and the name that was meant, or nothing."""
         assert line.key is not None
         fields = self._fields(line)
         owner = "" if fields.owner is None else f" of {fields.owner}"
-        more = did_you_mean(line.key, fields.known)
+        more = near = did_you_mean(line.key, fields.known)
         if not more and fields.known:
             names = [f"`{name}`" for name in fields.known]
             more = f" (known: {', '.join(names[:8])}{', ...' if len(names) > 8 else ''})"
         place = line.node.keys.get(line.key, line.node.place)
-        return Mistake(place, line.path, f"unknown key{owner}{more}")
+        meant = near.partition("`")[2].rpartition("`")[0]
+        return Mistake(place, line.path, f"unknown key{owner}{more}"), meant
 
     def _missing(self, line: _Line) -> Mistake:
         field = self._fields(line).known.get(str(line.key))

@@ -41,7 +41,7 @@ def test_every_default_is_filled_in(load: Load) -> None:
 def test_the_order_is_the_schemas(load: Load) -> None:
     plain = yaml.safe_load(dump_config(load()))
     assert list(plain) == list(EngineConfig.model_fields)
-    assert list(plain["model"]["vision"])[0] == "use"
+    assert next(iter(plain["model"]["vision"])) == "use"
 
 
 def test_extends_and_overrides_are_written_out(load: Load, config_text: str) -> None:
