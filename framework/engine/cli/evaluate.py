@@ -16,7 +16,6 @@ from engine.cli.predict import (
     Pictures,
     Threads,
     Workers,
-    check_artifact,
     open_datasets,
     open_predictor,
     predictions_json,
@@ -85,7 +84,6 @@ def command(
     for target in (output, html):
         if target is not None:
             check_target(target)
-    check_artifact(artifact)
     labels = read_labels(data, truth)
     if labels is None:
         raise DataError(f"{data} has no gt.json", hint="name the right answers: --truth gt.json")

@@ -70,7 +70,6 @@ def command(
     for target in (output, html):
         if target is not None:
             check_target(target)
-    check_artifact(artifact)
     labels = read_labels(data, truth) if html else None
     datasets = open_datasets(data, only)
     predictor = open_predictor(artifact, threads)
@@ -95,13 +94,6 @@ def command(
         for written in filter(None, (output, html)):
             stdout().print(f"written to {written}", highlight=False, markup=False)
     warn(predictor, runs)
-
-
-def check_artifact(artifact: Path) -> None:
-    """Raise ArtifactError where there is none, before any slower step."""
-    from engine.artifact import read_manifest
-
-    read_manifest(artifact, verify=False)
 
 
 def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:

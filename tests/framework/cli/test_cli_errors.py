@@ -126,11 +126,13 @@ def test_all_mistakes_at_once(engine: Engine, tmp_path: Path) -> None:
     refused(engine("build", "little.yaml"), "joint_widht", "smal_vit")
 
 
-def test_files_that_are_not_there(engine: Engine, tmp_path: Path, little: Path) -> None:
+def test_files_that_are_not_there(
+    engine: Engine, tmp_path: Path, little: Path, data: Path
+) -> None:
     refused(engine("build", "none.yaml"), "none.yaml")
     refused(engine("size", "none.yaml"), "none.yaml")
     refused(engine("size", tmp_path), "no artifact")
-    refused(engine("predict", "none", tmp_path, "-o", "p.json"), "none")
+    refused(engine("predict", "none", data, "-o", "p.json"), "none", "no such folder")
     refused(engine("predict", little, "nowhere", "-o", "p.json"), "nowhere")
     refused(engine("import", "none.pt", "--config", "none.yaml"), "none.yaml")
 
