@@ -126,9 +126,7 @@ def test_all_mistakes_at_once(engine: Engine, tmp_path: Path) -> None:
     refused(engine("build", "little.yaml"), "joint_widht", "smal_vit")
 
 
-def test_files_that_are_not_there(
-    engine: Engine, tmp_path: Path, little: Path, data: Path
-) -> None:
+def test_files_that_are_not_there(engine: Engine, tmp_path: Path, little: Path, data: Path) -> None:
     refused(engine("build", "none.yaml"), "none.yaml")
     refused(engine("size", "none.yaml"), "none.yaml")
     refused(engine("size", tmp_path), "no artifact")
