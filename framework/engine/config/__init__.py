@@ -16,6 +16,7 @@ module              what it does
 ``mistakes``        what is wrong and where, gathered into one error
 ``dump``            :func:`dump_config`: the resolved config as YAML
 ``editor_schema``   :func:`json_schema`: for editors that complete and check configs
+``settings_table``  the settings of a plugin as rows for a person
 ==================  =======================================================================
 
 Names are imported on first use, so that the schema alone stays cheap.
