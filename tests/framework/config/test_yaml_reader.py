@@ -58,6 +58,7 @@ def test_not_a_number() -> None:
 
 
 @given(st.floats(allow_nan=False) | st.integers(-(10**30), 10**30))
+@settings(deadline=None)
 def test_numbers_as_python_writes_them(number: float) -> None:
     text = repr(number).replace("inf", ".inf")
     assert resolve(text) == number
@@ -186,7 +187,7 @@ PLAIN = st.recursive(
 
 
 @given(st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), PLAIN, min_size=1))
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_json_is_yaml(value: dict[str, Any]) -> None:
     assert read(json.dumps(value)).plain() == value
 
@@ -201,6 +202,7 @@ def only_refused(call: Callable[[], object]) -> None:
 
 
 @given(st.binary(max_size=200))
+@settings(deadline=None)
 def test_any_bytes(data: bytes) -> None:
     only_refused(lambda: read_yaml(data, "f", []))
 
@@ -211,6 +213,6 @@ def test_any_bytes(data: bytes) -> None:
         max_size=60,
     )
 )
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_any_text_that_looks_like_yaml(parts: list[str]) -> None:
     only_refused(lambda: read_yaml("".join(parts).encode(), "f", []).plain())

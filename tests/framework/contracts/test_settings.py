@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
@@ -43,6 +43,7 @@ def test_no_sizes(text: str) -> None:
 
 
 @given(st.text(max_size=12))
+@settings(deadline=None)
 def test_any_text_is_a_size_or_a_value_error(text: str) -> None:
     try:
         size = parse_bytes(text)
@@ -127,8 +128,8 @@ def test_a_plugin_in_both_forms() -> None:
     assert hold({"use": "inner", "of": "inner"}).to_config() == {
         "use": "inner", "count": 1, "of": {"use": "inner", "count": 1, "of": None},
     }  # fmt: skip
-    settings, rest = hold("inner").create(3, 4)
-    assert isinstance(settings, Inner)
+    made, rest = hold("inner").create(3, 4)
+    assert isinstance(made, Inner)
     assert rest == (3, 4)
 
 
