@@ -108,7 +108,7 @@ class ClipAttention(nn.Module):
         of_query, of_key, of_value = self.in_proj_weight.view(3, heads, -1, width)
         query_bias, _, value_bias = self.in_proj_bias.view(3, width)
         query = functional.linear(take_place(x, place), of_query.flatten(0, 1), query_bias)
-        query = query.view(len(x), heads, -1).transpose(0, 1)  # [heads, B, W / heads]
+        query = query.view(len(x), heads, width // heads).transpose(0, 1)  # [heads, B, W / heads]
         asking = torch.bmm(query, of_key).transpose(0, 1)  # [B, heads, W]
         scores = torch.bmm(asking, x.transpose(1, 2)) * query.shape[-1] ** -0.5
         if mask is not None:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from engine.contracts import Projection, State, last_place
 from engine.errors import PluginError
 from engine_plugins.layers import ClipBlock, clip_blocks
+from engine_plugins.projections.few_rows import FewRows
 from engine_plugins.projections.settings import ClusteredSettings, RouterSettings
 
 
@@ -69,9 +70,9 @@ class Clustered(Projection):
     Switch Transformer (arXiv:2101.03961), ``P_k(x) * p_k``, gives nothing here: the embedding is
     normalised afterwards, so g stands at a right angle to it. As probabilities sum to one, the sum
     equals the expectation of ``(1 - p_k) * grad log p_j * <g, P_j(x) - P_k(x)>`` over a rival j
-    drawn from the others by their probabilities. ``rivals: 1`` draws one for each text and
-    training step: the right gradient on average, for the price of one more projection, forwards
-    only. ``rivals: all`` computes the whole sum.
+    drawn from the others by their probabilities. ``rivals: 1`` draws one for each text and step:
+    the right gradient on average, for the price of one more projection, forwards only.
+    ``rivals: all`` computes the whole sum. Where no gradient is tracked nothing is drawn.
 
     **Soft.** ``sum over j of p_j P_j(x)`` with ``p = softmax(router_logits / temperature)``.
 
@@ -115,7 +116,7 @@ class Clustered(Projection):
             embedding = self._mixture(state, logits)
         else:
             embedding = self._each(state, routed)
-            if given is None and self.training and logits.requires_grad:
+            if given is None and logits.requires_grad and self.settings.rivals != 0:
                 embedding = embedding + self._straight_through(state, logits, routed, embedding)
         return {**state, "embedding": embedding, "router_logits": logits, "routed": routed}
 
@@ -142,10 +143,11 @@ class Clustered(Projection):
         names = {"features", *self._read_by_each} & state.keys()
         stretches = {name: torch.split(state[name][taken], counts) for name in names}
         used = [k for k, count in enumerate(counts) if count] or [0]  # an empty batch has a width
-        found = [
-            self.projections[k]({name: some[k] for name, some in stretches.items()})["embedding"]
-            for k in used
-        ]
+        with FewRows():
+            found = [
+                self.projections[k]({n: some[k] for n, some in stretches.items()})["embedding"]
+                for k in used
+            ]
         return torch.cat(found)[order.argsort()]
 
     @property
@@ -172,13 +174,11 @@ class Clustered(Projection):
             with torch.no_grad():
                 every = self._all(state)
             return torch.einsum("bk,bkj->bj", p - p.detach(), every)
-        if rivals == 0:
-            return torch.zeros_like(embedding)
         with torch.no_grad():
             others = log_p.scatter(1, routed[:, None], -torch.inf)
             drawn = others.softmax(dim=-1).multinomial(rivals, replacement=True)  # [B, rivals]
             rows = torch.arange(len(routed), device=routed.device).repeat_interleave(rivals)
-            theirs = self._each(state, drawn.flatten(), rows).view(*drawn.shape, -1)
+            theirs = self._each(state, drawn.flatten(), rows).view(*drawn.shape, self.out_width)
             difference = theirs - embedding.detach()[:, None]
             share = (1 - log_p.exp().gather(1, routed[:, None])) / rivals
         chosen = log_p.gather(1, drawn)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -101,9 +101,8 @@ class ClusteredSettings(ProjectionSettings):
     temperature: float = Field(
         1.0, gt=0, description="the router's logits are divided by it before they are probabilities"
     )
-    rivals: int | Literal["all"] = Field(
+    rivals: Annotated[int, Field(ge=0, le=10_000)] | Literal["all"] = Field(
         1,
-        ge=0,
         description="training with hard choice: how many other projections, drawn by the router's"
         " probabilities, a text's own is compared with to give the router its gradient; all: every"
         " one, exact and K times the work; 0: no such gradient",

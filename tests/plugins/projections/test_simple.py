@@ -1,0 +1,92 @@
+"""Identity, linear, residual: the formulas, the plans, and what is said where widths differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from engine.contracts import Use
+from engine.errors import ConfigError
+from engine.size import plan_of_module
+
+from .conftest import IN, OUT, residual
+
+
+def test_linear_is_one_matrix(make: Callable[..., Any]) -> None:
+    x = torch.randn(4, IN)
+    plain, biased = make("linear"), make("linear", bias=True)
+    assert set(plain.state_dict()) == {"linear.weight"}
+    torch.testing.assert_close(plain.project(x), x @ plain.linear.weight.T)
+    torch.testing.assert_close(biased.project(x), x @ biased.linear.weight.T + biased.linear.bias)
+
+
+def test_residual_is_ruclips_formula(make: Callable[..., Any]) -> None:
+    projection = make("residual")
+    names = {"linear1.weight", "linear2.weight", "layer_norm.weight", "layer_norm.bias"}
+    assert set(projection.state_dict()) == names
+    x = torch.randn(5, IN)
+    expected = torch.stack([residual(projection.state_dict(), row) for row in x])
+    torch.testing.assert_close(projection({"features": x})["embedding"], expected)
+
+
+def test_dropout_falls_on_the_second_matrix_alone(make: Callable[..., Any]) -> None:
+    projection = make("residual").train()
+    x = torch.randn(3, IN)
+    first = projection.linear1(x)
+    second = projection.linear2(first * torch.sigmoid(1.702 * first))
+    torch.manual_seed(7)
+    expected = projection.layer_norm(first + functional.dropout(second, 0.5))
+    torch.manual_seed(7)
+    torch.testing.assert_close(projection.project(x), expected)
+    assert make("residual", dropout=0).train().dropout.p == 0
+
+
+def test_the_state_is_not_changed(make: Callable[..., Any]) -> None:
+    state = {"features": torch.randn(2, IN), "other": torch.zeros(2)}
+    before = dict(state)
+    out = make("linear")(state)
+    assert state == before
+    assert set(out) == {"features", "other", "embedding"}
+    assert out["embedding"].shape == (2, OUT)
+
+
+def test_identity_gives_the_features(make_use: Callable[..., Use]) -> None:
+    x = torch.randn(2, 4)
+    use = make_use("projection", "identity")
+    assert use.create(4, 4)({"features": x})["embedding"] is x
+    assert use.settings.plan(4, 4, None) == {}
+
+
+def test_identity_names_both_widths(make_use: Callable[..., Use]) -> None:
+    use = make_use("projection", "identity")
+    for ask in (use.create, lambda a, b: use.settings.plan(a, b, None)):
+        with pytest.raises(ConfigError, match=r"512 wide.*1024 wide") as caught:
+            ask(512, 1024)
+        assert "model.joint_width to 512" in str(caught.value.hint)
+
+
+widths = st.integers(1, 9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(widths, widths, st.sampled_from([("linear", {}), ("linear", {"bias": True}),
+                                        ("residual", {"dropout": 0.1})]))  # fmt: skip
+def test_plans_are_exact(
+    make_use: Callable[..., Use], in_width: int, out_width: int, kind: tuple[str, dict[str, Any]]
+) -> None:
+    use = make_use("projection", kind[0], **kind[1])
+    with torch.device("meta"):
+        built = use.create(in_width, out_width)
+    assert use.settings.plan(in_width, out_width, None) == plan_of_module(built)
+
+
+@pytest.mark.parametrize("dropout", [-0.1, 1.0, "much"])
+def test_bad_dropout(make_use: Callable[..., Use], dropout: object) -> None:
+    with pytest.raises(ValueError, match="dropout"):
+        make_use("projection", "residual", dropout=dropout)
