@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli import data_text
 from engine.cli import download as download_commands
 from engine.cli.options import Json
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make data sets in the contest's layout.", no_args_is_help=True)
 app.command("download")(download_commands.download)
+app.command("clean")(data_text.clean)
+app.command("stats")(data_text.stats)
+app.command("show")(data_text.show)
 
 
 @app.callback()
