@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.plan import Plan, TowerPlan
 from engine.contracts.settings import TextEncoderSettings, UseTokenizer
-from engine_plugins import plans
+from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,
     quick_gelu,
@@ -24,6 +24,23 @@ def source_of(data: Mapping[str, Any]) -> str:
     if isinstance(weights, Mapping):
         return str(weights.get("from", weights.get("from_", "scratch")))
     return str(getattr(weights, "from_", "scratch"))
+
+
+def fill_ruclip(data: Any, numbers: Callable[[Mapping[str, Any]], dict[str, Any]]) -> Any:
+    """Settings of a ruCLIP tower before their validation -> with the numbers they leave out.
+
+    Raises:
+        ValueError: the ``config.json`` beside the weights is no ruCLIP's.
+    """
+    if not isinstance(data, Mapping) or not isinstance(data.get("arch", ""), str | None):
+        return data
+    usual = ruclip_archs.arch_config(data.get("arch") or ruclip_archs.DEFAULT_ARCH)
+    if usual is None:
+        return data  # an unknown arch, told where it stands
+    filled = numbers(usual)
+    if data.get("arch") is None and not filled.keys() <= data.keys():
+        filled |= numbers(ruclip_archs.source_config(source_of(data)) or usual)
+    return {**filled, **data}
 
 
 class PlainClipTextSettings(TextEncoderSettings):
@@ -105,9 +122,31 @@ class ClipTextSettings(PlainClipTextSettings):
 
 
 class RuClipTextSettings(PlainClipTextSettings):
-    """ruCLIP's text transformer; the defaults are those of ruclip-vit-base-patch32-224."""
+    """ruCLIP's text transformer.
 
+    The numbers that a config does not give itself are those of ``arch``; where it names none,
+    those of the model that the weights are of; else ruclip-vit-base-patch32-224's. The vocabulary
+    comes with the weights.
+    """
+
+    arch: ruclip_archs.RuClipArch | None = Field(
+        None, description="one of the published models: fills in the other numbers"
+    )
     tokenizer: UseTokenizer = {  # type: ignore[assignment]
         "use": "youtokentome",
-        "from": "hf:ai-forever/ruclip-vit-base-patch32-224",
+        "from": f"hf:ai-forever/{ruclip_archs.DEFAULT_ARCH}",
     }
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        filled = fill_ruclip(data, ruclip_archs.text_numbers)
+        if not isinstance(filled, Mapping) or "tokenizer" in filled:
+            return filled
+        source = source_of(filled)
+        if not ruclip_archs.has_vocabulary(source):
+            return filled
+        weights = filled["weights"]
+        given = weights if isinstance(weights, Mapping) else vars(weights)
+        vocabulary = {"use": "youtokentome", "from": source, "otherwise": given.get("otherwise")}
+        return {**filled, "tokenizer": vocabulary}

@@ -9,14 +9,14 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.plan import Plan, TowerPlan
 from engine.contracts.settings import VisionTowerSettings
-from engine_plugins import plans
+from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,
     picture_settings,
     quick_gelu,
     vision_numbers,
 )
-from engine_plugins.text.clip_settings import source_of
+from engine_plugins.text.clip_settings import fill_ruclip, source_of
 from engine_plugins.vision.resnet_plan import resnet_plan
 
 Channels = tuple[float, float, float]
@@ -125,10 +125,22 @@ class ClipVisionSettings(PlainClipVisionSettings):
 
 
 class RuClipVisionSettings(PlainClipVisionSettings):
-    """ruCLIP's vision transformer; the defaults are those of ruclip-vit-base-patch32-224."""
+    """ruCLIP's vision transformer.
 
+    The numbers that a config does not give itself are those of ``arch``; where it names none,
+    those of the model that the weights are of; else ruclip-vit-base-patch32-224's.
+    """
+
+    arch: ruclip_archs.RuClipArch | None = Field(
+        None, description="one of the published models: fills in the other numbers"
+    )
     resize: Resize = Field("crop_first", description="how a picture becomes square")
     interpolation: Interpolation = Field("bilinear", description="the filter of the scaling")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, data: Any) -> Any:
+        return fill_ruclip(data, ruclip_archs.vision_numbers)
 
 
 class TimmVisionSettings(VisionTowerSettings):
