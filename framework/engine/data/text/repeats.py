@@ -87,7 +87,7 @@ class NearDuplicates(Settings):
         ge=0.75,
         le=1,
         description="Jaccard similarity from which two texts are near. Exact within an image,"
-        " estimated over the table (standard error 0.06); of pairs at 0.8 98 in 100 are found, at"
+        " estimated over the table (standard error 0.03); of pairs at 0.8 98 in 100 are found, at"
         " 0.75 95",
     )
 
@@ -123,7 +123,7 @@ def _near_in_image(texts: Sequence[str], owners: Sequence[int], threshold: float
 
 
 class TableNearDuplicates:
-    """Near duplicates over the whole table, by sketches of 128 bits."""
+    """Near duplicates over the whole table, by sketches of 256 bits."""
 
     dtype = minhash.BAND
 
