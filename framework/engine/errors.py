@@ -49,6 +49,10 @@ class DataError(EngineError):
     """Data that is missing, empty or unreadable as a whole (one bad item never raises this)."""
 
 
+class TrainingError(EngineError):
+    """A run that cannot start, go on or be read: its folder, its checkpoints, its numbers."""
+
+
 class BrokenImageError(EngineError):
     """One image that does not decode. Callers count and list it, and go on with the others.
 

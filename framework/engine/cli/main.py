@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import build, data, evaluate, import_, plugins, predict, schema, size
+from engine.cli import build, data, evaluate, import_, plugins, predict, schema, show, size, train
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -19,18 +19,21 @@ app = typer.Typer(
     help="A YAML config becomes an image-text model, under a limit on the bytes of its weights.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # plain help: half the start-up time of the boxed one
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-app.command("build")(build.command)
-app.command("size")(size.command)
-app.command("predict")(predict.command)
-app.command("eval")(evaluate.command)
-app.command("import")(import_.command)
-app.command("plugins")(plugins.command)
-app.command("schema")(schema.command)
-app.add_typer(data.app, name="data")
+app.command("build", short_help="A config becomes a model on disk.")(build.command)
+app.command("size", short_help="What models weigh, to the byte; checks limits.")(size.command)
+app.command("train", short_help="Train a model.")(train.command)
+app.command("show", short_help="Show a training run: stages, scores, curves.")(show.command)
+app.command("predict", short_help="Classify images into class names.")(predict.command)
+app.command("eval", short_help="Score a model, or a file of predictions.")(evaluate.command)
+app.command("import", short_help="Read another program's checkpoint.")(import_.command)
+app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)
+app.command("schema", short_help="JSON Schema of configs, for editors.")(schema.command)
+app.add_typer(data.app, name="data", short_help="Training data: make, download, clean, look at.")
 
 
 def _version(show: bool) -> None:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from engine.config.train_schema import TrainSettings
 from engine.contracts.settings import (
     Bytes,
+    ClustererSettings,
+    ProjectionSettings,
     Settings,
+    UseClusterer,
     UseDataset,
+    UseEmbedder,
     UseProjection,
     UseTextEncoder,
     UseVisionTower,
@@ -60,6 +64,22 @@ class DataSettings(Settings):
     evaluate: tuple[UseDataset, ...] = Field((), description="data sets to be judged on")
 
 
+class ClustersSettings(Settings):
+    """Clusters of meaning among the queries of ``data.train``."""
+
+    ngram: int = Field(
+        3, ge=1, le=10, description="words of an n-gram; a shorter text counts as a whole"
+    )
+    most_frequent: int = Field(
+        20_000, ge=2, le=1_000_000, description="n-grams that are clustered: the most frequent ones"
+    )
+    held_out: float = Field(
+        0.1, ge=0, lt=1, description="share of the n-grams that judges the classifier; 0: none"
+    )
+    embedder: UseEmbedder
+    clusterer: UseClusterer
+
+
 class ZeroShotSettings(Settings):
     """How class names become class vectors."""
 
@@ -103,8 +123,37 @@ class EngineConfig(Settings):
     )
     model: ModelSettings
     data: DataSettings = DataSettings()
+    clusters: ClustersSettings | None = Field(
+        None, description="clusters of meaning, fitted by the build on the queries of data.train"
+    )
     zero_shot: ZeroShotSettings = ZeroShotSettings()
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
     train: TrainSettings | None = Field(None, description="how it is trained: stage by stage")
     seed: int = Field(0, ge=0, description="of every random choice")
+
+    @field_validator("clusters")
+    @classmethod
+    def _as_many_as_projections(
+        cls, clusters: ClustersSettings | None, info: ValidationInfo
+    ) -> ClustersSettings | None:
+        model = info.data.get("model")
+        if clusters is not None and isinstance(model, ModelSettings):
+            assert isinstance(clusters.clusterer.settings, ClustererSettings)
+            count = clusters.clusterer.settings.cluster_count()
+            if (misfit := count_misfit(model, count)) is not None:
+                raise ValueError(misfit)
+        return clusters
+
+
+def count_misfit(model: ModelSettings, clusters: int | None) -> str | None:
+    """What is wrong where the text projection chooses among another number of clusters."""
+    use = model.projection.text
+    assert isinstance(use.settings, ProjectionSettings)
+    projections = use.settings.cluster_count()
+    if clusters is None or projections is None or clusters == projections:
+        return None
+    return (
+        f"{clusters} clusters, and model.projection.text (`{use.name}`) has {projections}"
+        " projections to choose from: their `count` must be the same"
+    )

@@ -160,7 +160,7 @@ class StageSettings(Settings):
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
     sampler: UseSampler = "shuffled"  # type: ignore[assignment]
-    losses: tuple[UseLoss, ...] = Field(({"use": "contrastive"},), min_length=1)  # type: ignore[assignment]
+    losses: tuple[UseLoss, ...] = Field(({"use": "contrastive"},), min_length=1)  # type: ignore[assignment,arg-type]
     teacher_forcing: bool = Field(
         False, description="a text goes through the projection of its own cluster, not the router's"
     )

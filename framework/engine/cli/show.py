@@ -1,0 +1,87 @@
+"""``engine show``: a run's stages and scores as a table, its curves as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import Json
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def command(
+    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    html: Annotated[
+        Path | None, typer.Option(help="Where the page goes (RUN/curves.html).")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show a run, finished or under way: stages and scores, and a page with its curves."""
+    from engine.cli.tables import print_json, stdout
+    from engine.train.curves import write_page
+    from engine.train.history import read_history
+
+    story = read_history(run)
+    page = html or run / "curves.html"
+    write_page(page, run.name, story)
+    if json:
+        print_json(
+            {"run": str(run), "html": str(page), "stages": story.stages,
+             "points": len(story.points), "notes": [list(note) for note in story.notes]}
+        )  # fmt: skip
+        return
+    stdout().print(stages_table(run.name, story.stages))
+    if story.points:
+        last = story.points[-1]
+        words = ", ".join(
+            f"{name} {value:.4g}" for name, value in last.items()
+            if isinstance(value, (int, float)) and name not in ("step", "stage", "epoch")
+        )  # fmt: skip
+        stdout().print(f"step {last['step']}: {words}", highlight=False, markup=False)
+    stdout().print(f"curves written to {page}", highlight=False, markup=False)
+
+
+def stages_table(name: str, stages: Sequence[Mapping[str, Any]]) -> Table:
+    """The stages that are over."""
+    from rich.table import Table
+
+    table = Table(title=name, title_justify="left", title_style="bold")
+    for column in ("stage", "trains", "epochs", "steps", "samples/s", "seconds", "loss",
+                   "accuracy"):  # fmt: skip
+        table.add_column(column, justify="left" if column in ("stage", "trains") else "right")
+    for stage in stages:
+        accuracy = stage["scores"].get("accuracy")
+        table.add_row(
+            stage["name"], trains_in_words(stage["trains"]), str(stage["epochs"]),
+            f"{stage['steps']:,}", f"{stage['samples_per_second']:,.0f}",
+            f"{stage['seconds']:,.1f}", f"{stage['loss']:.4f}",
+            "-" if accuracy is None else f"{accuracy:.2f} %",
+        )  # fmt: skip
+    if not stages:
+        table.caption = "no stage is over yet"
+    return table
+
+
+def trains_in_words(trains: Mapping[str, Any]) -> str:
+    """``text: last 3, embeddings; projections``."""
+    words = []
+    for side, stem in (("vision", "stem"), ("text", "embeddings")):
+        told = trains[side]
+        if isinstance(told, str):
+            words += [] if told == "none" else [f"{side}: {told}"]
+            continue
+        parts = [str(told["blocks"])] if told["blocks"] != "none" else []
+        parts += [stem] if told[stem] else []
+        parts += ["head"] if told["head"] else []
+        words += [f"{side}: {', '.join(parts)}"] if parts else []
+    projections = [side for side in ("vision", "text") if trains[f"{side}_projection"]]
+    if len(projections) == 2:
+        words.append("projections")
+    elif projections:
+        words.append(f"{projections[0]} projection")
+    return "; ".join(words)

@@ -1,0 +1,20 @@
+"""Training: stages, frozen stretches computed once, the loop, checkpoints, several processes.
+
+==================  ================================================================================
+module              what it does
+==================  ================================================================================
+``loop``            :class:`~engine.train.loop.Trainer`, the recipe: start reading here
+``run``             a run's folder: started, gone on with, finished as an artifact
+``setup``           a stage made ready
+``stages``          freezing, optimizer, learning rate
+``step``            one step: the loss of a batch and its gradient, in one piece or in chunks
+``sides``           rows of a batch as groups that run through a tower together
+``prefix``          the frozen stretch of a tower
+``cache``           the store of what it gave
+``data`` ``pixels`` training data: token sequences, pictures
+``checkpoint``      atomic checkpoints; ``saving``: what they hold
+``distribution``    several processes
+``history``         what was measured; ``curves``: its picture
+``interrupt``       Ctrl-C and SIGTERM
+==================  ================================================================================
+"""

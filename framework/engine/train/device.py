@@ -1,0 +1,80 @@
+"""Where the model computes, in which precision, and the random state of a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from engine.config.train_schema import TrainSettings
+from engine.errors import TrainingError
+from engine.model import DualEncoder
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(name: str, local_rank: int) -> torch.device:
+    """The device of this process.
+
+    Args:
+        name: `auto`, `cpu`, `cuda` or `mps`.
+        local_rank: number of the process on its machine: which of several GPUs is its own.
+
+    Raises:
+        TrainingError: it is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+        if name == "cpu" and torch.backends.mps.is_available():
+            name = "mps"
+    there = {"cpu": True, "cuda": torch.cuda.is_available(),
+             "mps": torch.backends.mps.is_available()}  # fmt: skip
+    if not there[name]:
+        raise TrainingError(
+            f"train.device: this PyTorch finds no {name} device here", hint="`device: auto`"
+        )
+    if name == "cuda":
+        torch.cuda.set_device(local_rank)
+        return torch.device("cuda", local_rank)
+    return torch.device(name)
+
+
+def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype of the matrix products."""
+    if precision != "auto":
+        return _DTYPES[precision]
+    if device.type != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], torch.autocast]:
+    """Gives the context of a forward pass."""
+    on = dtype != torch.float32
+    return lambda: torch.autocast(device.type, dtype if on else torch.bfloat16, enabled=on)
+
+
+def make_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
+    """Scales the loss, for float16 alone: its gradients would vanish otherwise."""
+    return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+
+
+def compile_blocks(model: DualEncoder) -> None:
+    """torch.compile every module of every segment, in place."""
+    for tower in (model.vision, model.text):
+        for segment in tower.segments():
+            for part in segment.parts:
+                if isinstance(part, nn.Module):
+                    part.compile(dynamic=True)
+
+
+def apply_threads(settings: TrainSettings) -> None:
+    """Threads of arithmetic; without a setting, as PyTorch and OMP_NUM_THREADS have it."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+
+
+def seed_step(seed: int) -> None:
+    """Begin a step's own random stream, so that it depends on nothing that was drawn before."""
+    torch.manual_seed(seed)

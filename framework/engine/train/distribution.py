@@ -1,0 +1,137 @@
+"""Several processes that train one model (torchrun): who is who, gathering, summing gradients.
+
+Every process computes its rows of a batch. Embeddings are gathered, so that every process computes
+the same loss of the whole batch; its gradient with respect to the own rows is then exact as it is,
+and the gradients of the towers add up over processes. What acts after the gathering (the logit
+scale, a loss's own parameters) has the whole gradient in every process already.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from engine.contracts.state import State
+
+
+class Processes:
+    """This process among those that train together; alone where nothing started more.
+
+    Attributes:
+        rank: number of this process, from 0; 0 writes everything.
+        count: number of processes.
+    """
+
+    def __init__(self) -> None:
+        self.rank = int(os.environ.get("RANK", "0"))
+        self.count = int(os.environ.get("WORLD_SIZE", "1"))
+        self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
+        self._own = False
+
+    @property
+    def main(self) -> bool:
+        """Whether this process writes checkpoints and logs."""
+        return self.rank == 0
+
+    def start(self, device: torch.device) -> None:
+        """Meet the others: over NCCL between GPUs of CUDA, else over gloo."""
+        self._device = device
+        if self.count > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            self._own = True
+
+    def stop(self) -> None:
+        """Part from the others."""
+        if self._own and dist.is_initialized():
+            dist.destroy_process_group()
+
+    def wait(self) -> None:
+        """Until all processes are here."""
+        if self.count > 1:
+            dist.barrier()
+
+    def part(self, rows: Any) -> Any:
+        """This process's rows of a batch: a stretch, so that gathering keeps the order."""
+        size, rest = divmod(len(rows), self.count)
+        start = self.rank * size + min(self.rank, rest)
+        return rows[start : start + size + (self.rank < rest)]
+
+    def numbers(self, *own: int) -> Tensor:
+        """[processes, numbers] int64: whole numbers of every process."""
+        mine = torch.tensor([own], dtype=torch.int64)
+        if self.count == 1:
+            return mine
+        mine = mine.to(self._device)
+        found = [torch.empty_like(mine) for _ in range(self.count)]
+        dist.all_gather(found, mine)
+        return torch.cat(found).cpu()
+
+    def largest(self, tensor: Tensor) -> Tensor:
+        """The largest of all processes, place by place."""
+        if self.count > 1:
+            tensor = tensor.to(self._device)
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return tensor.cpu()
+
+    def gather(self, state: State, counts: Sequence[int]) -> State:
+        """The rows of all processes in order, with gradients for the own ones.
+
+        Args:
+            state: [own rows, ...] each, of the same names in every process.
+            counts: rows of each process.
+        """
+        if self.count == 1:
+            return state
+        gathered: dict[str, Tensor] = {}
+        for name in sorted(state):
+            gathered[name] = _Gather.apply(state[name], tuple(counts), self.rank)
+        return gathered
+
+    def add_gradients(self, towers: Iterable[nn.Parameter], shared: Iterable[nn.Parameter]) -> None:
+        """Make every process's gradients those of the whole batch.
+
+        Args:
+            towers: parameters before the gathering: their gradients are summed. One that got none
+                in any process keeps none.
+            shared: parameters after it: the mean is taken, which removes differences of rounding.
+        """
+        if self.count == 1:
+            return
+        before, after = list(towers), list(shared)
+        every = [*before, *after]
+        had = torch.tensor([p.grad is not None for p in every], dtype=torch.uint8)
+        anywhere = self.largest(had).tolist()
+        used = [p for p, some in zip(every, anywhere, strict=True) if some]
+        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+        if not grads:
+            return
+        flat = torch.cat([grad.reshape(-1) for grad in grads])
+        dist.all_reduce(flat)
+        late = {id(p) for p in after}
+        at = 0
+        for parameter in used:
+            grad = flat[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+            parameter.grad = grad / self.count if id(parameter) in late else grad.clone()
+
+
+class _Gather(torch.autograd.Function):
+    """All rows of all processes; the gradient of the own rows comes back."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
+        ctx.start, ctx.rows = sum(counts[:rank]), counts[rank]
+        padded = own.new_zeros((max(counts), *own.shape[1:]))
+        padded[: len(own)] = own
+        found = [torch.empty_like(padded) for _ in counts]
+        dist.all_gather(found, padded)
+        return torch.cat([some[:count] for some, count in zip(found, counts, strict=True)])
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return grads[0][ctx.start : ctx.start + ctx.rows], None, None

@@ -1,0 +1,104 @@
+"""What a run measured: JSON lines in its folder, the source of `engine show`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.errors import TrainingError
+
+FILE = "history.jsonl"
+
+
+class History:
+    """The file that the main process appends to.
+
+    Args:
+        folder: the run's.
+        step: the step that the run goes on from: lines of later steps are removed.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        path = folder / FILE
+        lines = _lines(path)
+        kept = [line for line in lines if step and line.get("step", 0) <= step]
+        temporary = path.with_name(f".{FILE}.tmp")
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+        self._file = path.open("a", encoding="utf-8", newline="\n")
+
+    def write(self, step: int, values: Mapping[str, Any]) -> None:
+        """Add a line; numbers that are not finite become null."""
+        plain = {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in values.items()
+        }
+        self._file.write(json.dumps({"step": step, **plain}, ensure_ascii=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+@dataclass
+class Story:
+    """A run's history, read.
+
+    Attributes:
+        points: lines of numbers, each with ``step`` and ``stage``.
+        stages: lines that end a stage: its name, epochs, seconds, loss, scores.
+        notes: (step, text).
+    """
+
+    points: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)
+
+    def series(self, name: str) -> list[tuple[int, float]]:
+        """(step, value) where that number was measured."""
+        return [
+            (int(point["step"]), float(point[name]))
+            for point in self.points
+            if isinstance(point.get(name), (int, float)) and not isinstance(point[name], bool)
+        ]
+
+
+def read_history(folder: Path) -> Story:
+    """Read a run's history; lines that are no JSON (a kill cut them short) are passed over.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    if not (folder / FILE).is_file():
+        raise TrainingError(
+            f"{folder} is no run: it has no {FILE}", hint="`engine train CONFIG -o RUN` writes one"
+        )
+    story = Story()
+    for line in _lines(folder / FILE):
+        if "note" in line:
+            story.notes.append((line["step"], str(line["note"])))
+        elif "ended" in line:
+            story.stages.append(line)
+        else:
+            story.points.append(line)
+    return story
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    found = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("step"), int):
+            found.append(line)
+    return found

@@ -1,0 +1,341 @@
+"""The recipe: stages of epochs of steps, judged and saved on the way.
+
+Read :meth:`Trainer.run` first. Everything random in a step is a pure function of the config's seed,
+the stage, the epoch and the step, so a run that goes on from a checkpoint repeats what an
+undisturbed one does, bit for bit on the same machine with the same threads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from engine.build import Built
+from engine.config.schema import EngineConfig
+from engine.contracts.training import Logger, Rows, RunInfo
+from engine.errors import TrainingError
+from engine.train import saving
+from engine.train.checkpoint import Checkpoints
+from engine.train.data import TrainingRows, draws, seed_of
+from engine.train.device import (
+    apply_threads,
+    autocast,
+    choose_device,
+    choose_dtype,
+    compile_blocks,
+    make_scaler,
+    seed_step,
+)
+from engine.train.distribution import Processes
+from engine.train.history import History
+from engine.train.interrupt import Interrupt
+from engine.train.setup import StagePlan, StageRun, plan_stages
+from engine.train.stages import freeze, rate_at
+from engine.train.step import Measured, largest_gradient
+
+Judge = Callable[[], Mapping[str, float]]
+"""Judges the model as it is: accuracy in percent by data set, and their mean ``accuracy``."""
+
+
+@dataclass
+class Position:
+    """Where a run is: so many batches of an epoch of a stage are done.
+
+    Attributes:
+        stage: from 0; one more than the last when the run is over.
+        epoch: of the stage.
+        batch: batches of the epoch that are done.
+        stage_step: steps of the stage that are done.
+        step: steps of the run that are done.
+    """
+
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    stage_step: int = 0
+    step: int = 0
+
+
+class Trainer:
+    """Trains a model in a run's folder.
+
+    Args:
+        built: the model; it is trained in place.
+        data: the training data.
+        folder: of the run; exists.
+        judge: judges the model, ``None`` where there is nothing to judge it on.
+        loggers: beside the history.
+        processes: this process among the others.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        data: TrainingRows,
+        folder: Path,
+        *,
+        judge: Judge | None = None,
+        loggers: tuple[Logger, ...] = (),
+        processes: Processes | None = None,
+    ) -> None:
+        assert built.config.train is not None
+        self.built, self.model, self.data, self.folder = built, built.model, data, folder
+        self.config: EngineConfig = built.config
+        self.settings = built.config.train
+        self.judge, self.loggers = judge, loggers
+        self.processes = processes or Processes()
+        self.device = choose_device(self.settings.device, self.processes.local_rank)
+        self.dtype = choose_dtype(self.settings.precision, self.device)
+        self.precise = autocast(self.device, self.dtype)
+        self.scaler = make_scaler(self.device, self.dtype)
+        self.checkpoints = Checkpoints(folder / "checkpoints", self.settings.keep)
+        self.at, self.best, self.best_step = Position(), -1.0, None
+        self.ended: list[dict[str, Any]] = []
+        self.trained: set[str] = set()
+        self.loss_states: dict[str, dict[str, torch.Tensor]] = {}
+        self.stage: StageRun | None = None
+        self._waiting_notes: list[str] = []
+        self._history: History | None = None
+        self._saved_at = time.monotonic()
+        self._saved: tuple[int, int] | None = None
+
+    best_step: int | None
+
+    def run(self, *, resume: bool = False) -> None:
+        """Train all stages, from the beginning or from the last checkpoint.
+
+        Raises:
+            TrainingError: a loss or gradient was not finite (the state before it is saved); a
+                checkpoint of another config; the disk is full.
+            KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came (the state is saved).
+        """
+        apply_threads(self.settings)
+        self.processes.start(self.device)
+        self.model.to(self.device)
+        if self.settings.compile:
+            compile_blocks(self.model)
+        plans = plan_stages(self.config, self.data, self.model)
+        checkpoint = self.checkpoints.last(self.note) if resume else None
+        if checkpoint is not None:
+            saving.restore_model(self, checkpoint)
+        self._begin(plans)
+        try:
+            with Interrupt() as interrupt:
+                self._interrupt = interrupt
+                while self.at.stage < len(plans):
+                    self._run_stage(plans[self.at.stage], checkpoint)
+                    checkpoint = None
+        finally:
+            self._end()
+
+    def _begin(self, plans: list[StagePlan]) -> None:
+        self.steps = sum(plan.steps for plan in plans)
+        if not self.processes.main:
+            return
+        self._history = History(self.folder, self.at.step)
+        info = RunInfo(
+            folder=self.folder,
+            name=self.config.name,
+            steps=self.steps,
+            step=self.at.step,
+            config=self.config.model_dump(mode="json", by_alias=True),
+        )
+        for logger in self.loggers:
+            logger.start(info)
+        for text in self._waiting_notes:
+            self.note(text)
+        if self.data.untold:
+            self.note(f"{self.data.untold} rows without any text are left out")
+
+    def _end(self) -> None:
+        if self.stage is not None:
+            self.stage.close()
+            self.stage = None
+        for logger in self.loggers if self._history else ():
+            logger.close()
+        if self._history:
+            self._history.close()
+        self.processes.stop()
+
+    # ---- a stage ---------------------------------------------------------------------------------
+
+    def _run_stage(self, plan: StagePlan, checkpoint: Any) -> None:
+        number = self.at.stage
+        freeze(self.model, plan.settings.trains, plan.where)
+        self.trained |= {n for n, p in self.model.named_parameters() if p.requires_grad}
+        stage = self.stage = StageRun(self, plan, number)
+        if checkpoint is not None and self.at.stage_step:
+            saving.restore_optimizer(self, stage, checkpoint)
+        if not self.at.stage_step:
+            self.note(f"stage {number + 1}, {plan.settings.name}: {stage.describe()}")
+        while self.at.epoch < plan.epochs and self.at.stage_step < plan.steps:
+            self._run_epoch(stage)
+            self.at.epoch, self.at.batch = self.at.epoch + 1, 0
+            every = self.settings.evaluate_every
+            last = self.at.epoch == plan.epochs or self.at.stage_step >= plan.steps
+            if last or (every and self.at.epoch % every == 0):
+                self._evaluate()
+        self._end_stage(stage)
+
+    def _end_stage(self, stage: StageRun) -> None:
+        self.loss_states = {
+            name: {k: v.detach().clone() for k, v in loss.state_dict().items()}
+            for name, loss in stage.losses.items()
+        }
+        self.ended.append(stage.summary(self.at.epoch, self.at.stage_step))
+        self.history({"ended": stage.number, **self.ended[-1]})
+        stage.close()
+        self.stage = None
+        step = self.at.step
+        self.at = Position(stage=stage.number + 1, step=step)
+        self.save()
+
+    def _run_epoch(self, stage: StageRun) -> None:
+        batches = stage.batches(self.at.epoch)
+        seed = self.config.seed
+        drawn = draws(seed_of(seed, "queries", stage.number, self.at.epoch), len(self.data))
+        views = draws(seed_of(seed, "views", stage.number, self.at.epoch), len(self.data))
+        stage.begin_epoch(batches, views, self.at.batch)
+        while self.at.batch < len(batches) and self.at.stage_step < stage.plan.steps:
+            rows = batches[self.at.batch]
+            measured = self._step(stage, rows, drawn, views)
+            self.at.batch += 1
+            self.at.stage_step += 1
+            self.at.step += 1
+            if measured is not None:
+                self._log(stage, measured, len(rows))
+            stop = self.processes.numbers(self._interrupt.asked).max()
+            if stop:
+                self.save()
+                self._interrupt.leave(int(stop))
+            if self._due():
+                self.save()
+
+    # ---- a step ----------------------------------------------------------------------------------
+
+    def _step(self, stage: StageRun, rows: Rows, drawn: Any, views: Any) -> Measured | None:
+        """One optimisation step; ``None`` where too few pictures of the batch are whole."""
+        at = self.at
+        stage.read_ahead(at.batch, views)
+        own = self.processes.part(rows)
+        good, images = stage.images.groups(stage.picture_numbers(own, views))
+        stage.counts = self.processes.numbers(int(good.sum()))[:, 0].tolist()
+        if min(stage.counts) == 0 or sum(stage.counts) < 2:
+            self.note(f"batch left out: {len(rows) - sum(stage.counts)} of its images are broken")
+            return None
+        seed_step(seed_of(self.config.seed, "step", at.stage, at.epoch, at.batch,
+                          self.processes.rank))  # fmt: skip
+        stage.optimizer.zero_grad(set_to_none=True)
+        batch = stage.batch(images, own[good], drawn)
+        measured = stage.step.run(batch, self.scaler.scale)
+        self.processes.add_gradients(*stage.parameters)
+        self._apply(stage, measured, rows)
+        return measured
+
+    def _apply(self, stage: StageRun, measured: Measured, rows: Rows) -> None:
+        """Check that all is finite, then change the weights."""
+        self.scaler.unscale_(stage.optimizer)
+        norm = largest_gradient(stage.every)
+        finite = bool(torch.isfinite(measured.loss)) and (
+            self.scaler.is_enabled() or bool(torch.isfinite(norm))
+        )
+        if not finite:
+            self._not_finite(measured, norm, rows)
+        largest = stage.plan.settings.clip_gradients
+        if largest is not None:
+            torch.nn.utils.clip_grads_with_norm_(stage.every, largest, norm)
+        factor = rate_at(
+            self.at.stage_step, stage.plan.steps, stage.plan.epochs, stage.plan.settings.schedule
+        )
+        for group in stage.optimizer.param_groups:
+            group["lr"] = stage.plan.settings.optimizer.lr * factor
+        self.scaler.step(stage.optimizer)
+        self.scaler.update()
+        with torch.no_grad():
+            self.model.logit_scale.clamp_(0, float(np.log(self.settings.max_scale)))
+
+    def _not_finite(self, measured: Measured, norm: torch.Tensor, rows: Rows) -> None:
+        names = {name: float(value) for name, value in measured.losses.items()}
+        bad = [name for name, value in names.items() if not np.isfinite(value)]
+        what = f"the loss `{bad[0]}` is {names[bad[0]]}" if bad else f"the gradient is {norm:.0f}"
+        shown = [self.data.dataset.record(int(self.data.rows[row])).id for row in rows[:8]]
+        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
+        self.save()
+        at = self.at
+        raise TrainingError(
+            f"stage {at.stage + 1}, epoch {at.epoch + 1}, batch {at.batch + 1} (step"
+            f" {at.step + 1}): {what}; images {', '.join(shown)}{more}. The weights before this"
+            " batch are saved",
+            hint="a lower `lr`, `clip_gradients: 1.0`, or `precision: float32`; then start anew:"
+            " `--resume` would come to the same batch",
+        )
+
+    # ---- what is told ----------------------------------------------------------------------------
+
+    def _log(self, stage: StageRun, measured: Measured, rows: int) -> None:
+        stage.count(measured, rows)
+        if self.at.step % self.settings.log_every and self.at.stage_step < stage.plan.steps:
+            return
+        values = stage.figures(measured)
+        speed = values["samples_per_second"]
+        left = (self.steps - self.at.step) * stage.plan.settings.batch_size
+        values["seconds_left"] = left / speed if speed else 0.0
+        self.history({"stage": self.at.stage, "epoch": self.at.epoch, **values})
+        for logger in self.loggers if self.processes.main else ():
+            logger.log(self.at.step, values)
+
+    def _evaluate(self) -> None:
+        stage = self.stage
+        assert stage is not None
+        if self.judge is None or not self.processes.main:
+            self.processes.wait()
+            return
+        started = time.monotonic()
+        scores = dict(self.judge())
+        freeze(self.model, stage.plan.settings.trains, stage.plan.where)  # the modes again
+        stage.scores = scores
+        self.history({"stage": self.at.stage, "epoch": self.at.epoch - 1, **scores})
+        for logger in self.loggers:
+            logger.log(self.at.step, scores)
+        if scores.get("accuracy", -1.0) > self.best:
+            self.best, self.best_step = scores["accuracy"], self.at.step
+            self.save()
+        stage.pause(time.monotonic() - started)
+        self.processes.wait()
+
+    def history(self, values: Mapping[str, Any]) -> None:
+        """Write a line of the history, in the main process."""
+        if self._history is not None:
+            self._history.write(self.at.step, values)
+
+    def note(self, text: str) -> None:
+        """Tell that something happened, in the main process."""
+        if self._history is None:
+            self._waiting_notes.append(text)
+            return
+        self.history({"note": text})
+        for logger in self.loggers:
+            logger.note(self.at.step, text)
+
+    # ---- checkpoints -----------------------------------------------------------------------------
+
+    def _due(self) -> bool:
+        steps = self.settings.save_steps
+        if steps is not None and self.at.step % steps == 0:
+            return True
+        late = time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
+        return late and self.processes.count == 1
+
+    def save(self) -> None:
+        """Write a checkpoint of this moment, in the main process."""
+        if not self.processes.main or self._saved == (self.at.step, self.at.stage):
+            return
+        state, tensors = saving.snapshot(self)
+        self.checkpoints.save(self.at.step, state, tensors, self.best_step)
+        self._saved_at, self._saved = time.monotonic(), (self.at.step, self.at.stage)

@@ -1,0 +1,174 @@
+"""Pictures of the training data as pixels: read ahead by threads, read once where there is room."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import numpy as np
+from PIL import Image
+
+from engine.config.train_schema import AugmentSettings
+from engine.contracts.dataset import Dataset
+from engine.contracts.tower import Preprocess
+from engine.contracts.training import Rows
+from engine.errors import BrokenImageError
+from engine.evaluate.images import Pixels, available_cores, square
+from engine.train.cache import Budget
+from engine.train.data import seed_of
+
+
+class PixelFile:
+    """Pictures in an unnamed file: they are gone with the process, so they are never stale.
+
+    Args:
+        budget: what it may take.
+        count: pictures there may be.
+        side: of a picture, in pixels.
+    """
+
+    def __init__(self, budget: Budget, count: int, side: int) -> None:
+        self._budget, self._shape = budget, (side, side, 3)
+        self._size = side * side * 3
+        self._slots = np.full(count, -1, dtype=np.int64)
+        self._file = tempfile.TemporaryFile(dir=budget.folder)  # noqa: SIM115 - kept open
+        self._next, self._full = 0, False
+
+    def read(self, number: int) -> Pixels | None:
+        """A picture, [side, side, 3] uint8, or ``None``."""
+        slot = self._slots[number]
+        if slot < 0:
+            return None
+        data = os.pread(self._file.fileno(), self._size, int(slot) * self._size)
+        return np.frombuffer(data, np.uint8).reshape(self._shape)
+
+    def write(self, number: int, pixels: Pixels) -> None:
+        """Keep a picture where there is room; a full disk is no error."""
+        if self._full or self._slots[number] >= 0:
+            return
+        self._full = not self._budget.take(self._size)
+        if self._full:
+            return
+        try:
+            written = os.pwrite(self._file.fileno(), pixels.tobytes(), self._next * self._size)
+        except OSError:
+            written = 0
+        if written == self._size:
+            self._slots[number] = self._next
+            self._next += 1
+        else:
+            self._full = True
+
+    def close(self) -> None:
+        """Free the disk."""
+        self._file.close()
+        self._budget.used -= self._next * self._size
+
+
+class PixelReader:
+    """The pixels of views of pictures, by number: ``row * views + view``.
+
+    Args:
+        dataset: where the pictures are; read from several threads at once.
+        rows: [N] the data set's index of each usable row.
+        preprocess: the vision tower's.
+        augment: the views; ``None``: one, as it is judged.
+        seed: of the views.
+        workers: threads; ``None``: one a core, at most 8.
+        file: keeps what was read; ``None``: nothing is kept.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        rows: Rows,
+        preprocess: Preprocess,
+        augment: AugmentSettings | None,
+        seed: int,
+        workers: int | None,
+        file: PixelFile | None = None,
+    ) -> None:
+        self._dataset, self._rows, self._preprocess = dataset, rows, preprocess
+        self._augment, self._seed, self._file = augment, seed, file
+        self.views = 1 if augment is None else augment.views
+        self._pool = ThreadPoolExecutor(workers or min(8, available_cores()), "images")
+        self._ahead: dict[int, Future[Pixels | None]] = {}
+        self.broken: dict[str, str] = {}
+
+    def ahead(self, numbers: Sequence[int]) -> None:
+        """Begin to read what will be asked for soon."""
+        for number in numbers:
+            if number not in self._ahead:
+                self._ahead[number] = self._pool.submit(self._read, number)
+
+    def take(self, numbers: Sequence[int]) -> list[Pixels | None]:
+        """The pixels of each, [S, S, 3] uint8; ``None`` where the picture is broken."""
+        self.ahead(numbers)
+        found = {number: self._ahead.pop(number) for number in dict.fromkeys(numbers)}
+        return [found[number].result() for number in numbers]
+
+    def _read(self, number: int) -> Pixels | None:
+        kept = None if self._file is None else self._file.read(number)
+        if kept is not None:
+            return kept
+        row, view = divmod(number, self.views)
+        index = int(self._rows[row])
+        try:
+            image = self._dataset.image(index)
+        except BrokenImageError as error:
+            self._lost(index, error.reason)
+            return None
+        except Exception as error:  # a third party's reader: one image stops no run
+            self._lost(index, f"{type(error).__name__}: {error}")
+            return None
+        if self._augment is not None:
+            image = augmented(image, self._augment, seed_of(self._seed, "view", index, view))
+        return square(image, self._preprocess)
+
+    def _lost(self, index: int, reason: str) -> None:
+        self.broken[self._dataset.record(index).id] = reason
+
+    def drop(self, numbers: Sequence[int]) -> None:
+        """Forget what was read ahead and is not needed any more."""
+        for number in numbers:
+            future = self._ahead.pop(number, None)
+            if future is not None:
+                future.cancel()
+
+    def keep(self, numbers: Sequence[int], pixels: Sequence[Pixels]) -> None:
+        """Keep pictures for the next time, in the main thread."""
+        if self._file is not None:
+            for number, each in zip(numbers, pixels, strict=True):
+                self._file.write(number, each)
+
+    def close(self) -> None:
+        """Stop reading."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._file is not None:
+            self._file.close()
+
+
+def augmented(image: Image.Image, settings: AugmentSettings, seed: int) -> Image.Image:
+    """One view of a picture: a crop of random place, area and mildly random shape; maybe mirrored.
+
+    Source: the random resized crop of torchvision and open_clip, with its own stream of numbers.
+    """
+    rng = random.Random(seed)
+    width, height = image.size
+    area = rng.uniform(*settings.crop)
+    stretch = rng.uniform(3 / 4, 4 / 3) ** 0.5
+    wide = max(1, min(width, round(width * area**0.5 * stretch)))
+    high = max(1, min(height, round(height * area**0.5 / stretch)))
+    left, top = rng.randint(0, width - wide), rng.randint(0, height - high)
+    image = image.crop((left, top, left + wide, top + high))
+    mirrored = settings.flip and rng.random() < 0.5
+    return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
+
+
+def digest_of(pixels: Pixels) -> bytes:
+    """16 bytes that name a picture by its pixels."""
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()

@@ -1,0 +1,375 @@
+"""A stage made ready: its length, losses, optimizer, frozen stretches, the sides of its batches."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engine.config.schema import EngineConfig
+from engine.config.train_schema import StageSettings
+from engine.contracts.settings import TextEncoderSettings
+from engine.contracts.state import State
+from engine.contracts.training import Epoch, Loss, Rows, Sampler
+from engine.errors import ConfigError, DataError
+from engine.model import DualEncoder
+from engine.train.cache import Budget
+from engine.train.data import TrainingRows, seed_of
+from engine.train.pixels import PixelFile, PixelReader
+from engine.train.prefix import Prefix, open_store, probe
+from engine.train.sides import Group, ImageSide, TextSide
+from engine.train.stages import check_chunks, freeze, frozen_prefix, mixes_rows, optimizer_for
+from engine.train.step import Batch, Measured, Step
+
+if TYPE_CHECKING:
+    from engine.train.loop import Trainer
+
+_BASIC = frozenset({"image", "text", "scale"})
+_AHEAD = 2
+"""Batches whose pictures are read ahead."""
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage and its length.
+
+    Attributes:
+        settings: the stage.
+        where: its dotted path in the config.
+        sampler: chooses its batches.
+        epochs: passes over the data, the last one perhaps not whole.
+        steps: batches in all.
+    """
+
+    settings: StageSettings
+    where: str
+    sampler: Sampler
+    epochs: int
+    steps: int
+
+
+def epoch_of(
+    settings: StageSettings, data: TrainingRows, seed: int, stage: int, epoch: int, count: int
+) -> Epoch:
+    """What a sampler is told of an epoch."""
+    return Epoch(
+        index=epoch,
+        count=count,
+        rows=len(data),
+        batch_size=settings.batch_size,
+        seed=seed_of(seed, "order", stage, epoch),
+        clusters=data.clusters,
+    )
+
+
+def plan_stages(config: EngineConfig, data: TrainingRows, model: DualEncoder) -> list[StagePlan]:
+    """Every stage with its length; all that can be refused is refused here, before any step.
+
+    Raises:
+        ConfigError: a stage trains nothing, names blocks that are not there, or has a loss that
+            needs what the model or the data do not give.
+        DataError: fewer rows than a batch.
+    """
+    assert config.train is not None
+    plans = []
+    given = _given(model, data)
+    for number, settings in enumerate(config.train.stages):
+        where = f"train.stages.{number}"
+        freeze(model, settings.trains, where)
+        mixing = [n for n in ("vision", "text") if mixes_rows(getattr(model, n), 0)]
+        check_chunks(settings, mixing, where)
+        for use in settings.losses:
+            missing = use.target().reads - given - _BASIC
+            if missing:
+                what = sorted(missing)[0]
+                hint = "add a `clusters:` section" if what == "cluster" else (
+                    "use the projection `clustered` on the text side")  # fmt: skip
+                raise ConfigError(
+                    f"{where}.losses: the loss `{use.name}` needs `{what}`, which neither the"
+                    " model nor the data give",
+                    hint=f"{hint}, or leave the loss out",
+                )
+        sampler: Sampler = settings.sampler.create()
+        known = settings.epochs or 1
+        batches = sampler.batches(epoch_of(settings, data, config.seed, number, 0, known))
+        if not batches:
+            raise DataError(f"{where}: the sampler `{settings.sampler.name}` gives no batch")
+        steps = settings.steps or known * len(batches)
+        epochs = settings.epochs or math.ceil(steps / len(batches))
+        plans.append(StagePlan(settings, where, sampler, epochs, steps))
+    return plans
+
+
+def _given(model: DualEncoder, data: TrainingRows) -> frozenset[str]:
+    """What a loss may read beside the embeddings: what the text projection adds, and clusters."""
+    model.eval()
+    state = data.table.padded([0])
+    state = {name: tensor.to(model.logit_scale.device) for name, tensor in state.items()}
+    with torch.no_grad():
+        added = model.text_state(state).keys() - state.keys()
+    found = set(added) | ({"cluster"} if data.clusters is not None else set())
+    return frozenset(found)
+
+
+class StageRun:
+    """Everything of the stage under way.
+
+    Attributes:
+        losses: by name, unique within the stage.
+        names: of the parameters that train, in the optimizer's order; ``ordered`` are they.
+        parameters: those before the gathering, and those after it.
+        every: all that train.
+        scores: the last judgement.
+    """
+
+    def __init__(self, trainer: Trainer, plan: StagePlan, number: int) -> None:
+        self.plan, self.number, self._trainer = plan, number, trainer
+        self._data, self._config = trainer.data, trainer.config
+        self.scores: dict[str, float] = {}
+        self.counts: list[int] = []
+        self.losses = self._make_losses()
+        model = trainer.model
+        named = [*model.named_parameters()]
+        own = [
+            (f"loss.{n}.{k}", p) for n, m in self.losses.items() for k, p in m.named_parameters()
+        ]
+        self.optimizer, self.names = optimizer_for([*named, *own], plan.settings.optimizer)
+        self.ordered = [p for g in self.optimizer.param_groups for p in g["params"]]
+        self.every: list[nn.Parameter] = list(self.ordered)
+        after = {id(model.logit_scale), *(id(p) for _, p in own)}
+        self.parameters = (
+            [p for p in self.every if id(p) not in after],
+            [p for p in self.every if id(p) in after],
+        )
+        self._open_sides()
+        self.step = Step(
+            model,
+            self.images,
+            self.texts,
+            self.losses,
+            gather=lambda state: trainer.processes.gather(state, self.counts),
+            precise=trainer.precise,
+            max_scale=trainer.settings.max_scale,
+            chunked=plan.settings.chunk_size is not None,
+            teacher_forcing=plan.settings.teacher_forcing,
+        )
+        self._started, self._rows_done, self._seconds = time.monotonic(), 0, 0.0
+        self._window, self._losses_sum = 0, torch.zeros((), device=trainer.device)
+        self._window_rows, self._window_start = 0, time.monotonic()
+        self.last_loss = math.nan
+
+    def _make_losses(self) -> dict[str, Loss]:
+        found: dict[str, Loss] = {}
+        for use in self.plan.settings.losses:
+            name = use.name if use.name not in found else f"{use.name}_{len(found)}"
+            found[name] = use.create().to(self._trainer.device)
+            carried = self._trainer.loss_states.get(name)
+            if carried and carried.keys() == found[name].state_dict().keys():
+                found[name].load_state_dict(carried)  # what it learned in the stage before
+        return found
+
+    def _open_sides(self) -> None:
+        trainer, settings = self._trainer, self._trainer.settings
+        model, stage = trainer.model, self.plan.settings
+        folder = settings.cache.folder or trainer.folder / "cache"
+        self._budget = Budget(folder, settings.cache.budget if settings.cache.use else 0)
+        chunk = stage.chunk_size
+        text = self._prefix("text", 2)
+        self.texts = TextSide(
+            model.text, self._data.table, text, trainer.device, chunk,
+            whole=mixes_rows(model.text, 0 if text is None else text.stop),
+        )  # fmt: skip
+        vision = self._prefix("vision", 1)
+        views = stage.augment.views if stage.augment else 1
+        pictures = len(self._data) * views
+        side = model.vision.preprocess.size
+        keep = settings.cache.use and (vision is None)
+        self._reader = PixelReader(
+            self._data.dataset, self._data.rows, model.vision.preprocess, stage.augment,
+            seed_of(self._config.seed, "pictures"), settings.workers,
+            PixelFile(self._budget, pictures, side) if keep else None,
+        )  # fmt: skip
+        self.images = ImageSide(model.vision, self._reader, vision, pictures, trainer.device, chunk)
+
+    def _prefix(self, side: str, least: int) -> Prefix | None:
+        """A tower's frozen stretch, where it is worth keeping: at least so many segments.
+
+        A text's stem alone is a look-up in a table, as is the store.
+        """
+        trainer = self._trainer
+        tower = getattr(trainer.model, side)
+        stop = frozen_prefix(tower)
+        cache = trainer.settings.cache
+        if not cache.use or stop < least:
+            return None
+        use = getattr(self._config.model, side)
+        short, long = _probes(tower, side, trainer.device)
+        given = frozenset({"ids", "mask"} if side == "text" else ())
+        entries = probe(tower, stop, short, long, cache.dtype, given)
+        more = "" if side == "text" else repr(tower.preprocess)
+        store = open_store(side, tower, stop, use, entries, cache, self._budget, more, trainer.note)
+        return Prefix(tower, stop, entries, store)
+
+    # ---- batches ---------------------------------------------------------------------------------
+
+    def batches(self, epoch: int) -> Sequence[Rows]:
+        """The batches of an epoch."""
+        told = epoch_of(
+            self.plan.settings, self._data, self._config.seed, self.number, epoch, self.plan.epochs
+        )
+        return self.plan.sampler.batches(told)
+
+    def begin_epoch(self, batches: Sequence[Rows], views: Any, first: int) -> None:
+        """Take in what other processes stored, and begin to read pictures."""
+        self._batches = batches
+        if self._trainer.processes.count > 1 and len(self.images.digests):
+            known = torch.from_numpy(self.images.digests)
+            self.images.digests = self._trainer.processes.largest(known).numpy()
+            for side in (self.images, self.texts):
+                if side.prefix is not None and side.prefix.store is not None:
+                    side.prefix.store.refresh()
+        for ahead in range(_AHEAD):
+            self.read_ahead(first + ahead - _AHEAD, views)
+
+    def read_ahead(self, batch: int, views: Any) -> None:
+        """Begin to read the pictures of the batch that comes ``_AHEAD`` batches later."""
+        coming = batch + _AHEAD
+        if 0 <= coming < len(self._batches):
+            own = self._trainer.processes.part(self._batches[coming])
+            self.images.ahead(self.picture_numbers(own, views))
+
+    def picture_numbers(self, rows: Rows, views: Any) -> Rows:
+        """The numbers of the rows' views in this epoch."""
+        count = self._reader.views
+        numbers: Rows = rows * count + (views[rows] * count).astype(np.int64)
+        return numbers
+
+    def batch(self, images: list[Group], rows: Rows, drawn: Any) -> Batch:
+        """The texts of rows, and what else a step needs."""
+        data = self._data
+        if self._trainer.settings.queries == "random":
+            texts, counts = data.drawn(rows, drawn), np.ones(len(rows), dtype=np.int64)
+        else:
+            texts, counts = data.every(rows)
+        clusters = text_clusters = None
+        if data.text_clusters is not None and data.clusters is not None:
+            text_clusters = data.text_clusters[texts]
+            one = self._trainer.settings.queries == "random"
+            clusters = text_clusters if one else data.clusters[rows]
+        return Batch(images, data.sequence[texts], counts, clusters, text_clusters)
+
+    # ---- what is measured ------------------------------------------------------------------------
+
+    def count(self, measured: Measured, rows: int) -> None:
+        """Take in a step."""
+        self._window += 1
+        self._window_rows += rows
+        self._rows_done += rows
+        self._losses_sum += measured.loss
+
+    def figures(self, measured: Measured) -> dict[str, float]:
+        """The numbers since the last line; losses are means, the rest is of the last step."""
+        now = time.monotonic()
+        self.last_loss = float(self._losses_sum) / max(self._window, 1)
+        values = {
+            "loss": self.last_loss,
+            "lr": float(self.optimizer.param_groups[0]["lr"]),
+            "samples_per_second": self._window_rows / max(now - self._window_start, 1e-9),
+            "scale": float(measured.batch["scale"]),
+        }
+        if len(measured.losses) > 1:
+            values |= {f"loss_{name}": float(value) for name, value in measured.losses.items()}
+        values |= routing(measured.batch)
+        self._window, self._window_rows = 0, 0
+        self._losses_sum = torch.zeros_like(self._losses_sum)
+        self._window_start = now
+        return values
+
+    def pause(self, seconds: float) -> None:
+        """Time that is no training: judging."""
+        self._window_start += seconds
+        self._started += seconds
+
+    def describe(self) -> str:
+        """What trains, in words."""
+        parameters = sum(p.numel() for p in self.every)
+        words = [f"{parameters:,} parameters train, {self.plan.steps:,} steps"]
+        for name, side in (("vision", self.images), ("text", self.texts)):
+            if side.prefix is not None:
+                segments = len(side.tower.segments())
+                words.append(f"{name}: {side.prefix.stop} of {segments} segments computed once")
+        return "; ".join(words)
+
+    def summary(self, epochs: int, steps: int) -> dict[str, Any]:
+        """The stage's line in history and manifest."""
+        settings = self.plan.settings
+        seconds = time.monotonic() - self._started
+        return {
+            "name": settings.name,
+            "trains": settings.trains.model_dump(mode="json"),
+            "epochs": epochs,
+            "steps": steps,
+            "rows": len(self._data),
+            "batch_size": settings.batch_size,
+            "lr": settings.optimizer.lr,
+            "losses": [use.name for use in settings.losses],
+            "sampler": settings.sampler.name,
+            "parameters": sum(p.numel() for p in self.every),
+            "seconds": round(seconds, 3),
+            "samples_per_second": round(self._rows_done / max(seconds, 1e-9), 1),
+            "loss": self.last_loss,
+            "scores": self.scores,
+            "broken_images": len(self._reader.broken),
+        }
+
+    def close(self) -> None:
+        """Stop reading, free what is held."""
+        self._reader.close()
+        for side in (self.images, self.texts):
+            if side.prefix is not None and side.prefix.store is not None:
+                side.prefix.store.close()
+
+
+def _probes(tower: Any, side: str, device: torch.device) -> tuple[State, State]:
+    """The smallest inputs that show the shape of a tower's states."""
+    if side == "vision":
+        pixels = {"pixels": torch.zeros(1, 3, *[tower.preprocess.size] * 2, device=device)}
+        return pixels, pixels
+    settings = tower.settings
+    assert isinstance(settings, TextEncoderSettings)
+    short, long = (
+        {
+            "ids": torch.zeros(1, n, dtype=torch.int64, device=device),
+            "mask": torch.ones(1, n, dtype=torch.bool, device=device),
+        }
+        for n in (1, 2)
+    )
+    return short, long
+
+
+def routing(batch: State) -> dict[str, float]:
+    """How a router spreads the texts: 1 is evenly; and how often it is right, where that is known.
+
+    ``routing_evenness`` is the entropy of the shares of clusters over its largest value.
+    """
+    if "router_logits" not in batch:
+        return {}
+    logits: Tensor = batch["router_logits"]
+    choice = logits.argmax(dim=1)
+    shares = torch.bincount(choice, minlength=logits.shape[1]) / len(choice)
+    entropy = float(-(shares * shares.clamp(min=1e-12).log()).sum())
+    found = {
+        "routing_evenness": entropy / math.log(logits.shape[1]),
+        "routing_largest": float(shares.max()),
+    }
+    if "cluster" in batch:
+        known = batch["cluster"] >= 0
+        right = (choice == batch["cluster"])[known]
+        found["router_accuracy"] = 100 * float(right.float().mean()) if len(right) else 0.0
+    return found

@@ -1,0 +1,172 @@
+"""Stages: what trains and what is frozen, the optimizer, the learning rate."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from engine.config.train_schema import (
+    OptimizerSettings,
+    ScheduleSettings,
+    StageSettings,
+    TowerTrains,
+    Trains,
+    chosen_blocks,
+)
+from engine.contracts.state import Segment
+from engine.contracts.tower import Tower
+from engine.errors import ConfigError
+from engine.model import DualEncoder
+
+
+def trained_segments(tower: Tower, trains: TowerTrains | str, where: str) -> list[bool]:
+    """Whether each segment of a tower trains, in order.
+
+    Args:
+        tower: the tower.
+        trains: what the stage says of it; `all` or `none`, or its parts.
+        where: the dotted path of that setting, for messages.
+
+    Raises:
+        ConfigError: it names blocks that the tower does not have.
+    """
+    segments = tower.segments()
+    if isinstance(trains, str):
+        return [trains == "all"] * len(segments)
+    blocks = [i for i, segment in enumerate(segments) if segment.name.startswith("block")]
+    try:
+        chosen = chosen_blocks(trains.blocks, len(blocks))
+    except ValueError as error:
+        raise ConfigError(f"{where}.blocks: {error}") from error
+    first = blocks[0] if blocks else len(segments)
+    head = bool(chosen) if trains.head is None else trains.head
+    found = [trains.stem_trains if i < first else head for i in range(len(segments))]
+    for number, place in enumerate(blocks):
+        found[place] = number in chosen
+    return found
+
+
+def freeze(model: DualEncoder, trains: Trains, where: str) -> None:
+    """Let exactly the parameters of a stage require gradients, and set module modes.
+
+    Frozen segments are put in eval mode: their running statistics (BatchNorm) and dropout stand
+    still, so that what they give is a pure function of the sample.
+
+    Raises:
+        ConfigError: nothing would train, or blocks are named that do not exist.
+    """
+    model.train()
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for name, setting in (("vision", trains.vision), ("text", trains.text)):
+        tower: Tower = getattr(model, name)
+        chosen = trained_segments(tower, setting, f"{where}.{name}")
+        if not any(chosen):
+            tower.eval()
+        for segment, trained in zip(tower.segments(), chosen, strict=True):
+            _set(segment, trained)
+    for name in ("vision_projection", "text_projection"):
+        part: nn.Module = getattr(model, name)
+        part.requires_grad_(getattr(trains, name))
+        part.train(getattr(trains, name))
+    model.logit_scale.requires_grad_(trains.logit_scale)
+    if not any(p.requires_grad for n, p in model.named_parameters() if n != "logit_scale"):
+        raise ConfigError(
+            f"{where}: the stage trains nothing",
+            hint="for example `text: {blocks: last 3}`, or `text_projection: true` where the"
+            " projection has weights",
+        )
+
+
+def _set(segment: Segment, trained: bool) -> None:
+    for parameter in segment.parameters():
+        parameter.requires_grad_(trained)
+    for part in segment.parts:
+        if isinstance(part, nn.Module):
+            part.train(trained)
+
+
+def frozen_prefix(tower: Tower) -> int:
+    """How many segments, from the stem on, hold nothing that trains."""
+    segments = tower.segments()
+    for place, segment in enumerate(segments):
+        if any(parameter.requires_grad for parameter in segment.parameters()):
+            return place
+    return len(segments)
+
+
+def mixes_rows(tower: Tower, start: int) -> bool:
+    """Whether training mixes the rows of a batch from segment ``start`` on (BatchNorm does).
+
+    Such rows are never split into groups nor merged where they are equal.
+    """
+    parts = [part for segment in tower.segments()[start:] for part in segment.parts]
+    return any(
+        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        for part in parts
+        if isinstance(part, nn.Module)
+        for module in part.modules()
+    )
+
+
+def optimizer_for(
+    named: Iterable[tuple[str, Tensor]], settings: OptimizerSettings
+) -> tuple[torch.optim.Optimizer, list[str]]:
+    """The optimizer over the parameters that train, and their names in its order.
+
+    Tensors of fewer than two dimensions (norms, biases, the scale) get no weight decay. Fused where
+    PyTorch has it for the device.
+    """
+    trained = [(name, p) for name, p in named if p.requires_grad]
+    decayed = [(name, p) for name, p in trained if p.dim() >= 2]
+    others = [(name, p) for name, p in trained if p.dim() < 2]
+    groups = [
+        {"params": [p for _, p in decayed], "weight_decay": settings.weight_decay},
+        {"params": [p for _, p in others], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
+    devices = {p.device.type for _, p in trained}
+    optimizer = kind(
+        groups,
+        lr=settings.lr,
+        betas=settings.betas,
+        eps=settings.eps,
+        fused=devices <= {"cpu", "cuda"},
+    )
+    return optimizer, [name for name, _ in [*decayed, *others]]
+
+
+def rate_at(step: int, steps: int, epochs: float, settings: ScheduleSettings) -> float:
+    """The factor on the learning rate at a step, a pure function of the step.
+
+    Args:
+        step: of the stage, from 0.
+        steps: of the whole stage.
+        epochs: of the whole stage, for ``multistep``.
+        settings: the schedule.
+    """
+    warmup = settings.warmup if settings.warmup >= 1 else settings.warmup * steps
+    if step < warmup:
+        return (step + 1) / (warmup + 1)
+    if settings.name == "constant":
+        return 1.0
+    if settings.name == "multistep":
+        epoch = epochs * step / steps
+        return settings.factor ** sum(epoch >= at for at in settings.at)
+    done = min(1.0, (step - warmup) / max(1.0, steps - warmup))
+    left = 1 - done if settings.name == "linear" else (1 + math.cos(math.pi * done)) / 2
+    return settings.final + (1 - settings.final) * left
+
+
+def check_chunks(stage: StageSettings, mixing: Sequence[str], where: str) -> None:
+    """Raise ConfigError where GradCache would change what BatchNorm sees."""
+    if stage.chunk_size is not None and stage.chunk_size < stage.batch_size and mixing:
+        raise ConfigError(
+            f"{where}.chunk_size: the {mixing[0]} tower trains BatchNorm, whose numbers depend on"
+            " the whole batch, so it cannot be computed in chunks",
+            hint="leave `chunk_size` out, or freeze that tower",
+        )

@@ -1,0 +1,268 @@
+"""One step: the loss of a batch and its gradient, in one piece or in chunks of the same gradient.
+
+Chunks are GradCache's (Gao et al., 2021, arXiv:2101.06983): the towers run without gradients first,
+chunk by chunk; projections and loss run on the whole batch and give the gradient at the features;
+then each chunk runs again, with gradients, and passes its part of that gradient on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.contracts.state import State
+from engine.contracts.tower import Tower
+from engine.contracts.training import Loss, Rows
+from engine.model import DualEncoder
+from engine.train.sides import Group, ImageSide, TextSide
+
+
+@dataclass
+class Batch:
+    """What a step needs of its rows.
+
+    Attributes:
+        images: groups of pictures, in the order of the rows.
+        texts: [T] int64, token sequences; T = rows, or more where a row has all its queries.
+        counts: [rows] int64, texts of each row.
+        clusters: [rows] int64 of each row's text, or ``None``.
+        text_clusters: [T] int64, or ``None``.
+    """
+
+    images: list[Group]
+    texts: Rows
+    counts: Rows
+    clusters: Rows | None
+    text_clusters: Rows | None
+
+
+@dataclass
+class Measured:
+    """What a step found.
+
+    Attributes:
+        loss: the weighted sum, no dimension, on the device.
+        losses: each loss by its name, not weighted.
+        batch: what the losses saw, without gradients.
+    """
+
+    loss: Tensor
+    losses: dict[str, Tensor]
+    batch: State
+
+
+class TowerPass:
+    """Runs groups through the trainable rest of a tower.
+
+    Args:
+        tower: the tower.
+        start: segments that were run already.
+        chunked: run twice, group by group, to hold one group's activations at a time.
+    """
+
+    def __init__(self, tower: Tower, start: int, *, chunked: bool) -> None:
+        self.tower, self.start = tower, start
+        self.stop = len(tower.segments())
+        trains = any(p.requires_grad for s in tower.segments()[start:] for p in s.parameters())
+        self._chunked = chunked and trains
+        self._groups: Sequence[Group] = ()
+        self._random: list[list[Tensor]] = []
+        self._leaves: State = {}
+
+    def forward(self, groups: Sequence[Group], reads: frozenset[str]) -> State:
+        """``features`` and what else the projection reads of the tower, [U, ...] each."""
+        self._groups, self._random = groups, []
+        if not self._chunked or len(groups) == 1:
+            self._leaves = {}
+            return _joined([self._run(group, reads) for group in groups], groups)
+        outs = []
+        with torch.no_grad():
+            for group in groups:
+                self._random.append(_random_state(group))
+                outs.append(self._run(group, reads))
+        joined = _joined(outs, groups)
+        self._leaves = {
+            name: tensor.detach().requires_grad_(tensor.dtype.is_floating_point)
+            for name, tensor in joined.items()
+        }
+        return self._leaves
+
+    def backward(self, precise: Callable[[], torch.autocast]) -> None:
+        """Pass the gradient at the features on, group by group; nothing to do in one piece."""
+        if not self._leaves:
+            return
+        for group, random in zip(self._groups, self._random, strict=True):
+            with _RandomRestored(random, group), precise():
+                out = self._run(group, frozenset(self._leaves))
+            outs, grads = [], []
+            for name, leaf in self._leaves.items():
+                if leaf.grad is None or not out[name].requires_grad:
+                    continue
+                grad = leaf.grad[group.rows.to(leaf.device)]
+                if out[name].dim() > 2:  # tokens: the group is trimmed, the leaf is padded
+                    grad = grad[:, : out[name].shape[1]]
+                outs.append(out[name])
+                grads.append(grad)
+            torch.autograd.backward(outs, grads)
+        self._leaves = {}
+
+    def _run(self, group: Group, reads: frozenset[str]) -> State:
+        out = self.tower.run(group.state, self.start, self.stop)
+        kept = {"features"} | (reads & out.keys()) - {"ids", "mask"}
+        return {name: out[name] for name in kept}
+
+
+def _joined(outs: Sequence[State], groups: Sequence[Group]) -> State:
+    """Groups' rows in the order of the side's rows; what counts tokens is padded."""
+    order = torch.cat([group.rows for group in groups]).argsort()
+    found: State = {}
+    for name in outs[0]:
+        parts = [out[name] for out in outs]
+        if len(parts) == 1:
+            found[name] = parts[0]
+        else:
+            if parts[0].dim() > 2:
+                longest = max(part.shape[1] for part in parts)
+                parts = [_padded(part, longest) for part in parts]
+            found[name] = torch.cat(parts)
+        found[name] = found[name][order.to(found[name].device)]
+    return found
+
+
+def _padded(part: Tensor, length: int) -> Tensor:
+    missing = length - part.shape[1]
+    return functional.pad(part, [0, 0] * (part.dim() - 2) + [0, missing]) if missing else part
+
+
+class _RandomRestored:
+    """The random state of an earlier moment, inside a ``with``."""
+
+    def __init__(self, states: list[Tensor], group: Group) -> None:
+        self._then, self._group = states, group
+
+    def __enter__(self) -> None:
+        self._now = _random_state(self._group)
+        _set_random(self._then)
+
+    def __exit__(self, *_: object) -> None:
+        _set_random(self._now)
+
+
+def _random_state(group: Group) -> list[Tensor]:
+    states = [torch.get_rng_state()]
+    if any(tensor.is_cuda for tensor in group.state.values()):
+        states.append(torch.cuda.get_rng_state())
+    return states
+
+
+def _set_random(states: list[Tensor]) -> None:
+    torch.set_rng_state(states[0])
+    if len(states) > 1:
+        torch.cuda.set_rng_state(states[1])
+
+
+class Step:
+    """Forward and backward of a batch.
+
+    Args:
+        model: the model.
+        images: its side of pictures.
+        texts: its side of texts.
+        losses: what is made small, by name.
+        gather: takes the rows of this process to those of all, with gradients.
+        precise: gives the autocast of the forward pass.
+        max_scale: most that the factor on cosines may be.
+        chunked: see the module.
+        teacher_forcing: texts go through the projections of their own clusters.
+    """
+
+    def __init__(
+        self,
+        model: DualEncoder,
+        images: ImageSide,
+        texts: TextSide,
+        losses: dict[str, Loss],
+        *,
+        gather: Callable[[State], State],
+        precise: Callable[[], torch.autocast],
+        max_scale: float,
+        chunked: bool = False,
+        teacher_forcing: bool = False,
+    ) -> None:
+        self.model, self.images, self.texts, self.losses = model, images, texts, losses
+        self._gather, self._precise = gather, precise
+        self._max_scale, self._teacher_forcing = max_scale, teacher_forcing
+        self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
+        self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
+
+    def run(self, batch: Batch, scale_loss: Callable[[Tensor], Tensor] = lambda x: x) -> Measured:
+        """Compute the loss and add its gradient to the parameters'.
+
+        Args:
+            batch: the rows of this process.
+            scale_loss: what a gradient scaler does to the loss before it is differentiated.
+        """
+        with self._precise():
+            image = self._image_embeddings(batch.images)
+            text, extras = self._text_embeddings(batch)
+        own: State = {"image": image, "text": text, **extras}
+        if batch.clusters is not None:
+            own["cluster"] = torch.from_numpy(batch.clusters).to(image.device)
+        whole = self._gather(own)
+        whole["scale"] = self.model.logit_scale.float().exp().clamp(max=self._max_scale)
+        found = {name: loss(whole) for name, loss in self.losses.items()}
+        total = torch.stack(
+            [loss.settings.weight * found[name] for name, loss in self.losses.items()]
+        ).sum()
+        scale_loss(total).backward()  # type: ignore[no-untyped-call]
+        self._image_pass.backward(self._precise)
+        self._text_pass.backward(self._precise)
+        seen = {name: tensor.detach() for name, tensor in whole.items()}
+        return Measured(total.detach(), {n: v.detach() for n, v in found.items()}, seen)
+
+    def _image_embeddings(self, groups: Sequence[Group]) -> Tensor:
+        projection = self.model.vision_projection
+        state = self._image_pass.forward(groups, projection.reads)
+        return functional.normalize(projection(state)["embedding"].float(), dim=-1)
+
+    def _text_embeddings(self, batch: Batch) -> tuple[Tensor, State]:
+        projection = self.model.text_projection
+        different, places = self.texts.distinct(batch.texts)
+        found = self._text_pass.forward(self.texts.groups(different), projection.reads)
+        tokens = self.texts.tokens(batch.texts)
+        place = torch.from_numpy(np.ascontiguousarray(places)).to(tokens["ids"].device)
+        state = {**tokens, **{name: tensor[place] for name, tensor in found.items()}}
+        if "embeddings" in projection.reads and "embeddings" not in state:
+            state["embeddings"] = self.model.text.embed(state["ids"])
+        if self._teacher_forcing and batch.text_clusters is not None:
+            state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
+        out: State = projection(state)
+        embedding = functional.normalize(out["embedding"].float(), dim=-1)
+        extras = {
+            name: tensor.float() if tensor.dtype.is_floating_point else tensor
+            for name, tensor in out.items()
+            if name not in state and name != "embedding" and len(tensor) == len(place)
+        }
+        if len(batch.counts) == len(batch.texts):
+            return embedding, extras
+        counts = torch.from_numpy(batch.counts).to(place.device)
+        kept = {name: _means(t, counts) for name, t in extras.items() if t.is_floating_point()}
+        return functional.normalize(_means(embedding, counts), dim=-1), kept
+
+
+def _means(values: Tensor, counts: Tensor) -> Tensor:
+    """[T, ...] -> [rows, ...]: the mean of each row's stretch."""
+    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    sums = values.new_zeros((len(counts), *values.shape[1:])).index_add(0, rows, values)
+    return sums / counts.view(-1, *[1] * (values.dim() - 1))
+
+
+def largest_gradient(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """The norm of the whole gradient, no dimension; not finite where any part of it is not."""
+    grads = [p.grad for p in parameters if p.grad is not None]
+    return torch.nn.utils.get_total_norm(grads)

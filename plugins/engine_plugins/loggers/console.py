@@ -1,0 +1,81 @@
+"""Progress for a person: a live bar on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+
+from rich.console import Console as RichConsole
+from rich.progress import BarColumn, Progress, TextColumn
+
+from engine.contracts import Logger, RunInfo
+from engine_plugins.loggers.settings import ConsoleSettings
+
+_SHOWN = ("loss", "lr", "samples_per_second", "seconds_left", "accuracy")
+
+
+class Console(Logger):
+    """Prints to stderr: results belong to stdout."""
+
+    settings: ConsoleSettings
+
+    def start(self, run: RunInfo) -> None:
+        """See the contract."""
+        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._steps = run.steps
+        self._seen: dict[str, float] = {}
+        self._told = 0.0
+        self._bar: Progress | None = None
+        if sys.stderr.isatty():
+            columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
+                       TextColumn("{task.fields[figures]}", markup=False))  # fmt: skip
+            self._bar = Progress(*columns, console=self._console)
+            self._task = self._bar.add_task(run.name, total=run.steps, figures="")
+            self._bar.start()
+            self._bar.update(self._task, completed=run.step)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        """See the contract."""
+        self._seen.update(values)
+        text = figures(self._seen)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step, figures=text)
+        elif time.monotonic() - self._told >= self.settings.seconds or "accuracy" in values:
+            self._told = time.monotonic()
+            self._console.print(f"step {step}/{self._steps}  {text}", markup=False)
+
+    def note(self, step: int, text: str) -> None:
+        """See the contract."""
+        self._console.print(f"step {step}: {text}", markup=False)
+
+    def close(self) -> None:
+        """See the contract."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+def figures(values: Mapping[str, float]) -> str:
+    """``loss 1.234  lr 1.0e-04  512 samples/s  3:05 left  accuracy 91.2 %``: what is known."""
+    words = {
+        "loss": "loss {:.4f}",
+        "lr": "lr {:.1e}",
+        "samples_per_second": "{:,.0f} samples/s",
+        "accuracy": "accuracy {:.1f} %",
+    }
+    found = []
+    for name in _SHOWN:
+        if name not in values:
+            continue
+        if name == "seconds_left":
+            found.append(f"{clock(values[name])} left")
+        else:
+            found.append(words[name].format(values[name]))
+    return "  ".join(found)
+
+
+def clock(seconds: float) -> str:
+    """``3:05``, ``2:13:05``."""
+    minutes, rest = divmod(max(0, round(seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

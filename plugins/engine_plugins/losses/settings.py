@@ -1,0 +1,31 @@
+"""Settings of the built-in losses. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engine.contracts import LossSettings
+
+
+class ContrastiveSettings(LossSettings):
+    """CLIP's symmetric cross-entropy."""
+
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+
+
+class SigmoidSettings(LossSettings):
+    """SigLIP's loss: every pair by itself, right or wrong."""
+
+    bias: float = Field(-10.0, description="of the logits, at the start; it is learned")
+
+
+class RouterSettings(LossSettings):
+    """The router learns the cluster of the text."""
+
+    smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
+
+
+class BalanceSettings(LossSettings):
+    """The router is kept from sending everything to one cluster."""
+
+    weight: float = Field(0.01, ge=0, description="factor on this loss in the sum of all")

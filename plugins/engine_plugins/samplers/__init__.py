@@ -1,0 +1,1 @@
+"""Samplers: which rows make a batch."""

@@ -1,0 +1,28 @@
+"""Settings of the built-in samplers. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pydantic import Field, field_validator
+
+from engine.contracts import SamplerSettings
+
+
+class ShuffledSettings(SamplerSettings):
+    """Every row once an epoch, in random order."""
+
+
+class InClusterSettings(SamplerSettings):
+    """A share of every batch comes from one cluster."""
+
+    share: tuple[float, float] = Field(
+        (0.0, 0.5),
+        description="of a batch that comes from one cluster, at the start of the stage and at its"
+        " end, in a straight line between",
+    )
+
+    @field_validator("share")
+    @classmethod
+    def _is_share(cls, share: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= one <= 1 for one in share):
+            raise ValueError("each of `share` must be from 0 to 1")
+        return share
