@@ -114,6 +114,10 @@ class ClusteredSettings(ProjectionSettings):
             raise ValueError("`of` must be another kind of projection than `clustered`")
         return self
 
+    def cluster_count(self) -> int:
+        """K."""
+        return self.count
+
     def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan | None:
         """The tensors of ``engine_plugins.projections.clustered.Clustered``."""
         if embedding_width is None:

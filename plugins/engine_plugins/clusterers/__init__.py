@@ -1,0 +1,1 @@
+"""Clusterers: vectors to clusters."""

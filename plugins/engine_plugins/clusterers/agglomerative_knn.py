@@ -1,0 +1,130 @@
+"""Ward's agglomerative clustering, and a classifier by the nearest neighbours.
+
+Source: the contest entry (github.com/SkylarPro/YandexCupCV); Ward, 1963. The linkage is
+fastcluster's (Müllner, 2013).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import fastcluster
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from engine.contracts import Arrays, Clusterer, check_vectors
+from engine.errors import ArtifactError, DataError
+from engine_plugins.clusterers.choose import best, by_size, silhouettes
+from engine_plugins.clusterers.neighbours import nearest, vote
+from engine_plugins.clusterers.settings import AgglomerativeKnnSettings
+
+ROWS = 256
+"""Rows of distances that are computed at once."""
+
+MOST = 60_000
+"""Vectors whose distances (14.4 GB) one may still want in memory."""
+
+
+class AgglomerativeKnn(Clusterer):
+    """See :class:`AgglomerativeKnnSettings`.
+
+    Finding clusters among N vectors takes 4 N (N - 1) bytes for their distances (20,000 vectors:
+    1.6 GB), and little beside. The labels of :meth:`predict` are those of scikit-learn's
+    ``KNeighborsClassifier``.
+    """
+
+    settings: AgglomerativeKnnSettings
+
+    def cluster(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        wanted = self.settings.cluster_count()
+        different = check_vectors(vectors, wanted or self.settings.least)
+        if len(vectors) > MOST:
+            raise DataError(
+                f"agglomerative clustering of {len(vectors):,} vectors needs"
+                f" {4 * len(vectors) ** 2 / 1e9:,.0f} GB for their distances",
+                hint=f"lower clusters.most_frequent (to {MOST:,} at most), or use the clusterer"
+                " `kmeans`",
+            )
+        tree = fastcluster.linkage(condensed_distances(vectors), "ward", preserve_input=False)
+        if wanted is None:
+            most = min(self.settings.most, different)
+            least = min(self.settings.least, most)
+            self.scores = silhouettes(vectors, lambda count: cut(tree, count), least, most)
+            wanted = best(self.scores)
+        self.count = wanted
+        return by_size(cut(tree, wanted))
+
+    def learn(self, vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        if not len(vectors):
+            raise DataError("agglomerative_knn: no vectors to learn from")
+        self._vectors, self._labels = np.ascontiguousarray(vectors, np.float32), labels
+
+    def predict(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        neighbours = min(self.settings.neighbours, len(self._vectors))
+        return vote(self._labels[nearest(self._vectors, vectors, neighbours)], self.count)
+
+    def arrays(self) -> Arrays:
+        return {
+            "vectors": self._vectors,
+            "labels": self._labels,
+            "count": np.array(self.count, np.int64),
+        }
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        wanted = {"vectors": np.float32, "labels": np.int64, "count": np.int64}
+        if {name: array.dtype for name, array in arrays.items()} != wanted:
+            raise ArtifactError("clusterer `agglomerative_knn`: arrays missing, or of other types")
+        vectors, labels, count = (arrays[name] for name in wanted)
+        if vectors.ndim != 2 or not len(vectors) or labels.shape != vectors.shape[:1]:
+            raise ArtifactError("clusterer `agglomerative_knn`: arrays do not fit each other")
+        if count.shape != () or labels.min() < 0 or labels.max() >= count:
+            raise ArtifactError("clusterer `agglomerative_knn`: labels beyond its clusters")
+        if not np.isfinite(vectors).all():
+            raise ArtifactError("clusterer `agglomerative_knn`: vectors hold NaN or infinity")
+        self.count = int(count)
+        self.learn(vectors, labels)
+
+
+def condensed_distances(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Euclidean distances of every pair, [N (N - 1) / 2] float64: scipy's ``pdist``.
+
+    From matrix products, block by block, in double precision: the differences of small distances
+    decide which clusters merge.
+    """
+    count = len(vectors)
+    rows = torch.from_numpy(np.ascontiguousarray(vectors)).double()
+    squares = (rows * rows).sum(dim=1)
+    found = np.empty(count * (count - 1) // 2)
+    place = 0
+    for start in range(0, count, ROWS):
+        some, rest = rows[start : start + ROWS], rows[start:]
+        block = torch.addmm(squares[start:], some, rest.T, alpha=-2)
+        block.add_(squares[start : start + ROWS, None]).clamp_(min=0).sqrt_()
+        for index, row in enumerate(block.numpy()):
+            kept = row[index + 1 :]
+            found[place : place + len(kept)] = kept
+            place += len(kept)
+    return found
+
+
+def cut(tree: NDArray[np.float64], count: int) -> NDArray[np.int64]:
+    """The labels of exactly ``count`` clusters of a linkage of N vectors, 1 <= count <= N.
+
+    scipy's ``fcluster`` gives fewer where merges are equally high, and its ``cut_tree`` is slow.
+
+    Args:
+        tree: [N - 1, 4], the merges in order of their heights (scipy's and fastcluster's form).
+        count: number of clusters.
+    """
+    leaves = len(tree) + 1
+    merges = leaves - count
+    parents = np.repeat(np.arange(leaves, leaves + merges), 2)
+    children = tree[:merges, :2].astype(np.int64).ravel()
+    size = leaves + merges
+    edges = coo_array((np.ones(2 * merges, np.int8), (parents, children)), shape=(size, size))
+    labels = connected_components(edges, directed=False)[1]
+    return np.asarray(labels[:leaves], np.int64)

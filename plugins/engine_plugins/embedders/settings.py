@@ -1,0 +1,34 @@
+"""Settings of the built-in embedders. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engine.contracts.settings import EmbedderSettings
+
+
+class SentenceTransformerSettings(EmbedderSettings):
+    """Any model of the library sentence-transformers, or a plain encoder with mean pooling."""
+
+    model: str = Field(
+        pattern=r"^(hf:\S+|file:\S.*|package:[A-Za-z_][A-Za-z0-9_]*)$",
+        description="hf:<repository>, file:<folder>, or package:<name> of an installed Python"
+        " package that carries a model (its files are read, none of it is imported)",
+    )
+    batch_size: int = Field(64, ge=1, le=4096, description="texts that run through it at once")
+    max_tokens: int = Field(
+        64, ge=4, le=8192, description="longest token sequence; longer texts are cut"
+    )
+    prompt: str = Field("", max_length=1000, description="what the model wants before every text")
+
+
+class TfidfSvdSettings(EmbedderSettings):
+    """TF-IDF of character n-grams, made dense by a truncated SVD; learnt from the texts alone."""
+
+    width: int = Field(256, ge=2, le=4096, description="length of a vector, at most")
+    shortest: int = Field(2, ge=1, le=16, description="shortest character n-gram, inside of words")
+    longest: int = Field(5, ge=1, le=16, description="longest character n-gram")
+    vocabulary: int = Field(
+        20_000, ge=2, le=1_000_000, description="most frequent character n-grams to keep"
+    )
+    seed: int = Field(0, ge=0, lt=2**32, description="of the SVD's random start")
