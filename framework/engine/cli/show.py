@@ -72,8 +72,8 @@ def trains_in_words(trains: Mapping[str, Any]) -> str:
     words = []
     for side, stem in (("vision", "stem"), ("text", "embeddings")):
         told = trains[side]
-        if isinstance(told, str):
-            words += [] if told == "none" else [f"{side}: {told}"]
+        if isinstance(told, bool):
+            words += [f"{side}: all"] if told else []
             continue
         parts = [str(told["blocks"])] if told["blocks"] != "none" else []
         parts += [stem] if told[stem] else []

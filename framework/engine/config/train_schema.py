@@ -44,7 +44,7 @@ def chosen_blocks(blocks: str | tuple[int, ...], count: int) -> frozenset[int]:
 
 
 class TowerTrains(Settings):
-    """Which segments of a tower train; `all` and `none` are short for all and none of them."""
+    """Which segments of a tower train."""
 
     blocks: Blocks = Field("none", description="`all`, `none`, `last 3`, `first 2` or `[0, 5]`")
     head: bool | None = Field(
@@ -82,8 +82,8 @@ class TextTrains(TowerTrains):
 class Trains(Settings):
     """What a stage trains; everything else is frozen."""
 
-    vision: Literal["all", "none"] | VisionTrains = "none"
-    text: Literal["all", "none"] | TextTrains = "none"
+    vision: bool | VisionTrains = Field(False, description="true: all of it, false: none of it")
+    text: bool | TextTrains = Field(False, description="true: all of it, false: none of it")
     vision_projection: bool = True
     text_projection: bool = True
     logit_scale: bool = True

@@ -94,7 +94,7 @@ def train(
     if config.train is None:
         raise ConfigError(
             f"{config.name}: the config has no `train:` section",
-            hint="name its stages: `train: {stages: [{name: one, epochs: 5, trains: {text: all}}]}`",
+            hint="name its stages: `train: {stages: [{name: one, epochs: 5, trains: {text: true}}]}`",
         )
     if config.data.train is None:
         raise ConfigError(

@@ -22,20 +22,20 @@ from engine.errors import ConfigError
 from engine.model import DualEncoder
 
 
-def trained_segments(tower: Tower, trains: TowerTrains | str, where: str) -> list[bool]:
+def trained_segments(tower: Tower, trains: TowerTrains | bool, where: str) -> list[bool]:
     """Whether each segment of a tower trains, in order.
 
     Args:
         tower: the tower.
-        trains: what the stage says of it; `all` or `none`, or its parts.
+        trains: what the stage says of it: all, none, or its parts.
         where: the dotted path of that setting, for messages.
 
     Raises:
         ConfigError: it names blocks that the tower does not have.
     """
     segments = tower.segments()
-    if isinstance(trains, str):
-        return [trains == "all"] * len(segments)
+    if isinstance(trains, bool):
+        return [trains] * len(segments)
     blocks = [i for i, segment in enumerate(segments) if segment.name.startswith("block")]
     try:
         chosen = chosen_blocks(trains.blocks, len(blocks))
