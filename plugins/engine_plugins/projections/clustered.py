@@ -115,12 +115,12 @@ class Clustered(Projection):
         if given is None and self.settings.choice == "soft":
             embedding = self._mixture(state, logits)
         else:
-            embedding = self._each(state, routed)
+            embedding = self.by_cluster(state, routed)
             if given is None and logits.requires_grad and self.settings.rivals != 0:
                 embedding = embedding + self._straight_through(state, logits, routed, embedding)
         return {**state, "embedding": embedding, "router_logits": logits, "routed": routed}
 
-    def _each(self, state: State, cluster: Tensor, rows: Tensor | None = None) -> Tensor:
+    def by_cluster(self, state: State, cluster: Tensor, rows: Tensor | None = None) -> Tensor:
         """Rows through the projections of their clusters, each used projection run once.
 
         Args:
@@ -140,7 +140,7 @@ class Clustered(Projection):
             )
         order = cluster.argsort(stable=True)
         taken = order if rows is None else rows[order]
-        names = {"features", *self._read_by_each} & state.keys()
+        names = {"features", *self._read_by_one} & state.keys()
         stretches = {name: torch.split(state[name][taken], counts) for name in names}
         used = [k for k, count in enumerate(counts) if count] or [0]  # an empty batch has a width
         with FewRows():
@@ -151,7 +151,7 @@ class Clustered(Projection):
         return torch.cat(found)[order.argsort()]
 
     @property
-    def _read_by_each(self) -> frozenset[str]:
+    def _read_by_one(self) -> frozenset[str]:
         return cast("Projection", self.projections[0]).reads
 
     def _all(self, state: State) -> Tensor:
@@ -178,7 +178,9 @@ class Clustered(Projection):
             others = log_p.scatter(1, routed[:, None], -torch.inf)
             drawn = others.softmax(dim=-1).multinomial(rivals, replacement=True)  # [B, rivals]
             rows = torch.arange(len(routed), device=routed.device).repeat_interleave(rivals)
-            theirs = self._each(state, drawn.flatten(), rows).view(*drawn.shape, self.out_width)
+            theirs = self.by_cluster(state, drawn.flatten(), rows).view(
+                *drawn.shape, self.out_width
+            )
             difference = theirs - embedding.detach()[:, None]
             share = (1 - log_p.exp().gather(1, routed[:, None])) / rivals
         chosen = log_p.gather(1, drawn)

@@ -1,9 +1,10 @@
 """Linear layers over few rows, on a processor.
 
 A projection of one cluster meets a tenth of a batch. For so few rows PyTorch's usual product (MKL)
-takes longer to rearrange the matrix than to multiply by it; oneDNN's reads the matrix as it lies.
-Measured for 26 rows, 768 -> 1024, one thread (AMD EPYC): 0.59 ms against 0.33 ms forwards, and
-backwards 1.2 ms against 0.45 ms. The numbers are the same but for rounding.
+spends much of its time on rearranging the matrix; oneDNN's reads it as it lies. Ten clusters of a
+batch of 256, 768 -> 1024: a step took 1.5 times that of one projection over the whole batch with
+the usual product, and takes 1.0 times with this (AMD EPYC, ``benchmarks/projection.py``). The
+numbers are the same but for rounding.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 MOST_ROWS = 128
-"""From about here on both take the same time on processors where MKL is at its best."""
+"""With more rows the matrix is used often enough to be worth rearranging."""
 
 
 def _available() -> bool:
@@ -53,10 +54,10 @@ class _Linear(torch.autograd.Function):
         )
 
 
-def _fits(x: Tensor, weight: Tensor) -> bool:
+def _fits(x: Tensor, weight: Tensor, most_rows: int) -> bool:
     return (
         x.dim() == 2
-        and 0 < len(x) <= MOST_ROWS
+        and 0 < len(x) <= most_rows
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_autocast_enabled("cpu")
@@ -67,11 +68,14 @@ class FewRows(TorchFunctionMode):
     """Inside ``with FewRows():`` linear layers over few float32 rows on a processor go to oneDNN.
 
     Everything else runs as usual; so does everything where PyTorch was built without oneDNN.
+
+    Args:
+        most_rows: how many rows are few.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most_rows: int = MOST_ROWS) -> None:
         super().__init__()
-        self.active = _available()
+        self.most_rows = most_rows if _available() else 0
 
     def __torch_function__(
         self,
@@ -80,6 +84,6 @@ class FewRows(TorchFunctionMode):
         args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        if func is functional.linear and self.active and not kwargs and _fits(args[0], args[1]):
+        if func is functional.linear and not kwargs and _fits(args[0], args[1], self.most_rows):
             return _Linear.apply(args[0], args[1], args[2] if len(args) > 2 else None)
         return func(*args, **(kwargs or {}))
