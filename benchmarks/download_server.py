@@ -18,6 +18,7 @@ from PIL import Image, ImageDraw, ImageFilter
 
 DISTINCT = 240
 HOSTS = 40
+GRAIN = 3.2
 
 FAILURES = (("missing", 0.08), ("page", 0.02), ("cut", 0.015), ("refused", 0.015), ("hang", 0.003))
 """What goes wrong, and how often: about what large crawls report of links a few years old."""
@@ -41,15 +42,15 @@ def urls(count: int, port: int) -> Iterator[str]:
 
 
 def sizes(random_: random.Random) -> tuple[int, int]:
-    """Log-normal with median 850, from 300 to 2000, of the usual shapes of photographs."""
-    width = int(min(2000, max(300, math.exp(random_.gauss(math.log(850), 0.5)))))
+    """Log-normal widths with median 900, from 300 to 2000, of the usual shapes of photographs."""
+    width = int(min(2000, max(300, math.exp(random_.gauss(math.log(900), 0.5)))))
     shape = random_.choice((0.56, 0.67, 0.75, 0.75, 1.0, 1.33, 1.5))
     height = int(min(2000, max(300, width * shape)))
     return width, height
 
 
 def photograph(number: int) -> bytes:
-    """Soft shapes, edges and grain, about as heavy for a codec as a photograph."""
+    """Soft shapes, edges and grain: 1.3 bits a pixel as JPEG, as photographs of the web have."""
     random_ = random.Random(number)
     generator = np.random.default_rng(number)
     width, height = sizes(random_)
@@ -61,10 +62,10 @@ def photograph(number: int) -> bytes:
         side = random_.randrange(10, 160)
         colour = tuple(random_.randrange(256) for _ in range(3))
         random_.choice((draw.ellipse, draw.rectangle))((x, y, x + side, y + side), fill=colour)
-    image = image.filter(ImageFilter.GaussianBlur(0.8))
-    grain = generator.normal(0, 4, (height, width, 1))
+    image = image.filter(ImageFilter.GaussianBlur(1.0))
+    grain = generator.normal(0, GRAIN, (height, width, 1))
     image = Image.fromarray((np.asarray(image) + grain).clip(0, 255).astype(np.uint8))
-    return _saved(image, "WEBP" if number % 12 == 0 else "JPEG", random_.randrange(75, 93))
+    return _saved(image, "WEBP" if number % 16 == 3 else "JPEG", random_.randrange(75, 93))
 
 
 def graphic(number: int) -> bytes:
@@ -88,8 +89,8 @@ def _saved(image: Image.Image, kind: str, quality: int) -> bytes:
 
 
 def pictures(count: int = DISTINCT) -> list[bytes]:
-    """Distinct files: a tenth PNG, a tenth WebP, the rest JPEG."""
-    return [graphic(i) if i % 10 == 5 else photograph(i) for i in range(count)]
+    """Distinct files: a twelfth PNG, a sixteenth WebP, the rest JPEG."""
+    return [graphic(i) if i % 12 == 5 else photograph(i) for i in range(count)]
 
 
 class Web(asyncio.Protocol):

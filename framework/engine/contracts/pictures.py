@@ -107,7 +107,11 @@ def decode(file: IO[bytes], *, at_least: int | None = None) -> Decoded:
             if turn in _SIDEWAYS:
                 width, height = height, width
             upright = image if turn is None else image.transpose(turn)
-            return Decoded(to_rgb(upright), width, height, three and turn is None)
+            if at_least is not None and upright.mode == "RGB" and "transparency" not in image.info:
+                found = upright  # will be resized, so a copy of it all would be for nothing
+            else:
+                found = to_rgb(upright)
+            return Decoded(found, width, height, three and turn is None)
     except BrokenImageError:
         raise
     except UnidentifiedImageError as error:

@@ -31,6 +31,12 @@ _STUCK_AFTER = 60.0
 _DEATHS = 5
 """In a row and without one result between: then it is not the pictures' fault."""
 
+_MALLOC = {
+    name: os.environ.get(name, str(256 << 20))
+    for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
+}
+"""glibc then keeps the room of one picture for the next, and asks the kernel for little."""
+
 _KINDS = {
     worker.BROKEN: Kind.BROKEN,
     worker.NOT_IMAGE: Kind.NOT_IMAGE,
@@ -134,6 +140,7 @@ class Pool:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             bufsize=0,
+            env={**os.environ, **_MALLOC},
             pass_fds=self._keep_open,
         )
         assert process.stdin is not None

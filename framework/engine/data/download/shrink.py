@@ -7,7 +7,14 @@ import io
 import zlib
 from dataclasses import dataclass
 
-from PIL import Image
+from PIL import (
+    BmpImagePlugin,  # noqa: F401 (by name, or PIL imports its forty others at the first WebP)
+    GifImagePlugin,  # noqa: F401
+    Image,
+    JpegImagePlugin,  # noqa: F401
+    PngImagePlugin,  # noqa: F401
+    WebPImagePlugin,  # noqa: F401
+)
 
 from engine.contracts.pictures import decode
 from engine.errors import BrokenImageError
@@ -75,8 +82,9 @@ def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
         width = size if width == shorter else max(1, round(width * size / shorter))
         height = size if height == shorter else max(1, round(height * size / shorter))
         if max(width, height) <= _LONGEST_SIDE:
-            # Hamming: near bicubic's sharpness at bilinear's cost.
-            image = image.resize((width, height), Image.Resampling.HAMMING)
+            # Whole steps by means of boxes, as a JPEG's scale-on-load takes them; then Hamming,
+            # near bicubic's sharpness at bilinear's cost.
+            image = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=1.0)
     if max(width, height) > _LONGEST_SIDE:
         raise BrokenImageError(f"too long and thin for a JPEG: {width} x {height} pixels")
     buffer = io.BytesIO()
