@@ -37,6 +37,7 @@ _COUNT = BANDS * BAND_ROWS
 _FACTORS = _random.integers(0, 1 << 31, _COUNT, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
 _TERMS = _random.integers(0, 1 << 32, _COUNT, dtype=np.uint32)
 _NEIGHBOURS = 3
+_BLOCK = 1 << 18
 
 
 def shingles(words: Sequence[str]) -> set[str]:
@@ -157,8 +158,9 @@ def candidates(rows: Rows) -> Iterator[tuple[Rows, Rows]]:
     first = runs(rows["hash"])
     run = np.repeat(np.arange(len(first)), np.diff(np.append(first, len(rows))))
     place = np.arange(len(rows)) - first[run]
-    later = np.flatnonzero(place > 0)
-    yield rows[later], rows[first[run[later]]]
-    for back in range(1, _NEIGHBOURS + 1):
+    for back in range(_NEIGHBOURS + 1):
         later = np.flatnonzero(place > back)
-        yield rows[later], rows[later - back]
+        # In blocks: of queries made from one template, millions may share a band.
+        for start in range(0, len(later), _BLOCK):
+            here = later[start : start + _BLOCK]
+            yield rows[here], rows[here - back if back else first[run[here]]]

@@ -28,7 +28,7 @@ from engine.data.text.counting import (
 )
 from engine.data.text.files import scratch
 from engine.data.text.parallel import ordered, workers_for
-from engine.data.text.spill import Rows, Spill, runs
+from engine.data.text.spill import PARTS, Rows, Spill, runs
 from engine.data.text.table import (
     Progress,
     Table,
@@ -240,7 +240,7 @@ def near_duplicates(
     near = np.zeros(len(among), bool)
     chosen: list[tuple[int, int, int]] = []
     for part, rows in enumerate(bands.parts()):
-        progress("near duplicates", part / 128)
+        progress("near duplicates", part / PARTS)
         rows = rows[among[rows["text"]]]
         for later, earlier in minhash.candidates(rows):
             alike = minhash.similarity(later["sketch"], earlier["sketch"]) >= minhash.THRESHOLD
