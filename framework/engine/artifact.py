@@ -6,7 +6,8 @@
 ``config.yaml``          the resolved config, every default filled in
 ``model.safetensors``    the weights, in the config's storage dtype
 ``tokenizer.json``       the tokenizer
-``clusters.safetensors`` a fitted clusterer, where the config has one
+``clusters.safetensors`` fitted clusters and ``clusters.json`` what they are, where the config
+                         has any; prediction does without them, and no limit counts them
 ======================== =====================================================================
 
 Written whole or not at all: to a temporary sibling, synced, renamed.
@@ -20,7 +21,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ MANIFEST = "engine.json"
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
+CLUSTERS = "clusters.safetensors"
+CLUSTERS_JSON = "clusters.json"
+CLUSTERS_PAGE = "clusters.html"
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -46,11 +50,7 @@ def writing(folder: Path) -> Iterator[Path]:
         ArtifactError: ``folder`` exists and is no artifact, so it is not ours to replace.
     """
     folder = folder.absolute()
-    if folder.exists() and not _replaceable(folder):
-        raise ArtifactError(
-            f"{folder} exists and is no artifact, so it is not overwritten",
-            hint="choose another folder with `-o`, or remove it yourself",
-        )
+    check_replaceable(folder)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     temporary.mkdir(parents=True)
     try:
@@ -61,8 +61,55 @@ def writing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def check_replaceable(folder: Path) -> None:
+    """Raise ArtifactError where ``folder`` exists and is not ours to replace."""
+    if folder.exists() and not _replaceable(folder):
+        raise ArtifactError(
+            f"{folder} exists and is no artifact, so it is not overwritten",
+            hint="choose another folder with `-o`, or remove it yourself",
+        )
+
+
 def _replaceable(folder: Path) -> bool:
-    return folder.is_dir() and ((folder / MANIFEST).is_file() or not any(folder.iterdir()))
+    if not folder.is_dir():
+        return False
+    # Clusters that were fitted before the build lie where the build will put the artifact.
+    ours = {CLUSTERS, CLUSTERS_JSON, CLUSTERS_PAGE}
+    return (folder / MANIFEST).is_file() or {path.name for path in folder.iterdir()} <= ours
+
+
+@contextlib.contextmanager
+def amending(folder: Path, manifest: Mapping[str, Any], names: Collection[str]) -> Iterator[Path]:
+    """Replace some files of an artifact, all of them or none.
+
+    Gives a temporary sibling that holds everything else of the artifact (as hard links: nothing is
+    copied), to write the files into. At the end it is sealed and takes the artifact's place.
+
+    Args:
+        folder: the artifact.
+        manifest: its new manifest; digests of the files that stay are taken from it.
+        names: the files to be written.
+    """
+    with writing(folder) as temporary:
+        shutil.copytree(
+            folder,
+            temporary,
+            symlinks=True,
+            ignore=lambda where, _: {MANIFEST, *names} if Path(where) == folder else set(),
+            copy_function=_link,
+            dirs_exist_ok=True,
+        )
+        yield temporary
+        kept = {name: entry for name, entry in manifest["files"].items() if name not in names}
+        new = [temporary / name for name in names if (temporary / name).is_file()]
+        _write_manifest(temporary, manifest, {**kept, **_digests(new)})
+
+
+def _link(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # a file system without hard links
+        shutil.copy2(source, target)
 
 
 def _sync(folder: Path) -> None:
@@ -89,11 +136,15 @@ def _move(temporary: Path, folder: Path) -> None:
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Write the manifest of a folder whose other files are written: adds their sha256 and bytes."""
-    files = {
-        path.name: {"sha256": sha256(path), "bytes": path.stat().st_size}
-        for path in sorted(folder.iterdir())
-        if path.name != MANIFEST
-    }
+    paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
+    _write_manifest(folder, manifest, _digests(paths))
+
+
+def _digests(paths: Collection[Path]) -> dict[str, dict[str, Any]]:
+    return {path.name: {"sha256": sha256(path), "bytes": path.stat().st_size} for path in paths}
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, Any]) -> None:
     text = json.dumps({"format": FORMAT, **manifest, "files": files}, ensure_ascii=False, indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 import engine
 from engine import artifact
+from engine.clusters.pipeline import fit as fit_clusters
+from engine.clusters.store import Clusters
+from engine.clusters.store import read as read_clusters
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
 from engine.contracts.settings import Settings, TextEncoderSettings, TowerSettings, Use
@@ -55,12 +58,14 @@ class Built:
         model: in eval mode, float32, on the CPU.
         tokenizer: of its text encoder.
         manifest: the artifact's manifest, without ``files`` before it is written.
+        clusters: the clusters of its training texts, where it has any and they were asked for.
     """
 
     config: EngineConfig
     model: DualEncoder
     tokenizer: Tokenizer
     manifest: dict[str, Any] = field(default_factory=dict)
+    clusters: Clusters | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -72,7 +77,7 @@ class Built:
         tokenizer = self.manifest.get("tokenizer", {})
         if "not reachable" in str(tokenizer.get("origin", "")):
             found.append(f"tokenizer: {tokenizer['origin']}")
-        return found
+        return found + list(self.manifest.get("clusters", {}).get("warnings", []))
 
 
 def make_model(config: EngineConfig) -> DualEncoder:
@@ -161,7 +166,7 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
 
     Raises:
         LimitError: it would weigh more than ``limits.weights``; told before anything is built.
-        WeightsError, DataError, PluginError: see the functions above.
+        WeightsError, DataError, PluginError: see the functions above, and ``engine.clusters.fit``.
     """
     config_size(config).check()
     say("tokenizer")
@@ -174,7 +179,11 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
         "vision_projection": Origin("scratch", "random"),
         "text_projection": Origin("scratch", "random"),
     }
-    return assemble(config, model, tokenizer, origins)
+    built = assemble(config, model, tokenizer, origins)
+    if config.clusters is not None:
+        built.clusters = fit_clusters(config, lambda line: say(f"clusters: {line}"))
+        built.manifest["clusters"] = built.clusters.manifest()
+    return built
 
 
 def assemble(
@@ -242,6 +251,8 @@ def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeRe
         save_file(tensors, temporary / artifact.WEIGHTS)
         (temporary / artifact.CONFIG).write_text(dump_config(built.config), encoding="utf-8")
         (temporary / artifact.TOKENIZER).write_bytes(built.tokenizer.to_bytes())
+        if built.clusters is not None:
+            built.clusters.write(temporary)
         artifact.seal(temporary, built.manifest)
         written = (temporary / artifact.WEIGHTS).stat().st_size
         if written != report.total:
@@ -256,8 +267,16 @@ def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return kept.detach().clone().contiguous()  # safetensors refuses tensors that share memory
 
 
-def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built:
+def read_artifact(
+    folder: Path | str, registry: Registry | None = None, *, clusters: bool = False
+) -> Built:
     """Read an artifact; every byte of it is checked.
+
+    Args:
+        folder: the artifact.
+        registry: the plugins; by default everything installed.
+        clusters: read its clusters too, where it has any. Prediction does without; what trains the
+            model, or writes it again, needs them.
 
     Raises:
         ArtifactError: no artifact, changed, or its weights do not fit its config.
@@ -273,7 +292,10 @@ def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built
     )
     model = _skeleton(config)
     _fill(model, folder / artifact.WEIGHTS)
-    return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest)
+    found = None
+    if clusters and artifact.CLUSTERS in manifest["files"]:
+        found = read_clusters(folder, registry)
+    return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest, found)
 
 
 def _skeleton(config: EngineConfig) -> DualEncoder:

@@ -48,7 +48,8 @@ def show_built(built: Built, report: SizeReport, folder: Path, *, as_json: bool)
     if as_json:
         print_json(
             {**report.to_json(), "artifact": str(folder), "weights": weights,
-             "tokenizer": built.manifest["tokenizer"], "warnings": built.warnings}
+             "tokenizer": built.manifest["tokenizer"], "clusters": built.manifest.get("clusters"),
+             "warnings": built.warnings}
         )  # fmt: skip
     else:
         origins = {part: f"{o['source']} ({o['initialised']})" for part, o in weights.items()}
@@ -59,6 +60,10 @@ def show_built(built: Built, report: SizeReport, folder: Path, *, as_json: bool)
             f" {built.manifest['tokenizer']['vocab_size']:,} ids",
             highlight=False, markup=False,
         )  # fmt: skip
+        if built.clusters is not None:
+            from engine.cli.cluster import summary
+
+            stdout().print(summary(built.clusters, folder), highlight=False, markup=False)
     for warning in built.warnings:
         print_warning(warning)
     if not as_json:

@@ -11,7 +11,19 @@ from typing import Annotated
 
 import typer
 
-from engine.cli import build, data, evaluate, import_, plugins, predict, schema, show, size, train
+from engine.cli import (
+    build,
+    cluster,
+    data,
+    evaluate,
+    import_,
+    plugins,
+    predict,
+    schema,
+    show,
+    size,
+    train,
+)
 from engine.errors import EngineError
 
 app = typer.Typer(
@@ -33,6 +45,7 @@ app.command("eval", short_help="Score a model, or a file of predictions.")(evalu
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)
 app.command("schema", short_help="JSON Schema of configs, for editors.")(schema.command)
+app.add_typer(cluster.app, name="cluster", short_help="Clusters of meaning among the queries.")
 app.add_typer(data.app, name="data", short_help="Training data: make, download, clean, look at.")
 
 

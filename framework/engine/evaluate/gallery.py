@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from engine.artifact import WEIGHTS
 from engine.errors import BrokenImageError
 from engine.evaluate.files import write_text
 from engine.evaluate.gallery_style import STYLE
@@ -83,7 +84,7 @@ def header_of(predictor: Predictor) -> Header:
     facts = [("vision", model.vision.name), ("text", model.text.name)]
     facts.append(("joint width", f"{predictor.model.joint_width:,}"))
     files = predictor.manifest.get("files", {})
-    weight = sum(f["bytes"] for name, f in files.items() if name.endswith(".safetensors"))
+    weight = files.get(WEIGHTS, {}).get("bytes", 0)
     if weight:
         facts.append(("weights", f"{weight:,} bytes"))
     return Header(predictor.config.name, facts, predictor.warnings)

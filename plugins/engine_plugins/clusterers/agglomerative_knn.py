@@ -71,7 +71,7 @@ class AgglomerativeKnn(Clusterer):
         return {
             "vectors": self._vectors,
             "labels": self._labels,
-            "count": np.array(self.count, np.int64),
+            "count": np.array([self.count], np.int64),
         }
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
@@ -81,11 +81,11 @@ class AgglomerativeKnn(Clusterer):
         vectors, labels, count = (arrays[name] for name in wanted)
         if vectors.ndim != 2 or not len(vectors) or labels.shape != vectors.shape[:1]:
             raise ArtifactError("clusterer `agglomerative_knn`: arrays do not fit each other")
-        if count.shape != () or labels.min() < 0 or labels.max() >= count:
+        if count.shape != (1,) or labels.min() < 0 or labels.max() >= count[0]:
             raise ArtifactError("clusterer `agglomerative_knn`: labels beyond its clusters")
         if not np.isfinite(vectors).all():
             raise ArtifactError("clusterer `agglomerative_knn`: vectors hold NaN or infinity")
-        self.count = int(count)
+        self.count = int(count[0])
         self.learn(vectors, labels)
 
 

@@ -1,0 +1,200 @@
+"""``engine cluster``: clusters of meaning among the queries: fit, show, assign."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from engine.cli.options import Json, Overrides
+
+if TYPE_CHECKING:
+    from engine.clusters.store import Clusters
+
+app = typer.Typer(
+    help="Clusters of meaning among the queries.", no_args_is_help=True, rich_markup_mode=None
+)
+
+Where = Annotated[
+    Path, typer.Argument(help="An artifact, or a folder that `engine cluster fit` wrote.")
+]
+
+
+@app.command("fit")
+def fit(
+    config: Annotated[Path, typer.Argument(help="A config with a section `clusters`.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Folder (build/NAME).")
+    ] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Find clusters among the queries of data.train; writes them and a page, clusters.html.
+
+    `engine build` does this too. Here they go into a folder of their own, which a later build
+    replaces; or, where an artifact of the same config stands there, into that, its weights
+    untouched.
+    """
+    from engine.cli.progress import working
+    from engine.config import load_config
+
+    settings = load_config(config, overrides or ())
+    folder = output or Path("build") / settings.name
+
+    from engine.clusters.pipeline import fit as fit_clusters
+    from engine.clusters.place import check_place, put
+
+    check_place(folder, settings)
+    with working(f"clusters of {settings.name}") as say:
+        clusters = fit_clusters(settings, say)
+        say("writing")
+        put(clusters, folder, settings)
+    _print(clusters, folder, as_json=json)
+    if not json:
+        _tell(f"look at {folder / 'clusters.html'}")
+
+
+@app.command("show")
+def show(
+    where: Where,
+    html: Annotated[
+        Path | None, typer.Option("--html", help="Also write a page with a map of the texts.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Show clusters: names, sizes, typical texts, how well held-out n-grams are put right."""
+    from engine.cli.progress import working
+    from engine.clusters.report import page_of
+    from engine.clusters.store import read
+    from engine.evaluate.files import check_target, write_text
+
+    if html is not None:
+        check_target(html)
+    clusters = read(where)
+    if html is not None:
+        with working("drawing the map"):
+            page = page_of(clusters, where.resolve().name)
+        write_text(html, page)
+    _print(clusters, where, as_json=json, html=html)
+    if html is not None and not json:
+        _tell(f"written to {html}")
+
+
+@app.command("assign")
+def assign(
+    where: Where,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,
+) -> None:
+    """Put queries into clusters: one a line on stdin; cluster, its name and the query on stdout.
+
+    Cluster -1: nothing is known of the query. Lines are answered as they come, so that millions
+    may follow each other.
+    """
+    import json as jsonlib
+
+    from engine.clusters.assign import read_lines
+    from engine.clusters.store import UNKNOWN, read
+    from engine.errors import DataError
+
+    if sys.stdin is None or sys.stdin.isatty():
+        raise DataError(
+            "the queries come from stdin, and nothing is connected to it",
+            hint=f"`engine cluster assign {where} < queries.txt`",
+        )
+    clusters = read(where)
+    names = {UNKNOWN: "", **dict(enumerate(clusters.names))}
+    _warn(clusters)
+    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    for lines in read_lines(sys.stdin.buffer):
+        found = clusters.assign(lines).tolist()
+        for label, line in zip(found, lines, strict=True):
+            if json:
+                row = {"cluster": label, "name": names[label], "query": line}
+                sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
+            else:
+                sys.stdout.write(f"{label}\t{names[label]}\t{line}\n")
+        sys.stdout.flush()
+
+
+def summary(clusters: Clusters, folder: Path) -> str:
+    """Two lines: what was fitted, and what it weighs."""
+    from engine.cli.tables import human
+
+    document, accuracy = clusters.document, clusters.accuracy
+    right = "" if accuracy is None else f", {accuracy:.1%} of the held-out ones put right"
+    return (
+        f"clusters: {clusters.count} of {len(document.texts):,} n-grams"
+        f" ({document.embedder.used['use']}, {document.clusterer['use']}){right}\n"
+        f"  {human(_bytes(folder))} beside the weights, which no limit counts: training needs them,"
+        " prediction does not"
+    )
+
+
+def _bytes(folder: Path) -> int:
+    from engine.artifact import CLUSTERS, CLUSTERS_JSON
+
+    return sum((folder / name).stat().st_size for name in (CLUSTERS, CLUSTERS_JSON))
+
+
+def _print(clusters: Clusters, folder: Path, *, as_json: bool, html: Path | None = None) -> None:
+    from engine.cli.tables import print_json, stdout
+
+    if as_json:
+        print_json(_report(clusters, folder, html))
+    else:
+        stdout().print(_table(clusters))
+        stdout().print(summary(clusters, folder), highlight=False, markup=False)
+    _warn(clusters)
+
+
+def _report(clusters: Clusters, folder: Path, html: Path | None) -> dict[str, Any]:
+    from engine.artifact import CLUSTERS, CLUSTERS_JSON
+
+    document = clusters.document
+    return {
+        "folder": str(folder),
+        "html": str(html) if html else None,
+        **clusters.manifest(),
+        "read": document.read,
+        "distinct": document.distinct,
+        "scores": document.scores,
+        "bytes": {n: (folder / n).stat().st_size for n in (CLUSTERS, CLUSTERS_JSON)},
+        "clusters": [cluster.model_dump() for cluster in document.clusters],
+    }
+
+
+def _table(clusters: Clusters) -> Any:
+    from rich.table import Table
+    from rich.text import Text
+
+    from engine.clusters.report import table_rows
+
+    table = Table()
+    for name in ("", "cluster", "n-grams", "share", "occurrences", "right", "typical"):
+        left = name in ("cluster", "typical")
+        table.add_column(
+            name, justify="left" if left else "right", no_wrap=not left, ratio=2 if left else None
+        )
+    for row in table_rows(clusters):
+        table.add_row(*(Text(_visible(cell)) for cell in row))
+    return table
+
+
+def _visible(value: str) -> str:
+    """Untrusted text for a terminal: no control characters."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in value)
+
+
+def _warn(clusters: Clusters) -> None:
+    from engine.cli.tables import print_warning
+
+    for warning in clusters.warnings:
+        print_warning(_visible(warning))
+
+
+def _tell(line: str) -> None:
+    from engine.cli.tables import stdout
+
+    stdout().print(line, highlight=False, markup=False)

@@ -1,0 +1,121 @@
+"""The most frequent n-grams of a stream of texts, in bounded memory.
+
+Texts are read twice. The first pass keeps at most ``CAPACITY`` n-grams; where there are more, it
+forgets the rarest, and knows how often a forgotten one can have occurred (lossy counting: Manku and
+Motwani, 2002). The second pass counts what is left exactly. So counts are always exact, and the
+choice is too, unless the last chosen n-gram is as rare as a forgotten one may be (``missed``).
+"""
+
+from __future__ import annotations
+
+import heapq
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.errors import DataError
+
+CAPACITY = 1_000_000
+"""N-grams in memory at once: some 250 MB."""
+
+LONGEST = 200
+"""Characters of an n-gram; a longer one is no phrase, and is passed over."""
+
+_TELL_EVERY = 100_000
+
+Texts = Callable[[], Iterable[str]]
+"""Gives the texts again at every call, each time the same ones."""
+
+
+@dataclass(frozen=True)
+class NGrams:
+    """The most frequent n-grams.
+
+    Attributes:
+        texts: the n-grams, the most frequent first; of equals, in the order of code points.
+        counts: how often each occurs.
+        read: texts that were read.
+        distinct: different n-grams among them; where some were forgotten, at least so many.
+        missed: an n-gram that is not listed may occur so often and still have been missed; 0 where
+            the list is exact.
+    """
+
+    texts: tuple[str, ...]
+    counts: tuple[int, ...]
+    read: int
+    distinct: int
+    missed: int
+
+
+def ngrams_of(text: str, words: int) -> Iterator[str]:
+    """The n-grams of a text in lower case, white space folded; of a shorter text, all of it."""
+    parts = unicodedata.normalize("NFC", text).lower().split()
+    for start in range(max(1, len(parts) - words + 1) if parts else 0):
+        gram = " ".join(parts[start : start + words])
+        if len(gram) <= LONGEST:
+            yield gram
+
+
+def most_frequent(
+    texts: Texts,
+    words: int,
+    most: int,
+    say: Callable[[str], None] = lambda line: None,
+    *,
+    capacity: int = CAPACITY,
+) -> NGrams:
+    """Count the n-grams of texts.
+
+    Args:
+        texts: gives the texts; called twice where there are more n-grams than ``capacity``.
+        words: words of an n-gram.
+        most: how many n-grams to give, at most.
+        say: receives lines of progress.
+        capacity: n-grams in memory at once, at least 2.
+
+    Raises:
+        DataError: there is no n-gram at all.
+    """
+    table: dict[str, int] = {}
+    floor = distinct = read = 0
+    for text in texts():
+        read += 1
+        for gram in ngrams_of(text, words):
+            # A new one may have been forgotten `floor` times: a value is never below the count.
+            table[gram] = table.get(gram, floor) + 1
+        if len(table) > capacity:
+            distinct = max(distinct, len(table))
+            floor = _middle(table)  # every value is above the floor before
+            table = {gram: value for gram, value in table.items() if value > floor}
+        if read % _TELL_EVERY == 0:
+            say(f"n-grams: {read:,} texts read")
+    distinct = max(distinct, len(table))
+    if floor:
+        say("n-grams: counting exactly")
+        table = _count_again(texts, words, table)
+    if not table:
+        raise DataError(
+            f"no n-grams to cluster: {read:,} texts, none of them with a word",
+            hint="data.train gives the texts",
+        )
+    chosen = heapq.nsmallest(most, table.items(), key=lambda item: (-item[1], item[0]))
+    names, counts = zip(*chosen, strict=True)
+    exact = len(chosen) == most and counts[-1] > floor
+    return NGrams(names, counts, read, distinct, 0 if exact else floor)
+
+
+def _middle(table: dict[str, int]) -> int:
+    """The lower median of the values."""
+    values = np.fromiter(table.values(), np.int64, len(table))
+    return int(np.partition(values, (len(values) - 1) // 2)[(len(values) - 1) // 2])
+
+
+def _count_again(texts: Texts, words: int, kept: dict[str, int]) -> dict[str, int]:
+    counts = dict.fromkeys(kept, 0)
+    for text in texts():
+        for gram in ngrams_of(text, words):
+            if gram in counts:
+                counts[gram] += 1
+    return {gram: count for gram, count in counts.items() if count}
