@@ -1,0 +1,89 @@
+"""Loggers: what they write, and what they say when they cannot."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from engine.contracts import RunInfo, Use
+from engine.errors import PluginError
+from engine_plugins.loggers.console import clock, figures
+
+Make = Callable[..., Use]
+
+
+def info(folder: Path, step: int = 0) -> RunInfo:
+    return RunInfo(folder, "little", 100, step, {})
+
+
+def test_console_prints_lines_to_stderr(
+    make_use: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logger = make_use("logger", "console", seconds=1e-9).create()
+    logger.start(info(tmp_path))
+    logger.log(10, {"loss": 1.23456, "lr": 1e-4, "samples_per_second": 1234.5,
+                    "seconds_left": 185.0})  # fmt: skip
+    logger.log(11, {"accuracy": 91.25})
+    logger.note(11, "stage 2, [bold] blocks")
+    logger.close()
+    out, err = capsys.readouterr()
+    assert out == ""
+    first, second, third = err.splitlines()
+    assert first == "step 10/100  loss 1.2346  lr 1.0e-04  1,234 samples/s  3:05 left"
+    assert second.endswith("accuracy 91.2 %")
+    assert third == "step 11: stage 2, [bold] blocks"
+
+
+def test_clock_and_figures() -> None:
+    assert [clock(s) for s in (0, 59.6, 185, 7985)] == ["0:00", "1:00", "3:05", "2:13:05"]
+    assert figures({}) == ""
+
+
+def test_json_lines_append_where_a_run_goes_on(make_use: Make, tmp_path: Path) -> None:
+    use = make_use("logger", "json_lines", file="numbers.jsonl")
+    for step in (0, 2):
+        logger = use.create()
+        logger.start(info(tmp_path, step))
+        logger.log(step + 1, {"loss": math.nan if step else 0.5})
+        logger.note(step + 1, "сохранено")
+        logger.close()
+    lines = (tmp_path / "numbers.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"step": 1, "loss": 0.5}, {"step": 1, "note": "сохранено"},
+        {"step": 3, "loss": None}, {"step": 3, "note": "сохранено"},
+    ]  # fmt: skip
+    fresh = use.create()
+    fresh.start(info(tmp_path))
+    fresh.close()
+    assert (tmp_path / "numbers.jsonl").read_text() == ""
+
+
+def test_a_file_name_that_leaves_the_folder_is_refused(make_use: Make) -> None:
+    with pytest.raises(ValueError, match="file"):
+        make_use("logger", "json_lines", file="../elsewhere")
+
+
+def test_tensorboard_says_what_to_install(make_use: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(PluginError, match="needs the package tensorboard") as told:
+        make_use("logger", "tensorboard").create()
+    assert "pip install tensorboard" in str(told.value.hint)
+
+
+def test_tensorboard_writes_events(make_use: Make, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="tensorboard is optional")
+    logger = make_use("logger", "tensorboard").create()
+    logger.start(info(tmp_path))
+    logger.log(1, {"loss": 0.5})
+    logger.note(1, "a note")
+    logger.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    assert [e.value for e in events.Scalars("loss")] == [0.5]

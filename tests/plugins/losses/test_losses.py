@@ -1,0 +1,94 @@
+"""Losses against their formulas, written out pair by pair."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch.nn import functional
+
+from engine.contracts import State, Use
+from engine.errors import EngineError
+
+Make = Callable[..., Use]
+
+
+@pytest.fixture
+def batch() -> State:
+    generator = torch.Generator().manual_seed(3)
+
+    def units() -> torch.Tensor:
+        return functional.normalize(torch.randn(6, 5, generator=generator), dim=1)
+
+    return {
+        "image": units(), "text": units(), "scale": torch.tensor(7.0),
+        "router_logits": torch.randn(6, 3, generator=generator),
+        "cluster": torch.tensor([0, 2, 1, -1, 2, 2]),
+    }  # fmt: skip
+
+
+def test_contrastive_is_the_mean_over_both_sides(make_use: Make, batch: State) -> None:
+    image, text = batch["image"].tolist(), batch["text"].tolist()
+    total = 0.0
+    for one, other in ((image, text), (text, image)):
+        for i in range(6):
+            logits = [7 * sum(a * b for a, b in zip(one[i], o, strict=True)) for o in other]
+            total += math.log(sum(map(math.exp, logits))) - logits[i]
+    loss = make_use("loss", "contrastive").create()(batch)
+    assert loss.shape == ()
+    assert float(loss) == pytest.approx(total / 12, abs=1e-5)
+
+
+def test_sigmoid_asks_of_every_pair(make_use: Make, batch: State) -> None:
+    loss = make_use("loss", "sigmoid", bias=-2.0).create()
+    total = 0.0
+    for i, image in enumerate(batch["image"].tolist()):
+        for j, text in enumerate(batch["text"].tolist()):
+            logit = 7 * sum(a * b for a, b in zip(image, text, strict=True)) - 2
+            total += math.log1p(math.exp(-logit if i == j else logit))
+    found = loss(batch)
+    assert float(found.detach()) == pytest.approx(total / 6, abs=1e-5)
+    found.backward()
+    assert loss.bias.grad is not None
+    assert [name for name, _ in loss.named_parameters()] == ["bias"]
+
+
+def test_router_leaves_unknown_clusters_out(make_use: Make, batch: State) -> None:
+    use = make_use("loss", "router", weight=0.3)
+    logits, cluster = batch["router_logits"], batch["cluster"]
+    known = cluster >= 0
+    expected = functional.cross_entropy(logits[known], cluster[known])
+    assert float(use.create()(batch)) == pytest.approx(float(expected), abs=1e-6)
+    none = {**batch, "cluster": torch.full((6,), -1)}
+    assert float(use.create()(none)) == 0.0
+    assert use.target().reads == {"router_logits", "cluster"}
+
+
+def test_balance_is_one_when_even_and_k_when_collapsed(make_use: Make) -> None:
+    loss = make_use("loss", "balance").create()
+    even = {"router_logits": 50 * torch.eye(4).repeat(3, 1)}
+    collapsed = {"router_logits": 50 * torch.eye(4)[[0] * 12]}
+    assert float(loss(even)) == pytest.approx(1.0, abs=1e-5)
+    assert float(loss(collapsed)) == pytest.approx(4.0, abs=1e-5)
+    # Its gradient moves texts away from the cluster that has most.
+    logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.9, 1.0]], requires_grad=True)
+    loss({"router_logits": logits}).backward()
+    assert logits.grad is not None
+    assert (logits.grad[:, 0] > 0).all()
+
+
+def test_smoothing_is_that_of_pytorch(make_use: Make, batch: State) -> None:
+    logits = 7 * batch["image"] @ batch["text"].T
+    right = torch.arange(6)
+    expected = sum(
+        functional.cross_entropy(one, right, label_smoothing=0.1) for one in (logits, logits.T)
+    )
+    loss = make_use("loss", "contrastive", smoothing=0.1).create()(batch)
+    assert float(loss) == pytest.approx(float(expected) / 2, abs=1e-6)
+
+
+def test_a_weight_below_zero_is_refused(make_use: Make) -> None:
+    with pytest.raises((EngineError, ValueError)):
+        make_use("loss", "contrastive", weight=-1.0)
