@@ -24,6 +24,27 @@ Workers = Annotated[
 ]
 
 
+def _list_steps(wanted: bool) -> None:
+    """Print every cleaning step with its settings, and stop."""
+    if not wanted:
+        return
+    from rich.table import Table
+
+    from engine.cli.tables import stdout
+    from engine.data.text.settings import STEPS
+
+    table = Table("step", "what it does", "settings, with their defaults")
+    for name, settings in STEPS.items():
+        fields = [
+            f"{key}: {field.default!r}" + (f" ({field.description})" if field.description else "")
+            for key, field in settings.model_fields.items()
+        ]
+        what = " ".join((settings.__doc__ or "").split())
+        table.add_row(name, _plain(what), _plain("\n".join(fields)))
+    stdout().print(table)
+    raise typer.Exit
+
+
 def clean(
     out: Out,
     config: Annotated[
@@ -39,6 +60,10 @@ def clean(
         str, typer.Option("-o", "--output", metavar="NAME", help="File to write beside the table.")
     ] = "metadata.clean.json",
     workers: Workers = None,
+    list_steps: Annotated[
+        bool,
+        typer.Option("--steps", is_eager=True, callback=_list_steps, help="List the steps."),
+    ] = False,
     json: Json = False,
 ) -> None:
     """Clean the texts: a new table beside the old one, and a report of what was dropped and why."""

@@ -17,6 +17,7 @@ from PIL import Image
 
 from engine.cli import main
 from engine.data import sheet
+from engine.data.text.settings import STEPS
 
 Engine = Callable[..., tuple[int, str, str]]
 HOSTILE = '<script>alert(1)</script>\u202e"&\u200b\x1b[31m'
@@ -80,6 +81,13 @@ def test_clean_json_with_a_config_of_ones_own(engine: Engine, data: Path) -> Non
     ]  # fmt: skip
     assert report == json.loads((data / "other.report.json").read_text(encoding="utf-8"))
     assert (data / "other.json").is_file()
+
+
+def test_steps_are_listed(engine: Engine) -> None:
+    code, out, _ = engine("data", "clean", "--steps")
+    assert code == 0
+    for name in STEPS:
+        assert name in out
 
 
 @pytest.mark.parametrize(
