@@ -1,7 +1,8 @@
 """The contest's training data: JSON lines of images with queries.
 
 Made for millions of rows: a row costs 8 bytes of memory (where its line starts; 16 more while the
-file is read first), and a line is parsed again when its row is asked for.
+file is read first, and 16 where the images lie in tar shards), and a line is parsed again when its
+row is asked for.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from engine.contracts.click_log import (
 )
 from engine.contracts.pictures import open_image
 from engine.errors import DataError
+from engine_plugins.datasets.click_log_shards import Shards
 from engine_plugins.datasets.settings import ClickLogSettings
 
 _log = logging.getLogger(__name__)
@@ -83,16 +85,19 @@ class ClickLog(Dataset):
         self.name = settings.path.absolute().name
         self._metadata = settings.path / settings.metadata
         self._images = settings.path / settings.images
+        folder = settings.path / settings.shards
+        packed = not self._images.is_dir() and folder.is_dir()
         for path, there in (
             (settings.path, settings.path.is_dir()),
             (self._metadata, self._metadata.is_file()),
-            (self._images, self._images.is_dir()),
+            (self._images, self._images.is_dir() or packed),
         ):
             if not there:
                 raise DataError(
                     f"click log: {path} is missing",
                     hint=f"`path` needs {settings.metadata} and a folder {settings.images}/ of"
-                    f" <id>{settings.suffix} (settings `metadata`, `images`, `suffix`)",
+                    f" <id>{settings.suffix}, or {settings.shards}/ of tar shards"
+                    " (settings `metadata`, `images`, `suffix`, `shards`)",
                 )
         self._starts, self.bad_lines = _index(self._metadata)
         if not len(self._starts):
@@ -109,6 +114,7 @@ class ClickLog(Dataset):
                 self._metadata, len(self.bad_lines), len(self.bad_lines) + len(self._starts),
                 worst, "; ..." if len(self.bad_lines) > 3 else "",
             )  # fmt: skip
+        self._shards = Shards(folder, self._ids()) if packed else None
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -124,7 +130,14 @@ class ClickLog(Dataset):
             for index in range(len(self)):
                 yield from self._read(file, index).queries
 
+    def _ids(self) -> Iterator[str]:
+        with self._metadata.open("rb") as file:
+            for index in range(len(self)):
+                yield self._read(file, index).id
+
     def image(self, index: int) -> Image:
+        if self._shards is not None:
+            return self._shards.image(index, self.record(index).id)
         return open_image(self._images / f"{self.record(index).id}{self.settings.suffix}")
 
     def _read(self, file: IO[bytes], index: int) -> Record:

@@ -28,6 +28,12 @@ class ClickLogSettings(DatasetSettings):
     images: str = Field(
         "images", min_length=1, description="folder of the images `<id><suffix>` in the folder"
     )
+    shards: str = Field(
+        "shards",
+        min_length=1,
+        description="folder of tar shards with parquet tables (`engine data download --format"
+        " webdataset`), read where the folder has no `images`",
+    )
     suffix: str = Field(".jpg", pattern=r"^\.[A-Za-z0-9]{1,8}$", description="how image files end")
 
 

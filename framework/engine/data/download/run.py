@@ -262,10 +262,7 @@ class _Run:
         """A result from another machine: its picture goes to the spool first."""
         if isinstance(result, Had):
             assert result.data is not None
-            path = self._store.spooled(item.position)
-            temporary = path.with_name(path.name + ".tmp")
-            temporary.write_bytes(result.data)
-            temporary.replace(path)
+            self._store.spooled(item.position).write_bytes(result.data)
             self.progress.received += result.received
         self._done(item, result)
 

@@ -81,19 +81,14 @@ def kind_of(reason: str) -> int:
 
 
 def write(path: str, data: bytes) -> None:
-    """Write a file whole or not at all."""
-    temporary = path + ".tmp"
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    """Write a file of the spool. No temporary name: without its row it counts for nothing."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        with os.fdopen(handle, "wb", buffering=0) as file:
-            view = memoryview(data)
-            while view:
-                view = view[file.write(view) :]
-        os.replace(temporary, path)  # noqa: PTH105 (pathlib costs a worker time, twice a picture)
-    except OSError:
-        if os.path.exists(temporary):  # noqa: PTH110
-            os.unlink(temporary)  # noqa: PTH108
-        raise
+        view = memoryview(data)
+        while view:
+            view = view[os.write(handle, view) :]
+    finally:
+        os.close(handle)
 
 
 if __name__ == "__main__":
