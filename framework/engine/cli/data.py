@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Make data sets in the contest's layout.", no_args_is_help=True)
 app.command("download")(download_commands.download)
+app.command("verify")(download_commands.verify)
 app.command("clean")(data_text.clean)
 app.command("stats")(data_text.stats)
 app.command("show")(data_text.show)

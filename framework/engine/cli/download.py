@@ -125,6 +125,41 @@ def download(
         raise typer.Exit(128 + outcome.signal)
 
 
+def verify(
+    out: Annotated[Path, typer.Argument(help="A folder that `click_log` reads.")],
+    json: Json = False,
+) -> None:
+    """Look at every row and image: each decodes, each has the other, the counts agree.
+
+    Exit code 1 if anything is wrong.
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+    from rich.progress import Progress as Bar
+
+    from engine.cli.tables import print_json
+    from engine.data.verify import verify as look
+
+    with Bar(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("looking at images", total=None)
+        verdict = look(out, lambda done, total: bar.update(task, completed=done, total=total))
+    if json:
+        print_json({"out": str(out), "whole": verdict.whole, **asdict(verdict)})
+    else:
+        for fault in verdict.faults[:20]:
+            typer.echo(f"{fault.kind}: {fault.where}{f': {fault.how}' if fault.how else ''}")
+        if len(verdict.faults) > 20:
+            typer.echo(f"... (--json lists {len(verdict.faults):,})")
+        found = ", ".join(f"{count:,} x {kind}" for kind, count in verdict.counts.most_common())
+        typer.echo(
+            f"{out} ({verdict.format}): {verdict.rows:,} rows, {verdict.images:,} images sound; "
+            + (found or "nothing is wrong")
+        )
+    if not verdict.whole:
+        raise typer.Exit(1)
+
+
 _Watchers = tuple[Callable[["Progress"], None], float, Callable[[str, int, int], None]]
 
 
