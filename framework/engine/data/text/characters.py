@@ -85,7 +85,8 @@ def invisible() -> str:
 
     The categories Cf, Co (private use) and Cs, and the variation selectors.
     """
-    return _category(lambda category: category in ("Cf", "Co", "Cs")) + "\ufe00-\ufe0f"
+    beyond = "\ufe00-\ufe0f\U000e0000-\U000e0fff"  # variation selectors, tags
+    return _category(lambda category: category in ("Cf", "Co", "Cs")) + beyond
 
 
 @cache

@@ -39,6 +39,7 @@ def run(name: str, text: str, **values: Any) -> str:
     [
         ("unicode", {}, "ко\u200bт\u00ad е\u0308ж", "кот ёж"),
         ("unicode", {}, "а\tб\x00в", "а б в"),
+        ("unicode", {}, "кот\U000e0041\U000e0101", "кот"),
         ("unicode", {}, "\u202eкот\u202c\ufeff ❤️", "кот ❤"),
         ("unicode", {}, "ﬁ²", "ﬁ²"),
         ("unicode", {"form": "NFKC"}, "ﬁ²", "fi2"),
