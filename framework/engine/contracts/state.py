@@ -24,6 +24,7 @@ name            shape              dtype   written by
 ``features``    [B, tower.width]   float   the head
 ``embeddings``  [B, L, E]          float   ``TextEncoder.embed`` (only where a projection reads it)
 ``embedding``   [B, joint width]   float   the projection (not normalised)
+``cluster``     [B]                int64   training: the cluster of each text, where known
 =============== ================== ======= ====================================================
 
 A plugin may add names of its own. It never changes a state in place: it returns a new dictionary.
