@@ -1,0 +1,119 @@
+"""Real processes: two of them against one, and twenty real kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import load_file
+
+from .conftest import BASE
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+SCRIPT = Path(__file__).with_name("two_processes.py")
+
+
+def write_config(folder: Path, **train: object) -> Path:
+    """The little config with another `train:` section, and no dropout: it differs by process."""
+    config = json.loads(json.dumps(BASE))
+    for side in ("vision", "text"):
+        config["model"]["projection"][side] = {"use": "residual", "dropout": 0.0}
+    config["train"] |= train
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("chunk", [None, 3])
+def test_two_processes_on_half_batches_give_one_processs_loss_and_gradients(
+    tmp_path: Path, chunk: int | None
+) -> None:
+    stage = {
+        "name": "a", "epochs": 2, "batch_size": 15, "chunk_size": chunk,
+        "trains": {"vision": {"blocks": "last 1"}, "text": {"blocks": "last 2"}},
+        "losses": [
+            {"use": "contrastive"}, {"use": "sigmoid", "weight": 0.1},
+            {"use": "router"}, {"use": "balance"},
+        ],
+    }  # fmt: skip
+    path = write_config(tmp_path, stages=[stage])
+    config = yaml.safe_load(path.read_text())
+    config["model"]["projection"]["text"] = {
+        "use": "clustered", "count": 3, "of": {"use": "residual", "dropout": 0.0}, "rivals": "all",
+    }  # fmt: skip
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    found = {}
+    for count in (1, 2):
+        out = tmp_path / f"out{count}"
+        out.mkdir()
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                   "--nproc-per-node", str(count), str(SCRIPT), str(path),
+                   str(tmp_path / f"run{count}"), str(out)]  # fmt: skip
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr[-3000:]
+        losses = json.loads((out / "losses.json").read_text())
+        found[count] = (losses, load_file(out / "gradients.safetensors"))
+    assert len(found[1][0]) == 6
+    for one, two in zip(found[1][0], found[2][0], strict=True):
+        assert two == pytest.approx(one, abs=1e-5)
+    assert found[1][1].keys() == found[2][1].keys()
+    for name, gradient in found[1][1].items():
+        assert torch.allclose(gradient, found[2][1][name], atol=1e-5), name
+
+
+@pytest.mark.slow
+def test_twenty_real_kills_change_nothing(tmp_path: Path) -> None:
+    path = write_config(
+        tmp_path,
+        save_steps=17,
+        stages=[
+            {"name": "a", "trains": {"text": {"blocks": "last 2"}}, "epochs": 250,
+             "batch_size": 16, "optimizer": {"lr": 1e-3}},
+            {"name": "b", "trains": {"vision": True, "text": {"blocks": "all",
+             "embeddings": True}}, "epochs": 250, "batch_size": 16, "optimizer": {"lr": 1e-3}},
+        ],
+    )  # fmt: skip
+    straight, broken = tmp_path / "straight", tmp_path / "broken"
+
+    def start(folder: Path, *more: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "engine", "train", str(path), "-o", str(folder), *more]
+        return subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+
+    def finish(process: subprocess.Popen[str]) -> None:
+        _, errors = process.communicate(timeout=600)
+        assert process.returncode == 0, errors[-3000:]
+
+    finish(start(straight))
+    rng = random.Random(5)
+    kills, more = 0, []
+    while kills < 20:
+        process = start(broken, *more)
+        history = broken / "history.jsonl"
+        before = history.stat().st_mtime_ns if history.exists() else 0
+        while process.poll() is None:  # until it trains; then at any moment
+            if history.exists() and history.stat().st_mtime_ns > before:
+                break
+            time.sleep(0.01)
+        time.sleep(rng.uniform(0, 0.35))
+        assert process.poll() is None, "it ended before the kills did: more epochs are needed"
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        kills += 1
+        more = ["--resume"]
+    finish(start(broken, "--resume"))
+    one = load_file(straight / "model" / "model.safetensors")
+    other = load_file(broken / "model" / "model.safetensors")
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
