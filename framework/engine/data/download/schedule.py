@@ -139,7 +139,7 @@ class Scheduler:
                 task = self._loop.create_task(self._work(job))
                 self._tasks.add(task)
                 task.add_done_callback(self._ended)
-        except Exception as error:
+        except BaseException as error:  # in a timer's callback it would go unheard
             self._finish(error)
             return
         if self._exhausted and not (self._tasks or self._held or self._ready):
