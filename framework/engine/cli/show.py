@@ -51,15 +51,16 @@ def stages_table(name: str, stages: Sequence[Mapping[str, Any]]) -> Table:
     from rich.table import Table
 
     table = Table(title=name, title_justify="left", title_style="bold")
-    for column in ("stage", "trains", "epochs", "steps", "samples/s", "seconds", "loss",
-                   "accuracy"):  # fmt: skip
-        table.add_column(column, justify="left" if column in ("stage", "trains") else "right")
+    table.add_column("stage", overflow="fold", min_width=16)
+    table.add_column("trains", overflow="fold")
+    for column in ("steps", "samples/s", "loss", "accuracy"):
+        table.add_column(column, justify="right", no_wrap=True)
     for stage in stages:
         accuracy = stage["scores"].get("accuracy")
         table.add_row(
-            stage["name"], trains_in_words(stage["trains"]), str(stage["epochs"]),
+            stage["name"], trains_in_words(stage["trains"]),
             f"{stage['steps']:,}", f"{stage['samples_per_second']:,.0f}",
-            f"{stage['seconds']:,.1f}", f"{stage['loss']:.4f}",
+            "-" if stage["loss"] is None else f"{stage['loss']:.4f}",
             "-" if accuracy is None else f"{accuracy:.2f} %",
         )  # fmt: skip
     if not stages:

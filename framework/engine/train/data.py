@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.clusters.assign import DatasetLabels
 from engine.contracts.dataset import Dataset
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
@@ -22,23 +22,6 @@ from engine.contracts.training import Rows
 from engine.errors import DataError
 
 _TEXTS_AT_ONCE = 8192
-
-
-@dataclass(frozen=True)
-class ClusterLabels:
-    """The clusters of the training data, where the config has any.
-
-    Attributes:
-        rows: [rows of the data set] int64, the cluster of each image: of the mean of its queries'
-            vectors.
-        texts: [queries of the data set] int64, the cluster of each query, in the order of
-            ``dataset.texts()``.
-        count: number of clusters.
-    """
-
-    rows: Rows
-    texts: Rows
-    count: int
 
 
 class TokenTable:
@@ -96,7 +79,7 @@ class TrainingRows:
         dataset: Dataset,
         tokenizer: Tokenizer,
         max_tokens: int,
-        labels: ClusterLabels | None = None,
+        labels: DatasetLabels | None = None,
     ) -> None:
         self.dataset = dataset
         rows, first, self.untold = array("q"), array("q", [0]), 0
@@ -141,7 +124,7 @@ class TrainingRows:
         if labels is not None:
             self._take(labels)
 
-    def _take(self, labels: ClusterLabels) -> None:
+    def _take(self, labels: DatasetLabels) -> None:
         if len(labels.rows) != len(self.dataset) or len(labels.texts) != len(self.sequence):
             raise DataError(
                 f"clusters of {len(labels.rows)} rows and {len(labels.texts)} texts were given;"

@@ -14,16 +14,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from engine.build import Built, build, read_artifact, save
+from engine.clusters.assign import label_dataset
 from engine.config import dump_config
 from engine.config.schema import EngineConfig, StorageSettings
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger
 from engine.errors import ConfigError, TrainingError
 from engine.size import SizeReport
-from engine.train.data import ClusterLabels, TrainingRows
+from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
 from engine.train.history import FILE
@@ -69,7 +71,6 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
-    labels: Callable[[Built], ClusterLabels] | None = None,
     judge: Callable[[Built], Judge | None] = lambda built: None,
     say: Say = lambda line: None,
 ) -> tuple[Built, SizeReport | None]:
@@ -80,7 +81,6 @@ def train(
         folder: of the run.
         resume: go on from the last checkpoint that is whole.
         force: replace a run that is there.
-        labels: gives the clusters of the training data, where there are any.
         judge: makes the judge of the model.
         say: told what is being done before training starts.
 
@@ -94,7 +94,7 @@ def train(
     if config.train is None:
         raise ConfigError(
             f"{config.name}: the config has no `train:` section",
-            hint="name its stages: `train: {stages: [{name: one, epochs: 5, trains: {text: true}}]}`",
+            hint="name its stages: `train: {stages: [{name: one, epochs: 5}]}`",
         )
     if config.data.train is None:
         raise ConfigError(
@@ -112,8 +112,8 @@ def train(
     settings = config.model.text.settings
     assert isinstance(settings, TextEncoderSettings)
     dataset = config.data.train.create()
-    found = None if labels is None else labels(built)
-    data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, found)
+    labels = None if built.clusters is None else label_dataset(built.clusters, dataset, say)
+    data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, labels)
     trainer = Trainer(built, data, folder, judge=judge(built), loggers=loggers, processes=processes)
     trainer.run(resume=resume)
     built.model.to("cpu").eval()
@@ -136,15 +136,14 @@ def _start(
             _remove(folder / name)
         # In float32, whatever the artifact's dtype: a run that goes on needs every bit.
         plain = config.model_copy(update={"storage": StorageSettings(dtype="float32")})
-        save(Built(plain, built.model, built.tokenizer, built.manifest), start)
+        save(replace(built, config=plain), start)
         (folder / CONFIG).write_text(dump_config(config), encoding="utf-8")
         if processes.count == 1:
-            built.manifest.pop("files", None)
-            return Built(config, built.model, built.tokenizer, built.manifest)
+            return built
     processes.wait()
-    read = read_artifact(start)
+    read = read_artifact(start, clusters=True)
     read.manifest.pop("files", None)
-    return Built(config, read.model, read.tokenizer, read.manifest)
+    return replace(read, config=config)
 
 
 def _remove(path: Path) -> None:

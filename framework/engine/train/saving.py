@@ -24,7 +24,7 @@ def essence(config: EngineConfig) -> dict[str, Any]:
     plain = config.model_dump(mode="json", by_alias=True)
     for name in _FREE:
         plain["train"].pop(name)
-    return {name: plain[name] for name in ("name", "model", "data", "train", "seed")}
+    return {name: plain[name] for name in ("name", "model", "data", "clusters", "train", "seed")}
 
 
 def difference(then: Any, now: Any, path: str = "") -> str | None:

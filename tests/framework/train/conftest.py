@@ -11,11 +11,12 @@ import torch
 import yaml
 
 from engine.build import Built, build
+from engine.clusters.assign import DatasetLabels
 from engine.config import load_config
 from engine.config.schema import EngineConfig
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger, LoggerSettings, RunInfo
-from engine.train.data import ClusterLabels, TrainingRows
+from engine.train.data import TrainingRows
 from engine.train.loop import Judge, Trainer
 
 BASE: dict[str, Any] = {
@@ -110,7 +111,7 @@ def trained(tmp_path: Path) -> Run:
         *,
         resume: bool = False,
         judge: Judge | None = None,
-        labels: Callable[[Any], ClusterLabels] | None = None,
+        labels: Callable[[Any], DatasetLabels] | None = None,
         change: Callable[[Built], None] = lambda built: None,
         run: bool = True,
     ) -> tuple[Trainer, Recorder]:

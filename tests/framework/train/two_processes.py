@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 
 from engine.build import build
+from engine.clusters.assign import DatasetLabels
 from engine.config import load_config
-from engine.train.data import ClusterLabels, TrainingRows
+from engine.train.data import TrainingRows
 from engine.train.loop import Trainer
 
 
@@ -25,7 +26,7 @@ def main(config_file: Path, run: Path, out: Path) -> None:
     built = build(config)
     dataset = config.data.train.create()  # type: ignore[union-attr]
     texts = sum(len(dataset.record(i).queries) for i in range(len(dataset)))
-    labels = ClusterLabels(np.arange(len(dataset)) % 3, np.arange(texts) % 3, 3)
+    labels = DatasetLabels(np.arange(len(dataset)) % 3, np.arange(texts) % 3, 3)
     data = TrainingRows(dataset, built.tokenizer, 15, labels)
     run.mkdir(exist_ok=True)
     trainer = Trainer(built, data, run)
