@@ -145,7 +145,17 @@ def verify(
         task = bar.add_task("looking at images", total=None)
         verdict = look(out, lambda done, total: bar.update(task, completed=done, total=total))
     if json:
-        print_json({"out": str(out), "whole": verdict.whole, **asdict(verdict)})
+        print_json(
+            {
+                "out": str(out),
+                "whole": verdict.whole,
+                "format": verdict.format,
+                "rows": verdict.rows,
+                "images": verdict.images,
+                "counts": dict(verdict.counts),
+                "faults": [asdict(fault) for fault in verdict.faults],
+            }
+        )
     else:
         for fault in verdict.faults[:20]:
             typer.echo(f"{fault.kind}: {fault.where}{f': {fault.how}' if fault.how else ''}")

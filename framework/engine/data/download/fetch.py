@@ -56,7 +56,7 @@ def parse(url: str, base: URL | None = None) -> URL | Failure:
         return Failure(Kind.BAD_URL, f"{error}")
     if found.scheme not in ("http", "https"):
         return Failure(Kind.BAD_URL, f"not http or https: {found.scheme[:20] or 'no scheme'}")
-    if not host or port is None or not 0 < port < 65536:
+    if not host or " " in host or not host.isprintable() or port is None or not 0 < port < 65536:
         return Failure(Kind.BAD_URL, "no host")
     return found.with_fragment(None) if found.raw_fragment else found
 

@@ -31,6 +31,8 @@ _STUCK_AFTER = 60.0
 _DEATHS = 5
 """In a row and without one result between: then it is not the pictures' fault."""
 
+_ARGUMENTS = ["-m", "engine.data.download.worker"]
+
 _MALLOC = {
     name: os.environ.get(name, str(256 << 20))
     for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_")
@@ -135,7 +137,7 @@ class Pool:
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()
         process = subprocess.Popen(
-            [sys.executable, "-m", "engine.data.download.worker", self._choices],
+            [sys.executable, *_ARGUMENTS, self._choices],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
