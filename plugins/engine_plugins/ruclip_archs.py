@@ -122,6 +122,6 @@ def _read(path: Path) -> dict[str, Any]:
             found = repr(value)[:40] if key in config else "nothing"
             raise ValueError(
                 f"{path} is no ruCLIP's: `{key}` must be a whole number above 0, found {found};"
-                " name a published model with `arch:`, or write the numbers themselves"
+                " name a published model with `arch:`, or give every number in the config"
             )
     return config

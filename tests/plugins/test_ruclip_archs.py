@@ -115,6 +115,8 @@ def test_the_vocabulary_comes_with_the_weights(
     assert settings.tokenizer.name == "youtokentome"
     assert settings.tokenizer.settings.from_ == source
     assert settings.tokenizer.settings.otherwise == weights.get("otherwise")
+    named: Any = make_use("text_encoder", "ruclip", arch="ruclip-vit-large-patch14-224").settings
+    assert named.tokenizer.settings.from_ == "hf:ai-forever/ruclip-vit-large-patch14-224"
     own = {"use": "trained", "from": "scratch"}
     settings = make_use("text_encoder", "ruclip", weights=weights, tokenizer=own).settings
     assert settings.tokenizer.name == "trained"

@@ -126,7 +126,7 @@ class RuClipTextSettings(PlainClipTextSettings):
 
     The numbers that a config does not give itself are those of ``arch``; where it names none,
     those of the model that the weights are of; else ruclip-vit-base-patch32-224's. The vocabulary
-    comes with the weights.
+    comes with the weights, or else from that model's repository.
     """
 
     arch: ruclip_archs.RuClipArch | None = Field(
@@ -143,10 +143,13 @@ class RuClipTextSettings(PlainClipTextSettings):
         filled = fill_ruclip(data, ruclip_archs.text_numbers)
         if not isinstance(filled, Mapping) or "tokenizer" in filled:
             return filled
-        source = source_of(filled)
-        if not ruclip_archs.has_vocabulary(source):
-            return filled
-        weights = filled["weights"]
-        given = weights if isinstance(weights, Mapping) else vars(weights)
-        vocabulary = {"use": "youtokentome", "from": source, "otherwise": given.get("otherwise")}
+        source, otherwise = source_of(filled), None
+        if ruclip_archs.has_vocabulary(source):
+            weights = filled["weights"]
+            otherwise = (weights if isinstance(weights, Mapping) else vars(weights)).get(
+                "otherwise"
+            )
+        else:
+            source = f"hf:ai-forever/{filled.get('arch') or ruclip_archs.DEFAULT_ARCH}"
+        vocabulary = {"use": "youtokentome", "from": source, "otherwise": otherwise}
         return {**filled, "tokenizer": vocabulary}
