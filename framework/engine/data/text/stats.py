@@ -101,7 +101,7 @@ def measure(
 
     Raises:
         DataError: there is no table, or no good line in it.
-        OSError: no room for temporary files (about 400 bytes a query).
+        OSError: no room for temporary files (about 450 bytes a query).
     """
     path = find_table(path)
     workers = workers_for(path.stat().st_size, workers)
