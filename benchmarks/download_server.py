@@ -1,7 +1,7 @@
 """The web in small, for benchmarks/download.py: pictures of realistic sizes, and what goes wrong.
 
-Run as a process of its own: `python download_server.py SECONDS` prints its port on one line and
-serves on every loopback address until it is killed, its stdin ends, or the time is up.
+Run as a process of its own: `python download_server.py SECONDS [CERTIFICATE]` prints its port on
+one line and serves on every loopback address until it is killed, its stdin ends, or the time is up.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import io
 import math
 import random
+import ssl
 import sys
 from collections.abc import Iterator
 
@@ -131,11 +132,15 @@ class Web(asyncio.Protocol):
         self.transport.write(body)
 
 
-async def serve(seconds: float) -> None:
+async def serve(seconds: float, certificate: str | None) -> None:
     """Serve until the time is up or stdin ends."""
     Web.files = pictures()
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(Web, "0.0.0.0", 0, backlog=1024)
+    context = None
+    if certificate:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    server = await loop.create_server(Web, "0.0.0.0", 0, backlog=1024, ssl=context)
     mean = sum(map(len, Web.files)) / len(Web.files)
     print(server.sockets[0].getsockname()[1], round(mean), flush=True)
     ended = loop.run_in_executor(None, sys.stdin.read)
@@ -143,4 +148,4 @@ async def serve(seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(float(sys.argv[1])))
+    asyncio.run(serve(float(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None))
