@@ -25,12 +25,10 @@ def compact(
     Returns:
         Which vectors, [M] int64 ascending, and [M, at most 50] float32: their principal components.
     """
-    from sklearn.decomposition import PCA
-
     rows = _sample(labels)
     some = vectors[rows].astype(np.float64)
-    width = min(_WIDTH, *some.shape)
-    return rows, PCA(width, svd_solver="full").fit_transform(some).astype(np.float32)
+    left, strength, _ = np.linalg.svd(some - some.mean(axis=0), full_matrices=False)
+    return rows, (left * strength)[:, :_WIDTH].astype(np.float32)
 
 
 def flatten(components: NDArray[np.float32]) -> NDArray[np.float64]:

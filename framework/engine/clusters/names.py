@@ -19,8 +19,10 @@ TERMS = 10
 IN_NAME = 3
 """Terms that make its name."""
 
-_PRIOR = 500.0
-_TELLING = 1.0
+_PRIOR = 0.1
+"""Weight of the prior against a cluster of middling size: the more, the fewer rare terms."""
+
+_TELLING = 1.96  # standard deviations
 _WORD = re.compile(r"[^\W\d_]\w")  # a single letter is a preposition at best
 
 
@@ -68,13 +70,17 @@ def _terms(words: Sequence[str], longest: int) -> list[str]:
 def _scores(inside: NDArray[np.float64]) -> NDArray[np.float64]:
     """The z-score of each term's log-odds ratio, cluster against the rest, [K, terms]."""
     total = inside.sum(axis=0)
-    prior = _PRIOR * total / total.sum()
+    prior = _PRIOR * total / len(inside)
     outside = total - inside
-    inner = inside.sum(axis=1, keepdims=True) + _PRIOR
-    outer = outside.sum(axis=1, keepdims=True) + _PRIOR
     own, rest = inside + prior, outside + prior
-    odds = np.log(own / (inner - own)) - np.log(rest / (outer - rest))
+    odds = np.log(own / _others(own)) - np.log(rest / _others(rest))
     return np.asarray(odds / np.sqrt(1 / own + 1 / rest))
+
+
+def _others(weights: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each term, the weight of all the others in its cluster; never quite 0."""
+    whole = weights.sum(axis=1, keepdims=True)
+    return np.asarray(np.maximum(whole - weights, 1e-9 * whole))
 
 
 def _best(terms: NDArray[np.object_], scores: NDArray[np.float64]) -> list[str]:

@@ -87,8 +87,7 @@ def most_frequent(
             table[gram] = table.get(gram, floor) + 1
         if len(table) > capacity:
             distinct = max(distinct, len(table))
-            floor = _middle(table)  # every value is above the floor before
-            table = {gram: value for gram, value in table.items() if value > floor}
+            table, floor = _rarest_forgotten(table, capacity // 2)
         if read % _TELL_EVERY == 0:
             say(f"n-grams: {read:,} texts read")
     distinct = max(distinct, len(table))
@@ -106,10 +105,21 @@ def most_frequent(
     return NGrams(names, counts, read, distinct, 0 if exact else floor)
 
 
-def _middle(table: dict[str, int]) -> int:
-    """The lower median of the values."""
+def _rarest_forgotten(table: dict[str, int], keep: int) -> tuple[dict[str, int], int]:
+    """The ``keep`` entries of the highest values (of equals, the older ones), and the cut.
+
+    Nothing that was forgotten had a higher value than the cut.
+    """
     values = np.fromiter(table.values(), np.int64, len(table))
-    return int(np.partition(values, (len(values) - 1) // 2)[(len(values) - 1) // 2])
+    cut = int(np.partition(values, len(values) - keep)[len(values) - keep])
+    room = keep - int((values > cut).sum())
+    kept: dict[str, int] = {}
+    for gram, value in table.items():
+        if value < cut or (value == cut and room == 0):
+            continue
+        room -= value == cut
+        kept[gram] = value
+    return kept, cut
 
 
 def _count_again(texts: Texts, words: int, kept: dict[str, int]) -> dict[str, int]:

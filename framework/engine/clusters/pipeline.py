@@ -30,6 +30,7 @@ TYPICAL = 12
 """Typical texts of a cluster that are kept."""
 
 _TEXTS_AT_ONCE = 2048
+_SMALL = 50
 
 
 def fit(config: EngineConfig, say: Say = lambda line: None) -> Clusters:
@@ -104,6 +105,7 @@ def fit_texts(settings: ClustersSettings, texts: Texts, say: Say = lambda line: 
             distinct=grams.distinct,
             missed=grams.missed,
             unknown=len(grams.texts) - len(known),
+            unnamed=_unnamed(clusterer, vectors, labels),
             scores={str(number): score for number, score in clusterer.scores.items()},
             clusters=_describe(names, counts, vectors, labels, clusterer.count, settings.ngram),
             texts=names,
@@ -173,6 +175,15 @@ def _held_out(
     clusterer.learn(vectors[kept], labels[kept])
     np.add.at(confusion, (labels[held], clusterer.predict(vectors[held])), 1)
     return confusion
+
+
+def _unnamed(
+    clusterer: Clusterer, vectors: NDArray[np.float32], labels: NDArray[np.int64]
+) -> list[int]:
+    """Small clusters that the classifier does not even give to their own vectors."""
+    sizes = np.bincount(labels, minlength=clusterer.count)
+    small = [int(label) for label in np.flatnonzero(sizes < _SMALL)]
+    return [k for k in small if not (clusterer.predict(vectors[labels == k]) == k).any()]
 
 
 def _describe(

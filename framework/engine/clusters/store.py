@@ -86,8 +86,13 @@ class Cluster(_Strict):
 
 
 class Document(_Strict):
-    """``clusters.json``. Numbers of the fit as in the config and in ``NGrams``; ``unknown``:
-    n-grams that the embedder knows nothing of, which were left out."""
+    """``clusters.json``. Numbers of the fit as in the config and in ``NGrams``, and:
+
+    Attributes:
+        unknown: n-grams that the embedder knows nothing of, which were left out.
+        unnamed: clusters so small that the classifier puts all their own n-grams into others.
+        scores: of each number of clusters that was tried.
+    """
 
     format: Literal[1] = 1
     ngram: int = Field(ge=1)
@@ -100,6 +105,7 @@ class Document(_Strict):
     distinct: int = Field(ge=0)
     missed: int = Field(ge=0)
     unknown: int = Field(ge=0)
+    unnamed: list[int]
     scores: dict[str, float]
     clusters: list[Cluster] = Field(min_length=1)
     texts: list[str]
@@ -194,6 +200,12 @@ class Clusters:
             found.append(
                 f"clusters: one of {self.count} holds {share:.0%} of all n-grams, so they tell"
                 " little apart; try another embedder, or another number of clusters"
+            )
+        if self.document.unnamed:
+            shown = ", ".join(map(str, self.document.unnamed))
+            found.append(
+                f"clusters: the classifier never says {shown}: too few n-grams; ask for fewer"
+                " clusters or, of nearest neighbours, for fewer of them"
             )
         if self.document.missed:
             found.append(

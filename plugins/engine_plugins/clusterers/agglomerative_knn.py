@@ -11,7 +11,6 @@ from typing import Any
 
 import fastcluster
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
@@ -19,11 +18,11 @@ from scipy.sparse.csgraph import connected_components
 from engine.contracts import Arrays, Clusterer, check_vectors
 from engine.errors import ArtifactError, DataError
 from engine_plugins.clusterers.choose import best, by_size, silhouettes
-from engine_plugins.clusterers.neighbours import nearest, vote
+from engine_plugins.clusterers.neighbours import nearest, run_blocks, vote
 from engine_plugins.clusterers.settings import AgglomerativeKnnSettings
 
-ROWS = 256
-"""Rows of distances that are computed at once."""
+ROWS, COLUMNS = 512, 1024
+"""Of a tile of distances: 4 MB, which stay in a core's cache."""
 
 MOST = 60_000
 """Vectors whose distances (14.4 GB) one may still want in memory."""
@@ -49,7 +48,9 @@ class AgglomerativeKnn(Clusterer):
                 hint=f"lower clusters.most_frequent (to {MOST:,} at most), or use the clusterer"
                 " `kmeans`",
             )
-        tree = fastcluster.linkage(condensed_distances(vectors), "ward", preserve_input=False)
+        distances = _HandedOver(condensed_distances(vectors))
+        tree = fastcluster.linkage(distances, "ward", preserve_input=False)
+        del distances
         if wanted is None:
             most = min(self.settings.most, different)
             least = min(self.settings.least, most)
@@ -92,23 +93,51 @@ class AgglomerativeKnn(Clusterer):
 def condensed_distances(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Euclidean distances of every pair, [N (N - 1) / 2] float64: scipy's ``pdist``.
 
-    From matrix products, block by block, in double precision: the differences of small distances
+    From matrix products, tile by tile, in double precision: the differences of small distances
     decide which clusters merge.
     """
     count = len(vectors)
-    rows = torch.from_numpy(np.ascontiguousarray(vectors)).double()
-    squares = (rows * rows).sum(dim=1)
+    rows = vectors.astype(np.float64)
+    squares = np.einsum("ij,ij->i", rows, rows)
+    number = np.arange(count)
+    places = number * (2 * count - number - 3) // 2 - 1  # + j: where the pair (i, j) stands
     found = np.empty(count * (count - 1) // 2)
-    place = 0
-    for start in range(0, count, ROWS):
-        some, rest = rows[start : start + ROWS], rows[start:]
-        block = torch.addmm(squares[start:], some, rest.T, alpha=-2)
-        block.add_(squares[start : start + ROWS, None]).clamp_(min=0).sqrt_()
-        for index, row in enumerate(block.numpy()):
-            kept = row[index + 1 :]
-            found[place : place + len(kept)] = kept
-            place += len(kept)
+
+    def fill(top: int) -> None:
+        """The pairs of some rows with those after them."""
+        bottom = min(top + ROWS, count)
+        doubled = -2 * rows[top:bottom]
+        room = np.empty(ROWS * COLUMNS)
+        for left in range(top, count, COLUMNS):
+            right = min(left + COLUMNS, count)
+            shape = (bottom - top, right - left)
+            tile = room[: shape[0] * shape[1]].reshape(shape)
+            np.matmul(doubled, rows[left:right].T, out=tile)
+            tile += squares[left:right]
+            tile += squares[top:bottom, None]
+            np.maximum(tile, 0, out=tile)
+            for row in range(top, bottom):
+                start = max(left, row + 1)
+                if start < right:
+                    target = found[places[row] + start : places[row] + right]
+                    np.sqrt(tile[row - top, start - left :], out=target)
+
+    run_blocks(fill, range(0, count, ROWS))
     return found
+
+
+class _HandedOver:
+    """An array that its receiver may overwrite.
+
+    fastcluster 1.3 begins with ``numpy.array(X)``, a copy of all distances, whatever
+    ``preserve_input`` says; numpy takes what this gives as that copy.
+    """
+
+    def __init__(self, array: NDArray[np.float64]) -> None:
+        self._array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[np.float64]:
+        return self._array
 
 
 def cut(tree: NDArray[np.float64], count: int) -> NDArray[np.int64]:

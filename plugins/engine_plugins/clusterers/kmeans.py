@@ -96,7 +96,5 @@ def _fill_empty(unit: NDArray[np.float32], centres: NDArray[np.float32]) -> NDAr
 def _unit(vectors: NDArray[Any]) -> NDArray[Any]:
     """Rows of length 1; a row of zeros stays."""
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    unit: NDArray[Any] = np.divide(
-        vectors, length, out=np.zeros_like(vectors), where=length > 0
-    )
+    unit: NDArray[Any] = np.divide(vectors, length, out=np.zeros_like(vectors), where=length > 0)
     return unit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
@@ -42,12 +43,20 @@ def nearest(
         distances, order = faiss.knn(some, known, min(count + _SPARE, len(known)))
         found[start : start + ROWS] = _settle(known, some, distances, order, count)
 
-    # A thread a block, not a thread a slice of one product: nobody waits for anybody.
+    run_blocks(look, range(0, len(vectors), ROWS))
+    return found
+
+
+def run_blocks(work: Callable[[int], object], starts: Iterable[int]) -> None:
+    """Run the work of blocks in threads, each with BLAS on its own core.
+
+    A thread a block, not a thread a slice of every product: on a busy machine no thread waits for
+    another. As many threads as OpenMP would take (``OMP_NUM_THREADS``, or the cores).
+    """
     threads = faiss.omp_get_max_threads()
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(look, range(0, len(vectors), ROWS)):
+        for _ in pool.map(work, starts):
             pass
-    return found
 
 
 def _settle(
