@@ -94,7 +94,8 @@ def make_certificate(folder: Path) -> Path:
     pem = folder / "server.pem"
     command = [
         "openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2",
-        "-subj", "/CN=loopback", "-addext", f"subjectAltName={names}", "-keyout", str(folder / "key.pem"), "-out", str(pem),
+        "-subj", "/CN=loopback", "-addext", f"subjectAltName={names}",
+        "-keyout", str(folder / "key.pem"), "-out", str(pem),
     ]  # fmt: skip
     if subprocess.run(command, capture_output=True).returncode:
         sys.exit("benchmark: --https needs the `openssl` command to make a certificate")
@@ -124,7 +125,8 @@ def ours(folder: Path, out: Path, env: dict[str, str]) -> Run:
     """One run of Engine."""
     command = [
         engine_command(), "data", "download", str(folder / "metadata.json"),
-        str(folder / "images.json"), str(out), "--format", "webdataset", "--size", str(SIZE), "--quality", str(QUALITY),
+        str(folder / "images.json"), str(out), "--format", "webdataset",
+        "--size", str(SIZE), "--quality", str(QUALITY),
         "--shard-size", "1000", "--retries", "0", "--timeout", str(TIMEOUT), "--connections", "128",
         "--workers", "2", "--allow-private",
     ]  # fmt: skip
@@ -137,7 +139,8 @@ def theirs(folder: Path, out: Path, env: dict[str, str]) -> Run:
     """One run of img2dataset, with the threads its README advises."""
     command = [
         peer_command(), f"--url_list={folder / 'list.jsonl'}", "--input_format=jsonl",
-        "--url_col=url", "--caption_col=caption", f"--output_folder={out}", "--output_format=webdataset",
+        "--url_col=url", "--caption_col=caption", f"--output_folder={out}",
+        "--output_format=webdataset",
         f"--image_size={SIZE}", "--resize_mode=keep_ratio", "--resize_only_if_bigger=True",
         f"--encode_quality={QUALITY}", "--number_sample_per_shard=1000", "--processes_count=2",
         "--thread_count=64", f"--timeout={TIMEOUT}", "--retries=0", "--enable_wandb=False",

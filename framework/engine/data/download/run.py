@@ -229,7 +229,13 @@ class _Run:
     async def _spread(self) -> None:
         from engine.data.download.spread import spread
 
-        await spread(self._settings, self._items(), self._taken, lambda: self._signal is not None)
+        await spread(
+            self._settings,
+            self._items(),
+            self._taken,
+            stopped=lambda: self._signal is not None,
+            held=lambda: self._sealing > _SEALING,
+        )
 
     # ---- what is wanted -------------------------------------------------------------------
 
