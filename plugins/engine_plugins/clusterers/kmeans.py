@@ -25,6 +25,7 @@ class KMeans(Clusterer):
 
     def cluster(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         wanted = self.settings.cluster_count()
+        check_vectors(vectors, wanted or self.settings.least)
         unit = _unit(vectors)
         different = check_vectors(unit, wanted or self.settings.least)
         if wanted is None:
@@ -41,7 +42,9 @@ class KMeans(Clusterer):
         self._centres = _unit(centres).astype(np.float32)
 
     def predict(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
-        return np.asarray((_unit(vectors) @ self._centres.T).argmax(axis=1), np.int64)
+        similar = _unit(vectors) @ self._centres.T
+        similar[:, ~self._centres.any(axis=1)] = -np.inf  # learnt from no vector
+        return np.asarray(similar.argmax(axis=1), np.int64)
 
     def arrays(self) -> Arrays:
         return {"centres": self._centres}

@@ -48,7 +48,9 @@ class TfidfSvd(Embedder):
                 hint="do the texts hold any letters?",
             ) from error
         width = min(self.settings.width, *matrix.shape)
-        svd = TruncatedSVD(width, n_iter=7, random_state=self.settings.seed).fit(matrix)
+        svd = TruncatedSVD(width, n_iter=7, random_state=self.settings.seed)
+        with np.errstate(invalid="ignore"):  # the share of a variance of 0, which nobody asks for
+            svd.fit(matrix)
         self._set(
             list(vectorizer.get_feature_names_out()),
             vectorizer.idf_.astype(np.float32),
@@ -62,9 +64,7 @@ class TfidfSvd(Embedder):
         length = np.linalg.norm(dense, axis=1, keepdims=True)
         # What the components do not hold leaves rounding behind, which must not become a direction.
         known = length > 1e-6
-        unit: NDArray[np.float32] = np.divide(
-            dense, length, out=np.zeros_like(dense), where=known
-        )
+        unit: NDArray[np.float32] = np.divide(dense, length, out=np.zeros_like(dense), where=known)
         return unit
 
     def arrays(self) -> Arrays:
