@@ -68,7 +68,7 @@ def show(
     from engine.cli.progress import working
     from engine.clusters.report import page_of
     from engine.clusters.store import read
-    from engine.evaluate.files import check_target, write_text
+    from engine.files import check_target, write_text
 
     if html is not None:
         check_target(html)

@@ -18,17 +18,12 @@ if TYPE_CHECKING:
     from engine.data.make import Layout, Written
     from engine.hookspecs import Plugin
 
-app = typer.Typer(help="Make data sets in the contest's layout.", no_args_is_help=True)
+app = typer.Typer(help="Training data: make, download, clean, look at.", no_args_is_help=True)
 app.command("download")(download_commands.download)
 app.command("verify")(download_commands.verify)
 app.command("clean")(data_text.clean)
 app.command("stats")(data_text.stats)
 app.command("show")(data_text.show)
-
-
-@app.callback()
-def data() -> None:
-    """Keep ``make`` a command of its own while it is the only one."""
 
 
 @app.command("make")

@@ -122,9 +122,9 @@ def stats(
 ) -> None:
     """Understand the texts: lengths, 3-grams, vocabulary, scripts, duplicates, samples."""
     from engine.cli.tables import print_json
-    from engine.data.text.files import check_target, replacing
     from engine.data.text.stats import measure
     from engine.data.text.summary import to_json
+    from engine.files import check_target, replacing
 
     if html is not None:
         check_target(html)
@@ -200,9 +200,9 @@ def show(
     """A contact sheet of random images with their queries."""
     from engine.cli.tables import print_json, print_warning
     from engine.data.sheet import CLUSTERS, choose, find_font, read_cluster, to_html, to_png
-    from engine.data.text.files import check_target, replacing
     from engine.data.text.table import find_table
     from engine.errors import DataError
+    from engine.files import check_target, replacing
 
     if output.suffix.lower() not in (".html", ".png"):
         raise DataError(f"{output}: a sheet is a page (.html) or a picture (.png)")

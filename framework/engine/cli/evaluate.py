@@ -79,7 +79,7 @@ def command(
             " gt.json`",
         )
     from engine.cli.tables import print_warning
-    from engine.evaluate.files import check_target, write_text
+    from engine.files import check_target, write_text
 
     for target in (output, html):
         if target is not None:

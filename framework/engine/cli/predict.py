@@ -65,7 +65,7 @@ def command(
     and the others are done (exit code 0).
     """
     from engine.cli.tables import print_json, stdout
-    from engine.evaluate.files import check_target, write_text
+    from engine.files import check_target, write_text
 
     for target in (output, html):
         if target is not None:

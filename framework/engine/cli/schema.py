@@ -30,7 +30,7 @@ def command(
     if output is None:
         sys.stdout.write(text)
     else:
-        from engine.evaluate.files import check_target, write_text
+        from engine.files import check_target, write_text
 
         check_target(output)
         write_text(output, text)

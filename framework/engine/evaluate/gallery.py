@@ -18,11 +18,11 @@ from PIL import Image
 
 from engine.artifact import WEIGHTS
 from engine.errors import BrokenImageError
-from engine.evaluate.files import write_text
 from engine.evaluate.gallery_style import STYLE
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import DatasetRun, Row
 from engine.evaluate.scores import METHOD, DatasetScore, Labels, Score
+from engine.files import write_text
 
 THUMBNAIL = 400
 """Longest side of a shown photograph, in pixels."""

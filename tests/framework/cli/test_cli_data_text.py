@@ -206,7 +206,7 @@ def test_show_a_cluster(engine: Engine, data: Path) -> None:
     assert "no use without" in engine("data", "show", data, "--clusters", "x")[2]
 
 
-@pytest.mark.parametrize("output", ["s.gif", "gone/s.html"])
+@pytest.mark.parametrize("output", ["s.gif", "data/metadata.json/s.html"])
 def test_show_refuses(engine: Engine, data: Path, output: str) -> None:
     assert engine("data", "show", data, "-o", output)[0] == 2
 

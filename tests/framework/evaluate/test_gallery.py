@@ -17,7 +17,6 @@ from PIL import Image
 
 from engine.contracts import Dataset, Record
 from engine.errors import DataError
-from engine.evaluate.files import check_target, write_text
 from engine.evaluate.gallery import (
     Card,
     Header,
@@ -29,6 +28,7 @@ from engine.evaluate.gallery import (
 )
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import Row, run, score_runs
+from engine.files import check_target, write_text
 
 VOID = {"meta", "img", "input", "br"}
 EVIL = "<script>alert('\"&</script>"

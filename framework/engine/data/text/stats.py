@@ -26,7 +26,6 @@ from engine.data.text.counting import (
     Counting,
     Counts,
 )
-from engine.data.text.files import scratch
 from engine.data.text.parallel import ordered, workers_for
 from engine.data.text.spill import PARTS, Rows, Spill, runs
 from engine.data.text.table import (
@@ -38,6 +37,7 @@ from engine.data.text.table import (
     silent,
 )
 from engine.data.text.words import words_of
+from engine.files import scratch
 
 NGRAM = 3
 TOP_NGRAMS = 20_000

@@ -16,25 +16,28 @@ def check_target(path: Path) -> None:
     """Tell before an hour's work that a result cannot be written there.
 
     Raises:
-        DataError: the path is a folder, or its folder is missing or read-only.
+        DataError: the path is a folder, or lies below something that is none or is read-only.
     """
     if path.is_dir():
         raise DataError(f"{path} is a folder; a file is to be written", hint="name a file in it")
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise DataError(f"{path} cannot be written: {folder} is no folder")
-    if not os.access(folder, os.W_OK):
-        raise DataError(f"{path} cannot be written: {folder} is read-only")
+    above = next(folder for folder in path.absolute().parents if folder.exists())
+    if not above.is_dir():
+        raise DataError(f"{path} cannot be written: {above} is no folder")
+    if not os.access(above, os.W_OK):
+        raise DataError(f"{path} cannot be written: {above} is read-only")
 
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[IO[bytes]]:
     """A file to write that takes the place of ``path`` at the end, synced; on an error it is gone.
 
+    Missing folders are made.
+
     Raises:
         OSError: the disk is full, say; the old file is then untouched.
     """
-    handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -48,6 +51,16 @@ def replacing(path: Path) -> Iterator[IO[bytes]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file as :func:`replacing` does, in UTF-8.
+
+    Raises:
+        OSError: the disk is full, say; the old file is then untouched and nothing is left behind.
+    """
+    with replacing(path) as file:
+        file.write(text.encode())
 
 
 @contextlib.contextmanager
