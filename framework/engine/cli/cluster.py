@@ -107,6 +107,7 @@ def assign(
     names = {UNKNOWN: "", **dict(enumerate(clusters.names))}
     _warn(clusters)
     sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
+    shown = _visible if sys.stdout.isatty() else str  # a terminal obeys control characters
     for lines in read_lines(sys.stdin.buffer):
         found = clusters.assign(lines).tolist()
         for label, line in zip(found, lines, strict=True):
@@ -114,7 +115,7 @@ def assign(
                 row = {"cluster": label, "name": names[label], "query": line}
                 sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
             else:
-                sys.stdout.write(f"{label}\t{names[label]}\t{line}\n")
+                sys.stdout.write(shown(f"{label}\t{names[label]}\t{line}") + "\n")
         sys.stdout.flush()
 
 
@@ -184,7 +185,7 @@ def _table(clusters: Clusters) -> Any:
 
 def _visible(value: str) -> str:
     """Untrusted text for a terminal: no control characters."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in value)
+    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in value)
 
 
 def _warn(clusters: Clusters) -> None:
