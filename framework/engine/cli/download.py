@@ -41,7 +41,7 @@ def download(
     per_host: Annotated[int, typer.Option(min=1, help="Requests at once to one host.")] = 8,
     workers: Annotated[int, typer.Option(min=0, help="Decoding processes (0: one a core).")] = 0,
     connect_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Seconds for name and connection.")
+        float, typer.Option(min=0.1, help="Seconds for a connection.")
     ] = 10.0,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds for one request.")] = 30.0,
     min_rate: Annotated[

@@ -47,14 +47,14 @@ def made(tmp_path: Path) -> Callable[[str], Path]:
         had = []
         for i in ids:
             if i != 4:
-                store.spooled(i).write_bytes(jpeg(i))
                 digest = sha256(jpeg(i)).digest()
-                had.append((Had(i, 32, 24, len(jpeg(i)), digest), str(i)))
+                found = Had(i, 32, 24, len(jpeg(i)), digest, data=jpeg(i))
+                had.append((store.keep(found), str(i)))
         store.record(had, [Lost(4, "a", Failure("HTTP 404"), 1)])
         for shard in range(state.shards):
             store.seal(shard)
         write_tables(out, state)
-        store.tidy()
+        store.close()
         state.close()
         return out
 

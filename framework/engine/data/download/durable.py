@@ -28,6 +28,13 @@ def replace(source: Path, target: Path) -> None:
         os.close(folder)
 
 
+def append(handle: int, data: bytes) -> None:
+    """Write at the end of an open file, all of it."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
 def move(source: Path, target: Path) -> None:
     """Rename over whatever is there."""
     source.replace(target)

@@ -87,7 +87,7 @@ class Fetcher:
                 "Accept": _ACCEPT,
                 "Accept-Encoding": "identity",
             },
-            timeout=aiohttp.ClientTimeout(total=None, connect=settings.connect_timeout),
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
             auto_decompress=False,
             read_bufsize=1 << 18,
             trust_env=settings.proxy,

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -114,12 +115,11 @@ def download(
             state = State(out / NAME)
             try:
                 state.check(settings, metadata, images)
-                store = Store(out, state, settings)
-                _recover(store)
-                run = _Run(store, retry_failed, watch, every)
-                stopped = asyncio.run(run.go(folder.lock, on_ray))
-                report = write_tables(out, state)
-                store.tidy()
+                with closing(Store(out, state, settings)) as store:
+                    _recover(store)
+                    run = _Run(store, retry_failed, watch, every)
+                    stopped = asyncio.run(run.go(folder.lock, on_ray))
+                    report = write_tables(out, state)
                 state.set_note("boot", None)
                 return Outcome(report, stopped)
             finally:
@@ -212,7 +212,7 @@ class _Run:
 
             async def decode(item: Item, body: Body) -> Had | Failure:
                 self.progress.received += len(body.data)
-                return await pool.decode(item.position, body, self._store.spooled(item.position))
+                return await pool.decode(item.position, body, self._store.target(item.position))
 
             self._scheduler = Scheduler(
                 self._settings,
@@ -265,10 +265,8 @@ class _Run:
     # ---- what came of it ------------------------------------------------------------------
 
     def _taken(self, item: Item, result: Had | Lost) -> None:
-        """A result from another machine: its picture goes to the spool first."""
+        """A result from another machine."""
         if isinstance(result, Had):
-            assert result.data is not None
-            self._store.spooled(item.position).write_bytes(result.data)
             self.progress.received += result.received
         self._done(item, result)
 
@@ -276,7 +274,7 @@ class _Run:
         self.progress.fresh += 1
         if isinstance(result, Had):
             self.progress.had += 1
-            self._had.append((result, item.id))
+            self._had.append((self._store.keep(result), item.id))
         else:
             self.progress.lost(result)
             self._lost.append(result)

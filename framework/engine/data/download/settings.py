@@ -24,7 +24,7 @@ class DownloadSettings:
         shard_size: places of the list in one shard.
         connections: requests at once.
         per_host: requests at once to one host.
-        connect_timeout: seconds for name and connection.
+        connect_timeout: seconds for a connection; finding the name counts into ``timeout``.
         timeout: seconds for one request.
         min_rate: bytes a second below which a body is too slow.
         slow_after: seconds before ``min_rate`` counts.

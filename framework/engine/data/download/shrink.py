@@ -87,6 +87,7 @@ def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
             image = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=1.0)
     if max(width, height) > _LONGEST_SIDE:
         raise BrokenImageError(f"too long and thin for a JPEG: {width} x {height} pixels")
+    image.info = {}  # no comment or profile of the original goes along
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
     return Kept(buffer.getvalue(), width, height)

@@ -1,8 +1,8 @@
 """The files of a download, brought forward in steps that can each be cut off and done again.
 
-A picture lies in ``spool/<position>.jpg`` until its row is committed; only then it moves to
-``images/`` or, with its whole shard, into a tar. So a file without a row is thrown away at the next
-start, and a row without its last step has it done.
+A picture lies in the spool until its row is committed; only then it moves to ``images/`` or, with
+its whole shard, into a tar. So a picture without a row is thrown away, and a row without its last
+step has it done at the next start.
 """
 
 from __future__ import annotations
@@ -13,12 +13,15 @@ import hashlib
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from engine.data.download import durable
 from engine.data.download.outcome import Had, Item, Lost
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.shards import FOLDER, OldShard, shard_paths, write_shard
+from engine.data.download.spool import Spool, Spooled
 from engine.data.download.state import NAME, Row, State
 from engine.errors import DataError
 
@@ -102,32 +105,45 @@ class Store:
 
     def __init__(self, out: Path, state: State, settings: DownloadSettings) -> None:
         self.out, self.state, self.settings = out, state, settings
-        self.spool = out / SPOOL
+        self.folder = out / SPOOL
+        self.spool = Spool(self.folder)
         self._tar = settings.format == "webdataset"
-        for folder in (self.spool, out / (FOLDER if self._tar else IMAGES)):
+        for folder in (self.folder, out / (FOLDER if self._tar else IMAGES)):
             folder.mkdir(exist_ok=True)
 
-    def spooled(self, position: int) -> Path:
-        """Where a picture lies until its row is committed."""
-        return self.spool / f"{position}.jpg"
+    def target(self, position: int) -> Path | None:
+        """Where a decoder is to write a picture; ``None``: it comes back, for :meth:`keep`."""
+        return None if self._tar else self.folder / f"{position}.jpg"
+
+    def keep(self, had: Had) -> Had:
+        """Spool a picture that came with its bytes; gives the result without them."""
+        if had.data is None:
+            return had
+        path = self.target(had.position)
+        if path is None:
+            self.spool.append(self.state.shard_of(had.position), had.position, had.data)
+        else:
+            path.write_bytes(had.data)
+        return replace(had, data=None)
 
     def _final(self, id_: str) -> Path:
         return self.out / IMAGES / f"{id_}.jpg"
 
     def recover(self) -> None:
         """Finish or undo what a killed run left. To be called once, before anything else."""
-        for path in sorted(self.spool.iterdir()):
-            position = int(path.stem) if path.suffix == ".jpg" and path.stem.isdigit() else None
-            id_ = None if position is None else self.state.was_had(position)
-            if position is None or id_ is None:
-                durable.remove(path)
-            elif not self._tar:
-                durable.move(path, self._final(id_))
-            elif self.state.sealed(self.state.shard_of(position)) is not None:
-                durable.remove(path)
         if self._tar:
+            for path in self.spool.files():
+                if self.state.sealed(int(path.stem)) is not None:
+                    durable.remove(path)
             for path in (self.out / FOLDER).glob("*.tmp"):
                 durable.remove(path)
+            return
+        for path in sorted(self.folder.iterdir()):
+            id_ = self.state.was_had(int(path.stem)) if path.stem.isdigit() else None
+            if id_ is None:
+                durable.remove(path)
+            else:
+                durable.move(path, self._final(id_))
 
     def unfit(self, items: Sequence[Item]) -> set[int]:
         """Positions of the images whose id cannot be a file's name here."""
@@ -140,7 +156,7 @@ class Store:
         self.state.record([h for h, _ in had], lost)
         if not self._tar:
             for found, id_ in had:
-                durable.move(self.spooled(found.position), self._final(id_))
+                durable.move(self.folder / f"{found.position}.jpg", self._final(id_))
 
     def seal(self, shard: int) -> None:
         """Close a shard in which every image has its result; each step may be done again."""
@@ -153,17 +169,15 @@ class Store:
         if not self._tar:
             return sum(1 for _ in self.state.rows(shard))
         tar, _ = shard_paths(self.out, shard)
-        old = OldShard(tar)
-        try:
-            return write_shard(self.out, shard, self.state.rows(shard), self._reader(old))
-        finally:
-            old.close()
+        with closing(OldShard(tar)) as old, Spooled(self.spool, shard) as spooled:
+            read = self._reader(old, spooled)
+            return write_shard(self.out, shard, self.state.rows(shard), read)
 
-    def _reader(self, old: OldShard) -> Callable[[Row], bytes]:
+    def _reader(self, old: OldShard, spooled: Spooled) -> Callable[[Row], bytes]:
         def read(row: Row) -> bytes:
-            # The spool first: what lies there is what the row was made of.
-            path = self.spooled(row.position)
-            data = path.read_bytes() if path.exists() else old.read(row)
+            data = spooled.read(row.position, row.sha256)
+            if data is None:
+                data = old.read(row)
             if data is None:
                 raise DataError(
                     f"the picture {row.id} is gone from {self.out}, where it was before",
@@ -176,13 +190,13 @@ class Store:
     def clear(self, shard: int) -> None:
         """Remove what a sealed shard leaves in the spool; may run in another thread."""
         if self._tar:
-            for row in self.state.rows(shard):
-                durable.remove(self.spooled(row.position))
+            self.spool.clear(shard)
 
-    def tidy(self) -> None:
-        """Remove the spool where nothing lies in it."""
+    def close(self) -> None:
+        """Close the spool, and remove it where nothing lies in it."""
+        self.spool.close()
         with contextlib.suppress(OSError):
-            self.spool.rmdir()
+            self.folder.rmdir()
 
     def recheck(self) -> None:
         """Compare every picture outside tars with its row, and the reverse.
@@ -198,14 +212,17 @@ class Store:
                     durable.remove(path)
 
     def _lost_pictures(self) -> Iterator[int]:
-        for shard in range(self.state.shards):
-            if self._tar and self.state.sealed(shard) is not None:
-                continue
-            old = OldShard(shard_paths(self.out, shard)[0]) if self._tar else None
-            for row in self.state.rows(shard):
-                path = self.spooled(row.position) if self._tar else self._final(row.id)
-                data = path.read_bytes() if path.exists() else old.read(row) if old else None
-                if data is None or hashlib.sha256(data).digest() != row.sha256:
-                    yield row.position
-            if old:
-                old.close()
+        for shard in self.state.unsealed() if self._tar else range(self.state.shards):
+            tar, _ = shard_paths(self.out, shard)
+            with closing(OldShard(tar)) as old, Spooled(self.spool, shard) as spooled:
+                for row in self.state.rows(shard):
+                    if not self._is_there(row, old, spooled):
+                        yield row.position
+
+    def _is_there(self, row: Row, old: OldShard, spooled: Spooled) -> bool:
+        if self._tar:
+            data = spooled.read(row.position, row.sha256) or old.read(row)
+        else:
+            path = self._final(row.id)
+            data = path.read_bytes() if path.exists() else None
+        return data is not None and hashlib.sha256(data).digest() == row.sha256

@@ -74,9 +74,11 @@ class Pool:
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def decode(self, position: int, body: Body, path: Path) -> Had:
+    async def decode(self, position: int, body: Body, path: Path | None) -> Had:
         await asyncio.sleep(0)
         data = body.data
+        if path is None:
+            return Had(position, 8, 8, len(data), sha256(data).digest(), len(data), data)
         FATE.step(lambda: path.write_bytes(data), lambda: path.write_bytes(data[:9]))
         return Had(position, 8, 8, len(data), sha256(data).digest(), len(data))
 
@@ -116,12 +118,17 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     def half_written(path: Path, pieces: Iterable[bytes]) -> None:
         path.write_bytes(b"".join(pieces)[:10])
 
-    for name in ("write_synced", "replace", "move", "remove"):
+    append = durable.append
+    halves: dict[str, Callable[..., None]] = {
+        "write_synced": half_written,
+        "append": lambda handle, data: append(handle, data[: len(data) // 2]),
+    }
+    for name in ("write_synced", "append", "replace", "move", "remove"):
         act = getattr(durable, name)
 
         def wrapped(*args: Any, act: Any = act, name: str = name) -> Any:
-            half = (lambda: half_written(*args)) if name == "write_synced" else lambda: None
-            return FATE.step(lambda: act(*args), half)
+            half = halves.get(name, lambda *args: None)
+            return FATE.step(lambda: act(*args), lambda: half(*args))
 
         monkeypatch.setattr(durable, name, wrapped)
     opened = State.__init__
