@@ -329,8 +329,7 @@ class Trainer:
         steps = self.settings.save_steps
         if steps is not None and self.at.step % steps == 0:
             return True
-        late = time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
-        return late and self.processes.count == 1
+        return time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
 
     def save(self) -> None:
         """Write a checkpoint of this moment, in the main process."""

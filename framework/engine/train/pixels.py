@@ -38,6 +38,9 @@ class PixelFile:
         self._file = tempfile.TemporaryFile(dir=budget.folder)  # noqa: SIM115 - kept open
         self._next, self._full = 0, False
 
+    def __contains__(self, number: int) -> bool:
+        return bool(self._slots[number] >= 0)
+
     def read(self, number: int) -> Pixels | None:
         """A picture, [side, side, 3] uint8, or ``None``."""
         slot = self._slots[number]
@@ -102,19 +105,23 @@ class PixelReader:
     def ahead(self, numbers: Sequence[int]) -> None:
         """Begin to read what will be asked for soon."""
         for number in numbers:
-            if number not in self._ahead:
+            if number not in self._ahead and (self._file is None or number not in self._file):
                 self._ahead[number] = self._pool.submit(self._read, number)
 
     def take(self, numbers: Sequence[int]) -> list[Pixels | None]:
         """The pixels of each, [S, S, 3] uint8; ``None`` where the picture is broken."""
         self.ahead(numbers)
-        found = {number: self._ahead.pop(number) for number in dict.fromkeys(numbers)}
-        return [found[number].result() for number in numbers]
+        found = {n: self._taken(n) for n in dict.fromkeys(numbers)}
+        return [found[number] for number in numbers]
+
+    def _taken(self, number: int) -> Pixels | None:
+        future = self._ahead.pop(number, None)
+        if future is not None:
+            return future.result()
+        assert self._file is not None
+        return self._file.read(number)
 
     def _read(self, number: int) -> Pixels | None:
-        kept = None if self._file is None else self._file.read(number)
-        if kept is not None:
-            return kept
         row, view = divmod(number, self.views)
         index = int(self._rows[row])
         try:

@@ -159,7 +159,7 @@ class StageRun:
             chunked=plan.settings.chunk_size is not None,
             teacher_forcing=plan.settings.teacher_forcing,
         )
-        self._started, self._rows_done, self._seconds = time.monotonic(), 0, 0.0
+        self._started, self._rows_done = time.monotonic(), 0
         self._window, self._losses_sum = 0, torch.zeros((), device=trainer.device)
         self._window_rows, self._window_start = 0, time.monotonic()
         self.last_loss = math.nan
@@ -291,6 +291,15 @@ class StageRun:
         self._window_start = now
         return values
 
+    @property
+    def spent(self) -> tuple[float, int]:
+        """Seconds of training, and rows that were trained on."""
+        return time.monotonic() - self._started, self._rows_done
+
+    def resume(self, seconds: float, rows: int) -> None:
+        """Take up what was spent before a run went on."""
+        self._started, self._rows_done = self._started - seconds, rows
+
     def pause(self, seconds: float) -> None:
         """Time that is no training: judging."""
         self._window_start += seconds
@@ -309,7 +318,7 @@ class StageRun:
     def summary(self, epochs: int, steps: int) -> dict[str, Any]:
         """The stage's line in history and manifest."""
         settings = self.plan.settings
-        seconds = time.monotonic() - self._started
+        seconds, rows = self.spent
         return {
             "name": settings.name,
             "trains": settings.trains.model_dump(mode="json"),
@@ -322,8 +331,8 @@ class StageRun:
             "sampler": settings.sampler.name,
             "parameters": sum(p.numel() for p in self.every),
             "seconds": round(seconds, 3),
-            "samples_per_second": round(self._rows_done / max(seconds, 1e-9), 1),
-            "loss": self.last_loss,
+            "samples_per_second": round(rows / max(seconds, 1e-9), 1),
+            "loss": self.last_loss if math.isfinite(self.last_loss) else None,
             "scores": self.scores,
             "broken_images": len(self._reader.broken),
         }
