@@ -2,8 +2,8 @@
 
 Convolutions cut the image into tokens instead of one patch matrix: such a stem learns faster and
 from fewer images. Source: Xiao et al., 2021, "Early Convolutions Help Transformers See Better",
-arXiv:2106.14881. Layer norm over the channels stands where they have batch norm, so that a row's
-result does not depend on the other rows.
+arXiv:2106.14881. A norm over the channels and places of one image stands where they have batch norm,
+so that a row's result does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from engine_plugins.vision.settings import SmallVitSettings
 
 
 class _Convolution(nn.Module):
-    """[B, C, S, S] -> [B, D, S/2, S/2]: 3x3 convolution, norm over the channels, ReLU."""
+    """[B, C, S, S] -> [B, D, S/2, S/2]: 3x3 convolution, norm over channels and places, ReLU."""
 
     def __init__(self, channels_in: int, channels_out: int) -> None:
         super().__init__()
