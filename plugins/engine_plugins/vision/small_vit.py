@@ -2,8 +2,8 @@
 
 Convolutions cut the image into tokens instead of one patch matrix: such a stem learns faster and
 from fewer images. Source: Xiao et al., 2021, "Early Convolutions Help Transformers See Better",
-arXiv:2106.14881. A norm over the channels and places of one image stands where they have batch norm,
-so that a row's result does not depend on the other rows.
+arXiv:2106.14881. A norm over the channels and places of one image stands where they have batch
+norm, so that a row's result does not depend on the other rows.
 """
 
 from __future__ import annotations
