@@ -145,7 +145,7 @@ def measure_assigning(rounds: int, table: Table) -> dict[str, object]:
     ours.learn(known, labels)
     theirs = KNeighborsClassifier(NEIGHBOURS).fit(known, labels)
     equal = bool((ours.predict(new) == theirs.predict(new)).all())
-    slow, fast, product = in_turn(
+    slow, fast, alone = in_turn(
         rounds,
         lambda: seconds_of(lambda: theirs.predict(new)),
         lambda: seconds_of(lambda: ours.predict(new)),
@@ -153,10 +153,10 @@ def measure_assigning(rounds: int, table: Table) -> dict[str, object]:
     )
     figures: dict[str, object] = {
         "assign_ratio": median_ratio(slow, fast),
-        "assign_over_product": median_ratio(fast, product),
+        "assign_over_product": median_ratio(fast, alone),
         "labels_equal": equal,
     }
-    seconds = [statistics.median(some) for some in (slow, fast, product)]
+    seconds = [statistics.median(some) for some in (slow, fast, alone)]
     table.add_row(
         f"assign {MORE:,}", f"{seconds[0]:.2f} s", f"{seconds[1]:.2f} s",
         f"{figures['assign_ratio']:.1f}",

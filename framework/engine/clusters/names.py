@@ -23,7 +23,8 @@ _PRIOR = 0.1
 """Weight of the prior against a cluster of middling size: the more, the fewer rare terms."""
 
 _TELLING = 1.96  # standard deviations
-_WORD = re.compile(r"[^\W\d_]\w")  # a single letter is a preposition at best
+_WORD = re.compile(r"\w+(?:[-'’.]\w+)*")
+_TELLS = re.compile(r"[^\W\d_]\w\w")  # shorter ones are mostly prepositions
 
 
 def telling_terms(
@@ -40,7 +41,8 @@ def telling_terms(
     from sklearn.feature_extraction.text import CountVectorizer
 
     def words(text: str) -> list[str]:
-        return [word for word in text.split() if _WORD.search(word)] or text.split()
+        found = _WORD.findall(text)
+        return [word for word in found if _TELLS.search(word)] or found or text.split()
 
     vectorizer = CountVectorizer(
         analyzer=lambda text: _terms(words(text), longest), binary=True, dtype=np.int64

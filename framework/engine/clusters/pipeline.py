@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 """Receives a line of progress."""
 
-TYPICAL = 12
+TYPICAL = 8
 """Typical texts of a cluster that are kept."""
 
 _TEXTS_AT_ONCE = 2048

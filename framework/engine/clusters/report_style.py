@@ -50,5 +50,5 @@ td.deep { color: #fff; }
 td.right { --cell: #12855a; } td.wrong { --cell: #b62b44; }
 td.none { background: none; }
 .pairs { margin: .9rem 0 0; padding-left: 1.2rem; font-size: .9rem; }
-@media (max-width: 34rem) { .map text { font-size: 26px; } .map circle { r: 7px; } }
+@media (max-width: 34rem) { .map text { font-size: 34px; } .map circle { r: 7px; } }
 """

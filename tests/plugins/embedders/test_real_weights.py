@@ -97,5 +97,5 @@ def test_meaning_not_wording() -> None:
     )
     embedder = Use(use, settings).create()
     assert embedder.width == 384
-    dog, puppy, bank = embedder.embed(["a dog", "some puppies", "a bank account"])
+    dog, puppy, bank = embedder.embed(["a dog", "a puppy", "a bank account"])
     assert dog @ puppy > 0.5 > dog @ bank
