@@ -216,3 +216,61 @@ class TestSentenceTransformer:
     def test_what_is_no_source(self, make_use: MakeUse, name: str) -> None:
         with pytest.raises(ValueError, match="model"):
             make_use("embedder", "sentence_transformer", model=name)
+
+    def test_torch_files_without_code(self, make_use: MakeUse, model: Path, tmp_path: Path) -> None:
+        """Where a folder has no safetensors: tensors are read, and code in a pickle is not run."""
+        import shutil
+
+        import torch
+        from safetensors.torch import load_file
+
+        shutil.copytree(model / "plain", tmp_path / "mine")
+        weights = tmp_path / "mine" / "model.safetensors"
+        torch.save(load_file(weights), weights.with_name("pytorch_model.bin"))
+        weights.unlink()
+        use = make_use("embedder", "sentence_transformer", model=f"file:{tmp_path / 'mine'}")
+        same = make_use("embedder", "sentence_transformer", model=f"file:{model / 'plain'}")
+        assert np.allclose(use.create().embed(TEXTS), same.create().embed(TEXTS), atol=1e-6)
+        ran = tmp_path / "ran"
+        torch.save({"a": Evil(ran)}, weights.with_name("pytorch_model.bin"))
+        with pytest.raises(WeightsError, match="cannot be used"):
+            use.create()
+        assert not ran.exists()
+
+    def test_from_the_hub(
+        self, make_use: MakeUse, model: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The hub is asked once whether it can be reached, then for the files of a model alone."""
+        import huggingface_hub
+
+        from engine_plugins.embedders import sentence_transformer as module
+
+        asked: dict[str, Any] = {}
+
+        def download(repository: str, **options: Any) -> str:
+            asked.update(options, repository=repository)
+            return str(model / "whole")
+
+        monkeypatch.setattr(module, "find_source", lambda source, names: {})
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+        use = make_use("embedder", "sentence_transformer", model="hf:somebody/encoder@v2")
+        assert use.create().width == 8
+        assert (asked["repository"], asked["revision"]) == ("somebody/encoder", "v2")
+        assert "*.py" not in asked["allow_patterns"]
+
+        def fail(repository: str, **options: Any) -> str:
+            raise ConnectionError("gone in the middle")
+
+        monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
+        with pytest.raises(UnreachableError, match="gone in the middle"):
+            use.create()
+
+
+class Evil:
+    """A pickle of it creates a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
