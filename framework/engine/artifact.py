@@ -113,6 +113,10 @@ def _link(source: str, target: str) -> None:
 
 
 def _sync(folder: Path) -> None:
+    umask = os.umask(0)
+    os.umask(umask)
+    for path in folder.iterdir():
+        path.chmod(0o666 & ~umask)  # safetensors writes files that only their owner may read
     for path in (*folder.iterdir(), folder):
         handle = os.open(path, os.O_RDONLY)
         try:

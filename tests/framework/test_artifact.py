@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -104,3 +105,14 @@ def test_the_manifest_is_json_with_a_digest_of_every_file(tmp_path: Path) -> Non
     assert set(manifest["files"]) == {p.name for p in folder.iterdir()} - {artifact.MANIFEST}
     for name, entry in manifest["files"].items():
         assert entry["sha256"] == artifact.sha256(folder / name)
+
+
+def test_files_are_as_readable_as_others(tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        with artifact.writing(tmp_path / "a") as folder:
+            (folder / "model.safetensors").touch(mode=0o600)
+            artifact.seal(folder, {})
+    finally:
+        os.umask(before)
+    assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()} == {0o644}
