@@ -4,7 +4,8 @@ A server on loopback (its own work is not counted) has pictures of realistic siz
 share of failures; both tools fetch the same URLs with the same limits and write WebDataset shards
 of the same size and quality, their start-up included. CPU is that of all processes of a tool.
 `cpu_ratio` is images per CPU-second, ours over theirs (target: at least 2), `memory_ratio` the peak
-of theirs over ours (target: at least 1). `--https` fetches over TLS instead, as most of the web is.
+of theirs over ours (target: at least 1). `cpu_ratio_tls` and so on are the same over TLS, as most
+of the web is, by fewer URLs.
 
 `--memory` measures something else: the peak of a download of 1,000 pictures from a list of 5
 million lines against the same from 50,000 (`list_memory_ratio`; target: about 1).
@@ -98,7 +99,9 @@ def make_certificate(folder: Path) -> Path:
         "-keyout", str(folder / "key.pem"), "-out", str(pem),
     ]  # fmt: skip
     if subprocess.run(command, capture_output=True).returncode:
-        sys.exit("benchmark: --https needs the `openssl` command to make a certificate")
+        sys.exit(
+            "benchmark: TLS needs the `openssl` command to make a certificate (or --tls-count 0)"
+        )
     usual = Path(os.environ.get("SSL_CERT_FILE", "/etc/ssl/certs/ca-certificates.crt"))
     known = usual.read_text() if usual.is_file() else ""
     (folder / "bundle.pem").write_text(known + pem.read_text())
@@ -244,7 +247,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.set_defaults(rounds=3)
     parser.add_argument("--count", type=int, default=5000, help="URLs (5000)")
-    parser.add_argument("--https", action="store_true", help="over TLS")
+    parser.add_argument("--tls-count", type=int, default=1000, help="URLs over TLS (1000; 0: none)")
     parser.add_argument("--memory", action="store_true", help="memory against the list's length")
     parser.add_argument("--lines", type=int, default=5_000_000, help="of --memory's long list")
     parser.add_argument("--stop-after", type=int, help="(what --memory runs)")
@@ -257,7 +260,10 @@ def main() -> None:
     if options.memory:
         figures = list_memory((min(50_000, options.lines // 10), options.lines), 1000)
     else:
-        figures = compare(options.count, options.rounds, options.https)
+        figures = compare(options.count, options.rounds, https=False)
+        if options.tls_count:
+            over_tls = compare(options.tls_count, 1, https=True)
+            figures |= {f"{key}_tls": value for key, value in over_tls.items()}
     print(f"{time.perf_counter() - began:.0f} s in all", file=sys.stderr)
     finish(options.json, figures)
 

@@ -255,8 +255,9 @@ def _panel(progress: Progress) -> Any:
             name, count = some[i] if i < len(some) else ("", 0)
             cells.append(Text(f"{count:>8,}  {name[:48]}" if name else "", style="dim"))
         why.add_row(*cells)
-    bar = ProgressBar(total=max(1, progress.images), completed=ended, width=72)
-    return Group(bar, facts, why)
+    line = Table.grid()  # a bar by itself ends no line
+    line.add_row(ProgressBar(total=max(1, progress.images), completed=ended, width=72))
+    return Group(line, facts, why)
 
 
 def _tell(report: dict[str, Any], out: Path) -> None:

@@ -131,8 +131,9 @@ class Pool:
             free.held.append(task)
             path = os.fsencode(task.path)
             size, packing = len(task.body.data), task.body.packing
-            free.input.write(worker.HEAD.pack(task.position, size, packing, len(path)) + path)
-            free.input.write(task.body.data)
+            head = worker.HEAD.pack(task.position, size, packing, len(path))
+            # In one piece: each write by itself would wake the process up.
+            free.input.write(b"".join((head, path, task.body.data)))
 
     async def _start(self) -> None:
         loop = asyncio.get_running_loop()

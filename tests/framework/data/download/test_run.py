@@ -217,3 +217,26 @@ def test_the_click_log_dataset_reads_both(server: Server, lists: Lists) -> None:
         found.append([(data.record(i), data.image(i).tobytes()) for i in range(8)])
     assert found[0] == found[1]
     assert found[0][2][0].queries == ("запрос 2",)
+
+
+def test_what_a_terminal_shows() -> None:
+    """Bar, counts, reasons and hosts, each on lines of its own."""
+    from rich.console import Console
+
+    from engine.cli.download import _line, _panel
+    from engine.data.download.outcome import Failure, Lost
+
+    progress = Progress(images=100, had=30, received=5_000_000, fresh=40)
+    for i in range(10):
+        progress.lost(Lost(i, f"host{i % 2}", Failure("HTTP 404" if i else "timeout"), 1))
+    console = Console(width=100, file=io.StringIO(), force_terminal=False)
+    console.print(_panel(progress))
+    shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert len(shown) == 4
+    assert "30 had" in shown[1]
+    assert "10 failed" in shown[1]
+    assert "60 to go" in shown[1]
+    assert "9  HTTP 404" in shown[2]
+    assert "5  host0" in shown[2]
+    assert "1  timeout" in shown[3]
+    assert "40 of 100: 30 had, 10 failed (HTTP 404 9, timeout 1)" in _line(progress)
