@@ -23,7 +23,7 @@ $(VENV)/.ready: pyproject.toml constraints.txt
 # its tests say so and are skipped.
 oracles: $(VENV)/.oracles
 $(VENV)/.oracles: $(VENV)/.ready
-	-$(BIN)/python -m pip install --quiet setuptools wheel cython
+	-$(BIN)/python -m pip install --quiet setuptools wheel cython more-itertools
 	-$(BIN)/python -m pip install --quiet --no-build-isolation youtokentome
 	-$(BIN)/python -m pip install --quiet --no-deps 'ruclip==0.0.2'
 	@touch $@

@@ -241,6 +241,8 @@ def _entries(charsmap: bytes) -> Iterator[tuple[str, str]]:
     Layout: the trie's bytes as uint32, the trie (a Darts double array of uint32 units), then the
     replacements, each ended by a zero byte. All little endian.
     """
+    if len(charsmap) < 4:
+        raise ValueError("the character map is cut off")
     (size,) = struct.unpack_from("<I", charsmap)
     if size % 4 or size == 0 or 4 + size > len(charsmap):
         raise ValueError("the character map is cut off")
