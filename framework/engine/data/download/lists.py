@@ -98,6 +98,7 @@ def import_lists(
         durable.remove(leftover)
     before = {"metadata": Fingerprint.of(metadata), "images": Fingerprint.of(images)}
     table = sqlite3.connect(temporary, isolation_level=None)
+    made = False
     try:
         _bounded(table)
         table.execute("ATTACH ? AS raw", (str(raw),))
@@ -116,11 +117,13 @@ def import_lists(
                 raise DataError(f"{path} was changed while it was read", hint="start again")
         _note(table, settings, lines, counts, before)
         table.execute("COMMIT")
+        made = counts["both"] > 0
     finally:
         table.close()
         durable.remove(raw)
-    if not counts["both"]:
-        durable.remove(temporary)
+        if not made:
+            durable.remove(temporary)
+    if not made:
         raise DataError(
             f"no image stands in both lists: {metadata} has {lines['metadata']['good']} good lines,"
             f" {images} has {lines['images']['good']}",

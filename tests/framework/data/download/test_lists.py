@@ -209,3 +209,37 @@ def test_every_line_has_its_place(metadata: list[object], images: list[object]) 
         assert report[key]["good"] == len(found)
         full = [r for r in rows_ if not isinstance(r, bytes) or r.strip()]
         assert report[key]["lines"] == len(full)
+
+
+def test_an_interrupted_import_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.data.download import lists
+
+    def interrupted(line: bytes) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lists, "parse_url", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        imported(
+            tmp_path, lines({"image": 1, "queries": ["q"]}), lines({"image": 1, "url": "http://a/"})
+        )
+    assert {p.name for p in tmp_path.iterdir()} == {"metadata.json", "images.json"}
+
+
+def test_a_list_that_changes_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.data.download import lists
+
+    real = lists.parse_url
+
+    def touched(line: bytes) -> tuple[str, str]:
+        (tmp_path / "images.json").write_bytes(line + b"\n")
+        return real(line)
+
+    monkeypatch.setattr(lists, "parse_url", touched)
+    with pytest.raises(DataError, match="changed while it was read"):
+        imported(
+            tmp_path, lines({"image": 1, "queries": ["q"]}), lines({"image": 1, "url": "http://a/"})
+        )
