@@ -38,13 +38,14 @@ class Side:
     kind: str
     job: str
     threads: int
+    size: int = 256
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
 
     def __post_init__(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("training_jobs.py")),
-                   self.kind, self.job, str(self.threads)]  # fmt: skip
+                   self.kind, self.job, str(self.threads), str(self.size)]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -71,9 +72,11 @@ class Side:
         self._process.wait()
 
 
-def compare(job: str, threads: int, plain_steps: int, own_steps: int) -> tuple[Side, Side]:
+def compare(
+    job: str, threads: int, plain_steps: int, own_steps: int, size: int = 256
+) -> tuple[Side, Side]:
     """Steps in turn: each of the plain loop, then its share of Engine's."""
-    slow, fast = Side("plain", job, threads), Side("ours", job, threads)
+    slow, fast = Side("plain", job, threads, size), Side("ours", job, threads, size)
     try:
         for step in range(plain_steps):
             slow.step()
@@ -99,18 +102,18 @@ def figures(slow: Side, fast: Side, epoch: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def floor_seconds(threads: int, rounds: int) -> float:
+def floor_seconds(threads: int, rounds: int, batch: int) -> float:
     """Seconds of the matrix products that stage 1 cannot do without, forward and backward.
 
     Two whole blocks over the tokens of a batch without padding; of the last one keys and values for
     every token and the rest at one place a row; both projections; the logits.
     """
     import torch
-    from training_jobs import JOBS, make
+    from training_jobs import job_named, make
 
     torch.set_num_threads(threads)
-    _, _, rows, _ = make(JOBS["stage1"])
-    tokens, batch, width, joint = int(rows.table.lengths[:256].sum()), 256, 768, 1024
+    _, _, rows, _ = make(job_named("stage1", batch))
+    tokens, width, joint = int(rows.table.lengths.sum()) * batch // len(rows), 768, 1024
     block = [(width, 3 * width), (width, width), (width, 4 * width), (4 * width, width)]
     last = [(width, width), (width, width), (width, 4 * width), (4 * width, width)]
     shapes = [(tokens, *one) for one in 2 * block] + [(tokens, width, 2 * width)]
@@ -144,15 +147,18 @@ def main() -> None:
     parser.add_argument("--plain-steps", type=int, default=3, help="of the slow loop (3)")
     parser.add_argument("--own-steps", type=int, default=8, help="of Engine's (8)")
     parser.add_argument("--free-steps", type=int, default=24, help="of the overhead's both (24)")
+    parser.add_argument("--batch-size", type=int, default=256, help="of stages 1 and 2 (256)")
     options = parser.parse_args()
-    table = Table(title=f"batch 256, {options.threads} threads, steps in turn")
+    table = Table(title=f"batch {options.batch_size}, {options.threads} threads, steps in turn")
     for column in ("stage", "plain s/step", "Engine, first epoch", "later", "ratio", "memory",
                    "loss differs by"):  # fmt: skip
         table.add_column(column, justify="left" if column == "stage" else "right")
     found: dict[str, dict[str, float]] = {}
     later: dict[str, float] = {}
     for stage in ("stage1", "stage2"):
-        slow, fast = compare(stage, options.threads, options.plain_steps, options.own_steps)
+        slow, fast = compare(
+            stage, options.threads, options.plain_steps, options.own_steps, options.batch_size
+        )
         found[stage] = now = figures(slow, fast, 2)
         later[stage] = statistics.median(fast.seconds[2:])
         table.add_row(
@@ -164,7 +170,7 @@ def main() -> None:
     slow, fast = compare("free", options.threads, options.free_steps, options.free_steps)
     pairs = list(zip(fast.seconds, slow.seconds, strict=True))[4:]
     overhead = statistics.median(a / b for a, b in pairs) - 1
-    floor = floor_seconds(options.threads, options.rounds)
+    floor = floor_seconds(options.threads, options.rounds, options.batch_size)
     Console().print(table)
     print(f"the matrix products that remain of stage 1: {floor:.2f} s"
           f" (Engine is at {later['stage1'] / floor:.2f} times that)")  # fmt: skip
@@ -178,6 +184,7 @@ def main() -> None:
             "loss_difference": max(one["loss_difference"] for one in found.values()),
             "memory_ratio": max(one["memory_ratio"] for one in found.values()),
             "overhead": overhead,
+            "batch_size": options.batch_size,
             "floor_ratio": found["stage1"]["ratio"] * later["stage1"] / floor,
         },
     )

@@ -65,11 +65,14 @@ def _stage(trains: str, batch_size: int, epochs: int) -> tuple[str, ...]:
 LAST_THREE = "{text: {blocks: last 3}}"
 WITH_EMBEDDINGS = "{text: {blocks: last 3, embeddings: true}}"
 EVERYTHING = "{vision: true, text: true}"
-JOBS = {
-    "stage1": Job("configs/sber.yaml", _stage(LAST_THREE, 256, 1000), 2, 256),
-    "stage2": Job("configs/sber.yaml", _stage(WITH_EMBEDDINGS, 256, 1000), 2, 256),
-    "free": Job("configs/tiny/sber.yaml", _stage(EVERYTHING, 128, 1000), 4, 128, None, 12),
-}
+
+
+def job_named(name: str, size: int = 256) -> Job:
+    """``stage1``, ``stage2`` (batches of ``size``), or ``free``: a tiny model, nothing frozen."""
+    if name == "free":
+        return Job("configs/tiny/sber.yaml", _stage(EVERYTHING, 128, 1000), 4, 128, None, 12)
+    trains = {"stage1": LAST_THREE, "stage2": WITH_EMBEDDINGS}[name]
+    return Job("configs/sber.yaml", _stage(trains, size, 1000), 2, size)
 
 
 class Pictures(Dataset):
@@ -199,10 +202,10 @@ def tell(seconds: float, loss: float) -> None:
     print(json.dumps({"seconds": seconds, "loss": loss, "peak_mb": peak}), flush=True)
 
 
-def main(kind: str, name: str, threads: str) -> None:
-    """``ours stage1 2``."""
+def main(kind: str, name: str, threads: str, size: str = "256") -> None:
+    """``ours stage1 2 256``: kind, job, threads, rows of a batch."""
     torch.set_num_threads(int(threads))
-    job = JOBS[name]
+    job = job_named(name, int(size))
     if kind == "ours":
         ours(job)
         return
