@@ -14,7 +14,8 @@ module              what it does
 ``data`` ``pixels`` training data: token sequences, pictures
 ``checkpoint``      atomic checkpoints; ``saving``: what they hold
 ``distribution``    several processes
-``history``         what was measured; ``curves``: its picture
+``meter``           what a stage measures of itself
+``history``         the file of what was measured; ``curves``: its picture
 ``interrupt``       Ctrl-C and SIGTERM
 ==================  ================================================================================
 """

@@ -279,10 +279,10 @@ class Trainer:
     # ---- what is told ----------------------------------------------------------------------------
 
     def _log(self, stage: StageRun, measured: Measured, rows: int) -> None:
-        stage.count(measured, rows)
+        stage.meter.count(measured, rows)
         if self.at.step % self.settings.log_every and self.at.stage_step < stage.plan.steps:
             return
-        values = stage.figures(measured)
+        values = stage.meter.line(measured, float(stage.optimizer.param_groups[0]["lr"]))
         speed = values["samples_per_second"]
         left = (self.steps - self.at.step) * stage.plan.settings.batch_size
         values["seconds_left"] = left / speed if speed else 0.0
@@ -306,7 +306,7 @@ class Trainer:
         if scores.get("accuracy", -1.0) > self.best:
             self.best, self.best_step = scores["accuracy"], self.at.step
             self.save()
-        stage.pause(time.monotonic() - started)
+        stage.meter.pause(time.monotonic() - started)
         self.processes.wait()
 
     def history(self, values: Mapping[str, Any]) -> None:

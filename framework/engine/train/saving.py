@@ -66,7 +66,7 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "scaler": trainer.scaler.state_dict(),
         "config": essence(trainer.config),
         "threads": torch.get_num_threads(),
-        "spent": [0.0, 0] if stage is None else list(stage.spent),
+        "spent": [0.0, 0] if stage is None else list(stage.meter.spent),
     }
     return state, tensors
 
@@ -120,7 +120,7 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 def restore_optimizer(trainer: Trainer, stage: StageRun, checkpoint: Checkpoint) -> None:
     """Take up the moments of the stage that was under way, and what was spent on it."""
-    stage.resume(*checkpoint.state["spent"])
+    stage.meter.resume(*checkpoint.state["spent"])
     for name, parameter in zip(stage.names, stage.ordered, strict=True):
         prefix = f"optimizer.{name}."
         moments = {

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from engine.config.schema import EngineConfig
 from engine.config.train_schema import StageSettings
@@ -21,11 +20,12 @@ from engine.errors import ConfigError, DataError
 from engine.model import DualEncoder
 from engine.train.cache import Budget
 from engine.train.data import TrainingRows, seed_of
+from engine.train.meter import Meter
 from engine.train.pixels import PixelFile, PixelReader
 from engine.train.prefix import Prefix, open_store, probe
 from engine.train.sides import Group, ImageSide, TextSide
 from engine.train.stages import check_chunks, freeze, frozen_prefix, mixes_rows, optimizer_for
-from engine.train.step import Batch, Measured, Step
+from engine.train.step import Batch, Step
 
 if TYPE_CHECKING:
     from engine.train.loop import Trainer
@@ -159,10 +159,7 @@ class StageRun:
             chunked=plan.settings.chunk_size is not None,
             teacher_forcing=plan.settings.teacher_forcing,
         )
-        self._started, self._rows_done = time.monotonic(), 0
-        self._window, self._losses_sum = 0, torch.zeros((), device=trainer.device)
-        self._window_rows, self._window_start = 0, time.monotonic()
-        self.last_loss = math.nan
+        self.meter = Meter(trainer.device)
 
     def _make_losses(self) -> dict[str, Loss]:
         found: dict[str, Loss] = {}
@@ -264,47 +261,6 @@ class StageRun:
             clusters = text_clusters if one else data.clusters[rows]
         return Batch(images, data.sequence[texts], counts, clusters, text_clusters)
 
-    # ---- what is measured ------------------------------------------------------------------------
-
-    def count(self, measured: Measured, rows: int) -> None:
-        """Take in a step."""
-        self._window += 1
-        self._window_rows += rows
-        self._rows_done += rows
-        self._losses_sum += measured.loss
-
-    def figures(self, measured: Measured) -> dict[str, float]:
-        """The numbers since the last line; losses are means, the rest is of the last step."""
-        now = time.monotonic()
-        self.last_loss = float(self._losses_sum) / max(self._window, 1)
-        values = {
-            "loss": self.last_loss,
-            "lr": float(self.optimizer.param_groups[0]["lr"]),
-            "samples_per_second": self._window_rows / max(now - self._window_start, 1e-9),
-            "scale": float(measured.batch["scale"]),
-        }
-        if len(measured.losses) > 1:
-            values |= {f"loss_{name}": float(value) for name, value in measured.losses.items()}
-        values |= routing(measured.batch)
-        self._window, self._window_rows = 0, 0
-        self._losses_sum = torch.zeros_like(self._losses_sum)
-        self._window_start = now
-        return values
-
-    @property
-    def spent(self) -> tuple[float, int]:
-        """Seconds of training, and rows that were trained on."""
-        return time.monotonic() - self._started, self._rows_done
-
-    def resume(self, seconds: float, rows: int) -> None:
-        """Take up what was spent before a run went on."""
-        self._started, self._rows_done = self._started - seconds, rows
-
-    def pause(self, seconds: float) -> None:
-        """Time that is no training: judging."""
-        self._window_start += seconds
-        self._started += seconds
-
     def describe(self) -> str:
         """What trains, in words."""
         parameters = sum(p.numel() for p in self.every)
@@ -318,7 +274,7 @@ class StageRun:
     def summary(self, epochs: int, steps: int) -> dict[str, Any]:
         """The stage's line in history and manifest."""
         settings = self.plan.settings
-        seconds, rows = self.spent
+        seconds, rows = self.meter.spent
         return {
             "name": settings.name,
             "trains": settings.trains.model_dump(mode="json"),
@@ -332,7 +288,7 @@ class StageRun:
             "parameters": sum(p.numel() for p in self.every),
             "seconds": round(seconds, 3),
             "samples_per_second": round(rows / max(seconds, 1e-9), 1),
-            "loss": self.last_loss if math.isfinite(self.last_loss) else None,
+            "loss": self.meter.loss if math.isfinite(self.meter.loss) else None,
             "scores": self.scores,
             "broken_images": len(self._reader.broken),
         }
@@ -360,25 +316,3 @@ def _probes(tower: Any, side: str, device: torch.device) -> tuple[State, State]:
         for n in (1, 2)
     )
     return short, long
-
-
-def routing(batch: State) -> dict[str, float]:
-    """How a router spreads the texts: 1 is evenly; and how often it is right, where that is known.
-
-    ``routing_evenness`` is the entropy of the shares of clusters over its largest value.
-    """
-    if "router_logits" not in batch:
-        return {}
-    logits: Tensor = batch["router_logits"]
-    choice = logits.argmax(dim=1)
-    shares = torch.bincount(choice, minlength=logits.shape[1]) / len(choice)
-    entropy = float(-(shares * shares.clamp(min=1e-12).log()).sum())
-    found = {
-        "routing_evenness": entropy / math.log(logits.shape[1]),
-        "routing_largest": float(shares.max()),
-    }
-    if "cluster" in batch:
-        known = batch["cluster"] >= 0
-        right = (choice == batch["cluster"])[known]
-        found["router_accuracy"] = 100 * float(right.float().mean()) if len(right) else 0.0
-    return found

@@ -17,8 +17,8 @@ from engine.config.train_schema import AugmentSettings, ScheduleSettings, chosen
 from engine.contracts.dataset import Dataset
 from engine.errors import BrokenImageError, ConfigError
 from engine.train.distribution import Processes
+from engine.train.meter import routing
 from engine.train.pixels import augmented
-from engine.train.setup import routing
 from engine.train.stages import mixes_rows, rate_at
 
 from .conftest import Run

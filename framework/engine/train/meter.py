@@ -1,0 +1,86 @@
+"""What a stage measures of itself: losses, speed, how a router spreads the texts."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+from torch import Tensor
+
+from engine.contracts.state import State
+from engine.train.step import Measured
+
+
+class Meter:
+    """Sums over the steps since the last line, and over the stage.
+
+    Attributes:
+        loss: the mean loss of the last line; NaN before the first.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self.loss = math.nan
+        self._started, self._rows_done = time.monotonic(), 0
+        self._steps, self._rows, self._since = 0, 0, time.monotonic()
+        self._sum = torch.zeros((), device=device)  # read once a line: reading waits for a GPU
+
+    def count(self, measured: Measured, rows: int) -> None:
+        """Take in a step."""
+        self._steps += 1
+        self._rows += rows
+        self._rows_done += rows
+        self._sum += measured.loss
+
+    def line(self, measured: Measured, lr: float) -> dict[str, float]:
+        """The numbers since the last line; the loss is their mean, the rest is of the last step."""
+        now = time.monotonic()
+        self.loss = float(self._sum) / max(self._steps, 1)
+        values = {
+            "loss": self.loss,
+            "lr": lr,
+            "samples_per_second": self._rows / max(now - self._since, 1e-9),
+            "scale": float(measured.batch["scale"]),
+        }
+        if len(measured.losses) > 1:
+            values |= {f"loss_{name}": float(value) for name, value in measured.losses.items()}
+        values |= routing(measured.batch)
+        self._steps, self._rows, self._since = 0, 0, now
+        self._sum = torch.zeros_like(self._sum)
+        return values
+
+    @property
+    def spent(self) -> tuple[float, int]:
+        """Seconds of training, and rows that were trained on."""
+        return time.monotonic() - self._started, self._rows_done
+
+    def resume(self, seconds: float, rows: int) -> None:
+        """Take up what was spent before a run went on."""
+        self._started, self._rows_done = self._started - seconds, rows
+
+    def pause(self, seconds: float) -> None:
+        """Time that is no training: judging."""
+        self._since += seconds
+        self._started += seconds
+
+
+def routing(batch: State) -> dict[str, float]:
+    """How a router spreads the texts: 1 is evenly; and how often it is right, where that is known.
+
+    ``routing_evenness`` is the entropy of the shares of clusters over its largest value.
+    """
+    if "router_logits" not in batch:
+        return {}
+    logits: Tensor = batch["router_logits"]
+    choice = logits.argmax(dim=1)
+    shares = torch.bincount(choice, minlength=logits.shape[1]) / len(choice)
+    entropy = float(-(shares * shares.clamp(min=1e-12).log()).sum())
+    found = {
+        "routing_evenness": entropy / math.log(logits.shape[1]),
+        "routing_largest": float(shares.max()),
+    }
+    if "cluster" in batch:
+        known = batch["cluster"] >= 0
+        right = (choice == batch["cluster"])[known]
+        found["router_accuracy"] = 100 * float(right.float().mean()) if len(right) else 0.0
+    return found
