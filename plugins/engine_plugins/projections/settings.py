@@ -47,12 +47,22 @@ class ResidualSettings(ProjectionSettings):
     dropout: float = Field(
         0.5, ge=0, lt=1, description="share of the second matrix's outputs dropped in training"
     )
+    hidden_width: int | None = Field(
+        None,
+        ge=1,
+        description="a matrix to this width before the gate, so that the projection can be of any"
+        " size in the same joint space; by default there is none, as in ru-clip",
+    )
 
     def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
         """The tensors of ``engine_plugins.projections.simple.Residual``."""
+        hidden = self.hidden_width
+        plan = plans.linear("linear1", in_width, out_width, bias=False)
+        if hidden is not None:
+            plan |= plans.linear("hidden", out_width, hidden, bias=False)
         return {
-            **plans.linear("linear1", in_width, out_width, bias=False),
-            **plans.linear("linear2", out_width, out_width, bias=False),
+            **plan,
+            **plans.linear("linear2", hidden or out_width, out_width, bias=False),
             **plans.norm("layer_norm", out_width),
         }
 

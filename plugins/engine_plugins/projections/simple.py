@@ -55,7 +55,9 @@ class Linear(Projection):
 class Residual(Projection):
     """``layer_norm(e1 + dropout(linear2(quick_gelu(e1))))`` with ``e1 = linear1(x)``, no biases.
 
-    Source: github.com/ai-forever/ru-clip, both sides of the first generation.
+    With ``hidden_width`` a matrix stands before the gate: ``linear2(quick_gelu(hidden(e1)))``.
+
+    Source: github.com/ai-forever/ru-clip, both sides of the first generation (without ``hidden``).
     """
 
     def __init__(
@@ -68,7 +70,9 @@ class Residual(Projection):
     ) -> None:
         super().__init__(settings, in_width, out_width, embedding_width=embedding_width)
         self.linear1 = nn.Linear(in_width, out_width, bias=False)
-        self.linear2 = nn.Linear(out_width, out_width, bias=False)
+        width = settings.hidden_width
+        self.hidden = None if width is None else nn.Linear(out_width, width, bias=False)
+        self.linear2 = nn.Linear(width or out_width, out_width, bias=False)
         self.layer_norm = nn.LayerNorm(out_width)
         self.activation = QuickGelu()
         self.dropout = nn.Dropout(settings.dropout)
@@ -76,6 +80,7 @@ class Residual(Projection):
     def project(self, features: Tensor) -> Tensor:
         """[B, in_width] -> [B, out_width]."""
         first = self.linear1(features)
-        second = self.dropout(self.linear2(self.activation(first)))
+        gated = first if self.hidden is None else self.hidden(first)
+        second = self.dropout(self.linear2(self.activation(gated)))
         out: Tensor = self.layer_norm(first + second)
         return out

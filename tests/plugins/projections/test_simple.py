@@ -35,6 +35,26 @@ def test_residual_is_ruclips_formula(make: Callable[..., Any]) -> None:
     torch.testing.assert_close(projection({"features": x})["embedding"], expected)
 
 
+def test_a_hidden_width_puts_a_matrix_before_the_gate(make: Callable[..., Any]) -> None:
+    projection = make("residual", hidden_width=7)
+    tensors = projection.state_dict()
+    assert tensors["hidden.weight"].shape == (7, OUT)
+    x = torch.randn(5, IN)
+    first = x @ tensors["linear1.weight"].T
+    hidden = first @ tensors["hidden.weight"].T
+    second = (hidden * torch.sigmoid(1.702 * hidden)) @ tensors["linear2.weight"].T
+    weight, bias = tensors["layer_norm.weight"], tensors["layer_norm.bias"]
+    expected = functional.layer_norm(first + second, (OUT,), weight, bias)
+    torch.testing.assert_close(projection.project(x), expected)
+
+
+def test_the_hidden_matrix_is_the_identity_of_ruclips_formula(make: Callable[..., Any]) -> None:
+    plain, wide = make("residual"), make("residual", hidden_width=OUT)
+    wide.load_state_dict({**plain.state_dict(), "hidden.weight": torch.eye(OUT)})
+    x = torch.randn(3, IN)
+    torch.testing.assert_close(wide.project(x), plain.project(x))
+
+
 def test_dropout_falls_on_the_second_matrix_alone(make: Callable[..., Any]) -> None:
     projection = make("residual").train()
     x = torch.randn(3, IN)
@@ -76,7 +96,8 @@ widths = st.integers(1, 9)
 
 @settings(max_examples=25, deadline=None)
 @given(widths, widths, st.sampled_from([("linear", {}), ("linear", {"bias": True}),
-                                        ("residual", {"dropout": 0.1})]))  # fmt: skip
+                                        ("residual", {"dropout": 0.1}),
+                                        ("residual", {"hidden_width": 5})]))  # fmt: skip
 def test_plans_are_exact(
     make_use: Callable[..., Use], in_width: int, out_width: int, kind: tuple[str, dict[str, Any]]
 ) -> None:
@@ -84,6 +105,12 @@ def test_plans_are_exact(
     with torch.device("meta"):
         built = use.create(in_width, out_width)
     assert use.settings.plan(in_width, out_width, None) == plan_of_module(built)
+
+
+@pytest.mark.parametrize("width", [0, -3, "wide"])
+def test_bad_hidden_width(make_use: Callable[..., Use], width: object) -> None:
+    with pytest.raises(ValueError, match="hidden_width"):
+        make_use("projection", "residual", hidden_width=width)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, "much"])
