@@ -102,7 +102,7 @@ def command(
     if score is None:
         raise DataError("the truth has no answer for any image that was classified")
     if output:
-        write_text(output, predictions_json(runs))
+        write_text(output, predictions_json(runs, labels))
     if html:
         show_gallery(html, predictor, runs, labels, pictures, score)
     details = {

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor
     from engine.evaluate.runner import DatasetRun
     from engine.evaluate.scores import Labels, Score
+
+T = TypeVar("T")
 
 Artifact = Annotated[Path, typer.Argument(help="The model: a folder that `engine build` wrote.")]
 BatchSize = Annotated[
@@ -59,7 +61,10 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Classify images: {"<data set>": {"<image id>": <class index>}}, images sorted by file name.
+    """Classify images: {"<data set>": {"<image id>": <class index>}}.
+
+    Images stand in the order of DATA_DIR/gt.json (or --truth) where there is one, so that the two
+    files compare line by line; else sorted by file name.
 
     A broken image cannot be answered: it is listed on stderr and in --json, left out of the file,
     and the others are done (exit code 0).
@@ -70,11 +75,11 @@ def command(
     for target in (output, html):
         if target is not None:
             check_target(target)
-    labels = read_labels(data, truth) if html else None
+    labels = read_labels(data, truth)
     datasets = open_datasets(data, only)
     predictor = open_predictor(artifact, threads)
     runs = run_all(predictor, datasets, batch_size=batch_size, workers=workers, limit=limit)
-    write_text(output, predictions_json(runs))
+    write_text(output, predictions_json(runs, labels))
     if html:
         show_gallery(html, predictor, runs, labels, pictures)
     if json:
@@ -182,12 +187,21 @@ def run_all(
         return runs
 
 
-def predictions_json(runs: Sequence[DatasetRun]) -> str:
-    """The contest's file."""
+def predictions_json(runs: Sequence[DatasetRun], labels: Labels | None) -> str:
+    """The contest's file; data sets and images in the order of ``labels``, the others behind."""
     import json
 
-    answers = {run.dataset.name: run.predictions for run in runs}
+    found = {run.dataset.name: run.predictions for run in runs}
+    answers = {
+        name: _in_order(found[name], (labels or {}).get(name, {}))
+        for name in _in_order(found, labels or {})
+    }
     return json.dumps(answers, ensure_ascii=False, indent=1) + "\n"
+
+
+def _in_order(found: dict[str, T], order: Iterable[str]) -> dict[str, T]:
+    """``found`` with the keys of ``order`` first, in that order."""
+    return {key: found[key] for key in dict.fromkeys((*order, *found)) if key in found}
 
 
 def show_gallery(

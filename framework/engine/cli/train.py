@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from engine.cli.options import Json, Overrides
-
-if TYPE_CHECKING:
-    from engine.build import Built
-    from engine.config.schema import EngineConfig
 
 
 def command(
@@ -28,13 +24,17 @@ def command(
     force: Annotated[
         bool, typer.Option("--force", help="Replace a run that is in the folder.")
     ] = False,
+    on: Annotated[
+        Literal["ray"] | None, typer.Option(help="Train on a Ray cluster (`pip install ray`).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on the cluster.")] = 2,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Train a model: RUN/model is the artifact, RUN/checkpoints is where a broken run goes on.
 
-    Several processes: torchrun --nproc-per-node 2 -m engine train CONFIG -o RUN. Ctrl-C and SIGTERM
-    finish the step, save and leave.
+    Several processes: torchrun --nproc-per-node 2 -m engine train CONFIG -o RUN; or --on ray.
+    Ctrl-C and SIGTERM finish the step, save and leave.
     """
     from engine.config import load_config
 
@@ -43,59 +43,42 @@ def command(
     from engine.size import config_size
 
     config_size(settings).check()
+    if on is not None:
+        from engine.train.on_ray import train_on_ray
+
+        outcome = train_on_ray(settings, folder, workers=workers, resume=resume, force=force)
+        _tell(settings.name, folder, outcome, as_json=json)
+        return
     from engine.train.run import train
 
-    built, report = train(settings, folder, resume=resume, force=force, judge=judge_of, say=_say)
-    if report is None:
-        return
+    built, report = train(settings, folder, resume=resume, force=force, say=_say)
+    if report is not None:
+        outcome = {"manifest": built.manifest, "bytes": report.total, "warnings": built.warnings}
+        _tell(settings.name, folder, outcome, as_json=json)
+
+
+def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool) -> None:
+    """Print what came out."""
     from engine.cli.tables import human, print_json, print_warning, stdout
 
-    artifact = folder / "model"
-    if json:
+    artifact, manifest = folder / "model", outcome["manifest"]
+    if as_json:
         print_json(
-            {"run": str(folder), "artifact": str(artifact), "bytes": report.total,
-             "stages": built.manifest["stages"], "scores": built.manifest["scores"],
-             "warnings": built.warnings}
+            {"run": str(folder), "artifact": str(artifact), "bytes": outcome["bytes"],
+             "stages": manifest["stages"], "scores": manifest["scores"],
+             "warnings": outcome["warnings"]}
         )  # fmt: skip
     else:
         from engine.cli.show import stages_table
 
-        stdout().print(stages_table(settings.name, built.manifest["stages"]))
+        stdout().print(stages_table(name, manifest["stages"]))
         stdout().print(
-            f"written to {artifact} ({human(report.total)}); `engine show {folder}` draws the"
+            f"written to {artifact} ({human(outcome['bytes'])}); `engine show {folder}` draws the"
             " curves", highlight=False, markup=False,
         )  # fmt: skip
-    for warning in built.warnings:
+    for warning in outcome["warnings"]:
         print_warning(warning)
 
 
 def _say(line: str) -> None:
     typer.echo(f"{line} ...", err=True)
-
-
-def judge_of(built: Built) -> Callable[[], Mapping[str, float]] | None:
-    """Judges a model in memory on ``data.evaluate``; ``None`` where the config names no such data.
-
-    Gives ``accuracy``, the plain mean in percent, and ``accuracy <data set>`` where there are
-    several.
-    """
-    config: EngineConfig = built.config
-    if not config.data.evaluate:
-        return None
-    from engine.evaluate.predictor import Predictor
-    from engine.evaluate.runner import run, score_runs
-
-    datasets = [use.create() for use in config.data.evaluate]
-    workers = config.train.workers if config.train else None
-
-    def judge() -> Mapping[str, float]:
-        predictor = Predictor(built)
-        score = score_runs([run(predictor, dataset, workers=workers) for dataset in datasets])
-        if score is None:
-            return {}
-        found: dict[str, Any] = {"accuracy": score.accuracy}
-        if len(score.datasets) > 1:
-            found |= {f"accuracy {each.name}": each.accuracy for each in score.datasets}
-        return found
-
-    return judge
