@@ -8,7 +8,7 @@ undisturbed one does, bit for bit on the same machine with the same threads.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,10 @@ from engine.train.device import (
 from engine.train.distribution import Processes
 from engine.train.history import History
 from engine.train.interrupt import Interrupt
+from engine.train.judge import Judge
 from engine.train.setup import StagePlan, StageRun, plan_stages
 from engine.train.stages import freeze, rate_at
 from engine.train.step import Measured, largest_gradient
-
-Judge = Callable[[], Mapping[str, float]]
-"""Judges the model as it is: accuracy in percent by data set, and their mean ``accuracy``."""
 
 
 @dataclass

@@ -29,7 +29,8 @@ from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
 from engine.train.history import FILE
-from engine.train.loop import Judge, Trainer
+from engine.train.judge import Judge, judge_of
+from engine.train.loop import Trainer
 
 CONFIG, START, MODEL = "config.yaml", "start", "model"
 _OURS = frozenset({CONFIG, START, MODEL, FILE, "checkpoints", "cache"})
@@ -71,7 +72,7 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
-    judge: Callable[[Built], Judge | None] = lambda built: None,
+    judge: Callable[[Built], Judge | None] = judge_of,
     say: Say = lambda line: None,
 ) -> tuple[Built, SizeReport | None]:
     """Train a config's model.
@@ -81,7 +82,7 @@ def train(
         folder: of the run.
         resume: go on from the last checkpoint that is whole.
         force: replace a run that is there.
-        judge: makes the judge of the model.
+        judge: makes the judge of the model, by default on ``data.evaluate``.
         say: told what is being done before training starts.
 
     Returns:

@@ -17,7 +17,8 @@ from engine.config.schema import EngineConfig
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger, LoggerSettings, RunInfo
 from engine.train.data import TrainingRows
-from engine.train.loop import Judge, Trainer
+from engine.train.judge import Judge
+from engine.train.loop import Trainer
 
 BASE: dict[str, Any] = {
     "engine": 1,

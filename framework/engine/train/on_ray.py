@@ -1,0 +1,125 @@
+"""Several processes on a Ray cluster: the same processes as torchrun's, started by Ray.
+
+Each worker is an actor that trains as one process (see ``distribution.py``). The run's folder must
+be reachable under the same name by all of them; only the first one writes there, beside the cache.
+Ray is optional: `pip install ray`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import socket
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from engine.config import dump_config, load_config
+from engine.config.schema import EngineConfig
+from engine.errors import EngineError, PluginError, TrainingError
+
+Outcome = dict[str, Any]
+"""What a worker comes back with: ``manifest`` and ``bytes``, or ``error`` and ``hint``."""
+
+
+def train_on_ray(
+    config: EngineConfig, folder: Path, *, workers: int, resume: bool, force: bool
+) -> Outcome:
+    """Train with so many workers; joins the cluster that ``RAY_ADDRESS`` names, else starts one.
+
+    Returns:
+        ``manifest``, the artifact's, and ``bytes`` of its weights.
+
+    Raises:
+        PluginError: Ray is not installed.
+        TrainingError: a worker failed; says why.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")  # optional, so its types are not always there
+    except ImportError as error:
+        raise PluginError(
+            f"`--on ray` needs the package ray ({error})",
+            hint="`pip install ray`, or start the processes with torchrun",
+        ) from error
+    own = not ray.is_initialized()
+    if own:
+        ray.init(log_to_driver=True, include_dashboard=False)
+    try:
+        gpus = 1 if config.train is not None and _wants_gpu(config.train.device) else 0
+        worker = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
+        actors = [worker.remote() for _ in range(workers)]
+        address, port = ray.get(actors[0].address.remote())
+        text, where, here = dump_config(config), str(folder.absolute()), str(Path.cwd())
+        found: list[Outcome] = ray.get(
+            [
+                actor.train.remote(rank, workers, address, port, text, where, here, resume, force)
+                for rank, actor in enumerate(actors)
+            ]
+        )
+    except ray.exceptions.RayError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise TrainingError(
+            f"a worker on Ray failed: {lines[-1]}",
+            hint="`--resume` goes on from the last checkpoint",
+        ) from error
+    finally:
+        if own:
+            ray.shutdown()
+    for outcome in found:
+        if "error" in outcome:
+            raise TrainingError(f"a worker on Ray: {outcome['error']}", hint=outcome["hint"])
+    return found[0]
+
+
+def _wants_gpu(device: str) -> bool:
+    if device == "auto":
+        import torch
+
+        return torch.cuda.is_available()
+    return device == "cuda"
+
+
+class Worker:
+    """One process of the training, an actor."""
+
+    def address(self) -> tuple[str, int]:
+        """Where the others meet this worker: its address and a port that is free."""
+        ray: Any = importlib.import_module("ray")
+        with socket.socket() as probe:
+            probe.bind(("", 0))
+            return ray.util.get_node_ip_address(), int(probe.getsockname()[1])
+
+    def train(
+        self,
+        rank: int,
+        count: int,
+        address: str,
+        port: int,
+        config_text: str,
+        folder: str,
+        here: str,
+        resume: bool,
+        force: bool,
+    ) -> Outcome:
+        """Train as process ``rank`` of ``count``. An error of ours comes back in words."""
+        os.environ |= {
+            "RANK": str(rank),
+            "WORLD_SIZE": str(count),
+            "LOCAL_RANK": "0",  # Ray shows each worker its own GPU alone
+            "MASTER_ADDR": address,
+            "MASTER_PORT": str(port),
+        }
+        from engine.train.run import train
+
+        if Path(here).is_dir():  # paths in a config are relative to where the command was given
+            os.chdir(here)
+        try:
+            with tempfile.TemporaryDirectory() as temporary:
+                path = Path(temporary) / "config.yaml"
+                path.write_text(config_text, encoding="utf-8")
+                config = load_config(path)
+            built, report = train(config, Path(folder), resume=resume, force=force)
+        except EngineError as error:
+            return {"error": error.message, "hint": error.hint}
+        written = 0 if report is None else report.total
+        return {"manifest": built.manifest, "bytes": written, "warnings": built.warnings}
