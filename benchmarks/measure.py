@@ -50,13 +50,13 @@ def run_process(command: Sequence[str]) -> Run:
     return Run(seconds, usage.ru_maxrss * 1024 / 1e6)
 
 
-def in_turn(rounds: int, *jobs: Callable[[], float]) -> list[list[float]]:
+def in_turn(rounds: int, *jobs: Callable[[], float], warm_up: bool = True) -> list[list[float]]:
     """Run the jobs A B A B ..., one warm-up round first; the figures of each job."""
     figures: list[list[float]] = [[] for _ in jobs]
-    for round_ in range(rounds + 1):
+    for round_ in range(rounds + warm_up):
         for job, found in zip(jobs, figures, strict=True):
             figure = job()
-            if round_ > 0:
+            if round_ >= warm_up:
                 found.append(figure)
     return figures
 
