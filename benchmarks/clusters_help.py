@@ -1,0 +1,430 @@
+"""Do clusters of meaning help? Trains the variants of clusters_help.yaml and compares them.
+
+    python benchmarks/clusters_help.py --workers 2 --json
+    python benchmarks/clusters_help.py --only shapes hard --seeds 1
+
+Every finished training is a line of build/clusters_help/results.jsonl under a key made of its
+settings, so that a run that was killed goes on where it was. At the end: a table, the comparisons,
+and build/clusters_help/clusters_help.html.
+
+- `accuracy`: zero-shot, in percent, over the classes of the test, none of which training shows.
+- `within`: the same where only the classes of the true class's own cluster may be the answer;
+  images whose class is alone in its cluster are left out. The clusters are those of the data set
+  and seed, the same for every variant.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import multiprocessing.connection
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from clusters_help_report import Report
+from measure import arguments, finish
+from rich.console import Console
+
+ROOT = Path(__file__).resolve().parent.parent
+SETTINGS = Path(__file__).with_suffix(".yaml")
+PLACE = Path("build/clusters_help")  # from ROOT, so that keys are the same on every machine
+VERSION = 1
+"""Of what is measured. Raise it where the same settings would give other figures."""
+
+Plain = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A training.
+
+    Attributes:
+        key: names the settings.
+        data: the data set's name.
+        seed: of weights, order and data.
+        variant: what is compared; empty for the vision tower that all of them share.
+        batches: how batches are made.
+        config: a whole Engine config.
+        base: key of the job that trains the vision tower; empty for that one itself.
+    """
+
+    key: str
+    data: str
+    seed: int
+    variant: str
+    batches: str
+    config: Plain
+    base: str = ""
+
+    @property
+    def arm(self) -> str:
+        """``hard in_cluster``: what the comparisons name."""
+        return f"{self.variant} {self.batches}"
+
+
+# ---- settings to jobs ----------------------------------------------------------------------------
+
+
+def merged(base: Any, top: Any) -> Any:
+    """``top`` over ``base`` as configs inherit: another plugin drops the old one's settings."""
+    if not isinstance(base, dict) or not isinstance(top, dict):
+        return top
+    if "use" in base and top.get("use", base["use"]) != base["use"]:
+        return top
+    return {**base, **{k: merged(base[k], v) if k in base else v for k, v in top.items()}}
+
+
+def filled(value: Any, values: Mapping[str, Any]) -> Any:
+    """The value with every ``$name`` replaced."""
+    if isinstance(value, dict):
+        return {key: filled(each, values) for key, each in value.items()}
+    if isinstance(value, list):
+        return [filled(each, values) for each in value]
+    if isinstance(value, str) and value.startswith("$"):
+        return values[value[1:]]
+    return value
+
+
+def composed(settings: Plain, data: str, seed: int, *parts: Plain) -> Plain:
+    """A whole config: what all share, the data set, and parts of ``config:`` and ``stage:``."""
+    about = settings["data"][data]
+    config: Any = {"name": data, "seed": seed, "data": {"train": about["train"]}}
+    config, stage = merged(settings["config"], config), {}
+    for part in parts:
+        config = merged(config, part.get("config", {}))
+        stage = merged(stage, part.get("stage", {}))
+    config = merged(config, {"train": {"stages": [stage]}})
+    found: Plain = filled(config, {**about["values"], "seed": seed})
+    return found
+
+
+def key_of(*what: Any) -> str:
+    """16 characters that name settings by their content."""
+    text = json.dumps([VERSION, *what], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def base_folder(key: str) -> Path:
+    """Where a vision tower and what goes with it lie."""
+    return PLACE / "towers" / key
+
+
+def base_job(settings: Plain, data: str, seed: int) -> Job:
+    """The training of the vision tower."""
+    config = composed(settings, data, seed, settings["vision_tower"])
+    test = filled(settings["data"][data]["test"], {"seed": seed})
+    return Job(key_of(config, test), data, seed, "", "", {**config, "test": test})
+
+
+def jobs_of(settings: Plain, base: Job, variants: Sequence[str]) -> Iterator[Job]:
+    """The trainings of a data set and seed, all of whose vision towers are the same."""
+    model = base_folder(base.key) / "model"
+    tower = {
+        "config": {
+            "model": {"vision": {"weights": {"from": f"artifact:{model}"}}},
+            "train": {"cache": {"folder": str(base_folder(base.key) / "cache")}},
+        }
+    }
+    for batches, how in settings["batches"].items():
+        for variant in variants:
+            parts = [settings["text_side"], settings["variants"][variant], how, tower]
+            config = composed(settings, base.data, base.seed, *parts)
+            key = key_of(base.key, config)
+            yield Job(key, base.data, base.seed, variant, batches, config, base.key)
+
+
+def check_sizes(settings: Plain, jobs: Sequence[Job]) -> dict[str, int]:
+    """Numbers of each arm's text projection by ``<data> <variant>``; equal ones must be equal."""
+    from engine.size import config_size
+
+    found: dict[str, int] = {}
+    for job in jobs:
+        name = f"{job.data} {job.variant}"
+        if name not in found:
+            parts = {part.name: part.numbers for part in config_size(loaded(job)).parts}
+            found[name] = parts["text_projection"]
+    equal = {variant for variant, about in settings["variants"].items() if about.get("equal_size")}
+    for data in {job.data for job in jobs}:
+        sizes = [n for name, n in found.items() if name in {f"{data} {v}" for v in equal}]
+        if sizes and max(sizes) > (1 + settings["tolerance"]) * min(sizes):
+            sys.exit(f"{data}: text projections of equal size were asked for: {found}")
+    return found
+
+
+def loaded(job: Job) -> Any:
+    """The job's settings as Engine reads them."""
+    from engine.config import load_config
+
+    path = PLACE / "configs" / f"{job.key}.{os.getpid()}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    plain = {name: value for name, value in job.config.items() if name != "test"}
+    try:
+        path.write_text(yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
+        return load_config(path)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def test_data(job: Job) -> Any:
+    """The data set of the test."""
+    from pydantic import TypeAdapter
+
+    from engine.contracts.settings import UseDataset
+    from engine.registry import default_registry
+
+    adapter: TypeAdapter[Any] = TypeAdapter(UseDataset)
+    return adapter.validate_python(
+        job.config["test"], context={"registry": default_registry()}
+    ).create()
+
+
+# ---- trainings -----------------------------------------------------------------------------------
+
+
+def train_tower(job: Job) -> None:
+    """Train a vision tower; keep it, the clusters, and the features of the test's images."""
+    import torch
+
+    from engine.build import build, save
+    from engine.evaluate.images import normalise, read_batches
+
+    folder, started = base_folder(job.key), time.perf_counter()
+    if (folder / "tower.json").is_file():
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    config = loaded(job)
+    built = build(config)
+    dataset = config.data.train.create()
+    stage = trained(built, dataset, None, PLACE / "runs" / job.key)
+    save(built, folder / "model")
+    test = test_data(job)
+    features, labels = [], []
+    for batch in read_batches(test, built.model.vision.preprocess, workers=1):
+        pixels = normalise([each.pixels for each in batch.read], built.model.vision.preprocess)
+        with torch.inference_mode():
+            features.append(built.model.vision({"pixels": pixels})["features"].numpy())
+        labels += [each.record.label for each in batch.read]
+    clusters = built.clusters
+    assert clusters is not None
+    of_rows, of_texts = labelled(clusters, dataset)
+    of_classes = clusters.assign(test.classes)
+    np.savez(
+        folder / "data.npz",
+        features=np.concatenate(features),
+        labels=np.array(labels),
+        rows=of_rows,
+        texts=of_texts,
+        classes=of_classes,
+    )
+    scores = judged(built, job, folder)
+    about = {
+        **scores,
+        "names": list(test.classes),
+        "clusters": [cluster.name for cluster in clusters.document.clusters],
+        "rows": np.bincount(of_rows[of_rows >= 0], minlength=clusters.count).tolist(),
+        "classes": np.bincount(of_classes, minlength=clusters.count).tolist(),
+        "seconds": round(time.perf_counter() - started, 1),
+        "loss": stage["loss"],
+    }
+    temporary = folder / "tower.json.tmp"
+    temporary.write_text(json.dumps(about, ensure_ascii=False))
+    temporary.rename(folder / "tower.json")
+
+
+def labelled(clusters: Any, dataset: Any) -> tuple[Any, Any]:
+    """Clusters of rows and of texts as ``engine.clusters.assign.label_dataset`` gives them.
+
+    Rows of the same queries are embedded once: an emoji has several pictures.
+    """
+    from engine.clusters.assign import assign_rows
+
+    rows = [dataset.record(index).queries for index in range(len(dataset))]
+    different = list(dict.fromkeys(rows))
+    found = dict(zip(different, assign_rows(clusters, different), strict=True))
+    of_texts = np.concatenate([found[row][1] for row in rows])
+    return np.array([found[row][0] for row in rows]), of_texts
+
+
+def trained(built: Any, dataset: Any, labels: Any, folder: Path) -> Plain:
+    """Train a model as its config says, in a folder that is gone afterwards; the summary."""
+    from engine.train.data import TrainingRows
+    from engine.train.loop import Trainer
+
+    tokens = built.config.model.text.settings.max_tokens
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        trainer = Trainer(built, TrainingRows(dataset, built.tokenizer, tokens, labels), folder)
+        trainer.run()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    built.model.eval()
+    built.manifest["stages"] = trainer.ended
+    found: Plain = trainer.ended[-1]
+    return found
+
+
+def train_variant(job: Job) -> Plain:
+    """Train a variant's text side against the shared vision tower, and judge it."""
+    from engine.build import build
+    from engine.clusters.assign import DatasetLabels
+
+    started = time.perf_counter()
+    base = base_folder(job.base)
+    config = loaded(job)
+    built = build(config)
+    with np.load(base / "data.npz") as kept:
+        count = len(json.loads((base / "tower.json").read_text())["clusters"])
+        labels = DatasetLabels(kept["rows"], kept["texts"], count)
+    stage = trained(built, config.data.train.create(), labels, PLACE / "runs" / job.key)
+    return {
+        "key": job.key,
+        "data": job.data,
+        "variant": job.variant,
+        "batches": job.batches,
+        "seed": job.seed,
+        **judged(built, job, base),
+        "steps": stage["steps"],
+        "loss": stage["loss"],
+        "seconds": round(time.perf_counter() - started, 1),
+    }
+
+
+def judged(built: Any, job: Job, base: Path) -> Plain:
+    """Accuracy over all classes of the test and within clusters; what the router does."""
+    import torch
+    from torch.nn import functional
+
+    from engine.contracts.state import pad_tokens
+    from engine.evaluate.predictor import Predictor
+
+    model, tokenizer = built.model.eval(), built.tokenizer
+    with np.load(base / "data.npz") as kept:
+        features, labels, clusters = (kept[name] for name in ("features", "labels", "classes"))
+    names = json.loads((base / "tower.json").read_text())["names"] if job.base else None
+    names = names or list(test_data(job).classes)
+    with torch.inference_mode():
+        image = model.vision_projection({"features": torch.from_numpy(features)})["embedding"]
+        cosines = functional.normalize(image, dim=-1) @ Predictor(built).class_vectors(names).T
+    cosines = cosines.numpy()
+    own = clusters[labels][:, None] == clusters[None, :]  # [images, classes]
+    counted = own.sum(axis=1) > 1
+    inside = np.where(own, cosines, -np.inf)[counted].argmax(axis=1)
+    found: Plain = {
+        "accuracy": 100 * float((cosines.argmax(axis=1) == labels).mean()),
+        "within": 100 * float((inside == labels[counted]).mean()),
+        "chance": 100 / len(names),
+        "chance_within": 100 * float((1 / own.sum(axis=1))[counted].mean()),
+        "images": len(labels),
+        "images_within": int(counted.sum()),
+    }
+    tokens = tokenizer.encode(names, built.config.model.text.settings.max_tokens)
+    with torch.inference_mode():
+        state = model.text_state(pad_tokens(tokens, tokenizer.pad_id))
+    if "routed" in state:
+        routed = state["routed"].numpy()
+        found["router"] = 100 * float((routed == clusters).mean())
+        found["used"] = len(set(routed.tolist()))
+    return found
+
+
+# ---- all of them ---------------------------------------------------------------------------------
+
+
+def read_results(path: Path) -> dict[str, Plain]:
+    """Finished trainings by key; a line that a kill cut short is passed over."""
+    found = {}
+    for line in path.read_text().splitlines() if path.is_file() else ():
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        found[row["key"]] = row
+    return found
+
+
+def end_with_parent() -> None:
+    """A worker whose parent was killed ends at once, in the middle of its training."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def run_all(settings: Plain, bases: Sequence[Job], variants: Sequence[str], workers: int) -> None:
+    """Train what is missing, seed by seed, so that what is there is whole at any moment."""
+    results = PLACE / "results.jsonl"
+    done = read_results(results)
+    context = multiprocessing.get_context("spawn")
+    os.environ["OMP_NUM_THREADS"] = "1"  # before the workers begin: each has one core
+    pool_of = ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent)
+    with pool_of as pool, results.open("a") as file:
+        if file.tell() and not results.read_bytes().endswith(b"\n"):
+            file.write("\n")
+        for seed in sorted({base.seed for base in bases}):
+            some = [base for base in bases if base.seed == seed]
+            every = [job for base in some for job in jobs_of(settings, base, variants)]
+            missing = [job for job in every if job.key not in done]
+            needed = [base for base in some if any(job.base == base.key for job in missing)]
+            for future in [pool.submit(train_tower, base) for base in needed]:
+                future.result()
+            print(f"seed {seed}: {len(needed)} vision towers, {len(missing)} trainings", flush=True)
+            for future in as_completed([pool.submit(train_variant, job) for job in missing]):
+                row = future.result()
+                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.flush()
+                print(
+                    f"  {row['data']} {row['variant']} {row['batches']}: {row['accuracy']:.1f} %,"
+                    f" within {row['within']:.1f} % ({row['seconds']:.0f} s)",
+                    flush=True,
+                )
+
+
+def main() -> None:
+    """Read the settings, train what is missing, report."""
+    parser = arguments(__doc__)
+    parser.add_argument("--only", nargs="+", default=[], help="data sets and variants by name")
+    parser.add_argument("--seeds", type=int, help="seeds, from 0 (as the settings say)")
+    parser.add_argument("--workers", type=int, default=2, help="trainings at a time (2)")
+    asked = parser.parse_args()
+    os.chdir(ROOT)
+    settings: Plain = yaml.safe_load(SETTINGS.read_text())
+    unknown = [n for n in asked.only if n not in settings["data"] | settings["variants"]]
+    if unknown:
+        sys.exit(f"--only: `{unknown[0]}` is neither a data set nor a variant of {SETTINGS.name}")
+    data = [name for name in settings["data"] if name in asked.only]
+    variants = [name for name in settings["variants"] if name in asked.only]
+    data, variants = data or list(settings["data"]), variants or list(settings["variants"])
+    seeds = range(asked.seeds or settings["seeds"])
+    bases = [base_job(settings, name, seed) for seed in seeds for name in data]
+    jobs = [job for base in bases for job in jobs_of(settings, base, variants)]
+    PLACE.mkdir(parents=True, exist_ok=True)
+    sizes = check_sizes(settings, jobs)
+    run_all(settings, bases, variants, asked.workers)
+    done = read_results(PLACE / "results.jsonl")
+    rows = [done[job.key] for job in jobs if job.key in done]
+    report = Report(settings, rows, sizes)
+    report.show(Console())
+    page = PLACE / "clusters_help.html"
+    page.write_text(report.page(), encoding="utf-8")
+    print(f"drawn in {page}")
+    finish(asked.json, report.figures())
+
+
+if __name__ == "__main__":
+    main()
