@@ -21,6 +21,7 @@ import statistics
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,13 +40,14 @@ class Side:
     job: str
     threads: int
     size: int = 256
+    clock: str = "wall"
     seconds: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     peak_mb: float = 0.0
 
     def __post_init__(self) -> None:
         command = [sys.executable, str(Path(__file__).with_name("training_jobs.py")),
-                   self.kind, self.job, str(self.threads), str(self.size)]  # fmt: skip
+                   self.kind, self.job, str(self.threads), str(self.size), self.clock]  # fmt: skip
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -72,11 +74,10 @@ class Side:
         self._process.wait()
 
 
-def compare(
-    job: str, threads: int, plain_steps: int, own_steps: int, size: int = 256
-) -> tuple[Side, Side]:
+def compare(job: str, options: Namespace, plain_steps: int, own_steps: int) -> tuple[Side, Side]:
     """Steps in turn: each of the plain loop, then its share of Engine's."""
-    slow, fast = Side("plain", job, threads, size), Side("ours", job, threads, size)
+    how = (job, options.threads, options.batch_size, options.clock)
+    slow, fast = Side("plain", *how), Side("ours", *how)
     try:
         for step in range(plain_steps):
             slow.step()
@@ -102,7 +103,7 @@ def figures(slow: Side, fast: Side, epoch: int) -> dict[str, float]:
     }  # fmt: skip
 
 
-def floor_seconds(threads: int, rounds: int, batch: int) -> float:
+def floor_seconds(threads: int, rounds: int, batch: int, clock: str) -> float:
     """Seconds of the matrix products that stage 1 cannot do without, forward and backward.
 
     Two whole blocks over the tokens of a batch without padding; of the last one keys and values for
@@ -128,14 +129,15 @@ def floor_seconds(threads: int, rounds: int, batch: int) -> float:
             _ = g @ w.T
             _ = x.T @ g
 
-    return min(timed(products) for _ in range(rounds + 1))
+    now = time.process_time if clock == "cpu" else time.perf_counter
+    return min(timed(products, now) for _ in range(rounds + 1))
 
 
-def timed(job: Callable[[], None]) -> float:
+def timed(job: Callable[[], None], now: Callable[[], float]) -> float:
     """Seconds of one call."""
-    start = time.perf_counter()
+    start = now()
     job()
-    return time.perf_counter() - start
+    return now() - start
 
 
 def main() -> None:
@@ -148,17 +150,21 @@ def main() -> None:
     parser.add_argument("--own-steps", type=int, default=8, help="of Engine's (8)")
     parser.add_argument("--free-steps", type=int, default=24, help="of the overhead's both (24)")
     parser.add_argument("--batch-size", type=int, default=256, help="of stages 1 and 2 (256)")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall",
+        help="cpu: seconds of the processes, for a machine that does other work (with --threads 1)",
+    )  # fmt: skip
     options = parser.parse_args()
-    table = Table(title=f"batch {options.batch_size}, {options.threads} threads, steps in turn")
+    table = Table(
+        title=f"batch {options.batch_size}, {options.threads} threads, {options.clock}, in turn"
+    )
     for column in ("stage", "plain s/step", "Engine, first epoch", "later", "ratio", "memory",
                    "loss differs by"):  # fmt: skip
         table.add_column(column, justify="left" if column == "stage" else "right")
     found: dict[str, dict[str, float]] = {}
     later: dict[str, float] = {}
     for stage in ("stage1", "stage2"):
-        slow, fast = compare(
-            stage, options.threads, options.plain_steps, options.own_steps, options.batch_size
-        )
+        slow, fast = compare(stage, options, options.plain_steps, options.own_steps)
         found[stage] = now = figures(slow, fast, 2)
         later[stage] = statistics.median(fast.seconds[2:])
         table.add_row(
@@ -167,10 +173,10 @@ def main() -> None:
             f"{now['ratio']:.1f}", f"{fast.peak_mb:,.0f} / {slow.peak_mb:,.0f} MB",
             f"{now['loss_difference']:.1e}",
         )  # fmt: skip
-    slow, fast = compare("free", options.threads, options.free_steps, options.free_steps)
+    slow, fast = compare("free", options, options.free_steps, options.free_steps)
     pairs = list(zip(fast.seconds, slow.seconds, strict=True))[4:]
     overhead = statistics.median(a / b for a, b in pairs) - 1
-    floor = floor_seconds(options.threads, options.rounds, options.batch_size)
+    floor = floor_seconds(options.threads, options.rounds, options.batch_size, options.clock)
     Console().print(table)
     print(f"the matrix products that remain of stage 1: {floor:.2f} s"
           f" (Engine is at {later['stage1'] / floor:.2f} times that)")  # fmt: skip

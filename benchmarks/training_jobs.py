@@ -11,7 +11,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ class Done(Exception):
     """Enough steps."""
 
 
-def ours(job: Job) -> None:
+def ours(job: Job, now: Callable[[], float]) -> None:
     """Engine's own loop, all that it does between two steps included."""
     _, built, rows, _ = make(job)
     with tempfile.TemporaryDirectory() as folder:
@@ -181,10 +181,10 @@ def ours(job: Job) -> None:
         def step(*arguments: Any) -> Any:
             nonlocal started
             if losses:
-                tell(time.perf_counter() - started, losses[-1])
+                tell(now() - started, losses[-1])
             if not sys.stdin.readline():
                 raise Done
-            started = time.perf_counter()
+            started = now()
             measured = real(*arguments)
             losses.append(float(measured.loss))
             return measured
@@ -202,18 +202,19 @@ def tell(seconds: float, loss: float) -> None:
     print(json.dumps({"seconds": seconds, "loss": loss, "peak_mb": peak}), flush=True)
 
 
-def main(kind: str, name: str, threads: str, size: str = "256") -> None:
-    """``ours stage1 2 256``: kind, job, threads, rows of a batch."""
+def main(kind: str, name: str, threads: str, size: str = "256", clock: str = "wall") -> None:
+    """``ours stage1 2 256 wall``: kind, job, threads, rows of a batch, clock."""
+    now = time.process_time if clock == "cpu" else time.perf_counter
     torch.set_num_threads(int(threads))
     job = job_named(name, int(size))
     if kind == "ours":
-        ours(job)
+        ours(job, now)
         return
     losses = plain(job)
     while sys.stdin.readline():
-        started = time.perf_counter()
+        started = now()
         loss = next(losses)
-        tell(time.perf_counter() - started, loss)
+        tell(now() - started, loss)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from engine.train.device import (
     choose_device,
     choose_dtype,
     compile_blocks,
+    keep_freed_memory,
     make_scaler,
     seed_step,
 )
@@ -114,6 +115,8 @@ class Trainer:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came (the state is saved).
         """
         apply_threads(self.settings)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.processes.start(self.device)
         self.model.to(self.device)
         if self.settings.compile:
