@@ -11,6 +11,7 @@ and build/clusters_help/clusters_help.html.
 - `within`: the same where only the classes of the true class's own cluster may be the answer;
   images whose class is alone in its cluster are left out. The clusters are those of the data set
   and seed, the same for every variant.
+- `seen`, `seen_within`: the same two for new pictures of the classes that training shows.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from rich.console import Console
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = Path(__file__).with_suffix(".yaml")
 PLACE = Path("build/clusters_help")  # from ROOT, so that keys are the same on every machine
-VERSION = 1
+VERSION = 2
 """Of what is measured. Raise it where the same settings would give other figures."""
 
 Plain = dict[str, Any]
@@ -57,6 +58,7 @@ class Job:
         batches: how batches are made.
         config: a whole Engine config.
         base: key of the job that trains the vision tower; empty for that one itself.
+        judged_on: of a vision tower: the data sets of the test.
     """
 
     key: str
@@ -66,6 +68,7 @@ class Job:
     batches: str
     config: Plain
     base: str = ""
+    judged_on: Plain = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -123,8 +126,10 @@ def base_folder(key: str) -> Path:
 def base_job(settings: Plain, data: str, seed: int) -> Job:
     """The training of the vision tower."""
     config = composed(settings, data, seed, settings["vision_tower"])
-    test = filled(settings["data"][data]["test"], {"seed": seed})
-    return Job(key_of(config, test), data, seed, "", "", {**config, "test": test})
+    about = settings["data"][data]
+    judged_on = filled({"test": about["test"], "seen": about["seen"]}, {"seed": seed})
+    judged_on["skip"] = about.get("seen_begins_with_train", False)
+    return Job(key_of(config, judged_on), data, seed, "", "", config, judged_on=judged_on)
 
 
 def jobs_of(settings: Plain, base: Job, variants: Sequence[str]) -> Iterator[Job]:
@@ -168,25 +173,22 @@ def loaded(job: Job) -> Any:
 
     path = PLACE / "configs" / f"{job.key}.{os.getpid()}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: value for name, value in job.config.items() if name != "test"}
     try:
-        path.write_text(yaml.safe_dump(plain, allow_unicode=True, sort_keys=False))
+        path.write_text(yaml.safe_dump(job.config, allow_unicode=True, sort_keys=False))
         return load_config(path)
     finally:
         path.unlink(missing_ok=True)
 
 
-def test_data(job: Job) -> Any:
-    """The data set of the test."""
+def dataset_of(plain: Plain) -> Any:
+    """A data set as a config names it."""
     from pydantic import TypeAdapter
 
     from engine.contracts.settings import UseDataset
     from engine.registry import default_registry
 
     adapter: TypeAdapter[Any] = TypeAdapter(UseDataset)
-    return adapter.validate_python(
-        job.config["test"], context={"registry": default_registry()}
-    ).create()
+    return adapter.validate_python(plain, context={"registry": default_registry()}).create()
 
 
 # ---- trainings -----------------------------------------------------------------------------------
@@ -194,10 +196,7 @@ def test_data(job: Job) -> Any:
 
 def train_tower(job: Job) -> None:
     """Train a vision tower; keep it, the clusters, and the features of the test's images."""
-    import torch
-
     from engine.build import build, save
-    from engine.evaluate.images import normalise, read_batches
 
     folder, started = base_folder(job.key), time.perf_counter()
     if (folder / "tower.json").is_file():
@@ -208,38 +207,47 @@ def train_tower(job: Job) -> None:
     dataset = config.data.train.create()
     stage = trained(built, dataset, None, PLACE / "runs" / job.key)
     save(built, folder / "model")
-    test = test_data(job)
-    features, labels = [], []
-    for batch in read_batches(test, built.model.vision.preprocess, workers=1):
-        pixels = normalise([each.pixels for each in batch.read], built.model.vision.preprocess)
-        with torch.inference_mode():
-            features.append(built.model.vision({"pixels": pixels})["features"].numpy())
-        labels += [each.record.label for each in batch.read]
     clusters = built.clusters
     assert clusters is not None
+    kept, names = {}, {}
+    for part in ("test", "seen"):
+        asked = dataset_of(job.judged_on[part])
+        skip = len(dataset) if part == "seen" and job.judged_on["skip"] else 0
+        features, labels = features_of(built.model, asked, skip)
+        kept |= {f"{part}_features": features, f"{part}_labels": labels}
+        kept[f"{part}_clusters"] = clusters.assign(asked.classes)
+        names[part] = list(asked.classes)
     of_rows, of_texts = labelled(clusters, dataset)
-    of_classes = clusters.assign(test.classes)
-    np.savez(
-        folder / "data.npz",
-        features=np.concatenate(features),
-        labels=np.array(labels),
-        rows=of_rows,
-        texts=of_texts,
-        classes=of_classes,
-    )
-    scores = judged(built, job, folder)
+    np.savez(folder / "data.npz", rows=of_rows, texts=of_texts, **kept)
     about = {
-        **scores,
-        "names": list(test.classes),
+        "scores": judged(built, folder, names),
+        "names": names,
         "clusters": [cluster.name for cluster in clusters.document.clusters],
         "rows": np.bincount(of_rows[of_rows >= 0], minlength=clusters.count).tolist(),
-        "classes": np.bincount(of_classes, minlength=clusters.count).tolist(),
         "seconds": round(time.perf_counter() - started, 1),
         "loss": stage["loss"],
     }
     temporary = folder / "tower.json.tmp"
     temporary.write_text(json.dumps(about, ensure_ascii=False))
     temporary.rename(folder / "tower.json")
+
+
+def features_of(model: Any, dataset: Any, skip: int) -> tuple[Any, Any]:
+    """[N, width] of the vision tower and [N] labels, of the images from ``skip`` on."""
+    import torch
+
+    from engine.evaluate.images import normalise, read_batches
+
+    features, labels = [], []
+    for batch in read_batches(dataset, model.vision.preprocess, workers=1):
+        read = [each for each in batch.read if each.index >= skip]
+        if not read:
+            continue
+        pixels = normalise([each.pixels for each in read], model.vision.preprocess)
+        with torch.inference_mode():
+            features.append(model.vision({"pixels": pixels})["features"].numpy())
+        labels += [each.record.label for each in read]
+    return np.concatenate(features), np.array(labels)
 
 
 def labelled(clusters: Any, dataset: Any) -> tuple[Any, Any]:
@@ -284,9 +292,9 @@ def train_variant(job: Job) -> Plain:
     base = base_folder(job.base)
     config = loaded(job)
     built = build(config)
+    about = json.loads((base / "tower.json").read_text())
     with np.load(base / "data.npz") as kept:
-        count = len(json.loads((base / "tower.json").read_text())["clusters"])
-        labels = DatasetLabels(kept["rows"], kept["texts"], count)
+        labels = DatasetLabels(kept["rows"], kept["texts"], len(about["clusters"]))
     stage = trained(built, config.data.train.create(), labels, PLACE / "runs" / job.key)
     return {
         "key": job.key,
@@ -294,15 +302,21 @@ def train_variant(job: Job) -> Plain:
         "variant": job.variant,
         "batches": job.batches,
         "seed": job.seed,
-        **judged(built, job, base),
+        **judged(built, base, about["names"]),
         "steps": stage["steps"],
         "loss": stage["loss"],
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
-def judged(built: Any, job: Job, base: Path) -> Plain:
-    """Accuracy over all classes of the test and within clusters; what the router does."""
+def judged(built: Any, base: Path, names: Mapping[str, Sequence[str]]) -> Plain:
+    """Accuracy over all classes and within clusters, unseen and seen; what the router does.
+
+    Args:
+        built: the model.
+        base: where the features of the images and the clusters of the classes are.
+        names: of the classes of ``test`` and ``seen``.
+    """
     import torch
     from torch.nn import functional
 
@@ -310,33 +324,45 @@ def judged(built: Any, job: Job, base: Path) -> Plain:
     from engine.evaluate.predictor import Predictor
 
     model, tokenizer = built.model.eval(), built.tokenizer
-    with np.load(base / "data.npz") as kept:
-        features, labels, clusters = (kept[name] for name in ("features", "labels", "classes"))
-    names = json.loads((base / "tower.json").read_text())["names"] if job.base else None
-    names = names or list(test_data(job).classes)
-    with torch.inference_mode():
-        image = model.vision_projection({"features": torch.from_numpy(features)})["embedding"]
-        cosines = functional.normalize(image, dim=-1) @ Predictor(built).class_vectors(names).T
-    cosines = cosines.numpy()
-    own = clusters[labels][:, None] == clusters[None, :]  # [images, classes]
-    counted = own.sum(axis=1) > 1
-    inside = np.where(own, cosines, -np.inf)[counted].argmax(axis=1)
-    found: Plain = {
-        "accuracy": 100 * float((cosines.argmax(axis=1) == labels).mean()),
-        "within": 100 * float((inside == labels[counted]).mean()),
-        "chance": 100 / len(names),
-        "chance_within": 100 * float((1 / own.sum(axis=1))[counted].mean()),
-        "images": len(labels),
-        "images_within": int(counted.sum()),
-    }
-    tokens = tokenizer.encode(names, built.config.model.text.settings.max_tokens)
+    found: Plain = {}
+    with np.load(base / "data.npz") as file:
+        kept = dict(file)
+    for part, *measures in (("test", "accuracy", "within"), ("seen", "seen", "seen_within")):
+        with torch.inference_mode():
+            features = {"features": torch.from_numpy(kept[f"{part}_features"])}
+            image = functional.normalize(model.vision_projection(features)["embedding"], dim=-1)
+            cosines = (image @ Predictor(built).class_vectors(names[part]).T).numpy()
+        right = scored(cosines, kept[f"{part}_labels"], kept[f"{part}_clusters"])
+        for name, (percent, chance) in zip(measures, right, strict=True):
+            found |= {name: percent, f"chance_{name}": chance}
+    tokens = tokenizer.encode(names["test"], built.config.model.text.settings.max_tokens)
     with torch.inference_mode():
         state = model.text_state(pad_tokens(tokens, tokenizer.pad_id))
     if "routed" in state:
         routed = state["routed"].numpy()
-        found["router"] = 100 * float((routed == clusters).mean())
+        found["router"] = 100 * float((routed == kept["test_clusters"]).mean())
         found["used"] = len(set(routed.tolist()))
     return found
+
+
+def scored(cosines: Any, labels: Any, clusters: Any) -> tuple[tuple[float, float], ...]:
+    """Percent right and percent by guessing: over all classes, and within the true class's cluster.
+
+    Args:
+        cosines: [images, classes].
+        labels: [images], the true classes.
+        clusters: [classes].
+    """
+    own = clusters[labels][:, None] == clusters[None, :]  # [images, classes]
+    counted = own.sum(axis=1) > 1
+    inside = np.where(own, cosines, -np.inf)[counted].argmax(axis=1)
+    return (
+        (100 * float((cosines.argmax(axis=1) == labels).mean()), 100 / len(clusters)),
+        (
+            100 * float((inside == labels[counted]).mean()),
+            100 * float((1 / own.sum(axis=1))[counted].mean()),
+        ),
+    )
 
 
 # ---- all of them ---------------------------------------------------------------------------------
@@ -376,23 +402,33 @@ def run_all(settings: Plain, bases: Sequence[Job], variants: Sequence[str], work
     with pool_of as pool, results.open("a") as file:
         if file.tell() and not results.read_bytes().endswith(b"\n"):
             file.write("\n")
+        waiting: list[tuple[list[Any], list[Job]]] = []  # towers under way, what follows on them
         for seed in sorted({base.seed for base in bases}):
             some = [base for base in bases if base.seed == seed]
             every = [job for base in some for job in jobs_of(settings, base, variants)]
             missing = [job for job in every if job.key not in done]
             needed = [base for base in some if any(job.base == base.key for job in missing)]
-            for future in [pool.submit(train_tower, base) for base in needed]:
-                future.result()
-            print(f"seed {seed}: {len(needed)} vision towers, {len(missing)} trainings", flush=True)
-            for future in as_completed([pool.submit(train_variant, job) for job in missing]):
-                row = future.result()
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
-                file.flush()
-                print(
-                    f"  {row['data']} {row['variant']} {row['batches']}: {row['accuracy']:.1f} %,"
-                    f" within {row['within']:.1f} % ({row['seconds']:.0f} s)",
-                    flush=True,
-                )
+            waiting.append(([pool.submit(train_tower, base) for base in needed], missing))
+            if len(waiting) > 1:  # the next seed's towers leave no worker idle
+                finish_seed(pool, file, *waiting.pop(0))
+        for each in waiting:
+            finish_seed(pool, file, *each)
+
+
+def finish_seed(pool: Any, file: Any, towers: Sequence[Any], missing: Sequence[Job]) -> None:
+    """Wait for the vision towers, train the variants, write a line for each."""
+    for future in towers:
+        future.result()
+    for future in as_completed([pool.submit(train_variant, job) for job in missing]):
+        row = future.result()
+        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        file.flush()
+        print(
+            f"seed {row['seed']}: {row['data']} {row['variant']} {row['batches']}:"
+            f" {row['accuracy']:.1f} %, within {row['within']:.1f} %; seen {row['seen']:.1f} %,"
+            f" within {row['seen_within']:.1f} % ({row['seconds']:.0f} s)",
+            flush=True,
+        )
 
 
 def main() -> None:

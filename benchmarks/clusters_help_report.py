@@ -5,7 +5,7 @@
   is the paired t test; Wilcoxon's signed-rank test is given beside it, and cannot fall below
   2 / 2^n (0.06 with five seeds).
 - `holm`: p of the t test, corrected by Holm (1979) over every comparison of the report, all data
-  sets and both measures together.
+  sets and measures together.
 """
 
 from __future__ import annotations
@@ -21,7 +21,12 @@ from rich.console import Console
 from rich.table import Table
 
 Plain = dict[str, Any]
-MEASURES = {"accuracy": "all classes", "within": "within the cluster"}
+MEASURES = {
+    "accuracy": "unseen classes",
+    "within": "unseen, within cluster",
+    "seen": "seen classes",
+    "seen_within": "seen, within cluster",
+}
 
 
 @dataclass(frozen=True)
@@ -169,8 +174,7 @@ class Report:
 
     def chance(self, data: str, measure: str) -> float:
         """Percent of guessing, mean over seeds."""
-        name = "chance" if measure == "accuracy" else "chance_within"
-        return statistics.fmean(r[name] for r in self.rows if r["data"] == data)
+        return statistics.fmean(r[f"chance_{measure}"] for r in self.rows if r["data"] == data)
 
     # ---- shown -----------------------------------------------------------------------------------
 
@@ -327,9 +331,10 @@ td,th{padding:.25rem .6rem;text-align:left;border-bottom:1px solid #e4e8ee}
 tr.sure td{font-weight:600}
 </style>
 <h1>Do clusters help?</h1>
-<p>Zero-shot accuracy on classes that training never shows. A dot is a seed, the upright stroke the
-mean, the line one standard deviation to each side, the dashed line chance; blue: shuffled batches,
-orange: in-cluster batches.</p>
+<p>Zero-shot accuracy on classes that training never shows (unseen) and on new pictures of those
+that it shows (seen); within cluster: only the classes of the true class's own cluster may be the
+answer. A dot is a seed, the upright stroke the mean, the line one standard deviation to each side,
+the dashed line chance; blue: shuffled batches, orange: in-cluster batches.</p>
 PLOTS
 <h2>Comparisons</h2>
 <p>Paired over seeds, in percentage points; 95 % by the t distribution, not corrected; d: the mean
