@@ -16,6 +16,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+from engine.train.history import read_history
+
 from .conftest import BASE
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -69,6 +71,25 @@ def test_two_processes_on_half_batches_give_one_processs_loss_and_gradients(
     assert found[1][1].keys() == found[2][1].keys()
     for name, gradient in found[1][1].items():
         assert torch.allclose(gradient, found[2][1][name], atol=1e-5), name
+
+
+@pytest.mark.slow
+def test_two_workers_on_ray_give_the_losses_of_one_process(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is optional")
+    stage = {"name": "a", "trains": {"text": {"blocks": "last 2"}}, "epochs": 2, "batch_size": 15}
+    path = write_config(tmp_path, stages=[stage])
+    found = []
+    for run, more in (("one", ()), ("two", ("--on", "ray", "--workers", "2"))):
+        command = [sys.executable, "-m", "engine", "train", str(path), "-o", str(tmp_path / run)]
+        environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0"}
+        done = subprocess.run(
+            [*command, *more], env=environment, capture_output=True, text=True, timeout=300
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        points = read_history(tmp_path / run).points
+        found.append([point["loss"] for point in points if "loss" in point])
+    assert len(found[0]) == 6
+    assert found[1] == pytest.approx(found[0], abs=1e-5)
 
 
 @pytest.mark.slow
