@@ -42,8 +42,8 @@ demo: export PATH := $(abspath $(BIN)):$(PATH)
 demo: setup
 	engine size configs/*.yaml
 	engine data make shapes demo/data --force
-	engine build configs/tiny/sber_cluster.yaml -o demo/model
-	engine predict demo/model demo/data/test -o demo/predictions.json --html demo/gallery.html
+	engine train configs/tiny/sber_cluster.yaml -o demo/run --force
+	engine predict demo/run/model demo/data/test -o demo/predictions.json --html demo/gallery.html
 	engine eval --predictions demo/predictions.json --truth demo/data/test/gt.json
 	@echo "Look at demo/gallery.html: the pictures with the model's top answers."
 

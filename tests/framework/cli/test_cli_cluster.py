@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Callable
@@ -13,37 +12,11 @@ import pytest
 
 from engine.artifact import read_manifest
 from engine.build import read_artifact, save
-from engine.cli import main
 from engine.clusters import read
 from engine.errors import ArtifactError
 
 Engine = Callable[..., tuple[int, str, str]]
 FILES = ["clusters.html", "clusters.json", "clusters.safetensors"]
-
-
-@pytest.fixture
-def engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Engine:
-    """The command line in this process, in an empty folder; the last argument may be stdin."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "140")
-
-    def call(*arguments: object, stdin: bytes | None = None) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
-        if stdin is not None:
-            pipe = SimpleNamespace(buffer=io.BytesIO(stdin), isatty=lambda: False)
-            monkeypatch.setattr(sys, "stdin", pipe)
-        capfd.readouterr()
-        code = 0
-        try:
-            main.run()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -15,34 +15,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.cli import main
 from engine.data import sheet
 from engine.data.text.settings import STEPS
 
 Engine = Callable[..., tuple[int, str, str]]
 HOSTILE = '<script>alert(1)</script>\u202e"&\u200b\x1b[31m'
-
-
-@pytest.fixture
-def engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Engine:
-    """The command line in this process: arguments -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main.run()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capfd.readouterr()
-        assert "Traceback" not in err
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

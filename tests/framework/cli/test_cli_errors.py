@@ -15,8 +15,6 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from engine.cli import main
-
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = """\
 engine: 1
@@ -41,27 +39,6 @@ data:
 """
 
 Engine = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Engine:
-    """The command line in this process: arguments -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main.run()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture(scope="session")

@@ -11,41 +11,20 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from engine.cli import main
 from engine.evaluate.predictor import Predictor
 
 Colours = dict[str, Image.Image]
 Engine = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def engine(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    predictor: Predictor,
-) -> Engine:
-    """The command line in this process; the artifact MODEL is the colour model."""
+@pytest.fixture(autouse=True)
+def colour_model(monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
+    """The artifact MODEL is the colour model."""
     from engine.evaluate import predictor as module
 
     real = module.load
     fake = lambda path: predictor if Path(path).name == "MODEL" else real(path)  # noqa: E731
     monkeypatch.setattr(module, "load", fake)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "120")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main.run()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 @pytest.fixture

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli import main
-
 ROOT = Path(__file__).resolve().parents[3]
 CONFIG = """\
 engine: 1
@@ -49,26 +47,10 @@ train:
 Engine = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture
-def engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Engine:
-    """The command line in this process: arguments -> exit code, stdout, stderr."""
-    monkeypatch.chdir(tmp_path)
+@pytest.fixture(autouse=True)
+def config_file(tmp_path: Path) -> None:
+    """little.yaml in the folder that the commands run in."""
     (tmp_path / "little.yaml").write_text(CONFIG, encoding="utf-8")
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["engine", *map(str, arguments)])
-        capfd.readouterr()
-        code = 0
-        try:
-            main.run()
-        except SystemExit as stop:
-            code = stop.code if isinstance(stop.code, int) else 1
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return call
 
 
 def test_train_writes_an_artifact_that_predicts_and_a_run_that_shows(
