@@ -90,7 +90,9 @@ def lay_over(base: Node, top: Node) -> Node:
     what ``base`` has. Where both name a plugin and not the same one, nothing of the base's mapping
     stays: its settings belong to the other plugin. ``text: rubert`` counts as ``{use: rubert}``.
     """
-    base, top = _long_form(base, top), _long_form(top, base)
+    base = _long_form(base, top)
+    if base.use is not None:  # a word over another mapping (`text: false`, say) is that word
+        top = _long_form(top, base)
     if not isinstance(base.value, dict) or not isinstance(top.value, dict):
         return top
     if base.use is not None and top.use not in (None, base.use):

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from engine.config import EngineConfig, load_config
 from engine.config.loader import MAX_CHAIN
+from engine.config.mistakes import Place
+from engine.config.nodes import Node, lay_over
 from engine.errors import ConfigError
 from engine.registry import Registry
 
@@ -225,3 +227,11 @@ def test_any_override(
     file = tmp_path / "a.yaml"
     file.write_text(config_text, encoding="utf-8")
     loads_or_is_refused(file, registry, *overrides)
+
+
+def test_a_word_over_a_mapping_without_use_takes_its_place() -> None:
+    place = Place("a.yaml", 1, 1)
+    below = Node({"share": Node(0.5, place)}, place, {"share": place})
+    assert lay_over(below, Node("none", place)).value == "none"
+    plugin = Node({"use": Node("residual", place)}, place, {"use": place})
+    assert lay_over(plugin, Node("linear", place)).use == "linear"
