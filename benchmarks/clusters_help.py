@@ -2,6 +2,7 @@
 
     python benchmarks/clusters_help.py --workers 2 --json
     python benchmarks/clusters_help.py --only shapes hard --seeds 1
+    python benchmarks/clusters_help.py --longer 3    # the same towers, text sides trained longer
 
 Every finished training is a line of build/clusters_help/results.jsonl under a key made of its
 settings, so that a run that was killed goes on where it was. At the end: a table, the comparisons,
@@ -437,12 +438,15 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="data sets and variants by name")
     parser.add_argument("--seeds", type=int, help="seeds, from 0 (as the settings say)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time (2)")
+    parser.add_argument("--longer", type=int, default=1, help="text sides train so many times (1)")
     asked = parser.parse_args()
     os.chdir(ROOT)
     settings: Plain = yaml.safe_load(SETTINGS.read_text())
     unknown = [n for n in asked.only if n not in settings["data"] | settings["variants"]]
     if unknown:
         sys.exit(f"--only: `{unknown[0]}` is neither a data set nor a variant of {SETTINGS.name}")
+    for about in settings["data"].values():
+        about["values"]["text_epochs"] *= asked.longer
     data = [name for name in settings["data"] if name in asked.only]
     variants = [name for name in settings["variants"] if name in asked.only]
     data, variants = data or list(settings["data"]), variants or list(settings["variants"])
@@ -455,8 +459,9 @@ def main() -> None:
     done = read_results(PLACE / "results.jsonl")
     rows = [done[job.key] for job in jobs if job.key in done]
     report = Report(settings, rows, sizes)
-    report.show(Console())
-    page = PLACE / "clusters_help.html"
+    report.show(Console(width=max(Console().width, 160)))
+    name = "clusters_help" if asked.longer == 1 else f"clusters_help_{asked.longer}_times_longer"
+    page = PLACE / f"{name}.html"
     page.write_text(report.page(), encoding="utf-8")
     print(f"drawn in {page}")
     finish(asked.json, report.figures())
