@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
-from engine_plugins.layers import ClipTransformer, causal_to
+from engine_plugins.layers import ClipTransformer, causal_to, first_rows
 from engine_plugins.text.clip_settings import PlainClipTextSettings
 
 # Of a whole CLIP checkpoint: what is not the text transformer's, or no weight.
@@ -99,5 +99,5 @@ class ClipText(TextEncoder):
         }
         places = own.get("positional_embedding")
         if places is not None:
-            own["positional_embedding"] = places[: self.settings.max_tokens]
+            own["positional_embedding"] = first_rows(places, self.settings.max_tokens)
         return own

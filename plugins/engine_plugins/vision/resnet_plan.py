@@ -5,7 +5,7 @@ Source of the architecture: He et al., 2015, arXiv:1512.03385; names as in timm'
 
 from __future__ import annotations
 
-from engine.contracts.plan import Plan, TensorPlan, TowerPlan
+from engine.contracts.plan import Plan, TowerPlan
 from engine_plugins import plans
 
 _STAGE_WIDTHS = (64, 128, 256, 512)
@@ -20,16 +20,6 @@ _RESNETS = {
 }
 
 
-def _batch_norm(name: str, width: int) -> Plan:
-    """``nn.BatchNorm2d``: weight, bias, and the running statistics with their counter."""
-    return {
-        **plans.norm(name, width),
-        **plans.tensor(f"{name}.running_mean", width),
-        **plans.tensor(f"{name}.running_var", width),
-        f"{name}.num_batches_tracked": TensorPlan((), "int64"),
-    }
-
-
 def _conv(name: str, wide_in: int, wide_out: int, side: int) -> Plan:
     return plans.tensor(f"{name}.weight", wide_out, wide_in, side, side)
 
@@ -39,7 +29,7 @@ def resnet_plan(arch: str) -> TowerPlan | None:
     if arch not in _RESNETS:
         return None
     depths, bottleneck = _RESNETS[arch]
-    tensors = _conv("conv1", 3, 64, 7) | _batch_norm("bn1", 64)
+    tensors = _conv("conv1", 3, 64, 7) | plans.batch_norm("bn1", 64)
     wide_in = 64
     for stage, (depth, width) in enumerate(zip(depths, _STAGE_WIDTHS, strict=True), start=1):
         wide_out = 4 * width if bottleneck else width
@@ -51,9 +41,9 @@ def resnet_plan(arch: str) -> TowerPlan | None:
                 convs = [(wide_in, width, 3), (width, wide_out, 3)]
             for number, (narrow, wide, side) in enumerate(convs, start=1):
                 tensors |= _conv(f"{name}.conv{number}", narrow, wide, side)
-                tensors |= _batch_norm(f"{name}.bn{number}", wide)
+                tensors |= plans.batch_norm(f"{name}.bn{number}", wide)
             if i == 0 and (stage > 1 or wide_in != wide_out):
                 tensors |= _conv(f"{name}.downsample.0", wide_in, wide_out, 1)
-                tensors |= _batch_norm(f"{name}.downsample.1", wide_out)
+                tensors |= plans.batch_norm(f"{name}.downsample.1", wide_out)
             wide_in = wide_out
     return TowerPlan(wide_in, plans.prefixed("model", tensors))

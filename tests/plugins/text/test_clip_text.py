@@ -249,6 +249,7 @@ def test_fewer_places_than_the_checkpoint(
         (lambda w: w.update(text_projection=torch.ones(3, 4)), "shape of text_projection: (3, 4)"),
         (lambda w: w.update(positional_embedding=torch.ones(9, 48)), "(9, 48) there, (77, 48)"),
         (lambda w: w.update({"transformer.resblocks.3.ln_1.bias": torch.ones(48)}), "unknown: tr"),
+        (lambda w: w.update(positional_embedding=torch.tensor(0.0)), "positional_embedding"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
