@@ -1,0 +1,277 @@
+"""What was measured of one model: a result, one JSON file, and its answers, another.
+
+Written by the process that measures (``work.py``), read by the board and everything that shows it.
+A result is complete when its file is there: files are written whole or not at all. Numbers in
+percent are named so and never rounded; where something does not apply, it is ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+FORMAT = 1
+
+Pair = tuple[float, float]
+"""A 95 % interval, low and high."""
+
+
+class _Fact(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, ser_json_inf_nan="constants")
+
+
+class Part(_Fact):
+    """A part of a model: what it weighs."""
+
+    name: str
+    plugin: str
+    parameters: int
+    bytes: int
+
+
+class Weight(_Fact):
+    """What a model weighs: bytes of ``model.safetensors``, exact."""
+
+    bytes: int
+    parameters: int
+    parts: tuple[Part, ...] = ()
+
+
+class Retrieval(_Fact):
+    """Recall in percent by k: the share of images (texts) with a right text (image) among the k
+    nearest."""
+
+    image_to_text: Mapping[int, float]
+    text_to_image: Mapping[int, float]
+    images: int
+    texts: int
+
+
+class CalibrationBin(_Fact):
+    """Images whose best answer's probability lies in (low, high]: 0..1, and percent right."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+class Calibration(_Fact):
+    """How far probabilities can be believed.
+
+    Attributes:
+        error: expected calibration error, in percent (Guo et al. 2017, arXiv:1706.04599).
+        bins: of equal width.
+    """
+
+    error: float
+    bins: tuple[CalibrationBin, ...]
+
+
+class DatasetResult(_Fact):
+    """One data set.
+
+    Attributes:
+        name: as the suite names it.
+        images: images with a label; broken and unanswered ones are among them and count as wrong.
+        classes: names of the classes.
+        correct: images answered rightly.
+        missing: images without an answer.
+        accuracy: percent.
+        interval: 95 %, of the accuracy.
+        top5: percent; ``None`` with at most five classes, or where only one answer is known.
+        recall: percent of each class; ``None`` for a class without an image.
+        mean_recall: mean of those, percent.
+        calibration: ``None`` where no probabilities are known.
+        retrieval: ``None`` where the data set has no queries.
+        chance: accuracy of guessing, percent: 100 / classes.
+        saw: what training saw of the data set, in words; empty: nothing that is known.
+        notes: what a reader should know.
+    """
+
+    name: str
+    images: int
+    classes: tuple[str, ...]
+    correct: int
+    missing: int
+    accuracy: float
+    interval: Pair
+    top5: float | None
+    recall: tuple[float | None, ...]
+    mean_recall: float
+    calibration: Calibration | None
+    retrieval: Retrieval | None
+    chance: float
+    saw: str = ""
+    notes: tuple[str, ...] = ()
+
+
+class Speed(_Fact):
+    """Measured in a fresh process with ``threads`` threads and nothing else running beside it.
+
+    Attributes:
+        load_seconds: from the start of reading the artifact to a model ready to answer.
+        image_ms: an image at batch 1, decoding not included; median.
+        text_ms: a class name at batch 1; median.
+        images_per_second: at the best batch, ``image_batch`` images.
+        texts_per_second: at the best batch, ``text_batch`` texts.
+        peak_mb: most memory of the process, in 10^6 bytes.
+        threads: of the arithmetic.
+    """
+
+    load_seconds: float
+    image_ms: float
+    text_ms: float
+    images_per_second: float
+    image_batch: int
+    texts_per_second: float
+    text_batch: int
+    peak_mb: float
+    threads: int
+
+
+class Contest(_Fact):
+    """A run under the contest's conditions: one thread, no network, from a cold start.
+
+    Attributes:
+        seconds: from the start of the process to the written predictions, all data sets.
+        images: answered.
+        images_per_second: of the whole run.
+        peak_mb: most memory, in 10^6 bytes.
+        sockets: how it is known that none was opened, in words.
+    """
+
+    seconds: float
+    images: int
+    images_per_second: float
+    peak_mb: float
+    sockets: str
+
+
+class Made(_Fact):
+    """How the model came about, enough to make it again.
+
+    Attributes:
+        source: what the suite's entry named.
+        path: the config, the artifact or the file of predictions.
+        overrides: ``KEY=VALUE`` laid over the config.
+        config: the resolved config, YAML; empty for predictions.
+        seed: of the config.
+        trained: whether it was trained (here, or before its artifact was written).
+        train_seconds: wall-clock time of the training here; ``None``: it was not trained here.
+        stages: the artifact's history of training.
+        plugins: ``{"kind", "name", "distribution", "version"}`` each.
+        versions: of Engine, Python, PyTorch ...
+        machine: ``{"cpu", "cores", "memory", "system"}`` in words.
+        warnings: random weights, and whatever else must be told with every number.
+    """
+
+    source: Literal["config", "artifact", "predictions"]
+    path: str
+    overrides: tuple[str, ...] = ()
+    config: str = ""
+    seed: int = 0
+    trained: bool = False
+    train_seconds: float | None = None
+    stages: tuple[Mapping[str, Any], ...] = ()
+    plugins: tuple[Mapping[str, str], ...] = ()
+    versions: Mapping[str, str] = {}
+    machine: Mapping[str, str] = {}
+    warnings: tuple[str, ...] = ()
+
+
+class Failure(_Fact):
+    """Why there are no numbers.
+
+    Attributes:
+        what: one line or a few, as a user would read it on the terminal.
+        details: a traceback, or the end of the process's output; may be empty.
+    """
+
+    what: str
+    details: str = ""
+
+
+class Result(_Fact):
+    """One entry under one seed.
+
+    Attributes:
+        key: digest of everything that it follows from.
+        entry: the entry's name.
+        failure: set where it failed; then the numbers are missing.
+    """
+
+    format: int = FORMAT
+    key: str
+    entry: str
+    seed: int
+    made: Made
+    weight: Weight | None = None
+    datasets: tuple[DatasetResult, ...] = ()
+    speed: Speed | None = None
+    contest: Contest | None = None
+    failure: Failure | None = None
+
+    def dataset(self, name: str) -> DatasetResult | None:
+        """The data set of that name."""
+        return next((each for each in self.datasets if each.name == name), None)
+
+
+class DatasetAnswers(_Fact):
+    """The answers to one data set, an item an image, in the data set's order.
+
+    Attributes:
+        classes: their names.
+        ids: image ids.
+        labels: the right class; -1 where it is not known.
+        top: class indices, best first, at most five; empty where the image could not be read.
+        probabilities: of these, 0..1; empty where they are not known.
+    """
+
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    top: tuple[tuple[int, ...], ...]
+    probabilities: tuple[tuple[float, ...], ...] = ()
+
+    def correct(self) -> list[bool]:
+        """Right or wrong, of the images with a label, in order."""
+        return [
+            bool(top) and top[0] == label
+            for top, label in zip(self.top, self.labels, strict=True)
+            if label >= 0
+        ]
+
+
+class Answers(_Fact):
+    """The answers of one entry under one seed, by data set."""
+
+    format: int = FORMAT
+    datasets: Mapping[str, DatasetAnswers]
+
+
+def read_result(path: Path) -> Result | None:
+    """A result that is there, whole and of this format; else ``None``."""
+    return _read(Result, path)
+
+
+def read_answers(path: Path) -> Answers | None:
+    """Answers that are there, whole and of this format; else ``None``."""
+    return _read(Answers, path)
+
+
+def _read(type_: type[Any], path: Path) -> Any:
+    try:
+        found = type_.model_validate_json(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found if found.format == FORMAT else None
+
+
+def names_of(results: Sequence[Result]) -> list[str]:
+    """Entries in the order of their first result."""
+    return list(dict.fromkeys(result.entry for result in results))
