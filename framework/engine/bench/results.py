@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -254,6 +254,9 @@ class Answers(_Fact):
     datasets: Mapping[str, DatasetAnswers]
 
 
+F = TypeVar("F", Result, Answers)
+
+
 def read_result(path: Path) -> Result | None:
     """A result that is there, whole and of this format; else ``None``."""
     return _read(Result, path)
@@ -264,7 +267,7 @@ def read_answers(path: Path) -> Answers | None:
     return _read(Answers, path)
 
 
-def _read(type_: type[Any], path: Path) -> Any:
+def _read(type_: type[F], path: Path) -> F | None:
     try:
         found = type_.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
