@@ -45,7 +45,8 @@ class Plugin:
     Attributes:
         kind: one of ``engine.contracts.KINDS``.
         name: what ``use:`` says.
-        target: ``"module:Class"`` of the plugin, imported when a model is built.
+        target: ``"module:Class"`` of the plugin, imported when a model is built: a class derived
+            from the contract of its kind, with every abstract method given.
         settings: ``"module:Class"`` of its settings; that module must not import torch.
         summary: one line for ``engine plugins``.
     """

@@ -1,0 +1,211 @@
+"""What every plugin promises, whatever its kind: its record, its class, its settings."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from engine.errors import EngineError, PluginError
+from engine.testing.core import NotApplicable, fault, rule, told
+from engine.testing.small import NoSettings
+from engine.testing.subject import Subject
+
+
+def find(path: str) -> Any:
+    """What a dotted name of a module and an attribute stands for."""
+    module, _, name = path.rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@rule(
+    contract="engine.hookspecs.Plugin",
+    says="a class derived from the contract of its kind, with every abstract method given",
+    why="Engine imports the class by this record when a model is built, and calls the methods of"
+    " its kind's contract.",
+)
+def registration(it: Subject) -> None:
+    """The record leads to a class of the kind's contract and to a settings class."""
+    base = find(it.contract)
+    try:
+        found, settings = it.type, it.settings_type
+    except PluginError as error:
+        fault("the plugin's target and settings to be found and imported", str(error))
+    if not issubclass(found, base):
+        bases = ", ".join(one.__name__ for one in found.__mro__[1:-1]) or "nothing"
+        fault(f"{found.__name__} to derive from {it.contract}", f"it derives from {bases}")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        fault(f"{found.__name__} to give every abstract method of {it.contract}",
+              f"missing: {', '.join(missing)}")  # fmt: skip
+    if not issubclass(settings, find(it.settings_base)):
+        fault(
+            f"{settings.__name__} to derive from {it.settings_base}",
+            f"it derives from {', '.join(one.__name__ for one in settings.__bases__)}",
+            "Engine reads the fields that every plugin of the kind has (a tower's `weights`, a"
+            " text encoder's `max_tokens`) from its settings.",
+        )
+
+
+@rule(
+    contract="engine.contracts.settings",
+    says="Every plugin has one settings class",
+    why="A config's settings are validated before anything is built; a mistake is told with its"
+    " line.",
+    needs=("registration",),
+)
+def settings_valid(it: Subject) -> None:
+    """The settings to check with are valid."""
+    try:
+        found = it.settings
+    except NoSettings as error:
+        fault(
+            f"settings that {it.settings_type.__name__} takes",
+            f"{error}",
+            "The kit guesses small settings where it can. Give it some: settings={...}, small"
+            " enough that the plugin is built in a moment.",
+        )
+    if not isinstance(found, it.settings_type):
+        fault(f"an instance of {it.settings_type.__name__}", repr(found))
+
+
+@rule(
+    contract="engine.contracts.settings.Settings",
+    says="Base of every plugin's settings: immutable, unknown keys refused, defaults validated.",
+    why="A misspelt setting that is passed over silently trains another model than the user"
+    " wrote down.",
+    needs=("settings_valid",),
+)
+def settings_refuse_unknown(it: Subject) -> None:
+    """Unknown keys are an error, and settings cannot be changed."""
+    config = _config(it)
+    try:
+        it.validate({**config, "no_such_setting": 1})
+    except (ValidationError, EngineError):
+        pass
+    else:
+        fault(
+            "the unknown key `no_such_setting` to be refused",
+            f"{it.settings_type.__name__} takes it (its model_config says"
+            f" extra={it.settings_type.model_config.get('extra')!r}; leave that to the base class)",
+        )
+    if not it.settings_type.model_config.get("frozen"):
+        fault("settings that cannot be changed (frozen)",
+              f"{it.settings_type.__name__}.model_config has frozen=False")  # fmt: skip
+
+
+@rule(
+    contract="engine.contracts.settings.Use.to_config",
+    says="Return the mapping a config would hold, every default filled in (JSON types only).",
+    why="An artifact keeps its resolved config as YAML and is loaded from it again: what does not"
+    " come back the same is another model.",
+    needs=("settings_valid",),
+)
+def settings_round_trip(it: Subject) -> None:
+    """to_config, through YAML and JSON, validates to equal settings."""
+    config = _config(it)
+    try:
+        written = yaml.safe_load(yaml.safe_dump(config, allow_unicode=True))
+        if json.loads(json.dumps(config)) != config:
+            raise ValueError("JSON gives other values back")
+    except (TypeError, ValueError, yaml.YAMLError) as error:
+        fault("a config of plain JSON types", f"{told(error)}\nthe config: {config}")
+    try:
+        again = it.validate(written)
+    except (ValidationError, EngineError) as error:
+        fault("the resolved config to be valid settings", f"{error}\nthe config: {config}")
+    other = _config(it, again)
+    if again != it.settings or other != config:
+        fault("the same settings again", _differences(config, other) or f"{again!r}\nfrom {config}")
+
+
+@rule(
+    contract="engine.hookspecs.Plugin",
+    says="that module must not import torch",
+    why="`engine plugins`, `engine schema` and `engine size` read the settings of every plugin and"
+    " answer in a moment; importing torch takes seconds.",
+    needs=("settings_valid",),
+)
+def settings_without_torch(it: Subject) -> None:
+    """Neither the settings' module nor their validation nor a plan imports torch."""
+    module, _, name = it.plugin.settings.partition(":")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    given = json.dumps([it.kind, it.plugin.name, it.plugin.settings, it.plugin.target, _config(it)])
+    done = subprocess.run(
+        [sys.executable, "-m", "engine.testing.light"],
+        input=given, capture_output=True, text=True, env=environment, timeout=120,
+    )  # fmt: skip
+    said = done.stdout.strip().splitlines()
+    if done.returncode or not said:
+        raise NotApplicable(
+            f"{module} cannot be imported in a process of its own: "
+            f"{(done.stderr.strip().splitlines() or ['no reason given'])[-1]}"
+        )
+    if said[-1] != "light":
+        fault(f"{module}:{name} to work without torch", said[-1])
+
+
+def _config(it: Subject, settings: Any = None) -> dict[str, Any]:
+    dumped: dict[str, Any] = (it.settings if settings is None else settings).model_dump(
+        mode="json", by_alias=True, round_trip=True
+    )
+    return dumped
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+    return "\n".join(
+        f"{name}: {one.get(name)!r} became {other.get(name)!r}"
+        for name in sorted(one.keys() | other.keys())
+        if one.get(name) != other.get(name)
+    )
+
+
+def call(method: Any, *arguments: Any, expected: str, **named: Any) -> Any:
+    """Call the plugin's code; an error is a fault with words for what was expected."""
+    try:
+        return method(*arguments, **named)
+    except EngineError as error:
+        fault(expected, told(error))
+    except Exception as error:
+        fault(expected, told(error))
+
+
+def must_raise(kind: type[Exception], method: Any, *arguments: Any, expected: str) -> None:
+    """Call the plugin's code, which must raise an error of this kind (and no other)."""
+    try:
+        found = method(*arguments)
+    except kind:
+        return
+    except Exception as error:
+        fault(expected, f"another error: {told(error)}")
+    fault(expected, f"no error; it gave {shorten(found)}")
+
+
+def shorten(value: Any, most: int = 120) -> str:
+    """A value's repr, short."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def source_of(found: type[Any]) -> str:
+    """Where a class is written."""
+    try:
+        return f"{inspect.getsourcefile(found)}:{inspect.getsourcelines(found)[1]}"
+    except (OSError, TypeError):
+        return found.__module__
+
+
+RULES = (
+    registration,
+    settings_valid,
+    settings_refuse_unknown,
+    settings_round_trip,
+    settings_without_torch,
+)

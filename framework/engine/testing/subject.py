@@ -1,0 +1,193 @@
+"""A plugin under test: its classes, its settings, what its author told the kit."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, TypedDict
+
+from engine.contracts.settings import KINDS, Settings, Use
+from engine.errors import PluginError
+from engine.hookspecs import Plugin
+from engine.testing.core import Rule
+from engine.testing.report import Outcome
+from engine.testing.small import Overlay, small_settings
+
+
+class Hints(TypedDict, total=False):
+    """What an author may tell the kit. All of it is optional.
+
+    Keys:
+        skip: ids of checks to leave out, each with the reason, which the report repeats.
+        max_bytes: weights heavier than this are not built (default: 500 MB).
+        tolerance: largest error of numbers that should be equal, relative to the largest of them
+            (default: 1e-5).
+        in_width: projection: width of the features.
+        out_width: projection: the joint width.
+        embedding_width: projection: width of the token embeddings.
+        texts: tokenizer, embedder: what it learns from and is tried on.
+        vocab_size: tokenizer: the most ids that a text encoder has rows for.
+        extras: loss: entries that it reads beside ``image``, ``text``, ``scale`` and ``cluster``,
+            a tensor [N, ...] each.
+        detached: loss: the entries through which it passes no gradient on purpose.
+        keys: key_layout: names of the tensors of a checkpoint of this layout.
+        rows: dataset: how many rows to read (default: 16).
+    """
+
+    skip: Mapping[str, str]
+    max_bytes: int
+    tolerance: float
+    in_width: int
+    out_width: int
+    embedding_width: int
+    texts: Sequence[str]
+    vocab_size: int
+    extras: Mapping[str, Any]
+    detached: Collection[str]
+    keys: Sequence[str]
+    rows: int
+
+
+_FOR_ALL = ("skip",)
+_OF_MODULES = ("max_bytes", "tolerance")
+HINTS_OF: dict[str, tuple[str, ...]] = {
+    "text_encoder": _OF_MODULES,
+    "vision_tower": _OF_MODULES,
+    "projection": (*_OF_MODULES, "in_width", "out_width", "embedding_width"),
+    "tokenizer": ("texts", "vocab_size"),
+    "embedder": ("texts",),
+    "clusterer": (),
+    "dataset": ("rows",),
+    "key_layout": ("keys",),
+    "loss": ("extras", "detached"),
+    "sampler": (),
+    "logger": (),
+}
+"""The hints of each kind, beside ``skip``."""
+
+
+class Subject:
+    """One plugin, and all that was found out about it so far.
+
+    What may fail (an import, a validation) happens on first use, inside a check.
+
+    Attributes:
+        kind: the plugin's kind.
+        hints: what the author told the kit.
+        skip: ids of checks to leave out, with reasons.
+        rules: the rules of the kind by id.
+        outcomes: what came of the checks that ran.
+    """
+
+    contract: str = ""
+    """Dotted name of the class that a plugin of the kind derives from."""
+
+    settings_base: str = "engine.contracts.settings.Settings"
+    """Dotted name of the class that its settings derive from."""
+
+    def __init__(
+        self,
+        kind: str,
+        plugin: str | Plugin,
+        settings: Mapping[str, Any] | None,
+        hints: Hints,
+        rules: Sequence[Rule],
+    ) -> None:
+        if isinstance(plugin, Plugin) and plugin.kind != kind:
+            raise PluginError(
+                f"`{plugin.name}` is registered as a {plugin.kind}, checked as a {kind}",
+                hint="give both the same kind",
+            )
+        self.kind, self.hints = kind, hints
+        self._given, self._config = plugin, settings
+        self.rules = {one.id: one for one in rules}
+        self.skip = dict(hints.get("skip", {}))
+        for unknown in self.skip.keys() - self.rules.keys():
+            raise TypeError(
+                f"skip: a {kind} has no check `{unknown}` (it has: {', '.join(self.rules)})"
+            )
+        self.outcomes: dict[str, Outcome] = {}
+
+    def __str__(self) -> str:
+        plugin = self._given
+        if isinstance(plugin, str):
+            try:
+                plugin = self.plugin
+            except PluginError:
+                return f"{self.kind} `{plugin}`"
+        return f"{plugin.kind} `{plugin.name}` ({plugin.target})"
+
+    @cached_property
+    def registry(self) -> Overlay:
+        """What is installed, this plugin over it, and the kit's own doubles."""
+        return Overlay(self._given if isinstance(self._given, Plugin) else None)
+
+    @cached_property
+    def plugin(self) -> Plugin:
+        """The record.
+
+        Raises:
+            PluginError: there is none of that name, or its package is broken.
+        """
+        return self._given if isinstance(self._given, Plugin) else self.registry.get(
+            self.kind, self._given
+        )  # fmt: skip
+
+    @cached_property
+    def type(self) -> type[Any]:
+        """The plugin's class."""
+        return self.plugin.load()
+
+    @cached_property
+    def settings_type(self) -> type[Settings]:
+        """Its settings' class."""
+        return self.plugin.load_settings()
+
+    @cached_property
+    def settings(self) -> Any:
+        """Its settings: the author's, or small ones that the kit guessed."""
+        return small_settings(self.kind, self.settings_type, self._config, self.registry)
+
+    @property
+    def use(self) -> Use:
+        """The plugin with these settings, as a config has it."""
+        return Use(self.plugin, self.settings)
+
+    def validate(self, config: Mapping[str, Any]) -> Settings:
+        """Settings from what a config would hold."""
+        return self.settings_type.model_validate(dict(config), context={"registry": self.registry})
+
+    def again(self, **changes: Any) -> Any:
+        """The settings with some of them changed; validated anew."""
+        config = self.use.to_config()
+        del config["use"]
+        return self.validate({**config, **changes})
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """While a check runs: every global source of randomness begins at a fixed place."""
+        import numpy as np
+        import torch
+
+        states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a plugin may use it
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            try:
+                yield
+            finally:
+                random.setstate(states[0])
+                np.random.set_state(states[1])
+
+
+def check_hints(kind: str, hints: Mapping[str, Any]) -> None:
+    """Raise TypeError for a hint that this kind does not have."""
+    if kind not in KINDS:
+        raise PluginError(f"unknown kind `{kind}`", hint=f"kinds are: {', '.join(KINDS)}")
+    known = (*_FOR_ALL, *HINTS_OF[kind])
+    for name in hints:
+        if name not in known:
+            raise TypeError(f"a {kind} has no hint `{name}` (it has: {', '.join(known)})")
