@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import random
 import tempfile
@@ -18,7 +17,7 @@ from engine.contracts.tower import Preprocess
 from engine.contracts.training import Rows
 from engine.errors import BrokenImageError
 from engine.evaluate.images import Pixels, available_cores, square
-from engine.train.cache import Budget
+from engine.feature_store.store import Budget
 from engine.train.data import seed_of
 
 
@@ -174,8 +173,3 @@ def augmented(image: Image.Image, settings: AugmentSettings, seed: int) -> Image
     image = image.crop((left, top, left + wide, top + high))
     mirrored = settings.flip and rng.random() < 0.5
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
-
-
-def digest_of(pixels: Pixels) -> bytes:
-    """16 bytes that name a picture by its pixels."""
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()

@@ -17,8 +17,8 @@ from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import State
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.errors import ConfigError, DataError
+from engine.feature_store.store import Budget
 from engine.model import DualEncoder
-from engine.train.cache import Budget
 from engine.train.data import TrainingRows, seed_of
 from engine.train.meter import Meter
 from engine.train.pixels import PixelFile, PixelReader

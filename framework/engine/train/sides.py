@@ -17,9 +17,9 @@ from torch import Tensor
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
-from engine.evaluate.images import Pixels, normalise
+from engine.evaluate.images import Pixels, digest_of, normalise
 from engine.train.data import TokenTable
-from engine.train.pixels import PixelReader, digest_of
+from engine.train.pixels import PixelReader
 from engine.train.prefix import Prefix
 
 _IMAGES_AT_ONCE = 32

@@ -1,24 +1,19 @@
-"""The store: what goes in comes out, whatever happens to its files; a stale one is never found."""
+"""The store: what goes in comes out, whatever happens to its files."""
 
 from __future__ import annotations
 
-import copy
 import os
-from collections.abc import Callable
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.config.schema import EngineConfig
-from engine.train.cache import Budget, Entry, Store, entries_of, pack, unpack
-from engine.train.prefix import fingerprint
-from engine.train.sides import group_by_length
-
-from .conftest import Run
+from engine.feature_store.items import Entry
+from engine.feature_store.store import Budget, Store
 
 ENTRIES = [Entry("hidden", (3,), True, "float32"), Entry("number", (), False, "int64")]
 
@@ -136,75 +131,64 @@ def test_a_disk_that_is_full_is_no_error(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engine.train.cache._write_all", full)
+    monkeypatch.setattr("engine.feature_store.store._write_all", full)
     store.write(items(2))
     assert "No space left on device" in told[0]
     check(store, 1)
 
 
-@given(
-    lengths=st.lists(st.integers(1, 6), min_size=1, max_size=7),
-    width=st.integers(1, 4),
-    half=st.booleans(),
-)
-@settings(deadline=None)
-def test_rows_packed_come_back_without_their_padding(
-    lengths: list[int], width: int, half: bool
-) -> None:
-    longest = max(lengths)
-    hidden = torch.randn(len(lengths), longest + 1, width)
-    state = {"hidden": hidden, "number": torch.arange(len(lengths))}
-    short = {"hidden": hidden[:1, :1], "number": torch.zeros(1, dtype=torch.int64)}
-    long = {"hidden": torch.randn(1, 2, width), "number": torch.zeros(1, dtype=torch.int64)}
-    entries = entries_of(short, long, "float16" if half else "float32")
-    back = unpack(pack(state, entries, lengths), entries, lengths)
-    assert back["hidden"].shape == (len(lengths), longest, width)
-    for i, length in enumerate(lengths):
-        expected = hidden[i, :length].half().float() if half else hidden[i, :length]
-        assert torch.equal(back["hidden"][i, :length], expected)
-        assert not back["hidden"][i, length:].any()
-    assert torch.equal(back["number"], state["number"])
+def test_the_store_opened_longest_ago_goes_first(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, 2000)
+    for name in ("a", "b"):
+        store = Store(tmp_path / name, ENTRIES, budget, {})
+        store.write({name.encode() * 16: np.zeros(700, np.uint8)})
+        store.close()
+        os.utime(tmp_path / name, (1, 1 + ord(name)))
+    Store(tmp_path / "a", ENTRIES, budget, {}).close()  # used again
+    new = Store(tmp_path / "new", ENTRIES, budget, {})
+    new.write({b"n" * 16: np.zeros(500, np.uint8)})
+    assert b"n" * 16 in new
+    assert (tmp_path / "a").exists()
+    assert not (tmp_path / "b").exists()
 
 
-@given(
-    lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
-    cost=st.integers(0, 60),
-    most=st.one_of(st.none(), st.integers(1, 9)),
-)
-def test_groups_hold_every_row_once_and_cost_least(
-    lengths: list[int], cost: int, most: int | None
-) -> None:
-    array = np.array(lengths)
-    groups = group_by_length(array, cost, most)
-    assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
-    if most is not None:
-        assert all(len(group) <= most for group in groups)
-        return
-
-    def price(some: list[np.ndarray]) -> int:
-        return sum(len(group) * int(array[group].max()) + cost for group in some)
-
-    order = np.argsort(array, kind="stable")
-    one = [order]
-    each = [order[array[order] == value] for value in np.unique(array)]
-    assert price(groups) <= min(price(one), price(each))
+def test_what_is_no_store_is_neither_counted_nor_removed(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, 1000)
+    Store(tmp_path / "old", ENTRIES, budget, {}).close()
+    (tmp_path / "old" / "letter.txt").write_text("keep me")
+    (tmp_path / "photographs").mkdir()
+    (tmp_path / "photographs" / "a.jpg").write_bytes(bytes(5000))
+    budget.measure()
+    assert budget.used < 1000
+    new = Store(tmp_path / "new", ENTRIES, budget, {})
+    new.write({b"n" * 16: np.zeros(990, np.uint8)})
+    assert b"n" * 16 not in new
+    assert (tmp_path / "old" / "letter.txt").read_text() == "keep me"
 
 
-def test_any_change_of_what_the_numbers_follow_from_changes_the_name(
-    make_config: Callable[..., EngineConfig], trained: Run
-) -> None:
-    trainer, _ = trained(make_config(), run=False)
-    tower, use = trainer.model.text, trainer.config.model.text
-    name = fingerprint(tower, 3, use, "float32")
-    assert fingerprint(copy.deepcopy(tower), 3, use, "float32") == name
-    assert fingerprint(tower, 2, use, "float32") != name
-    assert fingerprint(tower, 3, use, "float16") != name
-    assert fingerprint(tower, 3, use, "float32", "other pixels") != name
-    later = copy.deepcopy(tower)
-    with torch.no_grad():
-        later.h[3].ln_1.weight[0] += 1e-3
-    assert fingerprint(later, 3, use, "float32") == name
-    changed = copy.deepcopy(tower)
-    with torch.no_grad():
-        changed.h[1].ln_1.weight[0] += 1e-3
-    assert fingerprint(changed, 3, use, "float32") != name
+def test_a_budget_looks_again_at_what_others_wrote(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, 1500)
+    other = Store(tmp_path / "other", ENTRIES, Budget(tmp_path, 10**6), {})
+    other.write({b"o" * 16: np.zeros(1400, np.uint8)})
+    budget.measure()
+    store = Store(tmp_path / "own", ENTRIES, budget, {})
+    store.write({b"n" * 16: np.zeros(500, np.uint8)})
+    assert b"n" * 16 not in store  # the other's is open, so it cannot make room
+
+
+def test_a_store_is_not_removed_while_it_is_opened(tmp_path: Path) -> None:
+    budget = Budget(tmp_path, 10**6)
+    opened: list[float] = []
+
+    def open_it() -> None:
+        Store(tmp_path / "s", ENTRIES, Budget(tmp_path, 10**6), {}).close()
+        opened.append(time.monotonic())
+
+    with budget.held():
+        thread = threading.Thread(target=open_it)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+        freed = time.monotonic()
+    thread.join()
+    assert opened[0] >= freed

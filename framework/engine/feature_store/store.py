@@ -1,6 +1,6 @@
-"""The store of what frozen stretches of a tower gave: written once, read through memory maps.
+"""The store of what stretches of a tower gave: written once, read through memory maps.
 
-A folder a fingerprint (see ``prefix.py``), in it parts of two append-only files: ``N.data`` holds
+A folder a fingerprint (``fingerprint.py``), in it parts of two append-only files: ``N.data`` holds
 the items end to end, ``N.index`` groups of records that say where each is. A process writes into
 one part, which it locks, and reads all of them; so processes and runs share a store. A group is
 written after its data, in one piece: what a kill cut short is dropped whole when the store is
@@ -14,20 +14,18 @@ import fcntl
 import json
 import mmap
 import os
-import shutil
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
-from engine.contracts.state import State
+from engine.feature_store.items import Entry
 
 KEY = 16
 """Bytes of a key."""
@@ -35,55 +33,64 @@ KEY = 16
 _GROUP = struct.Struct("<4sIII")  # mark, number of records, their crc32, 0
 _RECORD = struct.Struct(f"<{KEY}sQII")  # key, offset, bytes, crc32
 _MARK = b"EGC1"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a stored state.
-
-    Attributes:
-        name: in the state.
-        shape: of one row, without the token dimension.
-        tokens: whether the row's first dimension counts tokens.
-        dtype: of what is stored, numpy's name.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    tokens: bool
-    dtype: str
+_OWN_FILE = re.compile(r"store\.json|\d+\.(data|index)")
 
 
 class Budget:
-    """The bytes that a folder of stores may hold."""
+    """The bytes that the stores of a folder may hold.
+
+    A process counts what lay there when it looked (:meth:`measure`) and what it adds; several at
+    once may go over the limit together, by what they add until they look again.
+    """
 
     def __init__(self, folder: Path, limit: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.limit = folder, limit
-        self.used = sum(_size(path) for path in folder.rglob("*"))
+        self.folder, self.limit, self.used = folder, limit, 0
+        self.measure()
+
+    def measure(self) -> None:
+        """Look at what lies in the folder now."""
+        with self.held():
+            self.used = sum(_size(path) for store in self._stores() for path in store.iterdir())
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """In no process is a store opened or removed meanwhile."""
+        with (self.folder / ".lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def take(self, count: int, keep: Path | None = None) -> bool:
-        """Whether so many bytes more fit; stores that nobody uses make room, the oldest first.
+        """Whether so many bytes more fit; stores that nobody uses make room.
+
+        Those go first that were opened longest ago.
 
         Args:
             count: bytes.
             keep: the store that asks.
         """
         if self.used + count > self.limit:
-            for folder in sorted(self._others(keep), key=_modified):
-                if self.used + count <= self.limit:
-                    break
-                self._remove(folder)
+            with self.held():
+                self._make_room(count, keep)
         if self.used + count > self.limit:
             return False
         self.used += count
         return True
 
-    def _others(self, keep: Path | None) -> list[Path]:
-        return [path for path in self.folder.iterdir() if (path / "store.json").is_file()
-                and path != keep]  # fmt: skip
+    def _stores(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if (path / "store.json").is_file()]
+
+    def _make_room(self, count: int, keep: Path | None) -> None:
+        others = [path for path in self._stores() if path != keep]
+        for folder in sorted(others, key=_modified):
+            if self.used + count <= self.limit:
+                return
+            self._remove(folder)
 
     def _remove(self, folder: Path) -> None:
+        files = list(folder.iterdir())
+        if not all(_OWN_FILE.fullmatch(path.name) for path in files):
+            return  # something of a user's lies there
         handles = []
         try:
             for path in folder.glob("*.index"):
@@ -92,9 +99,11 @@ class Budget:
         except OSError:
             return  # in use
         else:
-            freed = sum(_size(path) for path in folder.iterdir())
-            shutil.rmtree(folder, ignore_errors=True)
-            self.used -= freed
+            for path in files:
+                self.used -= _size(path)
+                path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
         finally:
             for handle in handles:
                 handle.close()
@@ -138,10 +147,12 @@ class Store:
         self._maps: dict[int, mmap.mmap] = {}
         self._read_to: dict[int, int] = {}
         self._full = False
-        folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps({**about, "entries": [asdict(entry) for entry in entries]}, indent=1)
-        (folder / "store.json").write_text(text + "\n", encoding="utf-8")
-        self._own, self._index = self._claim()
+        with budget.held():
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "store.json").write_text(text + "\n", encoding="utf-8")
+            self._own, self._index = self._claim()
+            os.utime(folder)  # used now: the last that makes room for others
         self._data: IO[bytes] = (folder / f"{self._own}.data").open("ab", buffering=0)
         self.refresh()
         self._cut_torn_ends()
@@ -168,6 +179,8 @@ class Store:
     def refresh(self) -> None:
         """Take in what other processes have written since."""
         for path in self.folder.glob("*.index"):
+            if not _OWN_FILE.fullmatch(path.name):
+                continue
             part = int(path.stem)
             with path.open("rb") as file:
                 file.seek(self._read_to.get(part, 0))
@@ -267,72 +280,3 @@ def _groups(data: bytes) -> Iterator[tuple[list[tuple[bytes, int, int, int]], in
             return
         yield list(_RECORD.iter_unpack(packed)), end
         at = end
-
-
-# ---- items: rows of a state as bytes ------------------------------------------------------------
-
-
-def entries_of(short: State, long: State, dtype: str) -> list[Entry]:
-    """What a state is made of, seen at two rows of different numbers of tokens.
-
-    Args:
-        short: the state of one row of 2 tokens (an image: any row).
-        long: of one row of 3 tokens (an image: the same).
-        dtype: ``"float32"`` or ``"float16"``, of what is stored of floating-point tensors.
-    """
-    found = []
-    for name, tensor in sorted(short.items()):
-        tokens = tensor.shape != long[name].shape
-        shape = tuple(tensor.shape[2:] if tokens else tensor.shape[1:])
-        kept = dtype if tensor.dtype.is_floating_point else str(tensor.dtype).removeprefix("torch.")
-        found.append(Entry(name, shape, tokens, kept))
-    return found
-
-
-def pack(state: State, entries: Sequence[Entry], lengths: Sequence[int]) -> list[NDArray[np.uint8]]:
-    """Each row of a state as bytes, without its padding.
-
-    Args:
-        state: [B, ...] each.
-        entries: what to keep.
-        lengths: tokens of each row (images: anything).
-    """
-    arrays = [
-        state[e.name].detach().to("cpu", getattr(torch, e.dtype)).contiguous().numpy()
-        for e in entries
-    ]
-    return [
-        np.concatenate(
-            [
-                np.ascontiguousarray(array[i, :length] if e.tokens else array[i])
-                .reshape(-1)
-                .view(np.uint8)
-                for array, e in zip(arrays, entries, strict=True)
-            ]
-        )
-        for i, length in enumerate(lengths)
-    ]
-
-
-def unpack(
-    items: Sequence[NDArray[np.uint8]], entries: Sequence[Entry], lengths: Sequence[int]
-) -> State:
-    """Rows of bytes as a state, padded with zeros to the longest; floats as float32."""
-    longest, at = max(lengths), [0] * len(items)
-    state: State = {}
-    for e in entries:
-        dtype = np.dtype(e.dtype)
-        shape = (longest, *e.shape) if e.tokens else e.shape
-        out = np.zeros((len(items), *shape), dtype)
-        each = dtype.itemsize * int(np.prod(e.shape))
-        for i, (item, length) in enumerate(zip(items, lengths, strict=True)):
-            size = each * (length if e.tokens else 1)
-            raw = item[at[i] : at[i] + size]
-            at[i] += size
-            if e.tokens:
-                out[i, :length] = raw.view(dtype).reshape(length, *e.shape)
-            else:
-                out[i] = raw.view(dtype).reshape(e.shape)
-        tensor: Tensor = torch.from_numpy(out)
-        state[e.name] = tensor.float() if tensor.dtype.is_floating_point else tensor
-    return state

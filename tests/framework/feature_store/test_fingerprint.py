@@ -1,0 +1,71 @@
+"""The name of a stretch: another one for any change of what its numbers follow from."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import pytest
+import torch
+
+from engine.build import make_model
+from engine.config import load_config
+from engine.config.schema import EngineConfig
+from engine.contracts.settings import Use
+from engine.feature_store.fingerprint import fingerprint
+from engine.model import DualEncoder
+
+
+@pytest.fixture
+def config(root: Path) -> EngineConfig:
+    """A tiny model with a text tower of four blocks."""
+    return load_config(root / "configs" / "tiny" / "sber.yaml")
+
+
+@pytest.fixture
+def model(config: EngineConfig) -> DualEncoder:
+    """Its model."""
+    torch.manual_seed(0)
+    return make_model(config)
+
+
+def test_a_change_of_weights_within_the_stretch_alone_changes_the_name(
+    config: EngineConfig, model: DualEncoder
+) -> None:
+    tower, use = model.text, config.model.text
+    name = fingerprint(tower, 3, use, "float32")
+    assert fingerprint(copy.deepcopy(tower), 3, use, "float32") == name
+    for segment in range(len(tower.segments())):
+        changed = copy.deepcopy(tower)
+        with torch.no_grad():
+            changed.segments()[segment].parameters()[-1].view(-1)[0] += 1e-3
+        same = fingerprint(changed, 3, use, "float32") == name
+        assert same == (segment >= 3)
+
+
+def test_other_numbers_have_another_name(
+    config: EngineConfig, model: DualEncoder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tower, use = model.text, config.model.text
+    name = fingerprint(tower, 3, use, "float32")
+    other = Use(use.plugin, use.settings.model_copy(update={"max_tokens": 7}))
+    names = [
+        name,
+        fingerprint(tower, 2, use, "float32"),
+        fingerprint(tower, 3, use, "float16"),
+        fingerprint(tower, 3, use, "float32", "other pixels"),
+        fingerprint(tower, 3, other, "float32"),
+    ]
+    monkeypatch.setattr(torch, "__version__", "2.0.0")
+    names.append(fingerprint(tower, 3, use, "float32"))
+    assert len(set(names)) == len(names)
+
+
+def test_where_weights_come_from_does_not_change_the_name(
+    config: EngineConfig, model: DualEncoder
+) -> None:
+    use = config.model.text
+    settings = use.settings.model_copy(update={"weights": None})
+    assert use.settings != settings
+    names = {fingerprint(model.text, 3, u, "float32") for u in (use, Use(use.plugin, settings))}
+    assert len(names) == 1
