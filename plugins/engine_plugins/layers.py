@@ -57,6 +57,47 @@ def attend(
     return mixed.transpose(1, 2).flatten(2)
 
 
+def attend_at(
+    x: Tensor,
+    place: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    *,
+    heads: int,
+    mask: Tensor | None = None,
+) -> Tensor:
+    """Self-attention of several heads at one place of each row, without its output matrix.
+
+    One query a row: so the matrix of the keys is applied to the query, and that of the values to
+    the mixed sequence, and the sequence itself needs neither. Several times less work than keys and
+    values of every place, and the same numbers. (The bias of the keys shifts all scores of a query
+    alike, so it falls out.)
+
+    Args:
+        x: [B, L, W], the sequence.
+        place: [B] int64, the one place of each row that looks at the others.
+        weight: [3W, W], the matrices of queries, keys and values, one below the other.
+        bias: [3W].
+        heads: number of heads.
+        mask: [B, L] bool, True where a place may be seen.
+
+    Returns:
+        [B, W].
+    """
+    width = x.shape[-1]
+    of_query, of_key, of_value = weight.unflatten(0, (3, heads, -1))
+    query_bias, _, value_bias = bias.view(3, width)
+    query = functional.linear(take_place(x, place), of_query.flatten(0, 1), query_bias)
+    query = query.view(len(x), heads, width // heads).transpose(0, 1)  # [heads, B, W / heads]
+    asking = torch.bmm(query, of_key).transpose(0, 1)  # [B, heads, W]
+    scores = torch.bmm(asking, x.transpose(1, 2)) * query.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(~mask[:, None], -torch.inf)
+    seen = torch.bmm(scores.softmax(dim=-1), x).transpose(0, 1)  # [heads, B, W]
+    mixed = torch.bmm(seen, of_value.transpose(1, 2)).transpose(0, 1).flatten(1)
+    return mixed + value_bias
+
+
 class ClipAttention(nn.Module):
     """Multi-head self-attention with one packed input matrix.
 
@@ -94,28 +135,15 @@ class ClipAttention(nn.Module):
     def at(self, x: Tensor, place: Tensor, *, mask: Tensor | None = None) -> Tensor:
         """[B, L, W], place [B] int64 -> [B, W]: what :meth:`forward` gives at that place.
 
-        One query a row: so the matrix of the keys is applied to the query, and that of the values
-        to the mixed sequence, and the sequence itself needs neither. Several times less work than
-        keys and values of every place, and the same numbers. (The bias of the keys shifts all
-        scores of a query alike, so it falls out.)
-
         Args:
             x: the sequence.
             place: the one place of each row that looks at the others.
             mask: [B, L] bool, True where it may look.
         """
-        width, heads = x.shape[-1], self.heads
-        of_query, of_key, of_value = self.in_proj_weight.view(3, heads, -1, width)
-        query_bias, _, value_bias = self.in_proj_bias.view(3, width)
-        query = functional.linear(take_place(x, place), of_query.flatten(0, 1), query_bias)
-        query = query.view(len(x), heads, width // heads).transpose(0, 1)  # [heads, B, W / heads]
-        asking = torch.bmm(query, of_key).transpose(0, 1)  # [B, heads, W]
-        scores = torch.bmm(asking, x.transpose(1, 2)) * query.shape[-1] ** -0.5
-        if mask is not None:
-            scores = scores.masked_fill(~mask[:, None], -torch.inf)
-        seen = torch.bmm(scores.softmax(dim=-1), x).transpose(0, 1)  # [heads, B, W]
-        mixed = torch.bmm(seen, of_value.transpose(1, 2)).transpose(0, 1).flatten(1)
-        out: Tensor = self.out_proj(mixed + value_bias)
+        mixed = attend_at(
+            x, place, self.in_proj_weight, self.in_proj_bias, heads=self.heads, mask=mask
+        )
+        out: Tensor = self.out_proj(mixed)
         return out
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
-from engine_plugins.layers import attend, causal_to, first_rows
+from engine_plugins.layers import attend, attend_at, causal_to, first_rows
 from engine_plugins.text.settings import GptTextSettings
 
 # Of a file: the language model's head, and stored masks, which are no weights.
@@ -40,9 +40,9 @@ class Conv1D(nn.Module):
         self.bias = nn.Parameter(torch.zeros(wide_out))
         nn.init.normal_(self.weight, std=std)
 
-    def forward(self, x: Tensor, columns: slice = slice(None)) -> Tensor:
-        """[..., in] -> [..., out], or only these of its columns."""
-        return functional.linear(x, self.weight[:, columns].t(), self.bias[columns])
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., in] -> [..., out]."""
+        return functional.linear(x, self.weight.t(), self.bias)
 
 
 class GptAttention(nn.Module):
@@ -50,7 +50,7 @@ class GptAttention(nn.Module):
 
     def __init__(self, width: int, heads: int, *, std: float, std_out: float) -> None:
         super().__init__()
-        self.width, self.heads = width, heads
+        self.heads = heads
         self.c_attn = Conv1D(width, 3 * width, std)
         self.c_proj = Conv1D(width, width, std_out)
 
@@ -62,10 +62,10 @@ class GptAttention(nn.Module):
 
     def at(self, x: Tensor, place: Tensor) -> Tensor:
         """[B, L, W], place [B] int64 -> [B, W]: :meth:`forward` at one place of each row."""
-        query = self.c_attn(take_place(x, place)[:, None], slice(self.width))
-        key, value = self.c_attn(x, slice(self.width, None)).chunk(2, dim=-1)
-        mixed = attend(query, key, value, heads=self.heads, mask=causal_to(place, x.shape[1]))
-        out: Tensor = self.c_proj(mixed[:, 0])
+        weight, bias = self.c_attn.weight.t(), self.c_attn.bias
+        seen = causal_to(place, x.shape[1])
+        mixed = attend_at(x, place, weight, bias, heads=self.heads, mask=seen)
+        out: Tensor = self.c_proj(mixed)
         return out
 
 

@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
 from engine.contracts import State, Use, last_place, take_place
 from engine.errors import WeightsError
 from engine.weights import fetch
-from engine_plugins.text.gpt import GptText
+from engine_plugins.text.gpt import GptBlock, GptText
 
 MakeUse = Callable[..., Use]
 Wild = Callable[..., Any]
@@ -104,6 +104,26 @@ def test_the_features_are_the_originals_at_full_size(
     tower.load_weights(original.state_dict(), "the test")
     state = batch_of([15, 3, 8, 1], 50264)
     agree(tower(state)["features"], theirs(original, state))
+
+
+def test_at_is_forward_at_one_place_with_the_same_gradients(tower: GptText, wild: Wild) -> None:
+    block: GptBlock = wild(tower.h[0])
+    x, place, rows = torch.randn(5, 9, 32), torch.tensor([8, 0, 3, 1, 5]), torch.arange(5)
+
+    def run(take: bool) -> list[Tensor]:
+        block.zero_grad()
+        with torch.enable_grad():
+            given = x.clone().requires_grad_()
+            out = block.at(given, place) if take else block(given)[rows, place]
+            out.square().sum().backward()
+        grads = [p.grad.clone() for p in block.parameters() if p.grad is not None]
+        assert len(grads) == 12
+        assert given.grad is not None
+        return [out.detach(), given.grad, *grads]
+
+    for ours, whole in zip(run(True), run(False), strict=True):
+        scale = float(whole.abs().max())
+        torch.testing.assert_close(ours, whole, rtol=0, atol=1e-6 * max(1.0, scale))
 
 
 def test_the_tensor_names_are_the_originals(original: GPT2Model, tower: GptText) -> None:
