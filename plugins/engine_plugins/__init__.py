@@ -78,6 +78,8 @@ def engine_plugins() -> list[Plugin]:
                 "scikit-learn's scans of digits with Russian names"),
         _plugin("dataset", "emoji", "datasets.emoji.Emoji", "EmojiSettings",
                 "Noto Color Emoji with CLDR's Russian or English words"),
+        _plugin("dataset", "concat", "datasets.concat.Concat", "ConcatSettings",
+                "several data sets as one, for training: queries kept, labels dropped"),
         _plugin("embedder", "sentence_transformer",
                 "embedders.sentence_transformer.SentenceTransformer",
                 "SentenceTransformerSettings", "any model of the library sentence-transformers"),

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.contracts import DatasetSettings
+from engine.contracts import DatasetSettings, UseDataset
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 """Where Debian's package fonts-noto-color-emoji puts the font."""
@@ -97,3 +97,12 @@ class EmojiSettings(DatasetSettings):
     skin_tones: bool = Field(False, description="also the variants by skin tone")
     font: Path = Field(EMOJI_FONT, description="Noto Color Emoji (Debian: fonts-noto-color-emoji)")
     cldr: Path = Field(CLDR, description="CLDR's folder `common` (Debian: unicode-cldr-core)")
+
+
+class ConcatSettings(DatasetSettings):
+    """Several data sets as one, for training: rows in order, queries kept, labels dropped."""
+
+    of: tuple[UseDataset, ...] = Field(
+        min_length=1,
+        description="the data sets, in order: `[{use: shapes, size: 64}, {use: digits, size: 64}]`",
+    )
