@@ -1,0 +1,3 @@
+"""The leaderboard's page: one HTML file that needs nothing else."""
+
+from engine.bench.page.page import page, write_page

@@ -1,0 +1,145 @@
+// Data, state, elements, numbers. Texts of the data only ever become text nodes or attributes that
+// hold text; nothing is parsed as HTML.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const { entries, datasets, tiers, pairs, pictures } = data;
+const NONE = "–";
+
+// --- State: what the reader has chosen; whoever watches a key is called when it changes.
+
+const state = {
+  tier: Math.max(0, tiers.length - 2), // the widest limit there is
+  axis: "bytes",
+  entry: -1,
+  versus: -1,
+  dataset: 0,
+  pair: null,
+  find: "",
+  hideUntrained: false,
+  hideSaw: false,
+  sort: "rank",
+  down: false,
+  confused: null,
+};
+const watchers = [];
+
+function watch(keys, render) {
+  watchers.push([keys, render]);
+  render();
+}
+
+function choose(changes) {
+  const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
+  Object.assign(state, changes);
+  for (const [keys, render] of watchers) if (keys.some((key) => changed.includes(key))) render();
+}
+
+// --- Elements
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function h(tag, attributes = {}, ...children) {
+  return fill(document.createElement(tag), attributes, children);
+}
+
+function s(tag, attributes = {}, ...children) {
+  return fill(document.createElementNS(SVG, tag), attributes, children);
+}
+
+function fill(node, attributes, children) {
+  for (const [name, value] of Object.entries(attributes)) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
+    else if (name === "css") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
+    else node.setAttribute(name, value === true ? "" : value);
+  }
+  node.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  return node;
+}
+
+// --- Texts of the data
+
+// Characters that are not seen or that turn the line around; a joiner inside emoji is harmless.
+const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
+
+// A text of the data as an element: apart from the line around it, hidden characters named.
+function say(text) {
+  const bdi = h("bdi");
+  let run = "";
+  for (const character of text) {
+    if (!HIDDEN.test(character)) {
+      run += character;
+      continue;
+    }
+    const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
+    bdi.append(run, h("mark", {}, `U+${code}`));
+    run = "";
+  }
+  bdi.append(run);
+  return bdi;
+}
+
+// The same where only text can stand: an option, a label, a title.
+function plain(text, longest = 200) {
+  const shown = Array.from(text, (c) => (HIDDEN.test(c) ? "\ufffd" : c));
+  return shown.length > longest ? shown.slice(0, longest - 1).join("") + "…" : shown.join("");
+}
+
+// --- Numbers
+
+const known = (value) => value !== null && value !== undefined;
+
+function number(value, digits = 1) {
+  if (!known(value)) return NONE;
+  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+const signed = (value) => (value < 0 ? "−" : "+") + number(Math.abs(value));
+const range = (pair, digits = 1) =>
+  pair ? `${number(pair[0], digits)} to ${number(pair[1], digits)}` : NONE;
+
+// Bytes with three digits, in powers of ten, as limits are written.
+function size(count) {
+  if (!known(count)) return NONE;
+  return three(count, [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]], " B");
+}
+
+function many(count) {
+  if (!known(count)) return NONE;
+  return three(count, [["B", 1e9], ["M", 1e6], ["k", 1e3]], "");
+}
+
+function three(count, units, none) {
+  for (const [unit, one] of units) {
+    if (count < one) continue;
+    const value = count / one;
+    return `${value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))))} ${unit}`;
+  }
+  return `${count}${none}`;
+}
+
+// Milliseconds and seconds: three digits.
+function short(value) {
+  if (!known(value)) return NONE;
+  const digits = value <= 0 ? 0 : Math.min(3, Math.max(0, 2 - Math.floor(Math.log10(value))));
+  return number(value, digits);
+}
+
+function chance(p) {
+  return p < 0.0001 ? "< 0.0001" : `= ${Number(p.toPrecision(2))}`;
+}
+
+const plural = (count, one, more = `${one}s`) => `${number(count, 0)} ${count === 1 ? one : more}`;
+
+function listed(names) {
+  if (names.length < 2) return names.join("");
+  return `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
+}
+
+const sawData = (entry) => entry.cells.some((cell) => cell && cell.saw);
+const underWords = (tier) => (known(tier.limit) ? `under ${tier.words}` : "no limit");
+const rankWords = (best, worst) => (best === worst ? `${best}` : `${best}-${worst}`);
+const judged = entries.map((_, i) => i).filter((i) => known(entries[i].accuracy));
+const byAccuracy = [...judged].sort((a, b) => entries[b].accuracy - entries[a].accuracy);
+const className = (dataset, index) =>
+  index < 0 ? "no answer" : datasets[dataset].classes[index] ?? `#${index}`;

@@ -1,0 +1,243 @@
+"""What the page's script works on: the board and its answers as one JSON object, kept small."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from engine.bench.board import Board, Cell, Comparison, Row, Tier
+from engine.bench.page.pictures import Shown, rows
+from engine.bench.results import Answers, DatasetAnswers, Result
+from engine.bench.words import badges, limit_words, mean, recall_at, results_of, untrained
+from engine.errors import DataError
+
+CONFUSIONS = 3000
+"""Pairs of classes kept of an entry on a data set, the most frequent first."""
+
+
+def payload(board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]) -> dict[str, Any]:
+    """Everything that the page shows.
+
+    Entries, data sets and classes are named by their place, so that names stand there once. Numbers
+    are rounded to what can be seen.
+
+    Args:
+        board: what is shown.
+        answers: of an entry's first seed, by entry.
+        shown: the pictures.
+
+    Raises:
+        DataError: answers speak of other classes than the board.
+    """
+    place = {row.entry: i for i, row in enumerate(board.rows)}
+    datasets = {each.name: each for each in board.datasets}
+    for entry, all_ in answers.items():
+        for name, found in all_.datasets.items():
+            if name in datasets and found.classes != datasets[name].classes:
+                raise DataError(
+                    f"the answers of `{entry}` to data set `{name}` speak of other classes than"
+                    " the board's",
+                    hint="run the bench again, so that all answers are to the same data",
+                )
+    return {
+        "suite": board.suite,
+        "made": {key: str(value) for key, value in board.made.items()},
+        "method": board.method,
+        "skipped": dict(board.skipped),
+        "datasets": [
+            {"name": each.name, "images": each.images, "classes": list(each.classes),
+             "described": each.described, "counts": _counts(answers, each.name, len(each.classes))}
+            for each in board.datasets
+        ],
+        "entries": [_entry(board, row, answers.get(row.entry)) for row in board.rows],
+        "tiers": [_tier(tier, place) for tier in board.tiers],
+        "pairs": [_pair(board, each, place) for each in board.comparisons],
+        "pictures": _pictures(board, answers, shown),
+    }  # fmt: skip
+
+
+def embed(value: Any) -> str:
+    """JSON that can stand inside a ``<script>`` element, whatever its texts say.
+
+    What is no number becomes ``null``: a browser's ``JSON.parse`` knows no NaN.
+    """
+    plain = json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    for character in "<>&\u2028\u2029":
+        plain = plain.replace(character, f"\\u{ord(character):04x}")
+    return plain
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
+    if isinstance(value, Mapping):
+        return {str(key): _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return value if value is None or isinstance(value, int) else str(value)
+
+
+def _entry(board: Board, row: Row, answers: Answers | None) -> dict[str, Any]:
+    results = results_of(board, row.entry)
+    cells = [row.datasets.get(each.name) for each in board.datasets]
+    to_text, to_image = zip(
+        *(recall_at([cell for cell in cells if cell], k) for k in (1, 5, 10)), strict=True
+    )
+    speed = row.speed
+    return {
+        "name": row.entry,
+        "seeds": list(row.seeds),
+        "failed": [[seed, why] for seed, why in row.failed.items()],
+        "badges": badges(row, results),
+        "untrained": untrained(results),
+        "bytes": row.weight and row.weight.bytes,
+        "parameters": row.weight and row.weight.parameters,
+        "parts": [
+            [part.name, part.plugin, part.parameters, part.bytes]
+            for part in (row.weight.parts if row.weight else ())
+        ],
+        "accuracy": row.accuracy,
+        "interval": row.interval,
+        "spread": row.spread,
+        "top5": row.top5,
+        "recall": row.mean_recall,
+        "calibration": row.calibration_error,
+        "toText": to_text,
+        "toImage": to_image,
+        "speed": speed and speed.model_dump(),
+        "contest": row.contest and row.contest.model_dump(),
+        "onBytesFront": row.on_bytes_front,
+        "onMsFront": row.on_ms_front,
+        "cells": [
+            cell and _cell(cell, each.name, results, answers)
+            for each, cell in zip(board.datasets, cells, strict=True)
+        ],
+        "results": [_result(result) for result in results],
+    }
+
+
+def _cell(
+    cell: Cell, name: str, results: Sequence[Result], answers: Answers | None
+) -> dict[str, Any]:
+    found = [each for result in results if (each := result.dataset(name)) is not None]
+    recall = [mean(of_class) for of_class in zip(*(each.recall for each in found), strict=True)]
+    calibration = found[0].calibration if found else None
+    told = answers.datasets.get(name) if answers else None
+    return {
+        "accuracy": cell.accuracy,
+        "interval": cell.interval,
+        "spread": cell.spread,
+        "top5": cell.top5,
+        "meanRecall": cell.mean_recall,
+        "chance": cell.chance,
+        "saw": cell.saw,
+        "notes": list(dict.fromkeys(note for each in found for note in each.notes)),
+        "missing": found[0].missing if found else None,
+        "recall": [None if value is None else round(value, 1) for value in recall],
+        "error": calibration and calibration.error,
+        "bins": [
+            [each.low, each.high, each.images, each.confidence, each.accuracy]
+            for each in (calibration.bins if calibration else ())
+        ],
+        "confusion": None if told is None else _confusion(told),
+    }
+
+
+def _confusion(found: DatasetAnswers) -> dict[str, Any]:
+    """How often images of one class got another as answer: ``[class, answer, images, ...]``, the
+    most frequent first, right answers apart; -1 for no answer. ``left`` pairs are left out."""
+    counts = Counter(
+        (label, -1 if answer is None else answer[0])
+        for _, label, answer in rows(found)
+        if label >= 0
+    )
+    wrong = sorted((-n, pair) for pair, n in counts.items() if pair[0] != pair[1])
+    right = [counts[i, i] for i in range(len(found.classes))]
+    flat = [number for n, (label, answer) in wrong[:CONFUSIONS] for number in (label, answer, -n)]
+    return {"right": right, "wrong": flat, "left": max(0, len(wrong) - CONFUSIONS)}
+
+
+def _counts(answers: Mapping[str, Answers], name: str, classes: int) -> list[int] | None:
+    """Images of each class."""
+    for all_ in answers.values():
+        if name in all_.datasets:
+            counts = Counter(all_.datasets[name].labels)
+            return [counts[i] for i in range(classes)]
+    return None
+
+
+def _result(result: Result) -> dict[str, Any]:
+    made = result.made
+    failure = result.failure
+    return {
+        "seed": result.seed,
+        "key": result.key,
+        "failure": failure and {"what": failure.what, "details": failure.details},
+        "accuracy": mean(each.accuracy for each in result.datasets),
+        "made": made.model_dump(mode="python", exclude={"stages"}),
+        "stages": [_flat(stage) for stage in made.stages],
+    }
+
+
+def _flat(stage: Mapping[str, Any]) -> list[list[str]]:
+    """A stage as names with values in words."""
+    return [
+        [str(key), value if isinstance(value, str) else json.dumps(_rounded(value))]
+        for key, value in stage.items()
+    ]
+
+
+def _tier(tier: Tier, place: Mapping[str, int]) -> dict[str, Any]:
+    return {
+        "limit": tier.limit,
+        "words": limit_words(tier.limit),
+        "places": [[place[each.entry], each.best, each.worst] for each in tier.places],
+        "over": [place[entry] for entry in tier.over],
+        "unweighed": [place[entry] for entry in tier.unweighed],
+    }
+
+
+def _pair(board: Board, each: Comparison, place: Mapping[str, int]) -> dict[str, Any]:
+    def only(found: Mapping[str, int]) -> list[int | None]:
+        return [found.get(dataset.name) for dataset in board.datasets]
+
+    return {
+        "a": place[each.a],
+        "b": place[each.b],
+        "difference": each.difference,
+        "interval": each.interval,
+        "p": each.p,
+        "corrected": each.corrected,
+        "real": each.real,
+        "onlyA": only(each.only_a),
+        "onlyB": only(each.only_b),
+    }
+
+
+def _pictures(
+    board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]
+) -> list[dict[str, Any]]:
+    """Each picture with every entry's answer to it."""
+    wanted = {(each.dataset, each.id) for each in shown}
+    given: dict[tuple[str, str], list[Any]] = {key: [] for key in wanted}
+    for place, row in enumerate(board.rows):
+        for name, found in _datasets(answers.get(row.entry)):
+            for image, _, answer in rows(found):
+                if (name, image) in wanted:
+                    given[name, image].append([place, *(answer or (-1, None))])
+    names = [each.name for each in board.datasets]
+    return [
+        {"dataset": names.index(each.dataset), "id": each.id, "label": each.label,
+         "source": each.source, "answers": given[each.dataset, each.id]}
+        for each in shown
+        if each.dataset in names
+    ]  # fmt: skip
+
+
+def _datasets(answers: Answers | None) -> Iterable[tuple[str, DatasetAnswers]]:
+    return answers.datasets.items() if answers else ()
