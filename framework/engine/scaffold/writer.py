@@ -1,0 +1,161 @@
+"""Writing a package, whole or not at all."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+from engine import __version__
+from engine.contracts.settings import KINDS
+from engine.errors import PluginError
+from engine.registry import Registry, default_registry
+from engine.scaffold import package
+from engine.scaffold.kind import COMMON, PackageKind
+from engine.scaffold.names import Names
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package that was written.
+
+    Attributes:
+        folder: where it is.
+        names: what things in it are called.
+        files: its files, relative to the folder.
+        commands: what one does with it, in order.
+    """
+
+    folder: Path
+    names: Names
+    files: tuple[str, ...]
+    commands: tuple[str, ...]
+
+
+def new_package(
+    name: str, kind: str, folder: Path | None = None, registry: Registry | None = None
+) -> Package:
+    """Write a package with one plugin of a kind: the smallest that works and trains.
+
+    Args:
+        name: of the distribution; the other names follow from it.
+        kind: one of ``engine.contracts.KINDS``.
+        folder: where it goes; by default ``name`` in the current folder.
+        registry: the plugins whose names are taken; by default everything installed.
+
+    Raises:
+        PluginError: a bad name, one that is taken, or the folder exists. Nothing is written then.
+    """
+    names = Names.of(name, kind)
+    names.check_free(registry or default_registry())
+    folder = Path(name) if folder is None else folder
+    if folder.exists() or folder.is_symlink():
+        raise PluginError(
+            f"{folder} exists already", hint="choose another folder with `-o`, or remove it"
+        )
+    texts = render(names)
+    _write(folder, texts)
+    return Package(folder, names, tuple(texts), _commands(names))
+
+
+def render(names: Names) -> dict[str, str]:
+    """Every file of a package by its path.
+
+    Raises:
+        PluginError: the plugin's class would have the name of something that its code imports.
+    """
+    own = kind_of(names.kind)
+    values = _values(names, own)
+    source = f"src/{names.module}"
+    templates = {
+        "pyproject.toml": package.PYPROJECT,
+        "README.md": package.README,
+        "my.yaml": package.CONFIG,
+        f"{source}/__init__.py": package.INIT,
+        f"{source}/settings.py": own.settings,
+        f"{source}/{own.file}.py": own.plugin,
+        f"{source}/py.typed": "",
+        "tests/test_contract.py": package.TEST,
+    }
+    texts = {path: _fill(template, values) for path, template in templates.items()}
+    for path, text in texts.items():
+        if path.startswith(source):
+            _check_names(text, names)
+    return texts
+
+
+def kind_of(kind: str) -> PackageKind:
+    """What packages of this kind have of their own."""
+    found: PackageKind = importlib.import_module(f"engine.scaffold.kinds.{kind}").PACKAGE
+    return found
+
+
+def _values(names: Names, own: PackageKind) -> dict[str, str]:
+    """What stands for each placeholder."""
+    values = {
+        "kind": names.kind,
+        "does": KINDS[names.kind],
+        "distribution": names.distribution,
+        "module": names.module,
+        "name": names.plugin,
+        "class_name": names.class_name,
+        "engine_version": __version__,
+        "file": own.file,
+        "contract": own.contract,
+        "contract_module": own.contract_module,
+        "title": own.summary[0].upper() + own.summary[1:],
+    }
+    slots = {**COMMON, **own.slots, "summary": own.summary, "headline": own.headline}
+    slots |= {"checked": own.checked}
+    values |= {slot: _fill(text, values) for slot, text in slots.items()}
+    return values | {"commands": "\n".join(_commands(names))}
+
+
+def _commands(names: Names) -> tuple[str, ...]:
+    own = kind_of(names.kind)
+    data = _fill(own.data, {"name": names.plugin})
+    return tuple(_fill(line, {"name": names.plugin, "data": data}) for line in own.commands)
+
+
+def _fill(template: str, values: Mapping[str, str]) -> str:
+    return Template(template).substitute(values)
+
+
+def _check_names(code: str, names: Names) -> None:
+    """Raise PluginError where a class of the package would hide a name that its code imports."""
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Import | ast.ImportFrom) and getattr(node, "level", 0) == 0
+        for alias in node.names
+    }
+    for word in (names.class_name, f"{names.class_name}Settings"):
+        if word in imported:
+            raise PluginError(
+                f"`{names.distribution}` would need a class `{word}`, which is the name of"
+                " something that it imports",
+                hint=f"choose another name, such as engine-my-{names.distribution[7:] or 'own'}"
+                if names.distribution.startswith("engine-")
+                else "choose another name, such as engine-my-encoder",
+            )
+
+
+def _write(folder: Path, texts: Mapping[str, str]) -> None:
+    """Write to a temporary sibling, which is renamed at the end."""
+    folder = folder.absolute()
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    try:
+        for path, text in texts.items():
+            target = temporary / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding="utf-8", newline="\n")
+        temporary.rename(folder)
+    except OSError as error:
+        raise PluginError(f"{folder} cannot be written: {error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
