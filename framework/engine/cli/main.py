@@ -17,6 +17,7 @@ from engine.cli import (
     data,
     evaluate,
     import_,
+    plugin_new,
     plugins,
     predict,
     schema,
@@ -45,6 +46,7 @@ app.command("eval", short_help="Score a model, or a file of predictions.")(evalu
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)
 app.command("schema", short_help="JSON Schema of configs, for editors.")(schema.command)
+app.add_typer(plugin_new.app, name="plugin", short_help="Write a plugin of your own.")
 app.add_typer(cluster.app, name="cluster", short_help="Clusters of meaning among the queries.")
 app.add_typer(data.app, name="data", short_help="Training data: make, download, clean, look at.")
 
