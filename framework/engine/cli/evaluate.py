@@ -10,6 +10,7 @@ import typer
 from engine.cli.options import Json
 from engine.cli.predict import (
     BatchSize,
+    Cache,
     Html,
     Limit,
     Only,
@@ -22,6 +23,7 @@ from engine.cli.predict import (
     read_labels,
     run_all,
     show_gallery,
+    tell_of_cache,
     warn,
 )
 
@@ -48,6 +50,7 @@ def command(
     workers: Workers = None,
     limit: Limit = None,
     only: Only = None,
+    cache: Cache = None,
     html: Html = None,
     pictures: Pictures = 60,
     json: Json = False,
@@ -63,7 +66,7 @@ def command(
     if predictions is not None:
         unused = {
             "ARTIFACT": artifact, "DATA_DIR": data, "--output": output, "--html": html,
-            "--limit-samples": limit,
+            "--limit-samples": limit, "--cache": cache,
         }  # fmt: skip
         given = [name for name, value in unused.items() if value is not None]
         if given:
@@ -94,7 +97,9 @@ def command(
             f"the truth has no answer for {', '.join(names)}; it knows: {', '.join(labels)}"
         )
     predictor = open_predictor(artifact, threads)
-    runs = run_all(predictor, datasets, batch_size=batch_size, workers=workers, limit=limit)
+    runs = run_all(
+        predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache
+    )
 
     from engine.evaluate.runner import score_runs
 
@@ -111,6 +116,8 @@ def command(
         "unlabelled": sum(run.unlabelled(labels.get(run.dataset.name, {})) for run in runs),
     }  # fmt: skip
     show(score, details, as_json=json)
+    if cache and not json:
+        tell_of_cache(runs)
     warn(predictor, runs)
     absent = [] if only else [name for name in labels if name not in names]
     if absent:

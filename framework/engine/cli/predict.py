@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -35,6 +36,13 @@ Only = Annotated[
     list[str] | None,
     typer.Option("--dataset", metavar="NAME", help="Only this data set; may be given again."),
 ]
+Cache = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache", metavar="FOLDER",
+        help="Keep vision features there (2 GB at most): a tower sees a picture once.",
+    ),
+]  # fmt: skip
 Html = Annotated[
     Path | None, typer.Option("--html", help="Also write a page that shows photographs.")
 ]
@@ -53,6 +61,7 @@ def command(
     workers: Workers = None,
     limit: Limit = None,
     only: Only = None,
+    cache: Cache = None,
     html: Html = None,
     pictures: Pictures = 60,
     truth: Annotated[
@@ -78,7 +87,9 @@ def command(
     labels = read_labels(data, truth)
     datasets = open_datasets(data, only)
     predictor = open_predictor(artifact, threads)
-    runs = run_all(predictor, datasets, batch_size=batch_size, workers=workers, limit=limit)
+    runs = run_all(
+        predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache
+    )
     write_text(output, predictions_json(runs, labels))
     if html:
         show_gallery(html, predictor, runs, labels, pictures)
@@ -96,6 +107,8 @@ def command(
         for run in runs:
             line = f"{run.dataset.name}: {len(run.rows):,} of {run.asked:,} images answered"
             stdout().print(f"{line}, {run.asked / run.seconds:,.0f} a second", highlight=False)
+        if cache:
+            tell_of_cache(runs)
         for written in filter(None, (output, html)):
             stdout().print(f"written to {written}", highlight=False, markup=False)
     warn(predictor, runs)
@@ -157,8 +170,9 @@ def run_all(
     batch_size: int,
     workers: int | None,
     limit: int | None,
+    cache: Path | None = None,
 ) -> list[DatasetRun]:
-    """Run over data sets with a progress bar on stderr."""
+    """Run over data sets with a progress bar on stderr; ``cache``: a folder of vision features."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -168,11 +182,18 @@ def run_all(
         TimeRemainingColumn,
     )
 
+    from engine.cli.tables import print_warning
+    from engine.evaluate.features import FeatureCache
     from engine.evaluate.runner import run
 
+    told: list[str] = []
+    features = FeatureCache(cache, say=told.append) if cache else None
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with (
+        features or contextlib.nullcontext(),
+        Progress(*columns, console=Console(stderr=True)) as bar,
+    ):
         runs = []
         for dataset in datasets:
             task = bar.add_task(dataset.name, total=len(dataset))
@@ -182,9 +203,11 @@ def run_all(
 
             runs.append(
                 run(predictor, dataset, batch_size=batch_size, workers=workers, limit=limit,
-                    progress=show)
+                    features=features, progress=show)
             )  # fmt: skip
-        return runs
+    for line in dict.fromkeys(told):
+        print_warning(line)
+    return runs
 
 
 def predictions_json(runs: Sequence[DatasetRun], labels: Labels | None) -> str:
@@ -219,6 +242,17 @@ def show_gallery(
     each = max(1, pictures // len(runs))
     sections = [section_of(run, labels, each) for run in runs]
     write_gallery(path, header_of(predictor), sections, score or score_runs(runs, labels))
+
+
+def tell_of_cache(runs: Sequence[DatasetRun]) -> None:
+    """How many images a cache spared the vision tower."""
+    from engine.cli.tables import stdout
+
+    images, ran = sum(len(run.rows) for run in runs), sum(run.tower_rows for run in runs)
+    stdout().print(
+        f"{ran:,} of {images:,} images ran through the vision tower, the features of the others"
+        " were kept", highlight=False, soft_wrap=True,
+    )  # fmt: skip
 
 
 def warn(predictor: Predictor, runs: Sequence[DatasetRun]) -> None:

@@ -9,6 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.evaluate.features import FeatureCache
     from engine.evaluate.gallery import write_gallery
     from engine.evaluate.predictor import Answer, Classifier, Predictor, load
     from engine.evaluate.runner import DatasetRun, run
@@ -19,6 +20,7 @@ _HOME = {
     "Classifier": "predictor",
     "DatasetRun": "runner",
     "DatasetScore": "scores",
+    "FeatureCache": "features",
     "Predictor": "predictor",
     "Score": "scores",
     "load": "predictor",
@@ -31,6 +33,7 @@ __all__ = [
     "Classifier",
     "DatasetRun",
     "DatasetScore",
+    "FeatureCache",
     "Predictor",
     "Score",
     "load",

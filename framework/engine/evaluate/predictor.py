@@ -20,9 +20,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+from torch.nn import functional
 
 from engine.contracts.dataset import Record
 from engine.contracts.pictures import open_image, to_rgb
+from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.errors import BrokenImageError, DataError
 from engine.evaluate.images import Pixels, normalise, read_batches
@@ -32,6 +34,7 @@ from engine.model import DualEncoder
 
 if TYPE_CHECKING:
     from engine.build import Built
+    from engine.evaluate.features import Tower
 
 Picture: TypeAlias = "Image.Image | str | Path | NDArray[np.uint8]"
 """A Pillow image, the path of one, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8."""
@@ -154,13 +157,26 @@ class Predictor:
             )
         return torch.cat(found)
 
-    def encode_pixels(self, pixels: Sequence[Pixels]) -> Tensor:
-        """B pictures of ``images.square`` -> [B, J] float32 on the CPU, rows of length 1."""
-        device = self.model.logit_scale.device
+    def encode_pixels(self, pixels: Sequence[Pixels], tower: Tower | None = None) -> Tensor:
+        """B pictures of ``images.square`` -> [B, J] float32 on the CPU, rows of length 1.
+
+        Args:
+            pixels: the pictures.
+            tower: stands in for :meth:`vision_state` (``FeatureCache.tower``).
+        """
         with torch.inference_mode():
-            batch = normalise(pixels, self.model.vision.preprocess).to(device)
-            vectors = self.model.encode_image(batch).float().cpu()
+            state = (tower or self.vision_state)(pixels)
+            embedding = self.model.vision_projection(state)["embedding"]
+            vectors = functional.normalize(embedding, dim=-1).float().cpu()
         return vectors.clone()  # an ordinary tensor: usable under autograd too
+
+    def vision_state(self, pixels: Sequence[Pixels]) -> State:
+        """B pictures of ``images.square`` -> what the vision tower gives, ``features`` [B, W]."""
+        device = self.model.logit_scale.device
+        state: State = self.model.vision(
+            {"pixels": normalise(pixels, self.model.vision.preprocess).to(device)}
+        )
+        return state
 
     @property
     def scale(self) -> float:

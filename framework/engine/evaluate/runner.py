@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
 
 from engine.contracts.dataset import Dataset, Record
 from engine.errors import DataError
-from engine.evaluate.images import Broken, read_batches
+from engine.evaluate.images import Batch, Broken, Rows, read_batches
 from engine.evaluate.predictor import Classifier, Predictor
 from engine.evaluate.scores import DatasetScore, Labels, Score, combine, score_dataset
+
+if TYPE_CHECKING:
+    from engine.evaluate.features import FeatureCache
 
 TOP = 5
 """Answers kept for each image."""
@@ -45,6 +51,10 @@ class DatasetRun:
         broken: the images that could not.
         asked: rows that were asked for (``limit``); the answered and the broken ones.
         seconds: wall-clock time, class vectors included.
+        tower_rows: images that ran through the vision tower; fewer than ``rows`` where a cache
+            had some.
+        vectors: [rows, J] float32, the images' embeddings, each of length 1, in the order of
+            ``rows``; ``None`` where they were not asked for.
         notes: what a user should know, in words (class names that are the same, say).
     """
 
@@ -53,6 +63,8 @@ class DatasetRun:
     broken: list[Broken]
     asked: int
     seconds: float
+    tower_rows: int = 0
+    vectors: Tensor | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -100,6 +112,7 @@ class DatasetRun:
             "answered": len(self.rows),
             "classes": len(self.dataset.classes),
             "seconds": self.seconds,
+            "tower_rows": self.tower_rows,
             "broken": [{"id": each.id, "reason": each.reason} for each in self.broken],
             "notes": self.notes,
         }
@@ -116,6 +129,8 @@ def run(
     batch_size: int = 32,
     workers: int | None = None,
     limit: int | None = None,
+    features: FeatureCache | None = None,
+    keep_vectors: bool = False,
     progress: Progress = lambda name, done, total: None,
 ) -> DatasetRun:
     """Classify a data set's images into its classes.
@@ -126,6 +141,8 @@ def run(
         batch_size: images that run through the model at once.
         workers: threads that decode; ``None``: one a core, at most 8.
         limit: only the first so many images.
+        features: where vision features are kept; ``None``: the tower runs for every image.
+        keep_vectors: also give the images' embeddings.
         progress: told after each batch.
 
     Raises:
@@ -141,37 +158,77 @@ def run(
         )
     progress(dataset.name, 0, total)
     # Not `classifier()`: a data set may name two classes alike, and they then tie.
-    vectors = predictor.class_vectors(dataset.classes)
-    classifier = Classifier(predictor, dataset.classes, vectors)
-    result = DatasetRun(dataset, [], [], total, 0.0, _notes(dataset))
-    done = 0
-    preprocess = predictor.model.vision.preprocess
-    for batch in read_batches(
-        dataset, preprocess, batch_size=batch_size, workers=workers, limit=limit
+    classifier = Classifier(predictor, dataset.classes, predictor.class_vectors(dataset.classes))
+    before = features.computed if features else 0
+    rows: list[Row] = []
+    broken: list[Broken] = []
+    kept: list[Tensor] = []
+    for batch, vectors in encode_batches(
+        predictor, dataset, batch_size=batch_size, workers=workers, limit=limit, features=features
     ):
-        result.broken.extend(batch.broken)
-        if batch.read:
-            image_vectors = predictor.encode_pixels([each.pixels for each in batch.read])
-            probabilities, indices = classifier.best(image_vectors, TOP)
-            for each, classes, chances in zip(
-                batch.read, indices.tolist(), probabilities.tolist(), strict=True
-            ):
-                result.rows.append(Row(each.index, each.record, tuple(classes), tuple(chances)))
-        done += len(batch)
-        progress(dataset.name, done, total)
-    if not result.rows:
-        first = result.broken[0]
+        broken += batch.broken
+        rows += _answers(classifier, batch, vectors)
+        if keep_vectors:
+            kept.append(vectors)
+        progress(dataset.name, len(rows) + len(broken), total)
+    _check(dataset, rows, broken, total)
+    return DatasetRun(
+        dataset,
+        rows,
+        broken,
+        total,
+        time.perf_counter() - started,
+        tower_rows=features.computed - before if features else len(rows),
+        vectors=torch.cat(kept) if keep_vectors else None,
+        notes=_notes(dataset),
+    )
+
+
+def encode_batches(
+    predictor: Predictor,
+    rows: Rows,
+    *,
+    batch_size: int = 32,
+    workers: int | None = None,
+    limit: int | None = None,
+    features: FeatureCache | None = None,
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Read and encode images in order; the arguments are those of :func:`run`.
+
+    Yields:
+        Each batch with the embeddings of those that could be read, [B, J] float32, rows of
+        length 1.
+    """
+    tower = features.tower(predictor) if features else None
+    preprocess = predictor.model.vision.preprocess
+    empty = torch.empty(0, predictor.model.joint_width)
+    for batch in read_batches(
+        rows, preprocess, batch_size=batch_size, workers=workers, limit=limit
+    ):
+        pixels = [each.pixels for each in batch.read]
+        yield batch, predictor.encode_pixels(pixels, tower) if pixels else empty
+
+
+def _answers(classifier: Classifier, batch: Batch, vectors: Tensor) -> Iterator[Row]:
+    if not batch.read:
+        return
+    probabilities, indices = classifier.best(vectors, TOP)
+    answers = zip(batch.read, indices.tolist(), probabilities.tolist(), strict=True)
+    for each, classes, chances in answers:
+        yield Row(each.index, each.record, tuple(classes), tuple(chances))
+
+
+def _check(dataset: Dataset, rows: Sequence[Row], broken: Sequence[Broken], total: int) -> None:
+    if not rows:
+        first = broken[0]
         raise DataError(
             f"data set `{dataset.name}`: not one of {total} images can be read; the first,"
             f" `{first.id}`: {first.reason}"
         )
-    ids = Counter(row.record.id for row in result.rows)
+    ids = Counter(row.record.id for row in rows)
     twice = [each for each, count in ids.items() if count > 1]
     if twice:
         raise DataError(f"data set `{dataset.name}`: two images have the id `{twice[0]}`")
-    return DatasetRun(
-        dataset, result.rows, result.broken, total, time.perf_counter() - started, result.notes
-    )
 
 
 def _notes(dataset: Dataset) -> list[str]:

@@ -125,6 +125,35 @@ def test_eval_scores_a_model(engine: Engine, data: Path) -> None:
     assert two["interval"][1] == 100.0
 
 
+def test_a_cache_spares_the_vision_tower(
+    engine: Engine, data: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from engine.contracts.settings import Use
+    from engine.registry import default_registry
+
+    plugin = default_registry().get(
+        "vision_tower", "small_vit"
+    )  # gives the store's name its plugin
+    use = Use(plugin, plugin.load_settings()())
+    monkeypatch.setattr(predictor.config.model, "vision", use)
+    plain = json.loads(engine("eval", "MODEL", data, "--json")[1])
+    assert not Path("kept").exists()
+    rows = []
+    for _ in range(2):
+        code, out, err = engine("eval", "MODEL", data, "--cache", "kept", "--json")
+        assert code == 0, err
+        found = json.loads(out)
+        assert found["datasets"] == plain["datasets"]
+        rows.append([each["tower_rows"] for each in found["runs"]])
+    assert rows[0][0] > 0
+    assert rows[1] == [0, 0]
+    code, out, err = engine("predict", "MODEL", data, "-o", "p.json", "--cache", "kept")
+    assert code == 0, err
+    assert "0 of 23 images ran through the vision tower" in out
+    code, out, err = engine("eval", "MODEL", data, "--cache", "kept")
+    assert "0 of 23 images ran through the vision tower" in out
+
+
 def test_eval_prints_a_table(engine: Engine, data: Path) -> None:
     code, out, err = engine("eval", "MODEL", data)
     assert code == 0, err
@@ -194,6 +223,8 @@ def bad(name: str) -> tuple[object, ...]:
         "unknown data set": (*predict, "p.json", "--dataset", "tow"),
         "no data": ("predict", "MODEL", "nowhere", "-o", "p.json"),
         "no artifact": ("predict", "nothing", "data", "-o", "p.json"),
+        "cache is a file": (*predict, "p.json", "--cache", "data/gt.json"),
+        "cache for a file": (*file, "class.json", "--cache", "kept"),
         "no truth file": (*predict, "p.json", "--html", "g.html", "--truth", "none.json"),
     }[name]
 
@@ -216,6 +247,8 @@ def bad(name: str) -> tuple[object, ...]:
         ("unknown data set", "did you mean `two`"),
         ("no data", "nowhere"),
         ("no artifact", "nothing"),
+        ("cache is a file", "cannot be used"),
+        ("cache for a file", "--cache has no use"),
         ("no truth file", "none.json"),
     ],
 )
