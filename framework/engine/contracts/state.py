@@ -12,7 +12,8 @@ State = dict[str, Tensor]
 """Named tensors whose first dimension is the batch.
 
 So that any point between two segments can be stored a sample at a time and taken up again, a state
-holds everything the rest of the tower needs. The names that Engine itself reads and writes:
+holds everything the rest of the tower needs. Where a tensor counts tokens, they are its second
+dimension, and what stands under padding is not kept. The names that Engine itself reads and writes:
 
 =============== ================== ======= ====================================================
 name            shape              dtype   written by
@@ -35,10 +36,13 @@ A plugin may add names of its own. It never changes a state in place: it returns
 class Segment:
     """A stretch of a tower that is frozen, counted and cached as one: stem, a block, or the head.
 
+    A segment runs with its own parameters, or with those of segments before it.
+
     Attributes:
         name: ``"stem"``, ``"block 0"`` ..., ``"head"``.
         parts: the modules and parameters that belong to it. Every parameter of a tower belongs to
-            exactly one segment.
+            exactly one segment; modules without parameters (dropout, say) belong to a segment too,
+            because freezing puts a segment's modules in eval mode.
     """
 
     name: str

@@ -39,8 +39,12 @@ class Tower(nn.Module, ABC):
 
     A subclass sets ``width`` and gives :meth:`segments` and :meth:`run`. Its constructor takes the
     settings only, builds its modules without reading weights (so it also builds on the meta
-    device), and initialises them: those are the weights of a build from scratch. Every tensor it
-    keeps is a parameter or a buffer.
+    device), and initialises them from torch's own random generator: those are the weights of a
+    build from scratch.
+
+    Every tensor it keeps is a parameter or a buffer. Every parameter trains: each has its part in
+    the features, and a stage of training decides which are frozen; what is never to train is a
+    buffer. Moved to another floating dtype, or under autocast, it computes there.
 
     Attributes:
         width: the width of the features, ``state["features"]`` is [B, width].
@@ -57,7 +61,8 @@ class Tower(nn.Module, ABC):
         """Run segments ``start`` to ``stop`` (exclusive, as in a slice).
 
         ``run(run(x, 0, k), k, n)`` equals ``run(x, 0, n)`` for every k. A row's result depends
-        neither on the other rows nor on the amount of padding.
+        neither on the other rows nor on the amount of padding. In eval mode the same state gives
+        the same result.
 
         Args:
             state: what the segment before ``start`` returned; for ``start == 0`` the input

@@ -122,6 +122,8 @@ class Check:
         if self.id in self.subject.skip:
             return Outcome(self.id, "skipped", self.subject.skip[self.id])
         for need in self.rule.needs:
+            if need not in self.subject.rules:
+                continue  # a promise of another kind
             before = Check(self.subject.rules[need], self.subject).outcome()
             if before.status in ("failed", "blocked"):
                 first = need if before.status == "failed" else before.reason.split("`")[1]

@@ -1,0 +1,279 @@
+"""What towers of both kinds promise: what goes in and what comes out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.contracts.plan import Plan
+from engine.contracts.state import State
+from engine.errors import WeightsError
+from engine.testing import modules
+from engine.testing.common import call, must_raise, source_of
+from engine.testing.core import NotApplicable, fault, rule
+from engine.testing.modules import ModuleSubject, error_of
+
+TOWER = "engine.contracts.tower.Tower"
+RUN = f"{TOWER}.run"
+
+
+class TowerSubject(ModuleSubject):
+    """A text encoder or a vision tower."""
+
+    output = "features"
+
+    def create(self) -> Any:
+        return self.type(self.settings)
+
+    def own_plan(self) -> Plan | None:
+        plan = self.settings.plan()
+        return None if plan is None else plan.tensors
+
+    @property
+    def count(self) -> int:
+        """Number of segments."""
+        return len(self.module.segments())
+
+    def go(self, state: State, start: int, stop: int, module: Any = None) -> State:
+        """``run``, without gradients."""
+        with torch.no_grad():
+            found: State = (module or self.module).run(state, start, stop)
+        return found
+
+    def stored_inputs(self) -> tuple[State, State, State, list[int]]:
+        """The input; one of a single short row, one of a single longer row; tokens of each row."""
+        raise NotImplementedError
+
+    def segment_names(self) -> list[str]:
+        """Of the segments, in order."""
+        return [segment.name for segment in self.module.segments()]
+
+
+def rows_of(state: State, rows: list[int]) -> State:
+    """Some rows of a state, copied."""
+    return {name: tensor[rows].clone() for name, tensor in state.items()}
+
+
+@rule(
+    contract=TOWER,
+    says="Its constructor takes the settings only, builds its modules without reading weights",
+    why="Engine builds every tower as Class(settings).",
+    needs=("settings_valid",),
+)
+def build(it: TowerSubject) -> None:
+    """It is built, and has the attributes of its kind."""
+    modules.check_weight(it)
+    tower = call(it.make, expected=f"{it.type.__name__}(settings) to give a tower")
+    wanted = {"width": int}
+    if it.kind == "text_encoder":
+        wanted["embedding_width"] = int
+    for name, kind in wanted.items():
+        value = getattr(tower, name, None)
+        if not isinstance(value, kind) or value < 1:
+            fault(f"`{name}`, a whole number of at least 1, after the constructor",
+                  f"{value!r} (class at {source_of(it.type)})")  # fmt: skip
+
+
+@rule(
+    contract=f"{TOWER}.forward",
+    says="Run the whole tower; the result has ``features`` [B, width].",
+    why="The projection reads `features` of every tower.",
+    needs=("build", "preprocess"),
+)
+def forward(it: TowerSubject) -> None:
+    """A batch goes through and gives finite features, one row a sample."""
+    state = it.feed()
+    rows = len(next(iter(state.values())))
+    with torch.no_grad():
+        out = call(it.module, state, expected="the tower to take an ordinary batch")
+    if not isinstance(out, dict) or not isinstance(out.get("features"), Tensor):
+        fault("a dictionary with the tensor `features`",
+              f"{type(out).__name__}{f' with {sorted(out)}' if isinstance(out, dict) else ''}")  # fmt: skip
+    features = out["features"]
+    if features.dim() != 2 or len(features) != rows:
+        fault(f"features of shape [B, width], here [{rows}, {it.module.width}]",
+              f"shape {list(features.shape)}")  # fmt: skip
+    if features.dtype != torch.float32:
+        fault("features of the weights' dtype, float32", str(features.dtype))
+    if not features.isfinite().all():
+        fault("finite features", "NaN or infinity from random weights and an ordinary batch")
+
+
+@rule(
+    contract=TOWER,
+    says="width: the width of the features, ``state[\"features\"]`` is [B, width].",
+    why="The projection behind the tower is built for `width`; the size of the model is counted"
+    " from it before anything exists.",
+    needs=("forward",),
+)
+def width(it: TowerSubject) -> None:
+    """The features are as wide as the tower says."""
+    wide, said = it.plain.shape[1], it.module.width
+    if wide != said:
+        fault(f"features [B, {said}], as tower.width says", f"features are {wide} wide")
+    plan = it.settings.plan()
+    if plan is not None and plan.width != wide:
+        fault(f"plan().width to be {wide}", f"it is {plan.width}")
+
+
+determinism = rule(
+    contract=RUN,
+    says="In eval mode the same state gives the same result.",
+    why="The cache keeps what a frozen stretch gave once, and predictions are to be repeatable.",
+    needs=("forward",),
+)(modules.determinism)
+
+
+@rule(
+    contract=RUN,
+    says="A row's result depends neither on the other rows nor on the amount of padding.",
+    why="Training groups rows as it suits, equal texts run once, the cache keeps single rows, and a"
+    " prediction must not change with the other images of a batch.",
+    needs=("determinism",),
+)
+def batch_independence(it: TowerSubject) -> None:
+    """A row alone, or among others in another order, keeps its features."""
+    state, together = it.feed(), it.plain
+    order = list(range(len(together)))[::-1]
+    mixed = it.out(rows_of(state, order))
+    _same_rows(it, mixed, together[order], "a batch in another order")
+    for row in range(len(together)):
+        alone = call(it.out, rows_of(state, [row]), expected="a batch of one row to go through")
+        _same_rows(it, alone, together[[row]], f"row {row} alone")
+
+
+def _same_rows(it: TowerSubject, found: Tensor, right: Tensor, what: str) -> None:
+    error = error_of(found, right)
+    if error > it.tolerance:
+        fault(
+            f"{what} to give the same features as in the batch of {len(it.plain)}"
+            f" (within {it.tolerance:g})",
+            f"they differ by {error:.2g} (relative to the largest): a row sees its neighbours."
+            " Usual causes: batch norm that is not in eval mode, a mean over dimension 0, a"
+            " reshape that mixes dimensions",
+        )
+
+
+@rule(
+    contract="engine.contracts.state",
+    says="It never changes a state in place: it returns a new dictionary.",
+    why="The same state is used again: by the projection, by the cache, by a second pass.",
+    needs=("forward",),
+)
+def state_unchanged(it: TowerSubject) -> None:
+    """No stretch changes the state that it is given."""
+    point = it.feed()
+    for index, name in enumerate(it.segment_names()):
+        before = {key: tensor.clone() for key, tensor in point.items()}
+        given = dict(point)
+        following = it.go(given, index, index + 1)
+        if given.keys() != before.keys():
+            changed = sorted(given.keys() ^ before.keys())
+            fault(f"run(state, {index}, {index + 1}) ({name}) to leave its state as it is",
+                  f"`{changed[0]}` was {'added to' if changed[0] in given else 'taken from'} it:"
+                  " begin run() with state = dict(state)")  # fmt: skip
+        for key, tensor in before.items():
+            if not torch.equal(given[key], tensor):
+                fault(
+                    f"run(state, {index}, {index + 1}) ({name}) to leave its state as it is",
+                    f"state[{key!r}] holds other numbers afterwards: an in-place operation"
+                    " (`+=`, `add_`, `relu_`, inplace=True) on what came in",
+                )
+        point = following
+
+
+@rule(
+    contract=TOWER,
+    says="Moved to another floating dtype, or under autocast, it computes there.",
+    why="Training runs in bfloat16 or float16 where the device has it.",
+    needs=("forward",),
+)
+def dtypes(it: TowerSubject) -> None:
+    """See modules."""
+    modules.dtypes(it)
+
+
+initialisation = rule(
+    contract=TOWER,
+    says="and initialises them from torch's own random generator: those are the weights of a build"
+    " from scratch.",
+    why="A config's `seed` is to give the same model on every machine, and a tower without a source"
+    " of weights starts from these numbers.",
+    needs=("build",),
+)(modules.initialisation)
+
+tensors_registered = rule(
+    contract=TOWER,
+    says="Every tensor it keeps is a parameter or a buffer.",
+    why="What is neither is missing from the artifact and from its size, and stays behind when the"
+    " tower moves to a GPU or to another dtype.",
+    needs=("build",),
+)(modules.tensors_registered)
+
+meta_build = rule(
+    contract=TOWER,
+    says="builds its modules without reading weights (so it also builds on the meta device)",
+    why="`engine size` counts the bytes of a model of any size without its memory.",
+    needs=("build",),
+)(modules.meta_build)
+
+plan = rule(
+    contract="engine.contracts.plan",
+    says="a plugin whose parameters follow from its settings says so in a plan",
+    why="`engine size` and the limit on bytes trust the plan: a wrong one lets a model through that"
+    " is too heavy, or fails the build after an hour of training.",
+    needs=("build",),
+)(modules.plan)
+
+save_and_load = rule(
+    contract=TOWER,
+    says="Every tensor it keeps is a parameter or a buffer.",
+    why="An artifact is the state dict in a safetensors file.",
+    needs=("determinism",),
+)(modules.save_and_load)
+
+
+@rule(
+    contract=f"{TOWER}.load_weights",
+    says="Load a source's tensors, every one of them fitting.",
+    why="Weights that do not fit must be told by name: half-loaded towers train and never get good.",
+    needs=("determinism",),
+)
+def load_weights(it: TowerSubject) -> None:
+    """Its own tensors load; a missing one and one of another shape are WeightsErrors."""
+    own = {name: tensor.clone() for name, tensor in it.module.state_dict().items()}
+    if not own:
+        raise NotApplicable("the tower has no tensors")
+    other = it.make(1).eval()
+    call(other.load_weights, own, "the kit", expected="a tower to load the tensors of its own kind")
+    if (error := error_of(it.out(it.feed(), other), it.plain)) > it.tolerance:
+        fault("the same features after load_weights", f"they differ by {error:.2g}")
+    name = min(own, key=lambda one: (own[one].dim() != 1, -own[one].numel()))
+    missing = {key: tensor for key, tensor in own.items() if key != name}
+    must_raise(WeightsError, other.load_weights, missing, "the kit",
+               expected=f"a WeightsError where `{name}` is missing")  # fmt: skip
+    tensor = own[name]
+    wrong = {**own, name: torch.zeros([*tensor.shape[:-1], (tensor.shape or (0,))[-1] + 3])}
+    must_raise(WeightsError, other.load_weights, wrong, "the kit",
+               expected=f"a WeightsError where `{name}` has another shape")  # fmt: skip
+
+
+BASIC = (
+    build,
+    forward,
+    width,
+    determinism,
+    batch_independence,
+    state_unchanged,
+)
+STORED = (
+    initialisation,
+    tensors_registered,
+    meta_build,
+    plan,
+    save_and_load,
+    load_weights,
+    dtypes,
+)
