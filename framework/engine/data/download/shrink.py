@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from PIL import (
     BmpImagePlugin,  # noqa: F401 (by name, or PIL imports its forty others at the first WebP)
     GifImagePlugin,  # noqa: F401
-    Image,
     JpegImagePlugin,  # noqa: F401
     PngImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
 
 from engine.contracts.pictures import decode
+from engine.data.download.resize import resize
 from engine.errors import BrokenImageError
 
 _LONGEST_SIDE = 65_500
@@ -82,9 +82,7 @@ def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
         width = size if width == shorter else max(1, round(width * size / shorter))
         height = size if height == shorter else max(1, round(height * size / shorter))
         if max(width, height) <= _LONGEST_SIDE:
-            # Whole steps by means of boxes, as a JPEG's scale-on-load takes them; then Hamming,
-            # near bicubic's sharpness at bilinear's cost.
-            image = image.resize((width, height), Image.Resampling.HAMMING, reducing_gap=1.0)
+            image = resize(image, (width, height), (decoded.width, decoded.height))
     if max(width, height) > _LONGEST_SIDE:
         raise BrokenImageError(f"too long and thin for a JPEG: {width} x {height} pixels")
     image.info = {}  # no comment or profile of the original goes along
