@@ -1,0 +1,13 @@
+"""A package whose author forgot to name what it needs."""
+
+from __future__ import annotations
+
+import a_library_that_nobody_has  # type: ignore[import-not-found]
+
+from engine.hookspecs import Plugin, hookimpl
+
+
+@hookimpl
+def engine_plugins() -> list[Plugin]:
+    """Never reached."""
+    return [a_library_that_nobody_has.plugin()]
