@@ -51,9 +51,9 @@ class Embedder(ABC):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """[N] texts -> [N, width] float32, each row of length 1; a text without any known part: 0.
 
-        A text's vector does not depend on the others of the call (beyond rounding). Callers give
-        some thousand texts at a time, so an embedder may sort them by length, and need not show
-        progress.
+        Any ``str`` is a text, as for a tokenizer. A text's vector does not depend on the others of
+        the call (beyond rounding). Callers give some thousand texts at a time, so an embedder may
+        sort them by length, and need not show progress.
         """
 
     def arrays(self) -> Arrays:

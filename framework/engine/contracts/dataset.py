@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Record:
-    """One image's row.
+    """One image's row. No two rows of a data set have one id.
 
     Attributes:
         id: the image's name within its data set (the contest's image id).
@@ -46,7 +46,11 @@ class Dataset(ABC):
 
     @abstractmethod
     def record(self, index: int) -> Record:
-        """Row ``index``, 0 <= index < len(self), without reading the image."""
+        """Row ``index``, 0 <= index < len(self), without reading the image.
+
+        Raises:
+            IndexError: there is no row ``index``.
+        """
 
     @abstractmethod
     def image(self, index: int) -> Image:
@@ -54,6 +58,7 @@ class Dataset(ABC):
 
         Raises:
             BrokenImageError: it is missing or does not decode; says which and why.
+            IndexError: there is no row ``index``.
         """
 
     def texts(self) -> Iterator[str]:

@@ -18,6 +18,14 @@ class Projection(nn.Module, ABC):
     A simple projection gives :meth:`project` alone. One that looks at more than the features (a
     router that reads the text, say) names what it reads in ``reads`` and overrides :meth:`forward`.
 
+    In eval mode the same state gives the same embedding, and a row's does not depend on the other
+    rows, nor on padding. In training every parameter gets a gradient from some batch, and so do the
+    features. Frozen, its parameters stay and the features still get their gradient.
+
+    Like a tower it initialises its weights from torch's own random generator; it also builds on the
+    meta device. Every tensor it keeps is a parameter or a buffer. Moved to another floating dtype,
+    or under autocast, it computes there.
+
     Args:
         settings: the plugin's settings.
         in_width: width of the tower's features.

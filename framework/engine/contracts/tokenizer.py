@@ -56,5 +56,7 @@ class Tokenizer(ABC):
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """One list of ids for each text, at least 1 and at most ``max_tokens`` long, not padded.
 
-        A text that is too long loses its end, but never its end mark. The empty text is a text.
+        A text that is too long loses its end, but never its end mark. Any ``str`` is a text: the
+        empty one, white space, null characters, lone halves of surrogate pairs, 100,000 letters. A
+        text's ids do not depend on the other texts.
         """

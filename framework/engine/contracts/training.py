@@ -40,11 +40,15 @@ class Loss(nn.Module, ABC):
     def forward(self, batch: State) -> Tensor:
         """The mean loss of a batch, a tensor of no dimension, not yet times ``settings.weight``.
 
+        It is finite, and differentiable in every entry that it depends on. A loss that compares
+        images with texts is smaller where row i of both belongs together. The batch is not changed.
+
         Args:
             batch: ``image`` and ``text`` [N, J] float, rows of length 1, row i of both belonging
                 together; ``scale`` [], the factor on cosines (``exp(logit_scale)``, clamped);
-                ``cluster`` [N] int64, the cluster of each row's text, where the config has
-                clusters; and whatever entries the text projection added, [N, ...].
+                ``cluster`` [N] int64, the cluster of each row's text (-1 where it is not known),
+                where the config has clusters; and whatever entries the text projection added,
+                [N, ...].
         """
 
 
@@ -83,7 +87,10 @@ class Sampler(ABC):
     def batches(self, epoch: Epoch) -> Sequence[Rows]:
         """The batches of an epoch in order, each of exactly ``batch_size`` different rows.
 
-        Rows that do not fill a last batch are left out (another epoch's order gives others).
+        A row is in at most one batch of an epoch. Rows that do not fill a last batch are left out
+        (another epoch's order gives others). How many batches there are follows from ``rows`` and
+        ``batch_size`` alone: training counts the steps of a stage by its first epoch. The epoch is
+        not changed.
 
         Raises:
             DataError: fewer rows than a batch, or the sampler needs clusters and there are none.
@@ -111,7 +118,10 @@ class RunInfo:
 
 
 class Logger(ABC):
-    """Receives what training measures. Called in the main process only."""
+    """Receives what training measures. Called in the main process only.
+
+    What it raises ends the run.
+    """
 
     def __init__(self, settings: LoggerSettings) -> None:
         self.settings = settings
@@ -122,10 +132,16 @@ class Logger(ABC):
 
     @abstractmethod
     def log(self, step: int, values: Mapping[str, float]) -> None:
-        """Numbers of one step: ``loss``, ``lr``, ``samples_per_second``, ``accuracy`` ..."""
+        """Numbers of one step: ``loss``, ``lr``, ``samples_per_second``, ``accuracy`` ...
+
+        A number may be NaN or infinite, and a name may be new. The mapping is not changed.
+        """
 
     def note(self, step: int, text: str) -> None:  # noqa: B027 - most loggers have numbers only
         """Something happened: a stage began, a checkpoint was written, a batch was not finite."""
 
     def close(self) -> None:  # noqa: B027
-        """Called once at the end, also after an error or Ctrl-C."""
+        """Called at the end, also after an error or Ctrl-C.
+
+        It may be called again, and right after :meth:`start`; a second call does nothing.
+        """

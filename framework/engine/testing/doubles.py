@@ -34,4 +34,4 @@ class Characters(Tokenizer):
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
         """See the contract."""
         room = self.vocab_size - 3
-        return [[1, *(3 + ord(c) % room for c in text)][: max_tokens - 1] + [2] for text in texts]
+        return [[*[1, *(3 + ord(c) % room for c in text)][: max_tokens - 1], 2] for text in texts]

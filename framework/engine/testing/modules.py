@@ -131,8 +131,10 @@ def initialisation(it: ModuleSubject) -> None:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
     for name, tensor in first.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            fault(f"every number of `{name}` to be initialised",
-                  "memory that nobody wrote (torch.empty without an nn.init afterwards), or NaN")  # fmt: skip
+            fault(
+                f"every number of `{name}` to be initialised",
+                "memory that nobody wrote (torch.empty without an nn.init afterwards), or NaN",
+            )
         if not torch.equal(tensor, again[name]):
             fault(
                 "two builds after the same torch.manual_seed to have equal weights",
@@ -170,8 +172,10 @@ def meta_build(it: ModuleSubject) -> None:
     except Exception as error:
         fault("the constructor to work under torch.device('meta')", told(error))
     if here:
-        fault("every tensor to be built on the meta device",
-              f"`{here[0]}` is real: leave out `device=` and do not read data in the constructor")  # fmt: skip
+        fault(
+            "every tensor to be built on the meta device",
+            f"`{here[0]}` is real: leave out `device=` and do not read data in the constructor",
+        )
     real = call(plan_of_module, it.module, expected="tensors of floats, int64 or bool")
     compare_plans(plan_of_module(found), real, "the meta device", "a real build")
 

@@ -12,7 +12,7 @@ from engine.contracts.state import Segment, State
 from engine.testing.common import call
 from engine.testing.core import fault, rule
 from engine.testing.modules import error_of
-from engine.testing.towers import RUN, TOWER, TowerSubject, rows_of
+from engine.testing.towers import RUN, TOWER, TowerSubject
 
 SEGMENTS = f"{TOWER}.segments"
 SEGMENT = "engine.contracts.state.Segment"
@@ -50,8 +50,10 @@ def segments_hold_parameters(it: TowerSubject) -> None:
     for segment in it.module.segments():
         for parameter in segment.parameters():
             if id(parameter) not in places:
-                fault("segments of the tower's own parameters",
-                      f"{segment.name} has one {tuple(parameter.shape)} that is not the tower's")  # fmt: skip
+                fault(
+                    "segments of the tower's own parameters",
+                    f"{segment.name} has one {tuple(parameter.shape)} that is not the tower's",
+                )
             places[id(parameter)].append(segment.name)
     missing = [names[key] for key, where in places.items() if not where]
     if missing:
@@ -269,7 +271,7 @@ def _used(outputs: Iterable[Tensor], parameters: list[nn.Parameter]) -> set[int]
     needs=("segments_compose", "segments_hold_parameters"),
 )
 def frozen_is_still(it: TowerSubject) -> None:
-    """With all segments but the last frozen as training freezes them, their stretch is a function."""
+    """All segments but the last frozen, as training does it: their stretch is a function."""
     tower = it.make().train()
     segments = tower.segments()
     for segment in segments[:-1]:

@@ -171,7 +171,9 @@ class Subject:
         import numpy as np
         import torch
 
-        states = random.getstate(), np.random.get_state()  # noqa: NPY002 - a plugin may use it
+        states = random.getstate(), np.random.get_state()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # small work: more threads wait for each other
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             random.seed(0)
@@ -181,6 +183,7 @@ class Subject:
             finally:
                 random.setstate(states[0])
                 np.random.set_state(states[1])
+                torch.set_num_threads(threads)
 
 
 def check_hints(kind: str, hints: Mapping[str, Any]) -> None:

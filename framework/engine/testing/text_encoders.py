@@ -70,7 +70,7 @@ def longest_text(it: TextEncoderSubject) -> None:
 def padding_independence(it: TextEncoderSubject) -> None:
     """More padding, and other ids under it, change nothing."""
     state = it.feed()
-    rows, length = state["ids"].shape
+    length = state["ids"].shape[1]
     more = min(length + 3, it.settings.max_tokens) - length
     mask = torch.nn.functional.pad(state["mask"], (0, more))
     noise = torch.randint(it.settings.vocab_size, mask.shape)

@@ -89,12 +89,16 @@ def forward(it: TowerSubject) -> None:
     with torch.no_grad():
         out = call(it.module, state, expected="the tower to take an ordinary batch")
     if not isinstance(out, dict) or not isinstance(out.get("features"), Tensor):
-        fault("a dictionary with the tensor `features`",
-              f"{type(out).__name__}{f' with {sorted(out)}' if isinstance(out, dict) else ''}")  # fmt: skip
+        fault(
+            "a dictionary with the tensor `features`",
+            f"{type(out).__name__}{f' with {sorted(out)}' if isinstance(out, dict) else ''}",
+        )
     features = out["features"]
     if features.dim() != 2 or len(features) != rows:
-        fault(f"features of shape [B, width], here [{rows}, {it.module.width}]",
-              f"shape {list(features.shape)}")  # fmt: skip
+        fault(
+            f"features of shape [B, width], here [{rows}, {it.module.width}]",
+            f"shape {list(features.shape)}",
+        )
     if features.dtype != torch.float32:
         fault("features of the weights' dtype, float32", str(features.dtype))
     if not features.isfinite().all():
@@ -103,7 +107,7 @@ def forward(it: TowerSubject) -> None:
 
 @rule(
     contract=TOWER,
-    says="width: the width of the features, ``state[\"features\"]`` is [B, width].",
+    says='width: the width of the features, ``state["features"]`` is [B, width].',
     why="The projection behind the tower is built for `width`; the size of the model is counted"
     " from it before anything exists.",
     needs=("forward",),
@@ -238,7 +242,8 @@ save_and_load = rule(
 @rule(
     contract=f"{TOWER}.load_weights",
     says="Load a source's tensors, every one of them fitting.",
-    why="Weights that do not fit must be told by name: half-loaded towers train and never get good.",
+    why="Weights that do not fit must be told by name: a tower loaded by half trains and never gets"
+    " good.",
     needs=("determinism",),
 )
 def load_weights(it: TowerSubject) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -75,7 +76,9 @@ def figures(values: Mapping[str, float]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``3:05``, ``2:13:05``."""
+    """``3:05``, ``2:13:05``; ``?`` for what is no time."""
+    if not math.isfinite(seconds):
+        return "?"
     minutes, rest = divmod(max(0, round(seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
