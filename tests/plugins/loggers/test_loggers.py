@@ -75,15 +75,26 @@ def test_tensorboard_says_what_to_install(make_use: Make, monkeypatch: pytest.Mo
     assert "pip install tensorboard" in str(told.value.hint)
 
 
-def test_tensorboard_writes_events(make_use: Make, tmp_path: Path) -> None:
+def test_tensorboard_writes_events_and_forgets_steps_that_come_again(
+    make_use: Make, tmp_path: Path
+) -> None:
     pytest.importorskip("tensorboard", reason="tensorboard is optional")
-    logger = make_use("logger", "tensorboard").create()
-    logger.start(info(tmp_path))
-    logger.log(1, {"loss": 0.5})
-    logger.note(1, "a note")
-    logger.close()
+    use = make_use("logger", "tensorboard")
+    for first, losses in ((0, [0.5, 0.4, 0.3]), (1, [0.2, 0.1])):  # goes on after step 1
+        logger = use.create()
+        logger.start(info(tmp_path, first))
+        for step, loss in enumerate(losses, start=first + 1):
+            logger.log(step, {"loss": loss, "accuracy": 100 * loss})
+        logger.note(first + 1, "стадия 1")
+        logger.close()
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
-    assert [e.value for e in events.Scalars("loss")] == [0.5]
+    found = {
+        name: [(e.step, e.value) for e in events.Scalars(name)] for name in ("loss", "accuracy")
+    }
+    assert found["loss"] == [(1, 0.5), (2, pytest.approx(0.2)), (3, pytest.approx(0.1))]
+    assert found["accuracy"][-1] == (3, pytest.approx(10))
+    notes = events.Tensors("notes/text_summary")
+    assert [note.tensor_proto.string_val[0].decode() for note in notes] == ["стадия 1"] * 2
