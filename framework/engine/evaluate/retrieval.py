@@ -158,4 +158,4 @@ def _slices(rows: int, width: int) -> Iterator[slice]:
 
 
 def _recall(ahead: Indices, ks: Sequence[int], candidates: int) -> dict[int, float]:
-    return {k: 100 * float((ahead < k).mean()) for k in ks if k < candidates}
+    return {k: 100 * int((ahead < k).sum()) / len(ahead) for k in ks if k < candidates}
