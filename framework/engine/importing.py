@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -16,6 +18,34 @@ from engine.model import DualEncoder
 from engine.registry import Registry, default_registry
 from engine.size import config_size
 from engine.weights import read_checkpoint
+
+_FILES = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+"""What may hold the weights in a folder of transformers or open_clip, the best first."""
+
+
+@runtime_checkable
+class FinishingLayout(Protocol):
+    """A key layout whose tensors are not Engine's one by one."""
+
+    def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+        """Join, split or transpose what renaming could not.
+
+        Args:
+            tensors: by the names that the layout's ``rename`` gave them, floating ones float32.
+            wanted: the names that the config's model has.
+
+        Returns:
+            The tensors by Engine's names. What cannot be placed keeps its name, and is told.
+
+        Raises:
+            WeightsError: a part of the checkpoint has no counterpart in Engine.
+        """
 
 
 def import_checkpoint(
@@ -32,7 +62,8 @@ def import_checkpoint(
     are stored in, the model is float32.
 
     Args:
-        path: safetensors, or a torch file (read with ``weights_only=True``).
+        path: safetensors, or a torch file (read with ``weights_only=True``); or a folder of
+            transformers or open_clip, whose file of weights is found (in several parts, too).
         config: what the checkpoint is, in Engine's terms.
         layout: name of a ``key_layout`` plugin; ``None``: found by the names in the file.
         registry: where plugins are looked up.
@@ -43,11 +74,13 @@ def import_checkpoint(
     """
     config_size(config).check()
     say(f"reading {path}")
-    tensors = read_checkpoint(path)
+    tensors = _read(path)
     name, found = _find_layout(tensors, layout, registry or default_registry(), path)
     renamed = _rename(tensors, found, path)
     say(f"layout {name}: {len(renamed)} tensors")
     model = make_model(config)
+    if isinstance(found, FinishingLayout):
+        renamed = _finish(found, renamed, model.state_dict().keys(), path)
     adapted = _adapt(model, renamed)
     misfit = explain_misfit(model.state_dict(), adapted)
     if misfit:
@@ -58,9 +91,58 @@ def import_checkpoint(
         )
     model.load_state_dict(adapted, strict=True)
     tokenizer = make_tokenizer(config)
-    origin = Origin(f"file:{path.name} (layout {name})", "loaded")
+    origin = Origin(f"file:{path.resolve().name} (layout {name})", "loaded")
     parts = ("vision", "vision_projection", "text", "text_projection")
     return assemble(config, model, tokenizer, dict.fromkeys(parts, origin))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, or of the file of weights in a folder.
+
+    Raises:
+        WeightsError: missing, damaged, or a folder without weights.
+    """
+    if not path.is_dir():
+        return read_checkpoint(path)
+    for name in _FILES:
+        if (path / name).is_file():
+            break
+    else:
+        raise WeightsError(
+            f"{path} holds no weights (looked for {', '.join(_FILES)})",
+            hint="name the file of weights itself",
+        )
+    if not name.endswith(".index.json"):
+        return read_checkpoint(path / name)
+    tensors: dict[str, Tensor] = {}
+    for part in _parts(path / name):
+        tensors |= read_checkpoint(path / part)
+    return tensors
+
+
+def _parts(index: Path) -> list[str]:
+    """The files that the index of a checkpoint in several parts names."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(places.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{index} is no index of a checkpoint in parts ({type(error).__name__}: {error})"
+        ) from error
+    for name in names:
+        plain = isinstance(name, str) and name.endswith(".safetensors") and "/" not in name
+        if not plain or "\\" in name:
+            raise WeightsError(f"{index} names a part {name!r}, which is no plain safetensors file")
+    return names
+
+
+def _finish(
+    layout: FinishingLayout, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
+) -> dict[str, Tensor]:
+    try:
+        return layout.finish(renamed, wanted)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error.message}", hint=error.hint) from error
 
 
 def _rename(tensors: Mapping[str, Tensor], layout: KeyLayout, path: Path) -> dict[str, Tensor]:

@@ -12,7 +12,10 @@ from engine.cli.options import Json, Overrides
 
 def command(
     checkpoint: Annotated[
-        Path, typer.Argument(help="safetensors, or a torch file of weights only.")
+        Path,
+        typer.Argument(
+            help="safetensors, or a torch file of weights only; or a folder of transformers."
+        ),
     ],
     config: Annotated[Path, typer.Option("--config", help="The config of the checkpoint's model.")],
     output: Annotated[
