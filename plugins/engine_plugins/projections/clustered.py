@@ -7,7 +7,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Projection, State, last_place
+from engine.contracts import Projection, State, last_place, take_place
 from engine.errors import PluginError
 from engine_plugins.layers import ClipBlock, clip_blocks
 from engine_plugins.projections.few_rows import FewRows
@@ -131,6 +131,9 @@ class Clustered(Projection):
         Returns:
             [R, J].
         """
+        if torch.compiler.is_exporting():  # a fixed graph cannot sort rows into used projections
+            assert rows is None  # training's alone
+            return take_place(self._all(state), cluster)
         counts = torch.bincount(cluster, minlength=len(self.projections)).tolist()
         if len(counts) > len(self.projections):
             raise PluginError(
