@@ -6,8 +6,10 @@ A package names a module in the entry-point group ``engine`` and implements one 
     [project.entry-points.engine]
     my_package = "my_package"
 
-    # my_package/__init__.py: keep it light, it is imported by `engine --help`
+    # my_package/__init__.py: keep it light, every command imports it
     from engine.hookspecs import Plugin, hookimpl
+
+    ENGINE_API = "1.0"  # the version of the plugin API that it is written for
 
     @hookimpl
     def engine_plugins():
@@ -17,6 +19,7 @@ A package names a module in the entry-point group ``engine`` and implements one 
         ]
 
 Target and settings are named, not imported: the target may import torch, the settings must not.
+``ENGINE_API`` is read before the package's code runs (see ``engine.plugin_api``).
 """
 
 from __future__ import annotations
@@ -34,6 +37,10 @@ from engine.errors import PluginError
 GROUP = "engine"
 """Name of the entry-point group and of the pluggy project."""
 
+API_VERSION = "1.0"
+"""Version of the plugin API, ``MAJOR.MINOR``: the contracts, the hooks, :class:`Plugin`. The minor
+number grows with what is added, the major one with what plugins must be changed for."""
+
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -49,6 +56,8 @@ class Plugin:
             from the contract of its kind, with every abstract method given.
         settings: ``"module:Class"`` of its settings; that module must not import torch.
         summary: one line for ``engine plugins``.
+        deprecated: for a plugin that will go away: what to use instead, in words (``"use `new`
+            instead"``). A config that uses the plugin is told once.
     """
 
     kind: str
@@ -56,6 +65,7 @@ class Plugin:
     target: str
     settings: str = "engine.contracts.settings:Settings"
     summary: str = ""
+    deprecated: str = ""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

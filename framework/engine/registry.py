@@ -17,6 +17,7 @@ import pluggy
 from engine.contracts.settings import KINDS
 from engine.errors import PluginError, did_you_mean
 from engine.hookspecs import GROUP, Hooks, Plugin
+from engine.plugin_api import ATTRIBUTE, FIRST, ApiMismatchError, check_api, declared_api
 
 
 @dataclass(frozen=True)
@@ -50,12 +51,14 @@ class Broken:
         distribution: the package it came from.
         error: the reason in one line.
         details: the traceback, for the package's author.
+        needs_api: the version of the plugin API that it needs, where that is what is wrong.
     """
 
     entry_point: str
     distribution: Distribution
     error: str
     details: str = field(repr=False)
+    needs_api: str | None = None
 
 
 class Registry:
@@ -69,17 +72,17 @@ class Registry:
 
     def _load(self, point: EntryPoint) -> None:
         distribution = _distribution(point)
+        place = f"{point.name} = {point.value}"
         try:
-            plugins = _offered(point)
-        except (Exception, SystemExit) as error:  # a third party's code may raise anything
+            plugins = _offered(point, distribution)
+        except ApiMismatchError as error:
             self.broken.append(
-                Broken(
-                    f"{point.name} = {point.value}",
-                    distribution,
-                    " ".join(f"{type(error).__name__}: {error}".split()),
-                    traceback.format_exc(),
-                )
+                Broken(place, distribution, error.message, traceback.format_exc(), error.needed)
             )
+            return
+        except (Exception, SystemExit) as error:  # a third party's code may raise anything
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            self.broken.append(Broken(place, distribution, reason, traceback.format_exc()))
             return
         for plugin in plugins:
             registered = Registered(plugin, distribution)
@@ -133,15 +136,23 @@ class Registry:
         return f" (installed: {', '.join(self.names(kind)) or 'none'}){broken}"
 
 
-def _offered(point: EntryPoint) -> list[Plugin]:
+def _offered(point: EntryPoint, distribution: Distribution) -> list[Plugin]:
     """What a package registers. Runs its code, which may raise anything.
 
     Raises:
+        ApiMismatchError: it needs another version of the plugin API; none of its code ran, unless
+            it has no source.
         PluginError: it offers nothing, or something that is no plugin.
     """
+    declared = declared_api(point.value.partition(":")[0].strip())
+    if declared is not None:
+        check_api(declared, distribution.name)
+    loaded = point.load()
+    if declared is None:
+        check_api(getattr(loaded, ATTRIBUTE, FIRST), distribution.name)
     manager = pluggy.PluginManager(GROUP)
     manager.add_hookspecs(Hooks)
-    manager.register(point.load(), name=point.name)
+    manager.register(loaded, name=point.name)
     manager.check_pending()
     answers = manager.hook.engine_plugins()
     if not answers:

@@ -10,8 +10,10 @@ from engine.cli.options import Json
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
     from engine.config.settings_table import Row
+    from engine.hookspecs import Plugin
     from engine.registry import Registered, Registry
 
 
@@ -27,8 +29,9 @@ def command(
 ) -> None:
     """List the installed plugins; of one kind (or name), with their settings.
 
-    A package that fails to import is shown with its error and leaves the exit code at 0: the other
-    plugins work. Scripts read `broken` and `clashes` of --json.
+    A package that fails to import, or that was written for another version of the plugin API, is
+    shown with its error and leaves the exit code at 0: the other plugins work. Scripts read
+    `broken` and `clashes` of --json.
     """
     from engine.cli.tables import print_json, stdout
     from engine.registry import default_registry
@@ -84,9 +87,9 @@ def _settings(registered: Registered) -> list[Row] | str:
         return f"its settings cannot be shown: {error}"
 
 
-def _as_json(
-    registry: Registry, chosen: list[Registered], *, traceback: bool
-) -> dict[str, list[dict[str, Any]]]:
+def _as_json(registry: Registry, chosen: list[Registered], *, traceback: bool) -> dict[str, Any]:
+    from engine.hookspecs import API_VERSION
+
     plugins = []
     for registered in chosen:
         plugin, distribution = registered.plugin, registered.distribution
@@ -96,6 +99,8 @@ def _as_json(
             "distribution": distribution.name, "version": distribution.version,
             "target": plugin.target,
         }  # fmt: skip
+        if plugin.deprecated:
+            row["deprecated"] = plugin.deprecated
         if isinstance(settings, str):
             row["error"] = settings
         else:
@@ -107,6 +112,8 @@ def _as_json(
             "entry_point": one.entry_point, "distribution": one.distribution.name,
             "version": one.distribution.version, "error": one.error,
         }  # fmt: skip
+        if one.needs_api is not None:
+            row["needs_api"] = one.needs_api
         broken.append({**row, "traceback": one.details} if traceback else row)
     clashes = [
         {
@@ -116,7 +123,7 @@ def _as_json(
         }
         for many in registry.clashes()
     ]
-    return {"plugins": plugins, "clashes": clashes, "broken": broken}
+    return {"api": API_VERSION, "plugins": plugins, "clashes": clashes, "broken": broken}
 
 
 def _print_all(console: Console, chosen: list[Registered]) -> None:
@@ -136,7 +143,7 @@ def _print_all(console: Console, chosen: list[Registered]) -> None:
                 Text(plugin.kind, style="bold cyan"), Text(KINDS[plugin.kind], style="cyan")
             )
         distribution = Text(str(registered.distribution), style="dim")
-        table.add_row(Text(f"  {plugin.name}", style="bold"), Text(plugin.summary), distribution)
+        table.add_row(Text(f"  {plugin.name}", style="bold"), _summary(plugin), distribution)
         before = plugin.kind
     console.print(table)
     console.print(
@@ -151,7 +158,7 @@ def _print_one(console: Console, registered: Registered) -> None:
     plugin = registered.plugin
     console.print(
         Text.assemble(
-            (plugin.name, "bold"), f"  {plugin.summary}\n",
+            (plugin.name, "bold"), "  ", _summary(plugin), "\n",
             (f"{plugin.kind} from {registered.distribution}, {plugin.target}", "dim"),
         ),
         soft_wrap=True,
@@ -168,6 +175,16 @@ def _print_one(console: Console, registered: Registered) -> None:
             table.add_row(Text(row.name), Text(row.type), default, Text(row.description))
         console.print(table)
     console.print()
+
+
+def _summary(plugin: Plugin) -> Text:
+    """What it is, and whether it will go away."""
+    from rich.text import Text
+
+    text = Text(plugin.summary)
+    if plugin.deprecated:
+        text.append(f"{'; ' if plugin.summary else ''}deprecated: {plugin.deprecated}", "yellow")
+    return text
 
 
 def _yaml(value: Any) -> str:

@@ -35,6 +35,7 @@ from pydantic import (
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from engine.contracts.plan import Plan, TowerPlan
+from engine.deprecation import warn_once
 from engine.errors import EngineError, PluginError
 
 KINDS: dict[str, str] = {
@@ -168,6 +169,8 @@ class OfKind:
             )
         try:
             plugin = registry.get(self.kind, name)
+            if instead := getattr(plugin, "deprecated", ""):
+                warn_once(f"{self.kind} `{name}`", instead)
             return plugin, plugin.load_settings()
         except PluginError as error:
             raise PydanticCustomError("use_unknown", "{reason}", {"reason": str(error)}) from None
@@ -177,7 +180,11 @@ class OfKind:
     ) -> Settings:
         try:
             # Its errors keep their places: pydantic puts the way to this field before them.
-            return type_.model_validate(values, context=info.context)
+            found = type_.model_validate(values, context=info.context)
+            for name in sorted(found.model_fields_set):
+                if instead := type_.model_fields[name].deprecation_message:
+                    warn_once(f"the setting `{name}` of {self.kind} `{plugin.name}`", instead)
+            return found
         except ValidationError:
             raise
         except EngineError as error:
