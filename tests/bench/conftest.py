@@ -6,23 +6,20 @@ what is shown of them can be checked against them.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import combinations
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from engine.bench.board import Board, Cell, Comparison, DatasetFacts, Place, Row, Tier
+from engine.bench.board import Board
+from engine.bench.judge import result_of
+from engine.bench.rank import Outcome, make_board
 from engine.bench.results import (
     Answers,
-    Calibration,
-    CalibrationBin,
     DatasetAnswers,
-    DatasetResult,
     Failure,
     Made,
     Part,
@@ -31,19 +28,18 @@ from engine.bench.results import (
     Speed,
     Weight,
 )
-from engine.evaluate.scores import class_recall, mover, wilson
 
 COLOURS = ("красный", "зелёный", "синий", "жёлтый")
 SHAPES = ("круг", "квадрат", "треугольник", "звезда")
-PHOTOS = ("кошка", "собака", "самолёт", "пианино", "бонсай", "мотоцикл", "часы", "люстра", "леопард",
-          "черепаха", "слон", "подсолнух", "пирамида", "скрипка", "вертолёт", "ноутбук", "зонт",
-          "чашка", "лангуст", "якорь", "бабочка", "фламинго", "стул", "кенгуру")  # fmt: skip
+PHOTOS = ("кошка", "собака", "самолёт", "пианино", "бонсай", "мотоцикл", "часы", "люстра",
+          "леопард", "черепаха", "слон", "подсолнух", "пирамида", "скрипка", "вертолёт", "ноутбук",
+          "зонт", "чашка", "лангуст", "якорь", "бабочка", "стул", "кенгуру")  # fmt: skip
 CLASSES: dict[str, tuple[str, ...]] = {
     "shapes": tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES),
     "digits": tuple(f"цифра {i}" for i in range(10)),
     "caltech": PHOTOS,
 }
-LIMITS = (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9, None)
+LIMITS = (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9)
 CONFIG = """engine: 1
 name: {name}
 model:
@@ -96,34 +92,36 @@ class Fake:
 def fake(
     entries: Sequence[Entry] = ENTRIES,
     classes: Mapping[str, tuple[str, ...]] = CLASSES,
-    images: Mapping[str, int] | int = 400,
+    images: int = 400,
 ) -> Fake:
-    """Make a board."""
-    counts = {name: images if isinstance(images, int) else images[name] for name in classes}
-    answers = {
-        (each.name, seed): _answers(each, seed, classes, counts, place)
+    """Make a board: answers from difficulty and skill, everything else as the bench makes it."""
+    outcomes = [
+        _outcome(each, seed, _answers(each, seed, classes, images, place))
         for place, each in enumerate(entries)
         if not each.fails
         for seed in each.seeds
-    }
-    results = [_result(each, seed, answers) for each in entries for seed in each.seeds]
-    comparisons = _comparisons(answers, [each for each in entries if not each.fails])
-    rows = _with_fronts([_row(each, results) for each in entries])
-    board = Board(
-        suite="contest",
-        datasets=tuple(
-            DatasetFacts(name=name, images=counts[name], classes=names, described="drawn by a test")
-            for name, names in classes.items()
-        ),
+    ]
+    failures = [each for each in entries if each.fails]
+    board = make_board(
+        "contest",
+        [each.name for each in entries],
+        outcomes,
+        tiers=LIMITS,
+        failed={each.name: dict.fromkeys(each.seeds, each.fails) for each in failures},
+        failures=[
+            _result(each, seed).model_copy(
+                update={"failure": Failure(what=each.fails, details="Traceback: line 212")}
+            )
+            for each in failures
+            for seed in each.seeds
+        ],
         skipped={"emoji": "the font NotoColorEmoji.ttf is not on this machine"},
-        rows=tuple(rows),
-        tiers=tuple(_tier(limit, rows, comparisons) for limit in LIMITS),
-        comparisons=tuple(comparisons),
-        results=tuple(results),
-        method="95 % intervals: bootstrap over images and seeds; paired tests, Holm's correction.",
+        draws=300,
         made={"engine": "0.1.0", "date": "2026-11-24 23:50"},
     )
-    first = {each.name: answers[each.name, each.seeds[0]] for each in entries if not each.fails}
+    first: dict[str, Answers] = {}
+    for outcome in outcomes:
+        first.setdefault(outcome.result.entry, outcome.answers)
     return Fake(board, first, picture)
 
 
@@ -131,19 +129,21 @@ def _answers(
     entry: Entry,
     seed: int,
     classes: Mapping[str, tuple[str, ...]],
-    counts: Mapping[str, int],
+    count: int,
     place: int,
 ) -> Answers:
     found = {}
     for number, (name, names) in enumerate(classes.items()):
         data = np.random.default_rng(number)
         own = np.random.default_rng(1000 * place + 10 * seed + number)
-        count, width = counts[name], len(names)
+        width = len(names)
         labels = data.integers(width, size=count)
         hard = data.normal(size=count) + 0.5 * np.sin(labels * 1.7 + number)
         surplus = 1.6 * (entry.skill - hard) + own.normal(size=count)
         right = surplus > 0 if entry.trained else own.random(count) < 1 / width
-        near = (labels + np.where(own.random(count) < 0.6, 1, own.integers(1, width, count))) % width
+        near = (
+            labels + np.where(own.random(count) < 0.6, 1, own.integers(1, width, count))
+        ) % width
         first = np.where(right, labels, near)
         sure = 1 / (1 + np.exp(-np.abs(surplus) - 0.2 * own.normal(size=count)))
         second = np.where(right | (own.random(count) < 0.3), near, labels)
@@ -156,79 +156,14 @@ def _answers(
             classes=names,
             ids=tuple(f"{name}-{i:05d}" for i in range(count)),
             labels=tuple(labels.tolist()),
-            top=tuple(top[:-1]) + ((),),  # the last image is broken
-            probabilities=()
-            if entry.source == "predictions"
-            else tuple(tuple(row) for row in chances[:-1]) + ((),),
+            top=(*top[:-1], ()),  # the last image is broken
+            probabilities=() if entry.source == "predictions" else (*chances[:-1], ()),
         )
     return Answers(datasets=found)
 
 
-def _dataset_result(name: str, answers: DatasetAnswers, saw: str) -> DatasetResult:
-    labels = np.array(answers.labels)
-    first = np.array([top[0] if top else -1 for top in answers.top])
-    recall = class_recall(labels, first, len(answers.classes))
-    known = [value for value in recall if value is not None]
-    correct = int((labels == first).sum())
-    limits = wilson(correct, len(labels))
-    top5 = sum(label in top for label, top in zip(answers.labels, answers.top, strict=True))
-    accuracy = 100 * correct / len(labels)
-    ks = {1: 0.55, 5: 0.8, 10: 0.9}
-    return DatasetResult(
-        name=name,
-        images=len(labels),
-        classes=answers.classes,
-        correct=correct,
-        missing=1,
-        accuracy=accuracy,
-        interval=(limits.low, limits.high),
-        top5=100 * top5 / len(labels) if answers.probabilities else None,
-        recall=recall,
-        mean_recall=math.fsum(known) / len(known),
-        calibration=_calibration(answers) if answers.probabilities else None,
-        retrieval=None
-        if name != "shapes" or not answers.probabilities
-        else Retrieval(
-            image_to_text={k: accuracy * share for k, share in ks.items()},
-            text_to_image={k: accuracy * share * 0.9 for k, share in ks.items()},
-            images=len(labels),
-            texts=2 * len(labels),
-        ),
-        chance=100 / len(answers.classes),
-        saw=saw,
-    )
-
-
-def _calibration(answers: DatasetAnswers) -> Calibration:
-    pairs = [
-        (chances[0], float(top[0] == label))
-        for chances, top, label in zip(
-            answers.probabilities, answers.top, answers.labels, strict=True
-        )
-        if top
-    ]
-    bins = []
-    for i in range(10):
-        inside = [pair for pair in pairs if i / 10 < pair[0] <= (i + 1) / 10]
-        means = np.mean(inside, axis=0) if inside else None
-        bins.append(
-            CalibrationBin(
-                low=i / 10,
-                high=(i + 1) / 10,
-                images=len(inside),
-                confidence=None if means is None else float(means[0]),
-                accuracy=None if means is None else 100 * float(means[1]),
-            )
-        )
-    gaps = [
-        each.images * abs(100 * each.confidence - each.accuracy)
-        for each in bins
-        if each.confidence is not None and each.accuracy is not None
-    ]
-    return Calibration(error=math.fsum(gaps) / len(pairs), bins=tuple(bins))
-
-
-def _result(entry: Entry, seed: int, answers: Mapping[tuple[str, int], Answers]) -> Result:
+def _result(entry: Entry, seed: int) -> Result:
+    """Without answers: how it was made, what it weighs, how fast it is."""
     weight = None
     if entry.megabytes is not None:
         total = int(entry.megabytes * 1e6) + 1234
@@ -260,10 +195,6 @@ def _result(entry: Entry, seed: int, answers: Mapping[tuple[str, int], Answers])
         machine={"cpu": "AMD EPYC 9B14", "cores": "2", "memory": "24 GB", "system": "Linux"},
         warnings=() if entry.trained else ("text: RANDOM weights, never trained",),
     )  # fmt: skip
-    head: dict[str, Any] = {"key": f"{entry.name}-{seed}".encode().hex(), "entry": entry.name,
-                            "seed": seed, "made": made}  # fmt: skip
-    if entry.fails:
-        return Result(**head, failure=Failure(what=entry.fails, details="Traceback: line 212"))
     speed = Speed(
         load_seconds=0.4 + (entry.megabytes or 0) / 400,
         image_ms=entry.ms,
@@ -275,160 +206,35 @@ def _result(entry: Entry, seed: int, answers: Mapping[tuple[str, int], Answers])
         peak_mb=420 + 1.4 * (entry.megabytes or 0),
         threads=1,
     )
-    datasets = answers[entry.name, seed].datasets
     return Result(
-        **head,
+        key=f"{entry.name}-{seed}".encode().hex(),
+        entry=entry.name,
+        seed=seed,
+        made=made,
         weight=weight,
-        datasets=tuple(
-            _dataset_result(name, each, entry.saw.get(name, "")) for name, each in datasets.items()
-        ),
         speed=None if entry.megabytes is None else speed,
     )
 
 
-def _row(entry: Entry, results: Sequence[Result]) -> Row:
-    own = [result for result in results if result.entry == entry.name]
-    if entry.fails:
-        return Row(entry=entry.name, seeds=(), failed=dict.fromkeys(entry.seeds, entry.fails))
-    cells = {name: _cell([r.dataset(name) for r in own]) for name in CLASSES if own[0].dataset(name)}
-    if not cells:
-        cells = {each.name: _cell([r.dataset(each.name) for r in own]) for each in own[0].datasets}
-    accuracies = [math.fsum(each.accuracy for each in r.datasets) / len(cells) for r in own]
-    accuracy = math.fsum(accuracies) / len(accuracies)
-    from engine.evaluate.scores import Interval
-
-    limits = mover(
-        [cell.accuracy for cell in cells.values()],
-        [Interval(*cell.interval) for cell in cells.values()],
-    )
-    errors = [cell.calibration_error for cell in cells.values()]
-    tops = [cell.top5 for cell in cells.values()]
-    notes = [f"{name}: {saw}" for name, saw in entry.saw.items()]
-    return Row(
-        entry=entry.name,
-        seeds=entry.seeds,
-        weight=own[0].weight,
-        datasets=cells,
-        accuracy=accuracy,
-        interval=(limits.low, limits.high),
-        spread=float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
-        top5=None if None in tops else float(np.mean([t for t in tops if t is not None])),
-        mean_recall=float(np.mean([cell.mean_recall for cell in cells.values()])),
-        calibration_error=None
-        if None in errors
-        else float(np.mean([e for e in errors if e is not None])),
-        speed=own[0].speed,
-        notes=(*notes, *own[0].made.warnings),
-    )
+def _outcome(entry: Entry, seed: int, answers: Answers) -> Outcome:
+    datasets = [
+        result_of(name, each, _retrieval(each) if name == "shapes" else None,
+                  entry.saw.get(name, ""), [])
+        for name, each in answers.datasets.items()
+    ]  # fmt: skip
+    result = _result(entry, seed).model_copy(update={"datasets": tuple(datasets)})
+    return Outcome(result, answers)
 
 
-def _cell(found: Sequence[DatasetResult | None]) -> Cell:
-    own = [each for each in found if each is not None]
-    accuracies = [each.accuracy for each in own]
-    first = own[0]
-    return Cell(
-        accuracy=float(np.mean(accuracies)),
-        interval=first.interval,
-        spread=float(np.std(accuracies, ddof=1)) if len(own) > 1 else None,
-        top5=first.top5,
-        mean_recall=float(np.mean([each.mean_recall for each in own])),
-        calibration_error=first.calibration.error if first.calibration else None,
-        image_to_text=first.retrieval.image_to_text if first.retrieval else None,
-        text_to_image=first.retrieval.text_to_image if first.retrieval else None,
-        chance=first.chance,
-        saw=first.saw,
-    )
-
-
-def _with_fronts(rows: Sequence[Row]) -> list[Row]:
-    def on_front(row: Row, cost: Callable[[Row], float | None]) -> bool:
-        own = cost(row)
-        if own is None or row.accuracy is None:
-            return False
-        return not any(
-            other.accuracy is not None
-            and other.accuracy > row.accuracy
-            and (price := cost(other)) is not None
-            and price <= own
-            for other in rows
-        )
-
-    return [
-        row.model_copy(
-            update={
-                "on_bytes_front": on_front(row, lambda r: r.weight and r.weight.bytes),
-                "on_ms_front": on_front(row, lambda r: r.speed and r.speed.image_ms),
-            }
-        )
-        for row in rows
-    ]
-
-
-def _comparisons(
-    answers: Mapping[tuple[str, int], Answers], entries: Sequence[Entry]
-) -> list[Comparison]:
-    found = []
-    for one, two in combinations(entries, 2):
-        ours, theirs = (answers[each.name, each.seeds[0]].datasets for each in (one, two))
-        right = {
-            name: (np.array(ours[name].correct()), np.array(theirs[name].correct()))
-            for name in ours
-        }
-        means = [100 * float((a.astype(int) - b).mean()) for a, b in right.values()]
-        spread = 100 * math.sqrt(
-            sum(float((a.astype(int) - b).var()) / len(a) for a, b in right.values())
-        ) / len(right)  # fmt: skip
-        difference = float(np.mean(means))
-        ahead = difference >= 0
-        size = abs(difference)
-        only = [{n: int((a & ~b).sum()) for n, (a, b) in right.items()},
-                {n: int((b & ~a).sum()) for n, (a, b) in right.items()}]  # fmt: skip
-        p = math.erfc(size / max(spread, 1e-9) / math.sqrt(2))
-        found.append(
-            Comparison(
-                a=one.name if ahead else two.name,
-                b=two.name if ahead else one.name,
-                difference=size,
-                interval=(size - 1.96 * spread, size + 1.96 * spread),
-                p=p,
-                corrected=p,
-                only_a=only[0] if ahead else only[1],
-                only_b=only[1] if ahead else only[0],
-            )
-        )
-    return _holm(found)
-
-
-def _holm(found: Sequence[Comparison]) -> list[Comparison]:
-    order = sorted(range(len(found)), key=lambda i: found[i].p)
-    corrected, least = {}, 0.0
-    for step, i in enumerate(order):
-        least = max(least, min(1.0, found[i].p * (len(found) - step)))
-        corrected[i] = least
-    return [
-        each.model_copy(update={"corrected": corrected[i]}) for i, each in enumerate(found)
-    ]
-
-
-def _tier(limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Tier:
-    real = {(each.a, each.b) for each in comparisons if each.real}
-    judged = [row for row in rows if row.accuracy is not None]
-    weighed = [row for row in judged if row.weight is not None]
-    inside = [r for r in weighed if limit is None or (r.weight and r.weight.bytes <= limit)]
-    over = sorted((r for r in weighed if r not in inside), key=lambda r: r.weight.bytes)  # type: ignore[union-attr]
-    names = [row.entry for row in sorted(inside, key=lambda row: -(row.accuracy or 0))]
-    return Tier(
-        limit=limit,
-        places=tuple(
-            Place(
-                entry=name,
-                best=1 + sum((other, name) in real for other in names),
-                worst=len(names) - sum((name, other) in real for other in names),
-            )
-            for name in names
-        ),
-        over=tuple(row.entry for row in over),
-        unweighed=tuple(row.entry for row in judged if row.weight is None),
+def _retrieval(answers: DatasetAnswers) -> Retrieval | None:
+    if not answers.probabilities:
+        return None
+    share = sum(answers.correct()) / len(answers.ids)
+    return Retrieval(
+        image_to_text={k: 100 * share * part for k, part in ((1, 0.55), (5, 0.8), (10, 0.9))},
+        text_to_image={k: 90 * share * part for k, part in ((1, 0.55), (5, 0.8), (10, 0.9))},
+        images=len(answers.ids),
+        texts=2 * len(answers.ids),
     )
 
 

@@ -19,15 +19,15 @@ from rich.text import Text
 from engine.bench.board import Board, Comparison, Row, Tier
 from engine.bench.words import (
     badges,
+    common_notes,
     limit_words,
     number,
     rank_words,
     recall_at,
-    results_of,
     size,
 )
 
-_LEAST_ENTRY = 18
+_LEAST_ENTRY = 22
 """Columns of the terminal that the names of entries may always take."""
 
 _COUNTS = ("bytes", "parameters")
@@ -141,9 +141,10 @@ def _table(
             table.add_section()
         for rank, entry in group:
             row = board.row(entry)
-            mark = " *" if badges(row, results_of(board, entry)) else ""
+            mark = " *" if badges(board, row) else ""
             cells = [Text(column.cell(row) or "–") for column in shown]
-            table.add_row(rank, Text(f"{_line(entry)}{mark}"), *cells, style=style)
+            first = "bold" if rank.split("-")[0] == "1" else style
+            table.add_row(rank, Text(f"{_line(entry)}{mark}"), *cells, style=first)
     captions = []
     if tier.over:
         captions.append("over: weighs more than the limit, not ranked")
@@ -157,10 +158,10 @@ def _table(
 def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> list[_Column]:
     """The columns that fit beside the rank and the entry."""
     names = max((len(row.entry) + 2 for row in rows), default=0)
-    left = width - 2 - (4 + 2) - (min(max(names, 8), _LEAST_ENTRY) + 2)
+    left = width - 2 - (4 + 3) - (min(max(names, 8), _LEAST_ENTRY) + 3)
     shown = set()
     for column in sorted(columns, key=lambda column: -column.worth):
-        need = max([len(column.name), *(len(column.cell(row)) for row in rows)]) + 2
+        need = max([len(column.name), *(len(column.cell(row)) for row in rows)]) + 3
         if need <= left:
             left -= need
             shown.add(column.name)
@@ -169,10 +170,12 @@ def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> lis
 
 def _footnotes(board: Board) -> Iterable[Text]:
     for row in board.rows:
-        told = badges(row, results_of(board, row.entry))
+        told = badges(board, row)
         if told and row.accuracy is not None:
             words = "; ".join(_line(words) for _, words in told)
             yield Text.assemble(("* ", "bold"), (_line(row.entry), "bold"), f": {words}")
+    for note in common_notes(board):
+        yield Text.assemble(("all entries", "bold"), f": {_line(note)}")
     for row in board.rows:
         for seed, why in row.failed.items():
             yield Text.assemble(
@@ -267,8 +270,10 @@ def p_words(p: float) -> str:
 
 
 def _md_notes(board: Board) -> Iterable[str]:
+    for note in common_notes(board):
+        yield f"- all entries: {_md(note)}"
     for row in board.rows:
-        for _, words in badges(row, results_of(board, row.entry)):
+        for _, words in badges(board, row):
             yield f"- {_md(row.entry)}: {_md(words)}"
         for seed, why in row.failed.items():
             yield f"- {_md(row.entry)}, seed {seed} failed: {_md(why)}"
@@ -330,20 +335,24 @@ def _record(board: Board, row: Row) -> dict[str, Any]:
     line |= {name: getattr(row.speed, name, None) for name in _SPEEDS}
     line["on bytes front"], line["on ms front"] = row.on_bytes_front, row.on_ms_front
     line["seeds"] = " ".join(map(str, row.seeds))
-    line["notes"] = "; ".join(words for _, words in badges(row, results_of(board, row.entry)))
+    line["notes"] = "; ".join(words for _, words in badges(board, row))
     line["failed"] = "; ".join(f"seed {seed}: {why}" for seed, why in row.failed.items())
     return line
 
 
-def to_json(board: Board) -> str:
+def to_json(board: Board, *, indent: int | None = 1) -> str:
     """Everything that the board knows, as JSON (numbers that are none as ``null``).
 
     Comparisons say beside their numbers whether the difference is ``real``.
+
+    Args:
+        board: what is written.
+        indent: of each level; ``None``: all on one line.
     """
     value = _finite(board.model_dump(mode="python"))
     for told, each in zip(value["comparisons"], board.comparisons, strict=True):
         told["real"] = each.real
-    return json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False, default=str) + "\n"
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str) + "\n"
 
 
 def _finite(value: Any) -> Any:

@@ -79,23 +79,34 @@ def untrained(results: Sequence[Result]) -> bool:
     )
 
 
-def badges(row: Row, results: Sequence[Result]) -> list[tuple[str, str]]:
+def common_notes(board: Board) -> tuple[str, ...]:
+    """Notes that every entry with numbers has, where there are several: told once for all."""
+    judged = [row for row in board.rows if row.accuracy is not None]
+    if len(judged) < 2:
+        return ()
+    return tuple(note for note in judged[0].notes if all(note in row.notes for row in judged))
+
+
+def badges(board: Board, row: Row) -> list[tuple[str, str]]:
     """What must be told with an entry: kind (``failed``, ``untrained``, ``saw``, ``unweighed``,
-    ``note``) and words. A note that only repeats another badge is left out."""
+    ``note``) and words. A note that only repeats another badge is left out, and so is one that
+    every entry has."""
     found = []
     if row.accuracy is None:
         found.append(("failed", "failed"))
     elif row.failed:
         failed = ", ".join(map(str, row.failed))
         found.append(("failed", f"seed{'s' * (len(row.failed) > 1)} {failed} failed"))
-    if untrained(results):
+    if untrained(results_of(board, row.entry)):
         found.append(("untrained", "random weights, never trained"))
     saw = [name for name, cell in row.datasets.items() if cell.saw]
     if saw:
         found.append(("saw", f"saw {', '.join(saw)} in training"))
     if row.weight is None and row.accuracy is not None:
         found.append(("unweighed", "predictions only, model not seen"))
-    return found + [("note", note) for note in row.notes if not _told(note, row, found)]
+    common = common_notes(board)
+    own = [note for note in row.notes if note not in common and not _told(note, row, found)]
+    return found + [("note", note) for note in own]
 
 
 def _told(note: str, row: Row, found: Sequence[tuple[str, str]]) -> bool:

@@ -14,16 +14,16 @@ function columnsOf() {
       of: (i) => { const p = place(i); return p ? p[1] * 1e6 + p[2] * 1e3 + tiers[state.tier].places.indexOf(p) : null; },
       cell: (i) => { const p = place(i); return p ? h("span", { class: p[1] === 1 ? "rank first" : "rank" }, rankWords(p[1], p[2])) : null; } },
     { key: "entry", head: "entry", means: "the name; choose it to see how it was made", of: (i) => entries[i].name },
+    { ...value("accuracy", "mean accuracy", "mean over the data sets, percent, with its 95 % interval; ± over seeds", (e) => e.accuracy, "more"),
+      cell: accuracyCell },
     value("bytes", "weights", "size of the file of weights; the exact bytes are in its tip", (e) => e.bytes, "less",
       (x) => h("span", { title: `${number(x, 0)} bytes` }, size(x))),
     value("parameters", "parameters", "numbers in the model", (e) => e.parameters, "less",
       (x) => h("span", { title: number(x, 0) }, many(x))),
-    { ...value("accuracy", "mean accuracy", "mean over the data sets, percent, with its 95 % interval; ± over seeds", (e) => e.accuracy, "more"),
-      cell: accuracyCell },
     ...datasets.map((each, d) => ({ key: `data-${d}`, head: each.name, text: true, better: "more",
       means: `accuracy on ${plain(each.name)}, percent; chance is ${number(100 / each.classes.length)}`,
       of: (i) => entries[i].cells[d] && entries[i].cells[d].accuracy, cell: (i) => dataCell(entries[i].cells[d]) })),
-    value("top5", "top-5", "the right class is among the five best, percent", (e) => e.top5, "more"),
+    value("top5", "top\u20115", "the right class is among the five best, percent", (e) => e.top5, "more"),
     value("recall", "mean recall", "mean over classes of the share found, percent", (e) => e.recall, "more"),
     value("calibration", "calibration error", "how far probabilities are from the truth (ECE), points", (e) => e.calibration, "less"),
     value("toText", "R@1 to text", "retrieval: a right text is the nearest to an image, percent", (e) => e.toText[0], "more"),
@@ -42,8 +42,9 @@ function accuracyCell(i) {
   const { accuracy, interval, spread } = entries[i];
   if (!known(accuracy)) return null;
   return h("span", { class: "measured", title: `95 % interval ${range(interval)}` }, track(accuracy, interval, ...span),
-    h("span", {}, h("strong", {}, number(accuracy)), known(spread) ? h("small", {}, ` ±${number(spread)}`) : null,
-      h("span", { class: "away" }, `, 95 % interval ${range(interval)}`)));
+    h("span", { class: "number" }, h("strong", {}, number(accuracy)),
+      known(spread) ? h("small", { title: "standard deviation over seeds" }, ` ±${number(spread)}`) : null,
+      h("small", { class: "below" }, h("span", { class: "away" }, ", 95 % interval "), range(interval).replace(" to ", "–"))));
 }
 
 function dataCell(cell) {
@@ -147,17 +148,18 @@ function heading(column) {
       h("span", { class: "arrow", "aria-hidden": "true" }, on ? (state.down ? "↓" : "↑") : "↕")));
 }
 
-function nameCell(i, children = null) {
+function nameOf(i) {
   const entry = entries[i];
-  return h("th", { scope: "row", class: "c-entry" },
+  return [
     h("button", { type: "button", class: "link", "data-focus": `entry-${i}`, title: plain(entry.name),
       onclick: () => { choose({ entry: i }); goTo(document.getElementById("entry-title")); } }, say(entry.name)),
-    entry.badges.length ? h("span", { class: "badges" }, entry.badges.map(badge)) : null, children);
+    entry.badges.length ? h("span", { class: "badges" }, entry.badges.map(badge)) : null,
+  ];
 }
 
 function row(i, columns, tops, kind) {
   return h("tr", { id: `row-${i}`, class: state.entry === i ? "chosen" : null }, columns.map((column) => {
-    if (column.key === "entry") return nameCell(i);
+    if (column.key === "entry") return h("th", { scope: "row", class: "c-entry" }, nameOf(i));
     const cell = column.cell(i);
     const top = kind === "ranked" && known(column.of(i)) && column.of(i) === tops.get(column.key);
     return h("td", { class: `c-${column.key}${top ? " top" : ""}` }, cell === null ? NONE : cell);
@@ -166,6 +168,6 @@ function row(i, columns, tops, kind) {
 
 function failedRow(i, columns) {
   const told = entries[i].failed.map(([seed, why]) => h("p", {}, h("b", {}, `seed ${seed}: `), say(why)));
-  return h("tr", { id: `row-${i}`, class: state.entry === i ? "chosen" : null }, h("td", { class: "c-rank" }, NONE), nameCell(i),
-    h("td", { class: "why", colspan: Math.max(1, columns.length - 2) }, told));
+  return h("tr", { id: `row-${i}`, class: state.entry === i ? "chosen" : null },
+    h("th", { scope: "row", colspan: columns.length }, h("div", { class: "why" }, nameOf(i), told)));
 }

@@ -29,14 +29,14 @@ function chartSection() {
     if (holder.clientWidth !== before) requestAnimationFrame(() => drawChart(holder, tip));
     before = holder.clientWidth;
   }).observe(holder);
-  watch(["axis", "tier", "entry"], render);
+  watch(["axis", "tier", "entry", "find", "hideUntrained", "hideSaw"], render);
   return made;
 }
 
 function pointsOf() {
   const { of, front } = AXES[state.axis];
   const over = tiers.length ? tiers[state.tier].over : [];
-  return byAccuracy.filter((i) => of(entries[i]) > 0).map((i) => ({
+  return byAccuracy.filter((i) => of(entries[i]) > 0 && wanted(i)).map((i) => ({
     i, entry: entries[i], cost: of(entries[i]), front: entries[i][front], over: over.includes(i),
     low: entries[i].interval ? entries[i].interval[0] : entries[i].accuracy,
     high: entries[i].interval ? entries[i].interval[1] : entries[i].accuracy,
@@ -81,19 +81,26 @@ function grid(frame, x, y, [least, most], [low, high]) {
       s("text", { class: "tick", x: frame.left - 8, y: y(value) + 4, "text-anchor": "end" }, `${Number(value.toFixed(1))}`));
   }
   let last = -Infinity;
-  for (let k = Math.floor(Math.log10(least)); k <= Math.log10(most); k++) {
-    for (const m of [1, 2, 5]) {
-      const cost = m * 10 ** k, at = x(cost);
-      if (at < frame.left || at > frame.right || at - last < 52) continue;
-      last = at;
-      parts.push(s("line", { class: "grid", x1: at, x2: at, y1: frame.bottom, y2: frame.bottom + 5 }),
-        s("text", { class: "tick", x: at, y: frame.bottom + 20, "text-anchor": "middle" }, tickWords(cost)));
-    }
+  for (const cost of costTicks(least, most)) {
+    const at = x(cost);
+    if (at < frame.left || at > frame.right || at - last < 56) continue;
+    last = at;
+    parts.push(s("line", { class: "grid", x1: at, x2: at, y1: frame.bottom, y2: frame.bottom + 5 }),
+      s("text", { class: "tick", x: at, y: frame.bottom + 20, "text-anchor": "middle" }, tickWords(cost)));
   }
   parts.push(s("line", { class: "base", x1: frame.left, x2: frame.right, y1: frame.bottom, y2: frame.bottom }),
     s("text", { class: "tick", x: frame.left - 36, y: 12 }, "mean accuracy, %"),
     s("text", { class: "tick", x: frame.right, y: frame.bottom + 40, "text-anchor": "end" }, `${AXES[state.axis].title} →`));
   return parts;
+}
+
+// 1, 2, 5 of every power of ten; evenly spaced numbers where the costs lie too near for those.
+function costTicks(least, most) {
+  const found = [];
+  for (let k = Math.floor(Math.log10(least)); k <= Math.log10(most); k++) {
+    found.push(...[1, 2, 5].map((m) => m * 10 ** k).filter((cost) => cost >= least && cost <= most));
+  }
+  return found.length > 2 ? found : ticks(least, most, 6);
 }
 
 function tickWords(cost) {
@@ -166,20 +173,20 @@ function dot(p, tip, holder) {
   s("circle", { class: "hit", cx: p.x, cy: p.y, r: 15 }), s("circle", { class: "ring", cx: p.x, cy: p.y, r: 11 }), shape);
 }
 
-// --- Names beside the points, none over another, nor over a point or an interval.
+// --- Names beside the points: none over another or over a point; over an interval or the line only
+// --- where there is no other room.
 
 const pen = document.createElement("canvas").getContext("2d");
 
 function labels(frame, points) {
   pen.font = `600 13px ${getComputedStyle(document.body).fontFamily}`;
-  const taken = points.flatMap((p) => [
-    { left: p.x - 9, right: p.x + 9, top: p.y - 9, bottom: p.y + 9 },
-    { left: p.x - 3, right: p.x + 3, top: p.y0, bottom: p.y1 },
-  ]);
+  const taken = points.map((p) => ({ left: p.x - 9, right: p.x + 9, top: p.y - 9, bottom: p.y + 9 }));
+  const lines = points.map((p) => ({ left: p.x - 3, right: p.x + 3, top: p.y0, bottom: p.y1 })).concat(stairs(frame, points));
   const parts = [];
   for (const p of points) {
     const name = plain(p.entry.name, 26);
-    const box = free(frame, p, pen.measureText(name).width + 4, taken);
+    const width = pen.measureText(name).width + 4;
+    const box = free(frame, p, width, [...taken, ...lines]) || free(frame, p, width, taken);
     if (!box) continue; // no room: its point still tells it
     taken.push(box);
     const [cx, cy] = [Math.min(Math.max(p.x, box.left), box.right), (box.top + box.bottom) / 2];
@@ -189,6 +196,15 @@ function labels(frame, points) {
     parts.push(s("text", { class: `name ${kindOf(p)}`, x: box.left + 2, y: box.bottom - 4 }, name));
   }
   return parts;
+}
+
+// The front's line as narrow boxes.
+function stairs(frame, points) {
+  const front = points.filter((p) => p.front).sort((a, b) => a.x - b.x);
+  return front.flatMap((p, k) => {
+    const next = front[k + 1] || { x: frame.right, y: p.y };
+    return [{ left: p.x, right: next.x, top: p.y - 1, bottom: p.y + 1 }, { left: next.x - 1, right: next.x + 1, top: next.y, bottom: p.y }];
+  });
 }
 
 function free(frame, p, width, taken) {
@@ -217,6 +233,11 @@ function tell(legend, missing) {
   ];
   legend.replaceChildren(...kinds.filter((kind) => kind[2]).map(([kind, words]) =>
     h("li", { class: kind }, h("i", { "aria-hidden": "true" }), words)));
-  const absent = judged.filter((i) => !points.some((p) => p.i === i)).map((i) => plain(entries[i].name));
-  missing.textContent = absent.length ? `Not drawn: ${listed(absent)} (${state.axis === "bytes" ? "weight not known" : "not timed"}).` : "";
+  const named = (which) => listed(which.map((i) => plain(entries[i].name)));
+  const { of } = AXES[state.axis];
+  const absent = judged.filter((i) => !(of(entries[i]) > 0)), hidden = judged.filter((i) => of(entries[i]) > 0 && !wanted(i));
+  missing.textContent = [
+    absent.length ? `Not drawn: ${named(absent)} (${state.axis === "bytes" ? "weight not known" : "not timed"}).` : "",
+    hidden.length ? `Hidden by the board's filter: ${named(hidden)}.` : "",
+  ].join(" ");
 }

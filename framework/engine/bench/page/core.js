@@ -69,6 +69,9 @@ function say(text) {
   for (const character of text) {
     if (!HIDDEN.test(character)) {
       run += character;
+      if (!"_-./".includes(character)) continue;
+      bdi.append(run, h("wbr")); // a long name breaks where its words end
+      run = "";
       continue;
     }
     const code = character.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
@@ -91,7 +94,15 @@ const known = (value) => value !== null && value !== undefined;
 
 function number(value, digits = 1) {
   if (!known(value)) return NONE;
-  return value.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return even(value, digits).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+// Where a value lies exactly between two decimals: to the even one, as Python does, so that the page
+// and the terminal never differ.
+function even(value, digits) {
+  const ten = 10 ** digits, below = Math.floor(value * ten);
+  const tie = value * ten - below === 0.5 && Number.isInteger(value * 2 ** (digits + 1));
+  return tie ? (below + (below % 2 ? 1 : 0)) / ten : value;
 }
 
 const signed = (value) => (value < 0 ? "−" : "+") + number(Math.abs(value));

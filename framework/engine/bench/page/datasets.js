@@ -69,7 +69,7 @@ function drawHeat(holder, order, find) {
     which.map((i) => h("th", { scope: "col", title: plain(entries[i].name) }, h("span", {}, say(entries[i].name))))));
   const body = rows.map((c) => h("tr", {}, h("th", { scope: "row", title: plain(classes[c]) }, say(classes[c])),
     counts ? h("td", { class: "n" }, number(counts[c], 0)) : null,
-    values[c].map((value) => h("td", known(value) ? { class: `cell${value > 62 ? " deep" : ""}`, css: { "--part": `${value}%` } } : { class: "cell none" },
+    values[c].map((value) => h("td", known(value) ? { class: "cell", css: { "--part": value / 100 } } : { class: "cell none" },
       known(value) ? number(value, 0) : NONE))));
   holder.replaceChildren(rows.length && which.length ? h("table", {}, head, h("tbody", {}, body)) : h("p", { class: "empty" }, "No class has this name."));
 }

@@ -40,6 +40,7 @@ function calibrationPart(i) {
   const cell = entries[i].cells[state.dataset];
   const bins = cell ? cell.bins.filter((bin) => bin[2] > 0 && known(bin[3]) && known(bin[4])) : [];
   const head = h("h4", {}, "Can its probabilities be believed?");
+  if (!datasets.length) return null;
   const name = say(datasets[state.dataset].name);
   if (!bins.length) return h("div", {}, head, h("p", { class: "note" }, "Not known on ", name, ": it gives no probabilities."));
   const images = bins.reduce((sum, bin) => sum + bin[2], 0);

@@ -8,10 +8,13 @@ function headSection() {
     facts([["entries", `${entries.length}`], ["data sets", `${datasets.length}`], ["images", number(images, 0)],
       ["comparisons", pairs.length ? number(pairs.length, 0) : null], ...made]),
     h("div", { class: "best" }, cards),
-    Object.entries(data.skipped).map(([name, why]) => h("p", { class: "warning", role: "note" }, h("b", {}, "Left out "), say(name), ": ", say(why))));
+    Object.entries(data.skipped).map(([name, why]) => h("p", { class: "warning", role: "note" }, h("b", {}, "Left out "), say(name), ": ", say(why))),
+    data.notes.map((note) => h("p", { class: "warning", role: "note" }, h("b", {}, "All entries "), say(note))));
   watch(["tier"], () => cards.forEach((card, t) => card.setAttribute("aria-pressed", t === state.tier)));
   return head;
 }
+
+const TIED = 3; // names of tied entries told on a card
 
 function bestCard(tier, t) {
   const [first] = tier.places;
@@ -20,8 +23,9 @@ function bestCard(tier, t) {
   const body = winner
     ? [h("span", { class: "who" }, say(winner.name)), h("span", { class: "figure" }, number(winner.accuracy), h("small", {}, "%")),
       h("span", { class: "what" }, `${range(winner.interval)}, ${size(winner.bytes)}`),
-      tied.length ? h("span", { class: "tied" }, "tied with ", tied.map((name, i) => [i ? ", " : "", say(name)])) : null,
-      winner.badges.length ? h("span", { class: "badges" }, winner.badges.map(badge)) : null]
+      tied.length ? h("span", { class: "tied", title: plain(tied.join(", "), 600) }, "tied with ",
+        tied.slice(0, TIED).map((name, i) => [i ? ", " : "", say(name)]), tied.length > TIED ? ` and ${tied.length - TIED} more` : "") : null,
+      h("span", { class: "badges" }, winner.badges.filter(([kind]) => kind !== "note").map(badge))]
     : [h("span", { class: "who none" }, "nobody"), h("span", { class: "what" }, `${plural(tier.over.length, "entry", "entries")} over the limit`)];
   return h("button", { type: "button", "aria-pressed": "false", onclick: () => choose({ tier: t }) },
     h("span", { class: "limit" }, `Best ${known(tier.limit) ? underWords(tier) : "of all"}`), body);

@@ -44,7 +44,7 @@ function card(picture, [, answer, sure]) {
   return h("figure", { title: plain(picture.id) },
     h("div", { class: "photo" }, h("img", { src: picture.source, loading: "lazy", alt: `shows ${plain(className(picture.dataset, picture.label))}` })),
     h("figcaption", {}, h("p", { class: "truth" }, h("small", {}, "shows "), name(picture.label)),
-      h("p", { class: "said" }, h("small", {}, "answer "), name(answer), known(sure) ? h("span", { class: "sure" }, ` ${number(100 * sure, 0)} %`) : null),
+      h("p", { class: "said" }, h("small", {}, "answer "), name(answer), known(sure) ? h("span", { class: "sure" }, ` ${number(100 * sure, 0)}\u00a0%`) : null),
       known(sure) ? h("span", { class: "meter", "aria-hidden": "true" }, h("i", { css: { width: `${100 * sure}%` } })) : null,
-      others.length ? h("p", { class: "others" }, right.length ? ["right: ", right.map((i, k) => [k ? ", " : "", say(entries[i].name)])] : "nobody was right") : null));
+      others.length ? h("p", { class: "others" }, right.length ? ["right: ", right.map((i, k) => [k ? ", " : "", say(entries[i].name)])] : "nobody else was right") : null));
 }

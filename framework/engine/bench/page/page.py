@@ -22,15 +22,24 @@ from engine.bench.results import Answers
 from engine.bench.words import number, size
 from engine.files import write_text
 
-SCRIPTS = ("core", "parts", "chart", "board", "pairs", "datasets", "confusion", "mistakes", "entry", "main")
+SCRIPTS = (
+    "core",
+    "parts",
+    "chart",
+    "board",
+    "pairs",
+    "datasets",
+    "confusion",
+    "mistakes",
+    "entry",
+    "main",
+)
 """Files of the script, in order; together they are one function."""
 
 STYLES = ("style", "sections")
 
 
-def write_page(
-    path: Path, board: Board, answers: Mapping[str, Answers], picture: Picture
-) -> None:
+def write_page(path: Path, board: Board, answers: Mapping[str, Answers], picture: Picture) -> None:
     """Write the page, whole or not at all.
 
     Args:

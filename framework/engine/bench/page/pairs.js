@@ -9,7 +9,7 @@ function pairsSection() {
   const table = h("table", { class: "pairs" });
   const made = section("real", "Is it real?",
     "The row's mean accuracy minus the column's, in points, on the same images. Grey: tied, the difference may be" +
-    " chance. Choose a pair.", h("div", { class: "split" },
+    " chance. Choose a pair.", h("div", { class: "split wide" },
       h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "pairs of entries" }, table), story));
   if (!state.pair) state.pair = `${order[0]} ${order[1]}`;
   drawPairs(table, order);
@@ -65,7 +65,7 @@ function tellPair(story) {
       ? `Were they equally good, so large a difference would come by chance with p ${chance(pair.corrected)}, after` +
         ` Holm's correction for ${plural(pairs.length, "comparison")}: less than 5 %.`
       : `That may be chance: p ${chance(pair.corrected)} after Holm's correction for ${plural(pairs.length, "comparison")},` +
-        " not less than 5 %.", pair.p !== pair.corrected ? ` Uncorrected, p ${chance(pair.p)}.` : "");
+        " not less than 5 %.", chance(pair.p) !== chance(pair.corrected) ? ` Uncorrected, p ${chance(pair.p)}.` : "");
   const weights = known(a.bytes) && known(b.bytes) && a.bytes !== b.bytes
     ? h("p", {}, bold(a), ` weighs ${size(a.bytes)}, `, bold(b), ` ${size(b.bytes)}.`) : null;
   const counted = datasets.map((_, d) => d).filter((d) => known(pair.onlyA[d]) && known(pair.onlyB[d]));

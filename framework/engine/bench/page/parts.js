@@ -25,6 +25,9 @@ function tabs(label, names, panel, chosen) {
   list.pick = (i) => buttons.forEach((button, k) => {
     button.setAttribute("aria-selected", k === i);
     button.tabIndex = k === i ? 0 : -1;
+    if (k === i) requestAnimationFrame(() => {
+      list.scrollLeft = button.offsetLeft - (list.clientWidth - button.offsetWidth) / 2;
+    });
   });
   return list;
 }

@@ -11,7 +11,15 @@ from typing import Any
 from engine.bench.board import Board, Cell, Comparison, Row, Tier
 from engine.bench.page.pictures import Shown, rows
 from engine.bench.results import Answers, DatasetAnswers, Result
-from engine.bench.words import badges, limit_words, mean, recall_at, results_of, untrained
+from engine.bench.words import (
+    badges,
+    common_notes,
+    limit_words,
+    mean,
+    recall_at,
+    results_of,
+    untrained,
+)
 from engine.errors import DataError
 
 CONFUSIONS = 3000
@@ -47,6 +55,7 @@ def payload(board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]
         "made": {key: str(value) for key, value in board.made.items()},
         "method": board.method,
         "skipped": dict(board.skipped),
+        "notes": common_notes(board),
         "datasets": [
             {"name": each.name, "images": each.images, "classes": list(each.classes),
              "described": each.described, "counts": _counts(answers, each.name, len(each.classes))}
@@ -72,7 +81,7 @@ def embed(value: Any) -> str:
 
 def _rounded(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.5g}") if math.isfinite(value) else None
+        return float(f"{value:.10g}") if math.isfinite(value) else None
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
     if isinstance(value, Mapping):
@@ -93,7 +102,7 @@ def _entry(board: Board, row: Row, answers: Answers | None) -> dict[str, Any]:
         "name": row.entry,
         "seeds": list(row.seeds),
         "failed": [[seed, why] for seed, why in row.failed.items()],
-        "badges": badges(row, results),
+        "badges": badges(board, row),
         "untrained": untrained(results),
         "bytes": row.weight and row.weight.bytes,
         "parameters": row.weight and row.weight.parameters,

@@ -1,0 +1,70 @@
+"""Other programs' layouts."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+from engine.bench.interchange import clip_benchmark_json, contest_predictions
+from engine.evaluate.scores import score
+
+
+def test_clip_benchmark_gets_its_own_keys(contest: Any) -> None:
+    result = next(r for r in contest.board.results if r.entry == "sber" and r.seed == 1)
+    found = clip_benchmark_json(result)
+    assert [(each["dataset"], each["task"]) for each in found] == [
+        ("shapes", "zeroshot_classification"),
+        ("shapes", "zeroshot_retrieval"),
+        ("digits", "zeroshot_classification"),
+        ("caltech", "zeroshot_classification"),
+    ]
+    for each in found:
+        assert list(each) == ["dataset", "model", "pretrained", "task", "metrics", "language"]
+        assert (each["model"], each["pretrained"], each["language"]) == ("sber", "seed1", "ru")
+        assert json.loads(json.dumps(each))["dataset"] == each["dataset"]
+    shapes = result.dataset("shapes")
+    assert shapes is not None
+    assert found[0]["metrics"] == {
+        "acc1": shapes.correct / shapes.images,
+        "acc5": shapes.top5 / 100,
+        "mean_per_class_recall": shapes.mean_recall / 100,
+    }
+    assert (
+        found[1]["metrics"]["image_retrieval_recall@5"] == shapes.retrieval.text_to_image[5] / 100
+    )
+    assert found[1]["metrics"]["text_retrieval_recall@5"] == shapes.retrieval.image_to_text[5] / 100
+
+
+def test_an_unknown_top_5_is_nan_as_there(contest: Any) -> None:
+    result = next(r for r in contest.board.results if r.entry == "rivals")
+    found = clip_benchmark_json(result, language="kk")
+    assert all(math.isnan(each["metrics"]["acc5"]) for each in found)
+    assert {each["language"] for each in found} == {"kk"}
+    assert found[0]["pretrained"] == "rivals.yaml"
+
+
+def test_english_names_are_told_from_russian_ones(contest: Any) -> None:
+    result = contest.board.results[0]
+    english = result.datasets[0].model_copy(update={"classes": ("cat", "dog", "CD-проигрыватель")})
+    found = clip_benchmark_json(result.model_copy(update={"datasets": (english,)}))
+    assert found[0]["language"] == "ru"
+    english = english.model_copy(update={"classes": ("cat", "dog", "3")})
+    found = clip_benchmark_json(result.model_copy(update={"datasets": (english,)}))
+    assert found[0]["language"] == "en"
+
+
+def test_a_failed_result_gives_nothing(contest: Any) -> None:
+    result = next(r for r in contest.board.results if r.failure)
+    assert clip_benchmark_json(result) == []
+
+
+def test_predictions_score_as_the_board_says(contest: Any) -> None:
+    answers = contest.answers["clip_openai"]
+    truth = {
+        name: dict(zip(each.ids, each.labels, strict=True))
+        for name, each in answers.datasets.items()
+    }
+    found = score(truth, contest_predictions(answers))
+    assert math.isclose(found.accuracy, contest.board.row("clip_openai").accuracy)
+    assert [each.missing for each in found.datasets] == [1, 1, 1]
