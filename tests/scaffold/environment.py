@@ -96,4 +96,13 @@ def make(folder: Path) -> Environment:
         else:
             shutil.copy(ROOT / name, source / name)
     environment.done("pip", "install", "--no-deps", source, cwd=folder)
+    _add_pytest(environment)
     return environment
+
+
+def _add_pytest(environment: Environment) -> None:
+    """The command `pytest`, which would come with the package."""
+    script = environment.python.with_name("pytest")
+    lines = (f"#!{environment.python}", "import pytest", "raise SystemExit(pytest.main())")
+    script.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    script.chmod(0o755)
