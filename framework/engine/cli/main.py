@@ -16,6 +16,7 @@ from engine.cli import (
     cluster,
     data,
     evaluate,
+    export,
     import_,
     plugin_new,
     plugins,
@@ -44,6 +45,7 @@ app.command("show", short_help="Show a training run: stages, scores, curves.")(s
 app.command("predict", short_help="Classify images into class names.")(predict.command)
 app.command("eval", short_help="Score a model, or a file of predictions.")(evaluate.command)
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
+app.command("export", short_help="Write a model as ONNX, or for transformers.")(export.command)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)
 app.command("schema", short_help="JSON Schema of configs, for editors.")(schema.command)
 app.add_typer(plugin_new.app, name="plugin", short_help="Write a plugin of your own.")
