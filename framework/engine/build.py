@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 import engine
 from engine import artifact
@@ -300,11 +301,24 @@ def read_artifact(
 
 def _skeleton(config: EngineConfig) -> DualEncoder:
     """The model on the meta device: nothing is initialised only to be overwritten."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Uninitialised():
         model = make_model(config)
     if any(name not in model.state_dict() for name, _ in model.named_buffers()):
         return make_model(config)  # a buffer that is not stored must be computed for real
     return model
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out ``torch.nn.init``: on the meta device it would import PyTorch's compiler, a second
+    or two for nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
 
 
 def _fill(model: DualEncoder, path: Path) -> None:

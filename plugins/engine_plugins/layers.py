@@ -23,6 +23,11 @@ class QuickGelu(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
+def random_parameter(std: float, *shape: int) -> nn.Parameter:
+    """Normal numbers around 0. By ``nn.init``, which reading an artifact leaves out."""
+    return nn.Parameter(nn.init.normal_(torch.empty(shape), std=std))
+
+
 def attend(
     query: Tensor,
     key: Tensor,

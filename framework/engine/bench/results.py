@@ -254,25 +254,16 @@ class Answers(_Fact):
     datasets: Mapping[str, DatasetAnswers]
 
 
-F = TypeVar("F", Result, Answers)
+F = TypeVar("F", bound=_Fact)
 
 
-def read_result(path: Path) -> Result | None:
-    """A result that is there, whole and of this format; else ``None``."""
-    return _read(Result, path)
-
-
-def read_answers(path: Path) -> Answers | None:
-    """Answers that are there, whole and of this format; else ``None``."""
-    return _read(Answers, path)
-
-
-def _read(type_: type[F], path: Path) -> F | None:
+def read_fact(type_: type[F], path: Path) -> F | None:
+    """What a file holds, where it is there, whole and of this format; else ``None``."""
     try:
         found = type_.model_validate_json(path.read_bytes())
     except (OSError, ValueError):
         return None
-    return found if found.format == FORMAT else None
+    return found if getattr(found, "format", FORMAT) == FORMAT else None
 
 
 def names_of(results: Sequence[Result]) -> list[str]:

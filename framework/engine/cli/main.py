@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from engine.cli import (
+    bench,
     build,
     cluster,
     data,
@@ -44,6 +45,7 @@ app.command("train", short_help="Train a model.")(train.command)
 app.command("show", short_help="Show a training run: stages, scores, curves.")(show.command)
 app.command("predict", short_help="Classify images into class names.")(predict.command)
 app.command("eval", short_help="Score a model, or a file of predictions.")(evaluate.command)
+app.add_typer(bench.app, name="bench", short_help="The leaderboard: who is best under N bytes.")
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
 app.command("export", short_help="Write a model as ONNX, or for transformers.")(export.command)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)

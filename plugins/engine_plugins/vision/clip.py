@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
-from engine_plugins.layers import ClipTransformer
+from engine_plugins.layers import ClipTransformer, random_parameter
 from engine_plugins.vision.settings import PlainClipVisionSettings
 
 
@@ -37,8 +37,8 @@ class ClipVision(VisionTower):
             interpolation=settings.interpolation,
         )
         scale = width**-0.5
-        self.class_embedding = nn.Parameter(scale * torch.randn(width))
-        self.positional_embedding = nn.Parameter(scale * torch.randn(settings.places, width))
+        self.class_embedding = random_parameter(scale, width)
+        self.positional_embedding = random_parameter(scale, settings.places, width)
         self.conv1 = nn.Conv2d(3, width, kernel_size=patch, stride=patch, bias=False)
         self.ln_pre = nn.LayerNorm(width)
         self.transformer = ClipTransformer(
@@ -49,7 +49,7 @@ class ClipVision(VisionTower):
             quick_gelu=settings.quick_gelu,
         )
         self.ln_post = nn.LayerNorm(width)
-        projection = nn.Parameter(scale * torch.randn(width, settings.embed_width))
+        projection = random_parameter(scale, width, settings.embed_width)
         self.proj = projection if settings.project else None
 
     def segments(self) -> list[Segment]:

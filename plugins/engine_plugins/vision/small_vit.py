@@ -10,12 +10,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
-from engine_plugins.layers import clip_blocks
+from engine_plugins.layers import clip_blocks, random_parameter
 from engine_plugins.vision.settings import SmallVitSettings
 
 
@@ -45,7 +44,7 @@ class SmallVit(VisionTower):
         self.preprocess = Preprocess(settings.image_size, mean=settings.mean, std=settings.std)
         channels = [3, *settings.channels]
         self.stem = nn.Sequential(*(_Convolution(*pair) for pair in pairwise(channels)))
-        self.positional_embedding = nn.Parameter(0.02 * torch.randn(settings.places, width))
+        self.positional_embedding = random_parameter(0.02, settings.places, width)
         self.blocks = clip_blocks(
             width, settings.layers, settings.heads, settings.mlp_width, quick_gelu=False
         )

@@ -1,0 +1,145 @@
+"""Two sets of answers to the same images: is the difference real?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.data.contest import read_predictions, read_truth
+from engine.errors import DataError
+from engine.evaluate.statistics import PairedDifference, mcnemar, paired_test
+
+Right = Mapping[str, Mapping[str, Sequence[bool]]]
+"""By data set and image id: right or wrong, under each seed."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        name: for people.
+        right: what it got right.
+        seeds: under how many seeds.
+    """
+
+    name: str
+    right: Right
+    seeds: int = 1
+
+
+@dataclass(frozen=True)
+class DatasetComparison:
+    """On one data set; percent and points.
+
+    Attributes:
+        only_a: images that only the first got right (under its first seed).
+        only_b: likewise.
+        p: McNemar's exact test between the first seeds.
+    """
+
+    name: str
+    images: int
+    a: float
+    b: float
+    only_a: int
+    only_b: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Compared:
+    """The whole comparison: the difference of the mean accuracies, a minus b."""
+
+    a: Side
+    b: Side
+    datasets: tuple[DatasetComparison, ...]
+    mean: PairedDifference
+
+    @property
+    def real(self) -> bool:
+        """Whether the difference is significant at 5 %: one pair, so nothing to correct for."""
+        return self.mean.p < 0.05
+
+    def verdict(self) -> str:
+        """In one sentence."""
+        ahead, behind = (self.a, self.b) if self.mean.value >= 0 else (self.b, self.a)
+        points = f"{abs(self.mean.value):.2f} points"
+        if self.real:
+            return f"Real: {ahead.name} is {points} ahead of {behind.name} (p = {self.mean.p:.2g})."
+        return (
+            f"A tie: {ahead.name} is {points} ahead of {behind.name}, which chance alone would"
+            f" often give (p = {self.mean.p:.2g})."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "a": self.a.name, "b": self.b.name, "seeds": [self.a.seeds, self.b.seeds],
+            "datasets": [vars(each) for each in self.datasets],
+            "difference": self.mean.value, "interval": [self.mean.low, self.mean.high],
+            "p": self.mean.p, "real": self.real, "verdict": self.verdict(),
+        }  # fmt: skip
+
+
+def side_of_predictions(path: Path, truth: Path) -> Side:
+    """A contest's file of predictions against the right answers; a gap counts as wrong.
+
+    Raises:
+        DataError: a file is missing or not in its format, or they are of different data.
+    """
+    from engine.evaluate.scores import score
+
+    labels, answers = read_truth(truth), read_predictions(path)
+    score(labels, answers)  # tells strangers among data sets, images and classes
+    right = {
+        name: {image: [answers.get(name, {}).get(image) == label] for image, label in rows.items()}
+        for name, rows in labels.items()
+    }
+    return Side(str(path), right)
+
+
+def compare(a: Side, b: Side, *, draws: int = 10_000) -> Compared:
+    """Compare two sides on the images that they share; all of them must be shared.
+
+    Raises:
+        DataError: they answered different data sets or different images.
+    """
+    if set(a.right) != set(b.right):
+        raise DataError(
+            f"{a.name} answered {', '.join(a.right)}; {b.name} answered {', '.join(b.right)}",
+            hint="a paired comparison needs the same data sets on both sides",
+        )
+    ours, theirs, found = [], [], []
+    for name, rows in a.right.items():
+        others = b.right[name]
+        apart = set(rows) ^ set(others)
+        if apart:
+            raise DataError(
+                f"data set `{name}`: {len(apart):,} images were answered by one side alone, the"
+                f" first is `{min(apart)}`",
+                hint="a paired comparison needs the same images on both sides",
+            )
+        x = _array([rows[image] for image in rows])
+        y = _array([others[image] for image in rows])
+        ours.append(x)
+        theirs.append(y)
+        first, second = x[0], y[0]
+        found.append(
+            DatasetComparison(
+                name=name, images=len(rows), a=100 * float(x.mean()), b=100 * float(y.mean()),
+                only_a=int((first & ~second).sum()), only_b=int((second & ~first).sum()),
+                p=mcnemar(first, second),
+            )
+        )  # fmt: skip
+    return Compared(a, b, tuple(found), paired_test(ours, theirs, draws=draws))
+
+
+def _array(rows: Sequence[Sequence[bool]]) -> NDArray[np.bool_]:
+    """[images][seeds] -> [seeds, images]."""
+    return np.array(rows, dtype=np.bool_).T

@@ -1,0 +1,58 @@
+"""The contest's conditions: one thread on one core, no network, from a cold start.
+
+The process forbids itself sockets before it imports anything that might want one, reads the model,
+answers all data sets from their files, writes the predictions, and tells how long that took from
+its very start.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from engine.bench.offline import forbid_sockets
+
+
+def run_contest(path: str, born: float) -> None:
+    """Run the job of a file.
+
+    Args:
+        path: the job.
+        born: ``time.monotonic()`` of the process that started this one, just before.
+    """
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    watched = forbid_sockets()
+
+    import torch
+
+    from engine.bench.datasets import Judged
+    from engine.bench.job import read_job, reporting
+    from engine.bench.judge import predictor_for
+    from engine.bench.results import Contest
+    from engine.bench.speed import peak_mb
+    from engine.build import read_artifact
+    from engine.evaluate.runner import run
+    from engine.files import write_text
+
+    job = read_job(path)
+    with reporting(job):
+        torch.set_num_threads(1)
+        built = read_artifact(job.model)
+        predictions = {}
+        for value in job.datasets:
+            judged = Judged.from_json(value)
+            ran = run(predictor_for(built, judged), judged.open(), workers=1)
+            predictions[judged.name] = ran.predictions
+        with tempfile.TemporaryDirectory() as folder:
+            write_text(Path(folder) / "predictions.json", json.dumps(predictions))
+        seconds = time.monotonic() - born
+        images = sum(map(len, predictions.values()))
+        found = Contest(
+            seconds=seconds, images=images, images_per_second=images / seconds,
+            peak_mb=peak_mb(), sockets=watched,
+        )  # fmt: skip
+        write_text(Path(job.output), found.model_dump_json())

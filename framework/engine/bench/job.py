@@ -1,0 +1,93 @@
+"""A job: what one process of the bench does, as a file that it is given."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from engine.bench.results import _Fact
+from engine.config.loader import load_config
+from engine.config.schema import EngineConfig
+from engine.errors import EngineError
+
+
+class Job(_Fact):
+    """One process's work.
+
+    Attributes:
+        phase: ``judge`` makes the model and answers; ``speed`` and ``contest`` measure a model that
+            is there.
+        key: of the result.
+        source: of the entry.
+        path: what the entry named.
+        config: file of the resolved config; ``None`` where there is none.
+        run: folder of the training; the model is ``run/model``. For an artifact its own folder.
+        datasets: see ``Judged.to_json``.
+        threads: of the arithmetic.
+        output: the file that the job writes, whole, at its end.
+        answers: likewise, of ``judge``.
+        features: folder of vision features that all entries share.
+        parent: process id of the bench; the job ends when that one is gone.
+    """
+
+    phase: Literal["judge", "speed", "contest"]
+    entry: str
+    seed: int
+    key: str
+    source: Literal["config", "artifact", "predictions"]
+    path: str
+    overrides: tuple[str, ...] = ()
+    config: str | None = None
+    run: str = ""
+    datasets: tuple[Mapping[str, Any], ...] = ()
+    threads: int = 1
+    output: str
+    answers: str = ""
+    features: str = ""
+    parent: int = 0
+    draws: int = 10_000
+
+    @property
+    def model(self) -> Path:
+        """The artifact that is judged."""
+        return Path(self.run) if self.source == "artifact" else Path(self.run) / "model"
+
+    def load_config(self) -> EngineConfig:
+        """The entry's config."""
+        assert self.config is not None
+        return load_config(Path(self.config))
+
+
+def read_job(path: str) -> Job:
+    """Read a job that the bench wrote."""
+    return Job.model_validate_json(Path(path).read_bytes())
+
+
+@contextmanager
+def reporting(job: Job) -> Iterator[None]:
+    """Errors of the user's to stderr in plain words and exit code 2; ends with the bench."""
+    if job.parent:
+        threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
+    try:
+        yield
+    except EngineError as error:
+        print(f"error: {error.message}", file=sys.stderr)
+        if error.hint:
+            print(f"hint: {error.hint}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _end_with(parent: int) -> None:
+    """A bench that was killed cannot end its processes: they see it and save what they have."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.kill(os.getpid(), signal.SIGTERM)

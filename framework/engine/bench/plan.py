@@ -1,0 +1,179 @@
+"""From a suite to jobs: every entry under every seed, its key, and where its files lie.
+
+::
+
+    OUT/results/ENTRY.SEED.KEY.json       a result
+    OUT/results/ENTRY.SEED.KEY.answers.json
+    OUT/results/ENTRY.SEED.KEY.speed.json, .contest.json
+    OUT/models/ENTRY.SEED.KEY/model/      the trained model, an artifact
+    OUT/logs/                             what each process said
+    OUT/features/                         vision features, shared by all
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine.artifact import CONFIG, read_manifest, sha256
+from engine.bench.datasets import Judged, fingerprint
+from engine.bench.job import Job
+from engine.bench.keys import code_version, digest, machine, top_modules
+from engine.bench.results import Answers, Contest, Failure, Made, Result, Speed, read_fact
+from engine.bench.suite import EntrySettings, SuiteSettings
+from engine.build import plugins_of
+from engine.config import dump_config, load_config
+from engine.config.schema import EngineConfig
+from engine.errors import EngineError
+from engine.files import write_text
+from engine.registry import Registry, default_registry
+
+
+@dataclass(frozen=True)
+class Task:
+    """An entry under a seed.
+
+    Attributes:
+        entry: its settings.
+        seed: of the config.
+        job: what makes its result; ``None`` where it failed already.
+        made: what is known of it before anything runs.
+        failure: why it cannot be run.
+        phases: what is to be done, ``judge`` first.
+    """
+
+    entry: EntrySettings
+    seed: int
+    job: Job | None
+    made: Made
+    failure: Failure | None = None
+    phases: Sequence[str] = field(default=("judge",))
+
+    @property
+    def title(self) -> str:
+        """For people."""
+        return self.entry.name + (f" (seed {self.seed})" if self.seed else "")
+
+    def output(self, phase: str) -> Path:
+        """The file that a phase writes."""
+        assert self.job is not None
+        path = Path(self.job.output)
+        return path if phase == "judge" else path.with_suffix(f".{phase}.json")
+
+    def done(self, phase: str) -> bool:
+        """Whether a phase is over, and what it wrote is whole."""
+        return self.outcome() is not None if phase == "judge" else self.measured(phase) is not None
+
+    def outcome(self) -> tuple[Result, Answers] | None:
+        """The result with its answers; ``None`` where there is none."""
+        if self.job is None:
+            return None
+        result = read_fact(Result, self.output("judge"))
+        answers = read_fact(Answers, Path(self.job.answers))
+        if result is None or answers is None or result.key != self.job.key:
+            return None
+        return result, answers
+
+    def measured(self, phase: str) -> Speed | Contest | None:
+        """What ``speed`` or ``contest`` gave; ``None`` where it was not asked for or is missing."""
+        if self.job is None or phase not in self.phases:
+            return None
+        path = self.output(phase)
+        return read_fact(Speed, path) if phase == "speed" else read_fact(Contest, path)
+
+    def job_of(self, phase: str, parent: int) -> Job:
+        """The job of a phase."""
+        assert self.job is not None
+        update = {"phase": phase, "output": str(self.output(phase)), "parent": parent}
+        return self.job.model_copy(update=update)
+
+
+def plan(
+    suite: SuiteSettings, judged: Sequence[Judged], out: Path, registry: Registry | None = None
+) -> list[Task]:
+    """The tasks of a suite; an entry that cannot be run is a task with its failure."""
+    registry = registry or default_registry()
+    phases = ["judge"]
+    phases += ["speed"] if suite.measure.speed else []
+    phases += ["contest"] if suite.measure.contest else []
+    data = [[each.to_json(), fingerprint(each.use, registry)] for each in judged]
+    tasks = []
+    for entry in suite.entries:
+        for seed in suite.seeds_of(entry):
+            overrides = suite.overrides_of(entry, seed) if entry.source == "config" else []
+            made = Made(source=entry.source, path=str(entry.path), overrides=tuple(overrides),
+                        seed=seed)  # fmt: skip
+            planner = _Planner(suite, judged, data, out, registry)
+            try:
+                job = planner.job(entry, seed, overrides)
+            except (EngineError, OSError) as error:
+                told = str(error) if isinstance(error, EngineError) else f"{entry.path}: {error}"
+                tasks.append(Task(entry, seed, None, made, Failure(what=told), ()))
+                continue
+            some = phases if entry.source != "predictions" else ["judge"]
+            tasks.append(Task(entry, seed, job, made, None, some))
+    return tasks
+
+
+@dataclass(frozen=True)
+class _Planner:
+    suite: SuiteSettings
+    judged: Sequence[Judged]
+    data: Sequence[Any]
+    out: Path
+    registry: Registry
+
+    def job(self, entry: EntrySettings, seed: int, overrides: Sequence[str]) -> Job:
+        datasets = [each.to_json() for each in self.judged]
+        config: Path | None = None
+        if entry.source == "config":
+            settings = load_config(entry.path, overrides, registry=self.registry)
+            model = digest("config", self._of_config(settings), self.suite.threads)
+            run = self.out / "models" / f"{entry.name}.{seed}.{model[:12]}"
+            config = self.out / "models" / f"{run.name}.yaml"
+            write_text(config, dump_config(settings))
+            code = self._answering(settings)
+        elif entry.source == "artifact":
+            manifest = read_manifest(entry.path, verify=False)
+            run = entry.path
+            model = digest("artifact", manifest["files"])
+            code = self._answering(load_config(entry.path / CONFIG, registry=self.registry))
+        else:
+            run, code = self.out, code_version()
+            model = digest("predictions", sha256(entry.path))
+        measured = [self.suite.threads, dict(machine())]
+        key = digest(model, self.data, code, measured)
+        stem = f"{entry.name}.{seed}.{key[:12]}"
+        results = self.out / "results"
+        return Job(
+            phase="judge", entry=entry.name, seed=seed, key=key, source=entry.source,
+            path=str(entry.path), overrides=tuple(overrides),
+            config=None if config is None else str(config), run=str(run),
+            datasets=tuple(datasets), threads=self.suite.threads,
+            output=str(results / f"{stem}.json"), answers=str(results / f"{stem}.answers.json"),
+            features=str(self.out / "features"), draws=self.suite.measure.draws,
+        )  # fmt: skip
+
+    def _of_config(self, config: EngineConfig) -> Mapping[str, Any]:
+        """What a trained model follows from."""
+        data = config.data.train
+        plain = config.model_dump(mode="json", by_alias=True, round_trip=True)
+        plain["data"] = [] if data is None else [plain["data"]["train"], self._print(config)]
+        for name in ("limits", "zero_shot"):  # no weight follows from these
+            plain.pop(name, None)
+        return {"config": plain, "code": self._code(config)}
+
+    def _print(self, config: EngineConfig) -> str:
+        assert config.data.train is not None
+        return fingerprint(config.data.train, self.registry)
+
+    def _code(self, config: EngineConfig) -> str:
+        uses = plugins_of(config, self.registry)
+        targets = [self.registry.get(use["kind"], use["name"]).target for use in uses]
+        return code_version(top_modules(targets))
+
+    def _answering(self, config: EngineConfig) -> str:
+        """What answers follow from, beside the model and the data."""
+        return digest(self._code(config), config.zero_shot.model_dump(mode="json"))

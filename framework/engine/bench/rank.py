@@ -1,0 +1,298 @@
+"""Results become a board: means over seeds, intervals, places under limits, comparisons."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.bench.board import (
+    Board,
+    Cell,
+    Comparison,
+    DatasetFacts,
+    Place,
+    Row,
+    Tier,
+)
+from engine.bench.results import Answers, Contest, DatasetResult, Result, Speed
+from engine.evaluate.statistics import bootstrap_interval, holm, paired_test
+
+METHOD = (
+    "Accuracy is the plain mean over data sets. 95 % intervals: Bayesian bootstrap over images, and"
+    " over trainings where there are several seeds. Pairs: sign-flip test on the same images"
+    " (McNemar's exact one for a single data set; Student's t over images and trainings with"
+    " several seeds), two-sided, Holm's correction over all pairs. With one seed all of it speaks"
+    " of these trained models on new images of the same data sets, not of other trainings."
+)
+
+Correct = list[NDArray[np.bool_]]
+"""By data set: [seeds, images] right or wrong."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A result with its answers."""
+
+    result: Result
+    answers: Answers
+
+
+def make_board(
+    suite: str,
+    entries: Sequence[str],
+    outcomes: Sequence[Outcome],
+    *,
+    tiers: Sequence[int],
+    failed: Mapping[str, Mapping[int, str]],
+    skipped: Mapping[str, str],
+    failures: Sequence[Result] = (),
+    draws: int = 10_000,
+    made: Mapping[str, Any] | None = None,
+) -> Board:
+    """The board of a suite.
+
+    Args:
+        suite: its name.
+        entries: every entry, in order.
+        outcomes: what there is; all of the same data sets.
+        tiers: limits in bytes, the strictest first.
+        failed: by entry and seed, why there is no result.
+        skipped: data sets left out, each with why.
+        failures: results of what failed, to be shown with how they were made.
+        draws: of the bootstrap.
+        made: when, where, by which version.
+    """
+    by_entry = {name: [o for o in outcomes if o.result.entry == name] for name in entries}
+    correct = {name: _correct(some) for name, some in by_entry.items() if some}
+    rows = [
+        _row(name, by_entry[name], correct.get(name), failed.get(name, {}), draws)
+        for name in entries
+    ]
+    rows = _fronts(rows)
+    comparisons = _compare(rows, by_entry, correct, draws)
+    return Board(
+        suite=suite,
+        datasets=_facts(outcomes),
+        skipped=skipped,
+        rows=tuple(rows),
+        tiers=tuple(_tier(limit, rows, comparisons) for limit in (*tiers, None)),
+        comparisons=tuple(comparisons),
+        results=(*(outcome.result for outcome in outcomes), *failures),
+        method=METHOD,
+        made=made or {},
+    )
+
+
+def _facts(outcomes: Sequence[Outcome]) -> tuple[DatasetFacts, ...]:
+    if not outcomes:
+        return ()
+    return tuple(
+        DatasetFacts(name=each.name, images=each.images, classes=each.classes)
+        for each in outcomes[0].result.datasets
+    )
+
+
+def _correct(outcomes: Sequence[Outcome]) -> Correct:
+    names = list(outcomes[0].answers.datasets)
+    return [
+        np.array([outcome.answers.datasets[name].correct() for outcome in outcomes])
+        for name in names
+    ]
+
+
+def _row(
+    name: str,
+    outcomes: Sequence[Outcome],
+    correct: Correct | None,
+    failed: Mapping[int, str],
+    draws: int,
+) -> Row:
+    if correct is None:
+        return Row(entry=name, seeds=(), failed=failed)
+    results = [outcome.result for outcome in outcomes]
+    datasets = {}
+    for each, right in zip(results[0].datasets, correct, strict=True):
+        over_seeds = [result.dataset(each.name) for result in results]
+        datasets[each.name] = _cell([one for one in over_seeds if one], right, draws)
+    interval = bootstrap_interval(correct, draws=draws)
+    accuracies = [
+        math.fsum(each.accuracy for each in result.datasets) / len(result.datasets)
+        for result in results
+    ]
+    speeds = [result.speed for result in results if result.speed]
+    contests = [result.contest for result in results if result.contest]
+    return Row(
+        entry=name,
+        seeds=tuple(result.seed for result in results),
+        failed=failed,
+        weight=results[0].weight,
+        datasets=datasets,
+        accuracy=math.fsum(accuracies) / len(accuracies),
+        interval=(interval.low, interval.high),
+        spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        top5=_mean([cell.top5 for cell in datasets.values()], whole=True),
+        mean_recall=_mean([cell.mean_recall for cell in datasets.values()]),
+        calibration_error=_mean([cell.calibration_error for cell in datasets.values()]),
+        speed=_speed(speeds) if speeds else None,
+        contest=_contest(contests) if contests else None,
+        notes=_notes(results),
+    )
+
+
+def _cell(seeds: Sequence[DatasetResult], right: NDArray[np.bool_], draws: int) -> Cell:
+    interval = bootstrap_interval([right], draws=draws)
+    accuracies = [each.accuracy for each in seeds]
+    retrievals = [each.retrieval for each in seeds if each.retrieval]
+    return Cell(
+        accuracy=math.fsum(accuracies) / len(accuracies),
+        interval=(interval.low, interval.high),
+        spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
+        top5=_mean([each.top5 for each in seeds], whole=True),
+        mean_recall=math.fsum(each.mean_recall for each in seeds) / len(seeds),
+        calibration_error=_mean(
+            [each.calibration.error if each.calibration else None for each in seeds]
+        ),
+        image_to_text=_mean_by_k([each.image_to_text for each in retrievals]),
+        text_to_image=_mean_by_k([each.text_to_image for each in retrievals]),
+        chance=seeds[0].chance,
+        saw=next((each.saw for each in seeds if each.saw), ""),
+    )
+
+
+def _mean(values: Sequence[float | None], *, whole: bool = False) -> float | None:
+    """Of those that are known; with ``whole`` only where all are."""
+    known = [value for value in values if value is not None]
+    if not known or (whole and len(known) < len(values)):
+        return None
+    return math.fsum(known) / len(known)
+
+
+def _mean_by_k(found: Sequence[Mapping[int, float]]) -> dict[int, float] | None:
+    if not found:
+        return None
+    return {k: math.fsum(each[k] for each in found) / len(found) for k in found[0]}
+
+
+def _speed(speeds: Sequence[Speed]) -> Speed:
+    """Medians over seeds."""
+
+    def median(read: Callable[[Speed], float]) -> float:
+        return statistics.median(map(read, speeds))
+
+    return speeds[0].model_copy(
+        update={
+            "load_seconds": median(lambda s: s.load_seconds),
+            "image_ms": median(lambda s: s.image_ms),
+            "text_ms": median(lambda s: s.text_ms),
+            "images_per_second": median(lambda s: s.images_per_second),
+            "texts_per_second": median(lambda s: s.texts_per_second),
+            "peak_mb": median(lambda s: s.peak_mb),
+        }
+    )
+
+
+def _contest(runs: Sequence[Contest]) -> Contest:
+    return sorted(runs, key=lambda each: each.seconds)[(len(runs) - 1) // 2]
+
+
+def _notes(results: Sequence[Result]) -> tuple[str, ...]:
+    found = [warning for result in results for warning in result.made.warnings]
+    for result in results:
+        found += [f"{each.name}: {each.saw}" for each in result.datasets if each.saw]
+        found += [f"{each.name}: {note}" for each in result.datasets for note in each.notes]
+        found += [
+            f"{each.name}: {each.missing:,} images without an answer count as wrong"
+            for each in result.datasets
+            if each.missing
+        ]
+    return tuple(dict.fromkeys(found))
+
+
+# ---- places --------------------------------------------------------------------------------------
+
+
+def _fronts(rows: Sequence[Row]) -> list[Row]:
+    """The rows, those on a Pareto front marked."""
+    light = {row.entry: float(row.weight.bytes) for row in rows if row.weight}
+    quick = {row.entry: row.speed.image_ms for row in rows if row.speed}
+    return [
+        row.model_copy(
+            update={
+                "on_bytes_front": _on_front(row, rows, light),
+                "on_ms_front": _on_front(row, rows, quick),
+            }
+        )
+        for row in rows
+    ]
+
+
+def _on_front(row: Row, rows: Sequence[Row], cost: Mapping[str, float]) -> bool:
+    if row.accuracy is None or row.entry not in cost:
+        return False
+    mine = (-cost[row.entry], row.accuracy)
+    others = [(-cost[o.entry], o.accuracy) for o in rows if o.entry in cost and o.accuracy]
+    return not any(
+        other[0] >= mine[0] and other[1] >= mine[1] and other != mine for other in others
+    )
+
+
+def _compare(
+    rows: Sequence[Row],
+    by_entry: Mapping[str, Sequence[Outcome]],
+    correct: Mapping[str, Correct],
+    draws: int,
+) -> list[Comparison]:
+    """Every pair of entries with numbers."""
+    known = [row for row in rows if row.accuracy is not None]
+    ordered = sorted(known, key=lambda row: -(row.accuracy or 0))
+    pairs = list(combinations([row.entry for row in ordered], 2))
+    tests = [paired_test(correct[a], correct[b], draws=draws) for a, b in pairs]
+    corrected = holm([test.p for test in tests])
+    found = []
+    for (a, b), test, p in zip(pairs, tests, corrected, strict=True):
+        names = list(by_entry[a][0].answers.datasets)
+        firsts = [
+            (name, x[0], y[0]) for name, x, y in zip(names, correct[a], correct[b], strict=True)
+        ]
+        found.append(
+            Comparison(
+                a=a, b=b, difference=test.value, interval=(test.low, test.high), p=test.p,
+                corrected=p,
+                only_a={name: int((x & ~y).sum()) for name, x, y in firsts},
+                only_b={name: int((y & ~x).sum()) for name, x, y in firsts},
+            )
+        )  # fmt: skip
+    return found
+
+
+def _tier(limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Tier:
+    known = [row for row in rows if row.accuracy is not None]
+    weighed = [row for row in known if row.weight is not None]
+    unweighed = [row for row in known if row.weight is None]
+    under = [r for r in weighed if limit is None or (r.weight and r.weight.bytes <= limit)]
+    over = [row for row in weighed if row not in under]
+    ranked = sorted(under, key=lambda row: (-(row.accuracy or 0), row.entry))
+    names = {row.entry for row in ranked}
+    real = [each for each in comparisons if each.real and {each.a, each.b} <= names]
+    places = tuple(
+        Place(
+            entry=row.entry,
+            best=1 + sum(each.b == row.entry for each in real),
+            worst=len(ranked) - sum(each.a == row.entry for each in real),
+        )
+        for row in ranked
+    )
+    heavy = sorted(over, key=lambda row: row.weight.bytes if row.weight else 0)
+    return Tier(
+        limit=limit,
+        places=places,
+        over=tuple(row.entry for row in heavy),
+        unweighed=tuple(row.entry for row in unweighed),
+    )

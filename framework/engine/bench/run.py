@@ -1,0 +1,229 @@
+"""A suite, run: planned, done, gathered into a board."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.bench.board import Board
+from engine.bench.compare import Side
+from engine.bench.datasets import Judged, judged_of
+from engine.bench.keys import machine, versions
+from engine.bench.plan import Task, plan
+from engine.bench.rank import Outcome, make_board
+from engine.bench.results import Answers, Failure, Result, names_of, read_fact
+from engine.bench.schedule import Failures, Watch, run_tasks
+from engine.bench.suite import SuiteSettings
+from engine.contracts.dataset import Dataset
+from engine.errors import DataError, did_you_mean
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BOARD, PAGE, LOCK = "board.json", "leaderboard.html", ".lock"
+
+Run = Callable[..., Failures]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A suite that was run.
+
+    Attributes:
+        board: the board.
+        answers: of each entry's first seed.
+        judged: the data sets.
+        outcomes: every result with its answers.
+    """
+
+    board: Board
+    answers: Mapping[str, Answers]
+    judged: Sequence[Judged]
+    outcomes: Sequence[Outcome]
+
+    def picture(self, dataset: str, image: str) -> Image | None:
+        """An image of a data set by its id; ``None`` where it cannot be read any more."""
+        found = self._pictures.get(dataset)
+        return None if found is None else found.get(image)
+
+    @cached_property
+    def _pictures(self) -> dict[str, _Pictures]:
+        return {each.name: _Pictures(each.open()) for each in self.judged}
+
+
+class _Pictures:
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        self._rows = {dataset.record(i).id: i for i in range(len(dataset))}
+
+    def get(self, image: str) -> Image | None:
+        row = self._rows.get(image)
+        if row is None:
+            return None
+        try:
+            return self._dataset.image(row)
+        except Exception:  # broken, or gone since
+            return None
+
+
+def run_suite(
+    suite: SuiteSettings,
+    out: Path,
+    *,
+    watch: Watch = lambda done, total, doing: None,
+    run: Run = run_tasks,
+) -> Bench:
+    """Run what is left of a suite, and make its board.
+
+    Args:
+        suite: the suite.
+        out: its folder: results, trained models, logs.
+        watch: told how it goes.
+        run: runs tasks: here, or on a cluster.
+
+    Raises:
+        DataError: a data set is missing or cannot be judged on; another bench runs in the folder.
+        KeyboardInterrupt, SystemExit: interrupted; what is done is kept.
+    """
+    judged, skipped = judged_of(suite)
+    with _alone(out):
+        tasks = plan(suite, judged, out)
+        failures = run(tasks, jobs=suite.jobs, logs=out / "logs", watch=watch)
+        return gather(suite, tasks, judged, skipped, failures)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """One bench at a time in a folder.
+
+    Raises:
+        DataError: there is another.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / LOCK).open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"another bench is running in {out}",
+                hint="wait for it, or give this one a folder of its own: `--folder OTHER`",
+            ) from error
+        yield
+
+
+def gather(
+    suite: SuiteSettings,
+    tasks: Sequence[Task],
+    judged: Sequence[Judged],
+    skipped: Mapping[str, str],
+    failures: Failures,
+) -> Bench:
+    """The board of what is there."""
+    outcomes: list[Outcome] = []
+    failed: dict[str, dict[int, str]] = {}
+    results: list[Result] = []
+    for task in tasks:
+        found = outcome_of(task)
+        whys = _whys(task, failures)
+        if found is None:
+            why = whys[0] if whys else Failure(what="not run yet")
+            failed.setdefault(task.entry.name, {})[task.seed] = why.what
+            results.append(Result(key=task.job.key if task.job else "", entry=task.entry.name,
+                                  seed=task.seed, made=task.made, failure=why))  # fmt: skip
+            continue
+        if whys:  # it answered; a measurement failed
+            told = tuple(f"not measured: {why.what}" for why in whys)
+            made = found.result.made
+            made = made.model_copy(update={"warnings": (*made.warnings, *told)})
+            found = Outcome(found.result.model_copy(update={"made": made}), found.answers)
+        outcomes.append(found)
+    board = make_board(
+        suite.name, [entry.name for entry in suite.entries], outcomes,
+        tiers=suite.tiers, failed=failed, skipped=skipped, failures=results,
+        draws=suite.measure.draws,
+        made={
+            "date": time.strftime("%Y-%m-%d %H:%M"), "versions": versions(),
+            "machine": machine(), "threads": suite.threads,
+        },
+    )  # fmt: skip
+    firsts: dict[str, Answers] = {}
+    for outcome in outcomes:
+        firsts.setdefault(outcome.result.entry, outcome.answers)
+    return Bench(board, firsts, judged, outcomes)
+
+
+def _whys(task: Task, failures: Failures) -> list[Failure]:
+    found = [] if task.failure is None else [task.failure]
+    return found + [
+        failure
+        for (entry, seed, _), failure in failures.items()
+        if (entry, seed) == (task.entry.name, task.seed)
+    ]
+
+
+def outcome_of(task: Task) -> Outcome | None:
+    """The result of a task with its answers and measurements; ``None`` where there is none."""
+    found = task.outcome()
+    if found is None:
+        return None
+    result, answers = found
+    update = {"speed": task.measured("speed"), "contest": task.measured("contest")}
+    return Outcome(result.model_copy(update=update), answers)
+
+
+def side_of_entry(folder: Path, name: str) -> Side:
+    """An entry of a bench that was run, for a comparison.
+
+    Raises:
+        DataError: there is no bench, or it has no such entry with answers.
+    """
+    board = read_board(folder)
+    found: dict[str, dict[str, list[bool]]] = {}
+    seeds = 0
+    for result in board.results:
+        if result.entry != name or result.failure is not None:
+            continue
+        stem = f"{result.entry}.{result.seed}.{result.key[:12]}"
+        answers = read_fact(Answers, folder / "results" / f"{stem}.answers.json")
+        if answers is None:
+            continue
+        seeds += 1
+        for dataset, each in answers.datasets.items():
+            rows = found.setdefault(dataset, {})
+            ids = [image for image, label in zip(each.ids, each.labels, strict=True) if label >= 0]
+            for image, right in zip(ids, each.correct(), strict=True):
+                rows.setdefault(image, []).append(right)
+    if not seeds:
+        known = names_of([result for result in board.results if result.failure is None])
+        raise DataError(
+            f"{folder} has no entry `{name}` with answers{did_you_mean(name, known)}",
+            hint=f"it has: {', '.join(known)}",
+        )
+    return Side(name, found, seeds)
+
+
+def read_board(folder: Path) -> Board:
+    """The board of a bench that was run.
+
+    Raises:
+        DataError: there is none.
+    """
+    path = folder / BOARD
+    try:
+        value = json.loads(path.read_bytes())
+        for each in value["comparisons"]:
+            each.pop("real", None)  # said beside the numbers, for readers of the file
+        return Board.model_validate(value)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        what = "no such file" if isinstance(error, FileNotFoundError) else str(error)
+        raise DataError(
+            f"{path} is no board of a bench: {what}",
+            hint="`engine bench SUITE` writes one; name its folder with `--folder`",
+        ) from error

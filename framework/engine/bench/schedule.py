@@ -1,0 +1,232 @@
+"""Runs the tasks of a suite, each phase in a process of its own.
+
+Models are trained and judged ``jobs`` at a time; speed is measured afterwards, one at a time, with
+nothing else running. What is there already is not done again, what failed is told and stops nobody.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Protocol
+
+from engine.bench.plan import Task
+from engine.bench.results import Failure
+from engine.files import write_text
+
+GRACE = 60.0
+"""Seconds that a process gets to save its training when the bench is interrupted."""
+
+_LINES = 30
+_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Doing:
+    """What is under way: a task's phase, since when, and the last that it said."""
+
+    title: str
+    phase: str
+    since: float
+    line: str
+
+
+class Watch(Protocol):
+    """Is told how the work goes."""
+
+    def __call__(self, done: int, total: int, doing: Sequence[Doing]) -> None: ...
+
+
+Failures = Mapping[tuple[str, int, str], Failure]
+"""By entry, seed and phase."""
+
+
+@dataclass
+class _Running:
+    task: Task
+    phase: str
+    process: subprocess.Popen[bytes]
+    log: Path
+    file: IO[bytes]
+    since: float
+
+
+def run_tasks(
+    tasks: Sequence[Task],
+    *,
+    jobs: int,
+    logs: Path,
+    watch: Watch = lambda done, total, doing: None,
+    tick: float = 0.25,
+) -> Failures:
+    """Do what is left of the tasks.
+
+    Args:
+        tasks: those that failed in planning are passed over.
+        jobs: processes at once, of training and judging.
+        logs: folder for what the processes say.
+        watch: told how it goes, about four times a second.
+        tick: seconds between two looks.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: passed on once every process has saved and left.
+    """
+    failures: dict[tuple[str, int, str], Failure] = {}
+    todo = [(task, phase) for task in tasks for phase in task.phases if task.job is not None]
+    total, left = len(todo), [(task, phase) for task, phase in todo if not task.done(phase)]
+    first = [item for item in left if item[1] == "judge"]
+    then = [item for item in left if item[1] != "judge"]
+    crew = _Crew(logs, failures)
+    with _as_interrupt(signal.SIGTERM):
+        try:
+            for waiting, at_once in ((first, jobs), (then, 1)):
+                crew.work(waiting, at_once, lambda doing: watch(total - crew.left(left), total,
+                                                                doing), tick)  # fmt: skip
+        finally:
+            crew.stop()
+    return failures
+
+
+class _Crew:
+    """The processes that run."""
+
+    def __init__(self, logs: Path, failures: dict[tuple[str, int, str], Failure]) -> None:
+        self._logs, self._failures = logs, failures
+        self._running: list[_Running] = []
+        self._over: set[tuple[str, int, str]] = set()
+
+    def left(self, items: Sequence[tuple[Task, str]]) -> int:
+        """How many are not over."""
+        return sum((t.entry.name, t.seed, phase) not in self._over for t, phase in items)
+
+    def work(
+        self,
+        waiting: Sequence[tuple[Task, str]],
+        at_once: int,
+        watch: Callable[[Sequence[Doing]], None],
+        tick: float,
+    ) -> None:
+        """Run these, at most so many at once."""
+        queue = list(waiting)
+        while queue or self._running:
+            while queue and len(self._running) < at_once:
+                task, phase = queue.pop(0)
+                if (task.entry.name, task.seed, "judge") in self._failures:
+                    self._over.add((task.entry.name, task.seed, phase))
+                    continue  # there is no model to measure
+                self._running.append(self._start(task, phase))
+            watch([_doing(each) for each in self._running])
+            if not self._reap():
+                time.sleep(tick)
+        watch([])
+
+    def _start(self, task: Task, phase: str) -> _Running:
+        assert task.job is not None
+        self._logs.mkdir(parents=True, exist_ok=True)
+        stem = f"{task.entry.name}.{task.seed}.{phase}"
+        job, log = self._logs / f"{stem}.job.json", self._logs / f"{stem}.log"
+        write_text(job, task.job_of(phase, os.getpid()).model_dump_json(indent=1))
+        Path(task.output(phase)).parent.mkdir(parents=True, exist_ok=True)
+        threads = str(1 if phase == "contest" else task.job.threads)
+        told = {**os.environ, **dict.fromkeys(_ONE_THREAD, threads), "PYTHONUNBUFFERED": "1"}
+        # Parts of PyTorch ask for the user's name, and without this the system's name service is
+        # asked over a socket.
+        told.setdefault("USER", "engine")
+        file = log.open("wb")
+        born = time.monotonic()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "engine.bench.work", str(job), repr(born)],
+            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=told,
+            start_new_session=True,
+        )  # fmt: skip
+        return _Running(task, phase, process, log, file, born)
+
+    def _reap(self) -> bool:
+        """Take in those that have ended; whether any has."""
+        ended = [each for each in self._running if each.process.poll() is not None]
+        for each in ended:
+            self._running.remove(each)
+            each.file.close()
+            place = (each.task.entry.name, each.task.seed, each.phase)
+            self._over.add(place)
+            if each.process.returncode != 0 or not each.task.done(each.phase):
+                self._failures[place] = _failure(each)
+        return bool(ended)
+
+    def stop(self) -> None:
+        """Ask all to save and leave; end those that do not."""
+        for each in self._running:
+            with suppress(ProcessLookupError):
+                each.process.send_signal(signal.SIGTERM)
+        until = time.monotonic() + GRACE
+        for each in self._running:
+            try:
+                each.process.wait(max(0.1, until - time.monotonic()))
+            except (subprocess.TimeoutExpired, KeyboardInterrupt):
+                with suppress(ProcessLookupError):
+                    os.killpg(each.process.pid, signal.SIGKILL)
+                each.process.wait()
+            each.file.close()
+        self._running.clear()
+
+
+def _doing(running: _Running) -> Doing:
+    return Doing(running.task.title, running.phase, running.since, last_line(running.log))
+
+
+def last_line(log: Path, most: int = 4000) -> str:
+    """The last line of a log that says something."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:200] if lines else ""
+
+
+def _failure(running: _Running) -> Failure:
+    """What a process that failed said: its own error, or the end of its output."""
+    text = running.log.read_text(encoding="utf-8", errors="replace")
+    lines = text.splitlines()
+    code = running.process.returncode
+    starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
+    if code == 2 and starts:
+        what = "\n".join(lines[starts[-1] :]).removeprefix("error: ")
+    elif code == -signal.SIGSYS:
+        what = "it wanted a socket where there must be no network; the kernel ended it"
+    elif code == -signal.SIGKILL:
+        what = "it was killed (out of memory?)"
+    elif code < 0:
+        what = f"it was ended by {signal.Signals(-code).name}"
+    elif code == 0:
+        what = "it ended without a result"
+    else:
+        what = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
+    return Failure(what=what.strip(), details="\n".join(lines[-_LINES:]))
+
+
+class _as_interrupt:
+    """While in its ``with``, a signal is taken as Ctrl-C is, but leaves with its own exit code."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        self._number = number
+
+    def __enter__(self) -> None:
+        def leave(number: int, frame: object) -> None:
+            sys.exit(128 + number)
+
+        with suppress(ValueError):  # not the main thread
+            self._before = signal.signal(self._number, leave)
+
+    def __exit__(self, *_: object) -> None:
+        with suppress(ValueError, AttributeError):
+            signal.signal(self._number, self._before)

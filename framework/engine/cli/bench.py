@@ -1,0 +1,296 @@
+"""``engine bench``: suites of models under limits; is a difference real?"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+from engine.cli.options import Json, Overrides
+
+if TYPE_CHECKING:
+    from engine.bench.compare import Compared, Side
+    from engine.bench.run import Bench
+    from engine.bench.schedule import Doing, Watch
+    from engine.bench.suite import SuiteSettings
+
+DEFAULT = Path("benchmarks/small.yaml")
+"""The suite of ``engine bench`` without an argument, in a checkout of Engine."""
+
+FORMS = (".html", ".md", ".csv", ".json")
+
+
+class _Group(TyperGroup):
+    """``engine bench SUITE`` is ``engine bench run SUITE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if not args or args[0] not in {*self.commands, "-h", "--help"}:
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=_Group,
+    help="Train, judge and compare models under limits on their bytes. `engine bench SUITE` runs a"
+    " suite (its options: `engine bench run --help`), `engine bench` the small one of a checkout.",
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.command("run", short_help="Run a suite and show its board (the default).")
+def run(
+    suite: Annotated[
+        Path | None, typer.Argument(help=f"The suite, a YAML file ({DEFAULT}).")
+    ] = None,
+    folder: Annotated[
+        Path | None, typer.Option(help="For results and trained models (build/bench/NAME).")
+    ] = None,
+    limit: Annotated[
+        list[str] | None, typer.Option(help="Bytes allowed, instead of the suite's limits; again.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
+    contest: Annotated[
+        bool,
+        typer.Option("--contest", help="Also a run of each: one thread, no network, cold start."),
+    ] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Where the page goes (FOLDER/leaderboard.html).")
+    ] = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "-o", "--output", help="Also write the board: .html, .md, .csv, .json; again."
+        ),
+    ] = None,
+    clip_benchmark: Annotated[
+        Path | None, typer.Option(help="Folder for results in CLIP_benchmark's layout.")
+    ] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Folder for every entry's answers in the contest's layout.")
+    ] = None,
+    on: Annotated[
+        Literal["ray"] | None, typer.Option(help="Spread entries over a Ray cluster.")
+    ] = None,
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Run what is left of a suite and show its board.
+
+    Every entry is trained and judged in a process of its own. What was done before is not done
+    again, a killed run goes on, and an entry that fails is a row with its error. Exit code 0 also
+    then; 2 where nothing at all could be judged.
+    """
+    from engine.bench.run import BOARD, PAGE, run_suite
+    from engine.errors import DataError
+    from engine.files import check_target
+
+    settings = _suite(suite, overrides or [], limit, jobs, contest=contest)
+    out = folder or Path("build/bench") / settings.name
+    page = html or out / PAGE
+    targets = [page, *(output or [])]
+    for target in targets:
+        if target.suffix.lower() not in FORMS:
+            raise DataError(f"{target}: a board is written as one of {', '.join(FORMS)}")
+        check_target(target)
+    with _watching() as watch:
+        if on == "ray":
+            from engine.bench.on_ray import run_on_ray
+
+            bench = run_suite(settings, out, watch=watch, run=run_on_ray)
+        else:
+            bench = run_suite(settings, out, watch=watch)
+    for target in (*targets, out / BOARD):
+        _write(bench, target)
+    if clip_benchmark is not None:
+        _write_clip_benchmark(bench, clip_benchmark)
+    if predictions is not None:
+        _write_predictions(bench, predictions)
+    _tell(bench, page, as_json=json)
+    if not bench.outcomes:
+        raise DataError(
+            "not one entry could be judged", hint=f"what each process said: {out / 'logs'}"
+        )
+
+
+def _suite(
+    path: Path | None,
+    overrides: list[str],
+    limits: list[str] | None,
+    jobs: int | None,
+    *,
+    contest: bool,
+) -> SuiteSettings:
+    from engine.bench.suite import load_suite
+    from engine.errors import ConfigError
+
+    if path is None:
+        if not DEFAULT.is_file():
+            raise ConfigError(
+                f"there is no {DEFAULT} here",
+                hint="name a suite: `engine bench SUITE.yaml`; the small one comes with a checkout"
+                " of Engine, to be run in its folder",
+            )
+        path = DEFAULT
+    given = list(overrides)
+    if limits:
+        given.append("limits=[" + ", ".join(f"'{each}'" for each in limits) + "]")
+    if jobs is not None:
+        given.append(f"jobs={jobs}")
+    if contest:
+        given.append("measure.contest=true")
+    return load_suite(path, given)
+
+
+@contextmanager
+def _watching() -> Iterator[Watch]:
+    """A bar and a line for each process; without a terminal, a line for each that ends."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
+               TimeElapsedColumn())  # fmt: skip
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+        whole = bar.add_task("bench", total=None)
+        lines = {}
+        before: dict[str, Doing] = {}
+
+        def watch(done: int, total: int, doing: Sequence[Doing]) -> None:
+            bar.update(whole, completed=done, total=total)
+            now = {f"{each.title}, {each.phase}": each for each in doing}
+            for key in [key for key in lines if key not in now]:
+                bar.remove_task(lines.pop(key))
+            for key, each in now.items():
+                if key not in lines:
+                    lines[key] = bar.add_task(key, total=None)
+                bar.update(lines[key], description=f"  {key}: {each.line[:60]}")
+            if not console.is_terminal:
+                for key in before.keys() - now.keys():
+                    seconds = time.monotonic() - before[key].since
+                    print(f"{key}: {seconds:.0f} s ({done} of {total})", file=sys.stderr)
+            before.clear()
+            before.update(now)
+
+        yield watch
+
+
+def _write(bench: Bench, path: Path) -> None:
+    from engine.bench import forms
+    from engine.files import write_text
+
+    suffix = path.suffix.lower()
+    if suffix == ".html":
+        from engine.bench.page import write_page
+
+        write_page(path, bench.board, bench.answers, bench.picture)
+        return
+    make = {".md": forms.to_markdown, ".csv": forms.to_csv, ".json": forms.to_json}[suffix]
+    write_text(path, make(bench.board))
+
+
+def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
+    import json
+
+    from engine.bench.interchange import clip_benchmark_json
+    from engine.files import write_text
+
+    for outcome in bench.outcomes:
+        for each in clip_benchmark_json(outcome.result):
+            name = "_".join(
+                str(each[key]) for key in ("dataset", "pretrained", "model", "language", "task")
+            )
+            write_text(folder / f"{name}.json", json.dumps(each) + "\n")
+
+
+def _write_predictions(bench: Bench, folder: Path) -> None:
+    import json
+
+    from engine.bench.interchange import contest_predictions
+    from engine.files import write_text
+
+    for outcome in bench.outcomes:
+        name = f"{outcome.result.entry}.{outcome.result.seed}.json"
+        answers = contest_predictions(outcome.answers)
+        write_text(folder / name, json.dumps(answers, ensure_ascii=False, indent=1) + "\n")
+
+
+def _tell(bench: Bench, page: Path, *, as_json: bool) -> None:
+    from engine.bench.forms import tables, to_json
+    from engine.cli.tables import stdout
+
+    if as_json:
+        typer.echo(to_json(bench.board), nl=False)
+        return
+    console = stdout()
+    for each in tables(bench.board, console.width):
+        console.print(each)
+    console.print(f"the page: {page}", highlight=False, markup=False)
+
+
+@app.command("compare", short_help="Is the difference between two entries real?")
+def compare_command(
+    a: Annotated[str, typer.Argument(help="An entry of the bench, or a file of predictions.")],
+    b: Annotated[str, typer.Argument(help="The other one.")],
+    folder: Annotated[Path, typer.Option(help="Of the bench that the entries are of.")] = Path(
+        "build/bench/small"
+    ),
+    truth: Annotated[
+        Path | None, typer.Option(help="The right answers, for files of predictions.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Compare two on the same images, image by image.
+
+    McNemar's exact test for each data set, and a paired test of the mean accuracies.
+    """
+    from engine.bench.compare import compare
+    from engine.cli.tables import print_json, stdout
+
+    compared = compare(_side(a, folder, truth), _side(b, folder, truth))
+    if json:
+        print_json(compared.to_json())
+        return
+    stdout().print(_compare_table(compared))
+    stdout().print(compared.verdict(), highlight=False, markup=False)
+
+
+def _side(name: str, folder: Path, truth: Path | None) -> Side:
+    from engine.bench.compare import side_of_predictions
+    from engine.bench.run import side_of_entry
+    from engine.errors import DataError
+
+    path = Path(name)
+    if not path.is_file():
+        return side_of_entry(folder, name)
+    if truth is None:
+        raise DataError(f"{name} holds predictions alone", hint="add the answers: --truth gt.json")
+    return side_of_predictions(path, truth)
+
+
+def _compare_table(compared: Compared) -> Any:
+    from rich.table import Table
+
+    table = Table(caption="p of each data set: McNemar's exact test", caption_justify="left")
+    table.add_column("data set")
+    for name in ("images", compared.a.name, compared.b.name, "difference", "only the first",
+                 "only the second", "p"):  # fmt: skip
+        table.add_column(name, justify="right")
+    for each in compared.datasets:
+        table.add_row(
+            each.name, f"{each.images:,}", f"{each.a:.2f}", f"{each.b:.2f}",
+            f"{each.a - each.b:+.2f}", f"{each.only_a:,}", f"{each.only_b:,}", f"{each.p:.2g}",
+        )  # fmt: skip
+    table.add_section()
+    mean = compared.mean
+    table.add_row(
+        "mean", "", "", "", f"{mean.value:+.2f} ({mean.low:+.2f} .. {mean.high:+.2f})", "", "",
+        f"{mean.p:.2g}", style="bold",
+    )  # fmt: skip
+    return table
