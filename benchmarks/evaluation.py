@@ -1,0 +1,407 @@
+"""Zero-shot evaluation of photographs: `engine eval` against CLIP_benchmark (latest).
+
+Same architecture (ViT-B-32-quickgelu), same weights, pictures, names and templates, the same number
+of threads and of cores, float32 on both sides. CLIP_benchmark runs in an environment of its own, by
+its own command, with its best batch size and number of workers; Engine at its defaults. The weights
+are random, but fixed and centred, so that the answers differ from picture to picture.
+
+The clock runs from a loaded model to the scores: class names, reading the pictures, both towers.
+Start-up and loading are out on both sides; `ratio_process` and `ratio_small_process` have them in.
+
+`ratio_small`: 570 photographs, 19 names, one template (target: at least 1). `ratio`: the same
+photographs, 1,000 names in 7 templates (target: at least 4). `different`: images whose best class
+is not the same on both sides (target: 0). `ratio_again`: Engine's own time without `--cache` over
+that of a second evaluation with it.
+
+The photographs are the contest's sample where it lies in ../shared, else made up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from evaluation_jobs import ARCH
+from measure import ROOT, arguments, engine_command, finish, median_ratio
+from rich.console import Console
+from rich.table import Table
+
+PEER = ROOT / "venvs" / "clip_benchmark"
+SAMPLE = ROOT.parent / "shared" / "data" / "contest_sample" / "caltech101"
+LIBRARIES = ("torch", "torchvision", "open_clip_torch", "pillow")
+MISSING = ("requests", "numpy<2.4")
+"""What clip-benchmark 1.6.2 needs beside what it asks for: it imports the one, and converts arrays
+to numbers in a way that NumPy 2.4 refuses."""
+CANDIDATES = [(batch, workers) for workers in (0, 1) for batch in (16, 32, 64, 128)]
+"""CLIP_benchmark's batch sizes and workers; 1 stands for one worker a thread."""
+
+TEMPLATE = "a photo of a {}."
+
+
+@dataclass
+class Side:
+    """What one tool took and answered in one case, round by round."""
+
+    wall: list[float] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
+    process: list[float] = field(default_factory=list)
+    process_cpu: list[float] = field(default_factory=list)
+    peak_mb: list[float] = field(default_factory=list)
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+# ---- what both sides get ------------------------------------------------------------------------
+
+
+def peer_python() -> str:
+    """Python of CLIP_benchmark's environment, installed at the first use with our own libraries."""
+    python = PEER / "bin" / "python"
+    if not (PEER / "bin" / "clip_benchmark").exists():
+        from importlib.metadata import version
+
+        say("installing clip-benchmark into venvs/clip_benchmark")
+        venv.create(PEER, with_pip=True, clear=True)
+        pinned = [f"{name}=={version(name).split('+')[0]}" for name in LIBRARIES]
+        pip = [str(python), "-m", "pip", "install", "--quiet", "clip-benchmark",
+               *MISSING, *pinned]  # fmt: skip
+        if subprocess.run(pip).returncode:
+            sys.exit("benchmark: clip-benchmark cannot be installed; it needs a package index")
+    return str(python)
+
+
+def photographs(folder: Path) -> tuple[list[str], dict[str, int], Path]:
+    """570 of them: class names, ``{image id: class}``, and the folder of ``<id>.jpg``."""
+    if SAMPLE.is_dir():
+        names = json.loads((SAMPLE / "classes.json").read_text(encoding="utf-8"))
+        truth = json.loads((SAMPLE.parent / "gt.json").read_text(encoding="utf-8"))
+        return names, truth[SAMPLE.name], SAMPLE / "img"
+    return made_up(folder / "made_up")
+
+
+def made_up(folder: Path) -> tuple[list[str], dict[str, int], Path]:
+    """Coarse noise of many colours, of the sample's number and sizes."""
+    import numpy as np
+    from PIL import Image
+
+    folder.mkdir()
+    rng, truth = np.random.default_rng(0), {}
+    for number in range(570):
+        size = (300, int(rng.integers(170, 301)))
+        coarse = rng.integers(0, 256, (12, 16, 3), dtype=np.uint8)
+        picture = Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
+        picture.save(folder / f"{number:03}.jpg", quality=90)
+        truth[f"{number:03}"] = number % 19
+    return class_names()[:19], truth, folder
+
+
+def class_names() -> list[str]:
+    """ImageNet's 1,000, as open_clip carries them; two that come twice by their other name."""
+    import open_clip
+
+    other = {"missile": "projectile", "sunglasses": "dark glasses"}
+    found: list[str] = []
+    for name in open_clip.IMAGENET_CLASSNAMES:
+        found.append(other[name] if name in found else name)
+    assert len(set(found)) == 1000
+    return found
+
+
+def templates() -> list[str]:
+    """open_clip's seven."""
+    import open_clip
+
+    return [template("{}") for template in open_clip.SIMPLE_IMAGENET_TEMPLATES]
+
+
+def write_weights(path: Path, pictures: Sequence[Path], texts: Sequence[str]) -> None:
+    """open_clip's random weights with both towers' last biases such that features average to 0."""
+    import open_clip
+    import torch
+    from PIL import Image
+    from safetensors.torch import save_file
+
+    torch.manual_seed(0)
+    model, _, transform = open_clip.create_model_and_transforms(ARCH, pretrained=None)
+    model.eval()
+    seen: dict[str, torch.Tensor] = {}
+    norms = {"image": model.visual.ln_post, "text": model.ln_final}
+    for name, norm in norms.items():
+        norm.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out}))
+    tokens = open_clip.get_tokenizer(ARCH)(list(texts))
+    with torch.inference_mode():
+        images = torch.stack([transform(Image.open(each).convert("RGB")) for each in pictures])
+        model.encode_image(images)
+        model.encode_text(tokens)
+    with torch.no_grad():
+        image, text = seen["image"], seen["text"]
+        image = image[:, 0] if image.dim() == 3 else image
+        text = text[torch.arange(len(text)), tokens.argmax(dim=-1)]
+        norms["image"].bias -= image.mean(dim=0)
+        norms["text"].bias -= text.mean(dim=0)
+    save_file(model.state_dict(), path)
+
+
+def write_case(
+    folder: Path, names: Sequence[str], words: Sequence[str], truth: dict[str, int], source: Path
+) -> None:
+    """The same pictures (links) and names in both tools' layouts."""
+    ours, theirs = folder / "ours" / "photographs", folder / "theirs" / "val"
+    (ours / "img").mkdir(parents=True)
+    write_json(ours / "classes.json", names)
+    write_json(folder / "gt.json", {ours.name: truth})
+    write_json(folder / "names.json", {"imagenet1k-unverified": names})
+    braced = [word.replace("{}", "{c}") for word in words]
+    write_json(folder / "templates.json", {"imagenet1k-unverified": braced})
+    for image, label in truth.items():
+        file = source / f"{image}.jpg"
+        (ours / "img" / file.name).symlink_to(file)
+        (theirs / f"{label:03}").mkdir(parents=True, exist_ok=True)
+        (theirs / f"{label:03}" / file.name).symlink_to(file)
+
+
+def write_artifact(path: Path, weights: Path, words: Sequence[str]) -> None:
+    """`configs/clip_openai.yaml` with these weights and templates."""
+    source = f"file:{weights}"
+    settings = {
+        "model.vision.weights": {"from": source},
+        "model.text.weights": {"from": source},
+        "zero_shot.templates": list(words),
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
+    command = [
+        engine_command(),
+        "build",
+        str(ROOT / "configs" / "clip_openai.yaml"),
+        "-o",
+        str(path),
+    ]
+    done = subprocess.run(
+        [*command, *(part for each in given for part in ("--set", each))],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    if done.returncode:
+        sys.exit(f"benchmark: {' '.join(command)} failed:\n{done.stderr}")
+
+
+def write_json(path: Path, value: object) -> None:
+    """As UTF-8."""
+    path.write_text(json.dumps(value, ensure_ascii=False), encoding="utf-8")
+
+
+# ---- running ------------------------------------------------------------------------------------
+
+
+def run_job(kind: str, job: dict[str, Any], side: Side, folder: Path) -> None:
+    """One process, measured; what it told is added to ``side``."""
+    job = {**job, "result": str(folder / f"{kind}.json"), "output": str(folder / f"{kind}.out")}
+    write_json(folder / f"{kind}.job", job)
+    python = sys.executable if kind == "ours" else peer_python()
+    env = dict(os.environ, OMP_NUM_THREADS=str(job["threads"]), CUDA_VISIBLE_DEVICES="")
+    started = time.perf_counter()
+    process = subprocess.Popen(
+        [python, str(Path(__file__).with_name("evaluation_jobs.py")), kind,
+         str(folder / f"{kind}.job")],
+        cwd=folder, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    seconds = time.perf_counter() - started
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        sys.exit(f"benchmark: {kind} failed:\n{errors[-4000:]}")
+    side.told = json.loads(Path(job["result"]).read_text(encoding="utf-8"))
+    if kind == "tune":
+        return
+    side.wall.append(side.told["wall"])
+    side.cpu.append(side.told["cpu"])
+    side.process.append(seconds)
+    side.process_cpu.append(usage.ru_utime + usage.ru_stime)
+    side.peak_mb.append(usage.ru_maxrss * 1024 / 1e6)
+
+
+@dataclass
+class Case:
+    """A number of names in a number of templates."""
+
+    title: str
+    theirs: Side
+    ours: Side
+    different: int
+    classes: int
+    largest: float
+    accuracies: tuple[float, float]
+
+
+def compare(
+    folder: Path, title: str, given: dict[str, Any], best: dict[str, Any], rounds: int
+) -> Case:
+    """Both tools in turn."""
+    theirs, ours = Side(), Side()
+    shared = {"threads": given["threads"]}
+    for round_ in range(rounds):
+        run_job(
+            "theirs",
+            shared
+            | {
+                "pictures": str(folder / "theirs"), "names": str(folder / "names.json"),
+                "templates": str(folder / "templates.json"), "weights": given["weights"],
+                "batch_size": best["batch_size"], "workers": best["workers"],
+            },
+            theirs, folder,
+        )  # fmt: skip
+        say(f"{title}, round {round_ + 1} of {rounds}: CLIP_benchmark {theirs.wall[-1]:.1f} s")
+        run_job("ours", shared | our_job(folder, given), ours, folder)
+        say(f"{title}, round {round_ + 1} of {rounds}: Engine {ours.wall[-1]:.1f} s")
+    a, b = theirs.told["answers"], ours.told["answers"]
+    if a.keys() != b.keys():
+        sys.exit("benchmark: the two tools did not answer the same images")
+    if theirs.told["versions"] != ours.told["versions"]:
+        say(f"versions differ: {theirs.told['versions']} and {ours.told['versions']}")
+    return Case(
+        title, theirs, ours,
+        different=sum(a[image][0][0] != b[image][0][0] for image in a),
+        classes=len({answer[0][0] for answer in b.values()}),
+        largest=max(abs(a[image][1][0] - b[image][1][0]) for image in a),
+        accuracies=(theirs.told["accuracy"], ours.told["accuracy"]),
+    )  # fmt: skip
+
+
+def our_job(folder: Path, given: dict[str, Any]) -> dict[str, Any]:
+    """Engine's."""
+    return {
+        "artifact": str(folder / "artifact"),
+        "pictures": str(folder / "ours"),
+        "truth": str(folder / "gt.json"),
+        "threads": given["threads"],
+    }
+
+
+def again(folder: Path, given: dict[str, Any]) -> tuple[float, float, int]:
+    """Engine's seconds with a cache that is empty, then with a full one; the tower's rows then."""
+    side = Side()
+    for _ in range(2):
+        run_job("ours", {**our_job(folder, given), "cache": str(folder / "kept")}, side, folder)
+    seconds = side.cpu if given["clock"] == "cpu" else side.wall
+    return seconds[0], seconds[1], side.told["tower_rows"]
+
+
+def say(line: str) -> None:
+    """Progress."""
+    print(line, file=sys.stderr, flush=True)
+
+
+# ---- figures ------------------------------------------------------------------------------------
+
+
+def table_of(cases: Sequence[Case], options: Namespace, best: dict[str, Any]) -> Table:
+    """What was measured."""
+    versions = ", ".join(f"{k} {v}" for k, v in cases[0].ours.told["versions"].items())
+    table = Table(
+        title=f"{options.images} photographs, {options.threads} threads, medians of rounds in turn",
+        caption=f"CLIP_benchmark: batches of {best['batch_size']}, {best['workers']} workers; both:"
+        f" {versions}",
+    )
+    for column in ("", "tool", "evaluation s", "CPU s", "process s", "CPU s", "peak MB",
+                   "accuracy %"):  # fmt: skip
+        table.add_column(column, justify="left" if column in ("", "tool") else "right")
+    for case in cases:
+        for tool, side, accuracy in zip(
+            ("CLIP_benchmark", "Engine"), (case.theirs, case.ours), case.accuracies, strict=True
+        ):
+            columns = (side.wall, side.cpu, side.process, side.process_cpu)
+            seconds = [f"{statistics.median(column):.1f}" for column in columns]
+            peak = f"{max(side.peak_mb):,.0f}"
+            table.add_row(case.title, tool, *seconds, peak, f"{accuracy:.2f}")
+    return table
+
+
+def ratios(case: Case, clock: str) -> tuple[float, float]:
+    """Theirs over ours: of the evaluation, of the whole process."""
+    if clock == "cpu":
+        return (
+            median_ratio(case.theirs.cpu, case.ours.cpu),
+            median_ratio(case.theirs.process_cpu, case.ours.process_cpu),
+        )
+    return (
+        median_ratio(case.theirs.wall, case.ours.wall),
+        median_ratio(case.theirs.process, case.ours.process),
+    )
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = arguments(__doc__)
+    parser.set_defaults(rounds=3)
+    parser.add_argument("--large-rounds", type=int, default=1, help="of 1,000 names (1; 0: none)")
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--images", type=int, default=570, help="the first so many (570)")
+    parser.add_argument("--names", type=int, default=1000, help="of the large case (1000)")
+    parser.add_argument(
+        "--clock", choices=("wall", "cpu"), default="wall",
+        help="cpu: seconds of the processors, for a machine that does other work (with --threads"
+        " 1)",
+    )  # fmt: skip
+    options = parser.parse_args()
+    peer_python()
+    with tempfile.TemporaryDirectory(prefix="evaluation-") as name:
+        measure(Path(name), options)
+
+
+def measure(folder: Path, options: Namespace) -> None:
+    """Everything, in a folder of its own."""
+    names, truth, source = photographs(folder)
+    truth = dict(sorted(truth.items())[: options.images])
+    weights = folder / "weights.safetensors"
+    some = [source / f"{image}.jpg" for image in list(truth)[::9]]
+    write_weights(weights, some, [TEMPLATE.format(each) for each in class_names()[::8]])
+    given = {"threads": options.threads, "weights": str(weights), "clock": options.clock}
+    small, large = folder / "small", folder / "large"
+    write_case(small, names, [TEMPLATE], truth, source)
+    write_artifact(small / "artifact", weights, [TEMPLATE])
+    tuned = Side()
+    job = {
+        "pictures": str(small / "theirs"), "names": str(small / "names.json"),
+        "templates": str(small / "templates.json"), "count": 128,
+        "candidates": [(b, w * options.threads) for b, w in CANDIDATES],
+    }  # fmt: skip
+    run_job("tune", given | job, tuned, folder)
+    best = tuned.told
+    say(f"CLIP_benchmark's best: batches of {best['batch_size']}, {best['workers']} workers")
+    cases = [compare(small, f"{len(names)} names", given, best, options.rounds)]
+    first, second, rows = again(small, given)
+    figures: dict[str, object] = {}
+    if options.large_rounds:
+        write_case(large, class_names()[: options.names], templates(), truth, source)
+        write_artifact(large / "artifact", weights, templates())
+        title = f"{options.names:,} names x {len(templates())}"
+        cases.append(compare(large, title, given, best, options.large_rounds))
+        figures["ratio"], figures["ratio_process"] = ratios(cases[1], options.clock)
+    figures["ratio_small"], figures["ratio_small_process"] = ratios(cases[0], options.clock)
+    plain = cases[0].ours.cpu if options.clock == "cpu" else cases[0].ours.wall
+    figures["ratio_again"] = statistics.median(plain) / second
+    figures["different"] = sum(case.different for case in cases)
+    figures["largest_difference"] = max(case.largest for case in cases)
+    Console().print(table_of(cases, options, best))
+    for case in cases:
+        print(
+            f"{case.title}: {case.different} of {len(truth)} best classes differ; {case.classes}"
+            f" classes are answered; probabilities differ by {case.largest:.1e} at most"
+        )
+    print(f"with --cache: {first:.1f} s, then {second:.1f} s ({rows} images through the tower)")
+    finish(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()
