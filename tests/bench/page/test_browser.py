@@ -188,7 +188,10 @@ def test_a_point_tells_its_entry_and_leads_to_its_row(page: Chrome) -> None:
     point = find(page, ".dot[aria-label^='sber_cluster']")
     page.execute_script("arguments[0].focus()", point)
     assert "sber_cluster" in find(page, ".tip").text
-    assert "46.4 MB" in find(page, ".tip").text
+    assert find(page, ".tip").text.splitlines()[2:] == [
+        "46.4 MB, 11.6 M parameters",
+        "14.1 ms an image",
+    ]
     point.send_keys(Keys.ENTER)
     assert page.switch_to.active_element.text == "sber_cluster"
     assert "chosen" in (find(page, "#row-0").get_attribute("class") or "")
@@ -250,7 +253,7 @@ def test_a_pair_is_told_in_words(page: Chrome, contest: Any) -> None:
     tied = next(each for each in contest.board.comparisons if not each.real)
     real = next(each for each in contest.board.comparisons if each.real)
     for each in (tied, real):
-        find(page, f"#real button[aria-label^='{each.b} minus {each.a}']").click()
+        choose_pair(page, contest, each.b, each.a)
         story = find(page, "#real .story").text
         assert story.startswith("The difference is real" if each.real else "Tied")
         assert f"{each.a} is ahead of {each.b} by {each.difference:.1f} points" in story
@@ -289,6 +292,13 @@ def test_confusions_agree_with_the_answers(page: Chrome, contest: Any) -> None:
     assert len(page.find_elements(By.CSS_SELECTOR, ".heat tbody tr")) == len(answers.classes)
 
 
+def choose_pair(page: Chrome, contest: Any, row: str, column: str) -> None:
+    places = f"{place_of(contest, row)} {place_of(contest, column)}"
+    button = find(page, f"#real button[data-pair='{places}']")
+    assert (button.get_attribute("title") or "").startswith(f"{row} minus {column}: ")
+    button.click()
+
+
 def place_of(contest: Any, entry: str) -> int:
     return [row.entry for row in contest.board.rows].index(entry)
 
@@ -313,6 +323,23 @@ def test_mistakes_are_pictures_with_truth_and_answer(page: Chrome, contest: Any)
         "const done = arguments[1]; arguments[0].decode().then(() => done(true), () => done(false))"
     )
     assert page.execute_async_script(ready, picture)
+
+
+def test_a_pair_leads_to_pictures_that_only_one_got_right(page: Chrome, contest: Any) -> None:
+    pair = next(each for each in contest.board.comparisons if each.a == "clip_rubert")
+    choose_pair(page, contest, pair.a, pair.b)
+    way = find(page, "#real .see button")
+    count = int(way.text.split()[0])
+    assert way.text.endswith(f"that only {pair.a} got right")
+    way.click()
+    cards = page.find_elements(By.CSS_SELECTOR, "#mistakes figure")
+    assert len(cards) == count > 0
+    for card in cards:
+        name = (card.get_attribute("title") or "").rsplit("-", 1)[0]
+        for entry, right in ((pair.a, True), (pair.b, False)):
+            answers = contest.answers[entry].datasets[name]
+            row = answers.ids.index(card.get_attribute("title") or "")
+            assert (answers.top[row][:1] == (answers.labels[row],)) is right
 
 
 def test_one_entry_tells_how_it_was_made(page: Chrome, contest: Any) -> None:

@@ -37,6 +37,12 @@ def test_only_mistakes_are_chosen_from_every_class_the_surest_first() -> None:
     assert [each.label for each in chosen] == [0, 1, 0]
 
 
+def test_what_another_got_right_comes_first() -> None:
+    one = answers([0, 0, 0], [1, 1, 1], [0.9, 0.8, 0.7])
+    two = answers([0, 0, 0], [2, 2, 0], [0.5, 0.5, 0.5])
+    assert [each.id for each in choose({"one": one, "two": two}, plain)] == ["i2", "i0", "i1"]
+
+
 def test_entries_share_pictures_and_take_turns(contest: Any) -> None:
     chosen = choose(contest.answers, contest.picture, each=5, budget=10**7)
     assert len({(each.dataset, each.id) for each in chosen}) == len(chosen)

@@ -146,11 +146,11 @@ function frontLine(frame, points, x, y) {
 
 function dot(p, tip, holder) {
   const show = () => {
-    tip.replaceChildren(h("strong", {}, say(p.entry.name)),
+    tip.replaceChildren(h("div", {}, h("strong", {}, say(p.entry.name)),
       h("span", {}, `${number(p.entry.accuracy)} %`, h("small", {}, ` ${range(p.entry.interval)}`)),
       h("span", {}, `${size(p.entry.bytes)}, ${many(p.entry.parameters)} parameters`),
       p.entry.speed ? h("span", {}, `${short(p.entry.speed.image_ms)} ms an image`) : null,
-      p.over ? h("span", {}, "over the limit") : null, p.entry.badges.map(badge));
+      p.over ? h("span", {}, "over the limit") : null, p.entry.badges.map(badge)));
     tip.hidden = false;
     const beside = p.x + 16 + tip.offsetWidth > holder.clientWidth ? p.x - 16 - tip.offsetWidth : p.x + 16;
     tip.style.setProperty("left", `${Math.max(0, beside)}px`);

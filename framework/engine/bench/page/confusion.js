@@ -63,8 +63,8 @@ function matrixOf(classes, found, d) {
     if (!n) return h("td", { class: "none" });
     const share = (totals ? n / totals[own] : 0) ** 0.5; // by the root, so that single mistakes can be seen
     const words = `${plain(className(d, own))} taken for ${plain(className(d, said))}: ${n}`;
-    const kind = `${own === said ? "right" : "wrong"}${share > 0.6 ? " deep" : ""}`;
-    const css = { "--part": `${Math.round(100 * share)}%` };
+    const kind = own === said ? "right" : "wrong";
+    const css = { "--part": share.toFixed(2) };
     if (own === said) return h("td", { class: kind, css, title: words }, n);
     return h("td", { class: kind, css }, h("button", { type: "button", title: words, "aria-label": words,
       "aria-pressed": state.confused === `${own} ${said}`, onclick: () => pickConfused(own, said) }, n));

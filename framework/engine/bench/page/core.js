@@ -11,7 +11,8 @@ const state = {
   tier: Math.max(0, tiers.length - 2), // the widest limit there is
   axis: "bytes",
   entry: -1,
-  versus: -1,
+  versus: -1, // beside it among the confusions
+  against: -1, // who got right what it got wrong, among the pictures; -1: anybody or nobody
   dataset: 0,
   pair: null,
   find: "",

@@ -4,33 +4,40 @@ function mistakesPart() {
   if (!pictures.length) return null;
   const which = withConfusion();
   const mine = entrySelect("Entry", which, (entry) => choose({ entry, confused: null }));
-  let against = -1;
   const other = select("that", [[-1, "all mistakes"], ...which.map((i) => [i, `${plain(entries[i].name)} got right`])],
-    (value) => { against = value; draw(); });
+    (against) => choose({ against }));
   const filter = h("p", { class: "filter" });
   const cards = h("div", { class: "cards" });
   const draw = () => {
     mine.pick(state.entry);
-    other.pick(against);
-    drawMistakes(cards, filter, against);
+    other.pick(state.against);
+    drawMistakes(cards, filter);
   };
   const made = h("div", { id: "mistakes" }, h("h3", {}, "Mistakes as pictures"),
-    h("p", { class: "note" }, "A sample: from every class in turn, the surest mistakes first, the same pictures for all entries."),
+    h("p", { class: "note" }, "A sample, the same pictures for all entries: from every class in turn, first those that somebody got right, the surest mistakes first."),
     h("div", { class: "tools" }, mine, other, filter), cards);
-  watch(["dataset", "entry", "confused"], draw);
+  watch(["dataset", "entry", "confused", "against"], draw);
   return made;
 }
 
-function drawMistakes(cards, filter, against) {
-  const said = (picture, i) => picture.answers.find((a) => a[0] === i);
+const said = (picture, i) => picture.answers.find((a) => a[0] === i);
+
+// Pictures of a data set that one entry got wrong and the other right.
+function onlyRight(right, wrong, d) {
+  return pictures.filter((picture) => {
+    const [good, bad] = [said(picture, right), said(picture, wrong)];
+    return picture.dataset === d && good && bad && good[1] === picture.label && bad[1] !== picture.label;
+  });
+}
+
+function drawMistakes(cards, filter) {
   const own = state.confused && state.confused.split(" ").map(Number);
   const found = pictures.filter((picture) => {
     const mine = said(picture, state.entry);
     if (picture.dataset !== state.dataset || !mine || mine[1] === picture.label) return false;
     if (own && (picture.label !== own[0] || mine[1] !== own[1])) return false;
-    const theirs = against < 0 ? null : said(picture, against);
-    return against < 0 || (theirs && theirs[1] === picture.label);
-  });
+    return true;
+  }).filter((picture) => state.against < 0 || onlyRight(state.against, state.entry, state.dataset).includes(picture));
   filter.replaceChildren(...(own ? [h("button", { type: "button", class: "chip", onclick: () => choose({ confused: null }) },
     say(className(state.dataset, own[0])), " → ", say(className(state.dataset, own[1])), h("span", { "aria-label": "show all" }, " ✕"))] : []));
   cards.replaceChildren(...(found.length ? found.map((picture) => card(picture, said(picture, state.entry)))

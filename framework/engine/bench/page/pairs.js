@@ -47,9 +47,9 @@ function pairCell(i, j) {
   const value = sign * pair.difference;
   const kind = !pair.real ? "tie" : value > 0 ? "ahead" : "behind";
   const words = `${plain(entries[i].name)} minus ${plain(entries[j].name)}: ${signed(value)} points, p ${chance(pair.corrected)}, ${pair.real ? "real" : "tied"}`;
-  return h("td", {}, h("button", { type: "button", class: kind, "data-pair": `${i} ${j}`, "aria-label": words, title: words,
+  return h("td", {}, h("button", { type: "button", class: kind, "data-pair": `${i} ${j}`, title: words,
     css: { "--part": `${Math.min(100, 25 + 4 * pair.difference)}%` }, onclick: () => choose({ pair: `${i} ${j}` }) },
-  h("b", {}, signed(value)), h("small", {}, pair.real ? `p ${chance(pair.corrected)}`.replace("= ", "") : "tie")));
+  h("span", { class: "away" }, `${plain(entries[i].name)} minus ${plain(entries[j].name)}: `), h("b", {}, signed(value)), " ", h("small", {}, pair.real ? `p ${chance(pair.corrected)}`.replace("= ", "") : "tie")));
 }
 
 function tellPair(story) {
@@ -63,19 +63,33 @@ function tellPair(story) {
   const told = h("p", {}, bold(a), " is ahead of ", bold(b), ` by ${number(pair.difference)} points`,
     ` (95 % interval ${range(pair.interval)}). `, pair.real
       ? `Were they equally good, so large a difference would come by chance with p ${chance(pair.corrected)}, after` +
-        ` Holm's correction for ${plural(pairs.length, "comparison")}: less than 5 %.`
+        ` Holm's correction for ${plural(pairs.length, "comparison")}: less than 5\u00a0%.`
       : `That may be chance: p ${chance(pair.corrected)} after Holm's correction for ${plural(pairs.length, "comparison")},` +
-        " not less than 5 %.", chance(pair.p) !== chance(pair.corrected) ? ` Uncorrected, p ${chance(pair.p)}.` : "");
+        " not less than 5\u00a0%.", chance(pair.p) !== chance(pair.corrected) ? ` Uncorrected, p ${chance(pair.p)}.` : "");
   const weights = known(a.bytes) && known(b.bytes) && a.bytes !== b.bytes
     ? h("p", {}, bold(a), ` weighs ${size(a.bytes)}, `, bold(b), ` ${size(b.bytes)}.`) : null;
   const counted = datasets.map((_, d) => d).filter((d) => known(pair.onlyA[d]) && known(pair.onlyB[d]));
   const most = Math.max(1, ...counted.flatMap((d) => [pair.onlyA[d], pair.onlyB[d]]));
   const only = counted.length ? h("table", { class: "only" },
     h("caption", {}, "Images that only one of them got right"),
-    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "only ", say(a.name)), h("th", { scope: "col" }, ""), h("th", { scope: "col" }, "only ", say(b.name)))),
+    h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "only ", say(a.name)), h("th", { scope: "col" }, "data set"), h("th", { scope: "col" }, "only ", say(b.name)))),
     h("tbody", {}, counted.map((d) => h("tr", {},
       h("td", { class: "left" }, h("span", {}, number(pair.onlyA[d], 0)), h("i", { css: { width: `${(70 * pair.onlyA[d]) / most}%` } })),
       h("th", { scope: "row" }, say(datasets[d].name)),
       h("td", { class: "right" }, h("i", { css: { width: `${(70 * pair.onlyB[d]) / most}%` } }), h("span", {}, number(pair.onlyB[d], 0))))))) : null;
-  story.replaceChildren(...[verdict, told, weights, only].filter(Boolean));
+  story.replaceChildren(...[verdict, told, weights, only, seePart(pair)].filter(Boolean));
+}
+
+// Ways to the pictures that only one of the two got right.
+function seePart(pair) {
+  const ways = [[pair.a, pair.b], [pair.b, pair.a]].map(([right, wrong]) => {
+    const counts = datasets.map((_, d) => onlyRight(right, wrong, d).length);
+    const dataset = counts.indexOf(Math.max(...counts));
+    if (!(counts[dataset] > 0)) return null;
+    return h("button", { type: "button", class: "chip", onclick: () => {
+      choose({ dataset, entry: wrong, against: right, confused: null });
+      goTo(document.getElementById("mistakes"), "start");
+    } }, `${plural(counts[dataset], "picture")} that only `, say(entries[right].name), " got right");
+  }).filter(Boolean);
+  return ways.length ? h("div", { class: "see" }, ways) : null;
 }

@@ -99,9 +99,9 @@ function facts(rows) {
     h("div", {}, h("dt", {}, label), h("dd", {}, value))));
 }
 
-function goTo(node) {
+function goTo(node, block = "center") {
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  node.scrollIntoView({ behavior: calm ? "auto" : "smooth", block: "center" });
+  node.scrollIntoView({ behavior: calm ? "auto" : "smooth", block });
 }
 
 // To an entry's row on the board, whatever the filters hide.

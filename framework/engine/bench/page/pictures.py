@@ -16,13 +16,13 @@ from engine.errors import BrokenImageError
 Picture = Callable[[str, str], Image.Image | None]
 """Data set and image id -> the image; ``None`` where it is not to be had."""
 
-THUMBNAIL = 220
+THUMBNAIL = 240
 """Longest side, in pixels."""
 
 BUDGET = 2_000_000
 """Most characters that all pictures together take on the page."""
 
-EACH = 12
+EACH = 16
 """Mistakes that are shown of an entry on a data set, where there are so many."""
 
 
@@ -48,9 +48,10 @@ def choose(
 ) -> list[Shown]:
     """Choose pictures that entries were wrong about.
 
-    Entries and data sets take turns. Each takes one of its mistakes that nobody has taken, from
-    every true class in turn, the surest first; but where enough of its mistakes are on the page
-    already, taken by others, it passes. Same answers, same choice.
+    Entries and data sets take turns. Each takes one of its mistakes that nobody has taken: from
+    every true class in turn, first those that another entry got right, of these the surest. Where
+    enough of its mistakes are on the page already, taken by others, it passes. Same answers, same
+    choice.
 
     Args:
         answers: of each entry.
@@ -58,8 +59,9 @@ def choose(
         each: mistakes of an entry on a data set that suffice.
         budget: most characters of all data URIs together.
     """
+    solved = _solved(answers)
     queues = {
-        (name, entry): _mistakes(found)
+        (name, entry): _mistakes(found, solved[name])
         for entry, all_ in answers.items()
         for name, found in all_.datasets.items()
     }
@@ -100,18 +102,29 @@ def _next(
     return None
 
 
-def _mistakes(found: DatasetAnswers) -> list[tuple[str, int]]:
-    """Images with a wrong answer and their labels: from every class in turn, the surest first."""
-    classes: dict[int, list[tuple[float, str]]] = {}
+def _solved(answers: Mapping[str, Answers]) -> dict[str, set[str]]:
+    """By data set, the images that at least one entry got right."""
+    solved: dict[str, set[str]] = {}
+    for all_ in answers.values():
+        for name, found in all_.datasets.items():
+            right = (image for image, label, answer in rows(found) if answer and answer[0] == label)
+            solved.setdefault(name, set()).update(right)
+    return solved
+
+
+def _mistakes(found: DatasetAnswers, solved: set[str]) -> list[tuple[str, int]]:
+    """Images with a wrong answer and their labels, in the order in which they are worth showing."""
+    classes: dict[int, list[tuple[bool, float, str]]] = {}
     for image, label, answer in rows(found):
         if label >= 0 and answer is not None and answer[0] != label:
-            classes.setdefault(label, []).append((-(answer[1] or 0.0), image))
+            group = classes.setdefault(label, [])
+            group.append((image not in solved, -(answer[1] or 0.0), image))
     ordered = [
-        (turn, sure, image, label)
+        (turn, *worth, label)
         for label, group in classes.items()
-        for turn, (sure, image) in enumerate(sorted(group))
+        for turn, worth in enumerate(sorted(group))
     ]
-    return [(image, label) for _, _, image, label in sorted(ordered)]
+    return [(image, label) for _, _, _, image, label in sorted(ordered)]
 
 
 def rows(
