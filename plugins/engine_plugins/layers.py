@@ -90,7 +90,7 @@ def attend_at(
         [B, W].
     """
     width = x.shape[-1]
-    of_query, of_key, of_value = weight.unflatten(0, (3, heads, -1))
+    of_query, of_key, of_value = weight.view(3, heads, -1, width)
     query_bias, _, value_bias = bias.view(3, width)
     query = functional.linear(take_place(x, place), of_query.flatten(0, 1), query_bias)
     query = query.view(len(x), heads, width // heads).transpose(0, 1)  # [heads, B, W / heads]
@@ -99,8 +99,9 @@ def attend_at(
     if mask is not None:
         scores = scores.masked_fill(~mask[:, None], -torch.inf)
     seen = torch.bmm(scores.softmax(dim=-1), x).transpose(0, 1)  # [heads, B, W]
-    mixed = torch.bmm(seen, of_value.transpose(1, 2)).transpose(0, 1).flatten(1)
-    return mixed + value_bias
+    mixed = torch.bmm(seen, of_value.transpose(1, 2)).transpose(0, 1)
+    out: Tensor = mixed.flatten(1) + value_bias
+    return out
 
 
 class ClipAttention(nn.Module):
