@@ -117,7 +117,11 @@ def fake(
         ],
         skipped={"emoji": "the font NotoColorEmoji.ttf is not on this machine"},
         draws=300,
-        made={"engine": "0.1.0", "date": "2026-11-24 23:50"},
+        made={
+            "date": "2026-11-24 23:50",
+            "versions": {"engine": "0.1.0", "python": "3.11.2", "torch": "2.9.1", "numpy": "2.4.6"},
+            "threads": 1,
+        },
     )
     first: dict[str, Answers] = {}
     for outcome in outcomes:

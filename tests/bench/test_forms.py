@@ -101,6 +101,7 @@ def test_markdown_has_a_table_for_each_limit(contest: Any) -> None:
     first = contest.board.tiers[0].places[0]
     assert [f"| {rank_words(first)}", first.entry.replace("_", "\\_")] in places
     assert "Over the limit, not ranked:" in part
+    assert "- versions: engine 0.1.0, python 3.11.2, torch 2.9.1" in text
     assert "clip\\_bpe, seed 0 failed" in text
 
 

@@ -21,6 +21,7 @@ from engine.bench.words import (
     badges,
     common_notes,
     limit_words,
+    made_words,
     number,
     rank_words,
     recall_at,
@@ -228,7 +229,7 @@ def _md_facts(board: Board) -> Iterable[str]:
     names = (f"{_md(each.name)} ({each.images:,} images)" for each in board.datasets)
     yield f"{len(board.rows)} entries on {', '.join(names)}."
     if board.made:
-        yield ", ".join(f"{_md(key)}: {_md(str(value))}" for key, value in board.made.items())
+        yield "\n".join(f"- {_md(key)}: {_md(value)}" for key, value in made_words(board))
 
 
 def _md_table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> str:

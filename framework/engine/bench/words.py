@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from engine.bench.board import Board, Cell, Place, Row
 from engine.bench.results import Result
@@ -57,6 +57,19 @@ def recall_at(cells: Iterable[Cell], k: int) -> tuple[float | None, float | None
         mean((cell.image_to_text or {}).get(k) for cell in found),
         mean((cell.text_to_image or {}).get(k) for cell in found),
     )
+
+
+def made_words(board: Board) -> list[tuple[str, str]]:
+    """How the board was made, each fact in words: ``versions`` as ``engine 0.1.0, python 3.11``."""
+    return [
+        (
+            str(key),
+            ", ".join(f"{name} {each}" for name, each in value.items())
+            if isinstance(value, Mapping)
+            else str(value),
+        )
+        for key, value in board.made.items()
+    ]
 
 
 def results_of(board: Board, entry: str) -> list[Result]:

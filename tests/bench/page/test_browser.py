@@ -106,6 +106,21 @@ def test_it_opens_with_the_best_entry_under_each_limit(page: Chrome, contest: An
     figures = texts(page, ".best .figure")
     assert figures == [f"{board.row(t.places[0].entry).accuracy:.1f}%" for t in board.tiers]
     assert find(page, "h1").text == board.suite
+    assert "2026-11-24 23:50" in find(page, "header").text
+    assert "versions: engine 0.1.0, python 3.11.2" in find(page, "footer").text
+
+
+def test_it_opens_on_the_widest_limit_that_somebody_keeps(
+    chrome: Chrome, make_fake: Callable[..., Any], entry: Callable[..., Any], tmp_path: Path
+) -> None:
+    heavy = make_fake([entry("heavy", 0.5, 2000.0)], {"digits": tuple("0123456789")}, 40)
+    path = tmp_path / "heavy.html"
+    write_page(path, heavy.board, heavy.answers, heavy.picture)
+    show(chrome, path)
+    assert tab(chrome, "no limit").get_attribute("aria-selected") == "true"
+    assert texts(chrome, ".best .who") == ["nobody"] * 4 + ["heavy"]
+    assert not chrome.find_elements(By.CSS_SELECTOR, "#real")
+    check_quiet(chrome, path)
 
 
 def test_tabs_choose_the_limit_also_by_keyboard(page: Chrome, contest: Any) -> None:

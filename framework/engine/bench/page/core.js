@@ -8,7 +8,7 @@ const NONE = "–";
 // --- State: what the reader has chosen; whoever watches a key is called when it changes.
 
 const state = {
-  tier: Math.max(0, tiers.length - 2), // the widest limit there is
+  tier: 0,
   axis: "bytes",
   entry: -1,
   versus: -1, // beside it among the confusions
@@ -125,7 +125,7 @@ function three(count, units, none) {
   for (const [unit, one] of units) {
     if (count < one) continue;
     const value = count / one;
-    return `${value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))))} ${unit}`;
+    return `${value.toFixed(Math.max(0, 2 - Math.floor(Math.log10(value))))}\u00a0${unit}`;
   }
   return `${count}${none}`;
 }

@@ -3,7 +3,7 @@
 function headSection() {
   const cards = tiers.map((tier, t) => [tier, t]).map(([tier, t]) => bestCard(tier, t));
   const images = datasets.reduce((sum, each) => sum + each.images, 0);
-  const made = Object.entries(data.made).map(([key, value]) => [plain(key), say(value)]);
+  const made = data.made.filter(([, value]) => value.length <= SHORT).map(([key, value]) => [plain(key), say(value)]);
   const head = h("header", {}, h("p", { class: "kind" }, "Leaderboard: who is best under so many megabytes"), h("h1", {}, say(data.suite)),
     facts([["entries", `${entries.length}`], ["data sets", `${datasets.length}`], ["images", number(images, 0)],
       ["comparisons", pairs.length ? number(pairs.length, 0) : null], ...made]),
@@ -14,6 +14,7 @@ function headSection() {
   return head;
 }
 
+const SHORT = 40; // characters of a fact that stands in the head; longer ones stand in the footer
 const TIED = 3; // names of tied entries told on a card
 
 function bestCard(tier, t) {
@@ -38,10 +39,14 @@ function navigation(sections) {
 
 function footer() {
   return h("footer", {}, data.method ? h("p", {}, say(data.method)) : null,
+    data.made.filter(([, value]) => value.length > SHORT).map(([key, value]) => h("p", {}, say(key), ": ", say(value))),
     h("p", {}, "Ranks: an entry is behind another where the difference is significant at 5 % after correction; else they are tied." +
       " The line of the picture is the Pareto front. This page needs no network: it is one file, and its policy forbids everything else."));
 }
 
+// At first the widest limit that somebody keeps.
+state.tier = tiers.length - 1;
+for (const [t, tier] of tiers.entries()) if (known(tier.limit) && tier.places.length) state.tier = t;
 state.entry = byAccuracy.length ? (tiers.length && tiers[state.tier].places.length ? tiers[state.tier].places[0][0] : byAccuracy[0]) : 0;
 const sections = [chartSection(), boardSection(), pairsSection(), datasets.length ? datasetsSection() : null].filter(Boolean);
 if (datasets.length) sections[sections.length - 1].append(...[confusionPart(), mistakesPart()].filter(Boolean));

@@ -15,6 +15,7 @@ from engine.bench.words import (
     badges,
     common_notes,
     limit_words,
+    made_words,
     mean,
     recall_at,
     results_of,
@@ -52,7 +53,7 @@ def payload(board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]
                 )
     return {
         "suite": board.suite,
-        "made": {key: str(value) for key, value in board.made.items()},
+        "made": made_words(board),
         "method": board.method,
         "skipped": dict(board.skipped),
         "notes": common_notes(board),
