@@ -36,6 +36,8 @@ from __future__ import annotations
 
 from engine.hookspecs import Plugin, hookimpl
 
+ENGINE_API = "$api"  # the version of Engine's plugin API that this is written for
+
 
 @hookimpl
 def engine_plugins() -> list[Plugin]:

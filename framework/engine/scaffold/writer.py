@@ -14,6 +14,7 @@ from string import Template
 from engine import __version__
 from engine.contracts.settings import KINDS
 from engine.errors import PluginError
+from engine.hookspecs import API_VERSION
 from engine.registry import Registry, default_registry
 from engine.scaffold import package
 from engine.scaffold.kind import COMMON, PackageKind
@@ -105,6 +106,7 @@ def _values(names: Names, own: PackageKind) -> dict[str, str]:
         "name": names.plugin,
         "class_name": names.class_name,
         "engine_version": __version__,
+        "api": API_VERSION,
         "file": own.file,
         "contract": own.contract,
         "contract_module": own.contract_module,

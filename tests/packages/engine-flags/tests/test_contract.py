@@ -26,10 +26,13 @@ def nearest(rgb: tuple[int, int, int]) -> str | None:
     """The name of a colour, however faded; None for the grey around a flag."""
 
     def misfit(name: str) -> float:
-        light = max(rgb) / max(COLOURS[name])
-        return sum(abs(a - light * b) for a, b in zip(rgb, COLOURS[name], strict=True))
+        lights = [0.75 + step / 20 for step in range(6)]
+        return min(
+            sum(abs(a - light * b) for a, b in zip(rgb, COLOURS[name], strict=True))
+            for light in lights
+        )
 
-    grey = len(set(rgb)) == 1 and 20 < rgb[0] < 186
+    grey = len(set(rgb)) == 1 and 90 <= rgb[0] <= 170
     return None if grey else min(COLOURS, key=misfit)
 
 

@@ -6,6 +6,8 @@ import a_library_that_nobody_has  # type: ignore[import-not-found]
 
 from engine.hookspecs import Plugin, hookimpl
 
+ENGINE_API = "1.0"
+
 
 @hookimpl
 def engine_plugins() -> list[Plugin]:

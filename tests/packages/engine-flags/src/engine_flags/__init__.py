@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from engine.hookspecs import Plugin, hookimpl
 
+ENGINE_API = "1.0"
+
 
 @hookimpl
 def engine_plugins() -> list[Plugin]:

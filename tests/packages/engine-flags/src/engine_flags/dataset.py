@@ -48,7 +48,7 @@ class Flags(Dataset):
         """The flag, two thirds as high as it is wide, on a grey ground: RGB, a square."""
         country, rng = COUNTRIES[self._label(index)], self._rng("image", index)
         size = self.settings.size
-        picture = Image.new("RGB", (size, size), (rng.randint(90, 200),) * 3)
+        picture = Image.new("RGB", (size, size), (rng.randint(90, 170),) * 3)
         pen = ImageDraw.Draw(picture)
         light = rng.uniform(0.75, 1.0)
         width = round(size * rng.uniform(0.75, 1.0))
