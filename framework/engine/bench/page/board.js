@@ -1,74 +1,55 @@
 // The board: ranked under the chosen limit; over it, without a model, failed: apart.
 
-const percent = (of) => (i) => { const value = of(entries[i]); return known(value) ? number(value) : null; };
-const speed = (key) => (e) => e.speed && e.speed[key];
-
-// key, heading, what it means, value by entry, cell (words or a node; null: nothing), which is better.
-function columnsOf() {
-  const place = (i) => tiers[state.tier].places.find((p) => p[0] === i);
-  const value = (key, head, means, of, better, words = null) =>
-    ({ key, head, means, of: (i) => of(entries[i]), better,
-      cell: words ? (i) => (known(of(entries[i])) ? words(of(entries[i])) : null) : percent(of) });
-  return [
-    { key: "rank", head: "rank", means: "place under the limit; 1-3: tied, the difference may be chance",
-      of: (i) => { const p = place(i); return p ? p[1] * 1e6 + p[2] * 1e3 + tiers[state.tier].places.indexOf(p) : null; },
-      cell: (i) => { const p = place(i); return p ? h("span", { class: p[1] === 1 ? "rank first" : "rank" }, rankWords(p[1], p[2])) : null; } },
-    { key: "entry", head: "entry", means: "the name; choose it to see how it was made", of: (i) => entries[i].name },
-    { ...value("accuracy", "mean accuracy", "mean over the data sets, percent, with its 95 % interval; ± over seeds", (e) => e.accuracy, "more"),
-      cell: accuracyCell },
-    value("bytes", "weights", "size of the file of weights; the exact bytes are in its tip", (e) => e.bytes, "less",
-      (x) => h("span", { title: `${number(x, 0)} bytes` }, size(x))),
-    value("parameters", "parameters", "numbers in the model", (e) => e.parameters, "less",
-      (x) => h("span", { title: number(x, 0) }, many(x))),
-    ...datasets.map((each, d) => ({ key: `data-${d}`, head: each.name, text: true, better: "more",
-      means: `accuracy on ${plain(each.name)}, percent; chance is ${number(100 / each.classes.length)}`,
-      of: (i) => entries[i].cells[d] && entries[i].cells[d].accuracy, cell: (i) => dataCell(entries[i].cells[d]) })),
-    value("top5", "top\u20115", "the right class is among the five best, percent", (e) => e.top5, "more"),
-    value("recall", "mean recall", "mean over classes of the share found, percent", (e) => e.recall, "more"),
-    value("calibration", "calibration error", "how far probabilities are from the truth (ECE), points", (e) => e.calibration, "less"),
-    value("toText", "R@1 to text", "retrieval: a right text is the nearest to an image, percent", (e) => e.toText[0], "more"),
-    value("toImage", "R@1 to image", "retrieval: a right image is the nearest to a text, percent", (e) => e.toImage[0], "more"),
-    value("load", "load, s", "from reading the artifact to a model that answers, seconds", speed("load_seconds"), "less", short),
-    value("ms", "ms an image", "one image at a time, median, decoding not included", speed("image_ms"), "less", short),
-    value("textMs", "ms a text", "one class name at a time, median", speed("text_ms"), "less", short),
-    value("rate", "images/s", "at the best batch", speed("images_per_second"), "more", short),
-    value("peak", "peak MB", "most memory of the process, 10^6 bytes", speed("peak_mb"), "less", (x) => number(x, 0)),
-  ].filter((column) => ["rank", "entry", "accuracy"].includes(column.key) || entries.some((_, i) => known(column.of(i))));
-}
-
-let span = [0, 100];
-
-function accuracyCell(i) {
-  const { accuracy, interval, spread } = entries[i];
-  if (!known(accuracy)) return null;
-  return h("span", { class: "measured", title: `95 % interval ${range(interval)}` }, track(accuracy, interval, ...span),
-    h("span", { class: "number" }, h("strong", {}, number(accuracy)),
-      known(spread) ? h("small", { title: "standard deviation over seeds" }, ` ±${number(spread)}`) : null,
-      h("small", { class: "below" }, h("span", { class: "away" }, ", 95 % interval "), range(interval).replace(" to ", "–"))));
-}
-
-function dataCell(cell) {
-  if (!cell) return null;
-  const title = `95 % interval ${range(cell.interval)}${known(cell.spread) ? `; ±${number(cell.spread)} over seeds` : ""}`;
-  return h("span", { title: cell.saw ? `${title}; ${plain(cell.saw)}` : title, class: cell.saw ? "seen" : null },
-    number(cell.accuracy), cell.saw ? h("sup", {}, "saw it") : null);
-}
-
 function boardSection() {
   const panel = fresh("panel");
-  const strip = tabs("limit", tiers.map((tier) => known(tier.limit) ? `≤ ${tier.words}` : "no limit"), panel,
-    (tier) => choose({ tier }));
-  const find = h("input", { type: "search", placeholder: "name, plugin, note", oninput: () => choose({ find: find.value }) });
+  const strip = tabs(
+    "limit",
+    tiers.map((tier) => (known(tier.limit) ? `≤ ${tier.words}` : "no limit")),
+    panel,
+    (tier) => choose({ tier }),
+  );
+  const find = h("input", {
+    type: "search",
+    placeholder: "name, plugin, note",
+    oninput: () => choose({ find: find.value }),
+  });
   const untrained = check("hide random weights", (on) => choose({ hideUntrained: on }));
   const seen = check("hide entries that saw the data", (on) => choose({ hideSaw: on }));
   const count = h("p", { class: "count", role: "status" });
   const table = h("table", { class: "board" });
-  const about = h("details", { class: "about" }, h("summary", {}, "What the columns mean"),
-    h("dl", {}, columnsOf().map((c) => h("div", {}, h("dt", {}, c.text ? say(c.head) : c.head), h("dd", {}, c.means)))));
+  const about = h(
+    "details",
+    { class: "about" },
+    h("summary", {}, "What the columns mean"),
+    h(
+      "dl",
+      {},
+      columnsOf().map((c) =>
+        h("div", {}, h("dt", {}, c.text ? say(c.head) : c.head), h("dd", {}, c.means)),
+      ),
+    ),
+  );
   span = spanOf(judged.map((i) => entries[i].interval || [entries[i].accuracy]));
-  const made = section("board", "The board", null, strip, h("div", { class: "tools" },
-    h("label", { class: "find" }, h("span", {}, "Find"), find), untrained, seen, count),
-  h("div", { class: "scroll", id: panel, role: "tabpanel", tabindex: 0, "aria-label": "board" }, table), about);
+  const made = section(
+    "board",
+    "The board",
+    null,
+    strip,
+    h(
+      "div",
+      { class: "tools" },
+      h("label", { class: "find" }, h("span", {}, "Find"), find),
+      untrained,
+      seen,
+      count,
+    ),
+    h(
+      "div",
+      { class: "scroll", id: panel, role: "tabpanel", tabindex: 0, "aria-label": "board" },
+      table,
+    ),
+    about,
+  );
   const keys = ["tier", "find", "hideUntrained", "hideSaw", "sort", "down", "entry"];
   watch(keys, () => {
     strip.pick(state.tier);
@@ -86,7 +67,9 @@ function wanted(i) {
   if (state.hideSaw && sawData(entry)) return false;
   const words = state.find.trim().toLowerCase().split(/\s+/).filter(Boolean);
   const made = entry.results.flatMap((r) => [r.made.path, ...r.made.plugins.map((p) => p.name)]);
-  const text = [entry.name, ...entry.badges.flat(), ...made, ...entry.parts.map((p) => p[1])].join("\n").toLowerCase();
+  const text = [entry.name, ...entry.badges.flat(), ...made, ...entry.parts.map((p) => p[1])]
+    .join("\n")
+    .toLowerCase();
   return words.every((word) => text.includes(word));
 }
 
@@ -105,26 +88,64 @@ function drawBoard(table, count) {
   const columns = columnsOf();
   const blocks = blocksOf();
   const ranked = blocks[0][2];
-  const tops = new Map(columns.filter((c) => c.better).map((c) => {
-    const values = ranked.map(c.of).filter(known);
-    return [c.key, values.length > 1 ? (c.better === "more" ? Math.max : Math.min)(...values) : null];
-  }));
-  const focused = document.activeElement && table.contains(document.activeElement) ? document.activeElement.dataset.focus : null;
+  const tops = new Map(
+    columns
+      .filter((c) => c.better)
+      .map((c) => {
+        const values = ranked.map(c.of).filter(known);
+        return [
+          c.key,
+          values.length > 1 ? (c.better === "more" ? Math.max : Math.min)(...values) : null,
+        ];
+      }),
+  );
+  const focused =
+    document.activeElement && table.contains(document.activeElement)
+      ? document.activeElement.dataset.focus
+      : null;
   const bodies = blocks.map(([kind, title, all]) => {
     const shown = sorted(all.filter(wanted), columns);
     if (!shown.length && !(kind === "ranked")) return null;
-    const empty = kind === "ranked" && !shown.length
-      ? h("tr", {}, h("td", { class: "empty", colspan: columns.length }, all.length ? "No entry here fits the filter." : "No entry keeps this limit."))
-      : null;
-    return h("tbody", { class: kind }, title ? h("tr", { class: "block" },
-      h("th", { colspan: columns.length, scope: "rowgroup" }, h("span", {}, title))) : null, empty,
-    shown.map((i) => (kind === "failed" ? failedRow(i, columns) : row(i, columns, tops, kind))));
+    const empty =
+      kind === "ranked" && !shown.length
+        ? h(
+            "tr",
+            {},
+            h(
+              "td",
+              { class: "empty", colspan: columns.length },
+              all.length ? "No entry here fits the filter." : "No entry keeps this limit.",
+            ),
+          )
+        : null;
+    return h(
+      "tbody",
+      { class: kind },
+      title
+        ? h(
+            "tr",
+            { class: "block" },
+            h("th", { colspan: columns.length, scope: "rowgroup" }, h("span", {}, title)),
+          )
+        : null,
+      empty,
+      shown.map((i) => (kind === "failed" ? failedRow(i, columns) : row(i, columns, tops, kind))),
+    );
   });
-  table.replaceChildren(h("thead", {}, h("tr", {}, columns.map(heading))), ...bodies.filter(Boolean));
-  if (focused) { const again = table.querySelector(`[data-focus="${focused}"]`); if (again) again.focus(); }
+  table.replaceChildren(
+    h("thead", {}, h("tr", {}, columns.map(heading))),
+    ...bodies.filter(Boolean),
+  );
+  if (focused) {
+    const again = table.querySelector(`[data-focus="${focused}"]`);
+    if (again) again.focus();
+  }
   const all = blocks.flatMap((b) => b[2]);
   const shown = all.filter(wanted).length;
-  count.textContent = shown === all.length ? plural(all.length, "entry", "entries") : `${shown} of ${plural(all.length, "entry", "entries")}`;
+  count.textContent =
+    shown === all.length
+      ? plural(all.length, "entry", "entries")
+      : `${shown} of ${plural(all.length, "entry", "entries")}`;
 }
 
 function sorted(list, columns) {
@@ -142,32 +163,63 @@ function heading(column) {
   const on = state.sort === column.key;
   const first = column.better === "more"; // the better end first
   const press = () => choose({ sort: column.key, down: on ? !state.down : first });
-  return h("th", { scope: "col", class: `c-${column.key}`, "aria-sort": on ? (state.down ? "descending" : "ascending") : "none" },
-    h("button", { type: "button", title: column.means, onclick: press, "data-focus": `sort-${column.key}` },
+  return h(
+    "th",
+    {
+      scope: "col",
+      class: `c-${column.key}`,
+      "aria-sort": on ? (state.down ? "descending" : "ascending") : "none",
+    },
+    h(
+      "button",
+      { type: "button", title: column.means, onclick: press, "data-focus": `sort-${column.key}` },
       column.text ? say(column.head) : column.head,
-      h("span", { class: "arrow", "aria-hidden": "true" }, on ? (state.down ? "↓" : "↑") : "↕")));
+      h("span", { class: "arrow", "aria-hidden": "true" }, on ? (state.down ? "↓" : "↑") : "↕"),
+    ),
+  );
 }
 
 function nameOf(i) {
   const entry = entries[i];
   return [
-    h("button", { type: "button", class: "link", "data-focus": `entry-${i}`, title: plain(entry.name),
-      onclick: () => { choose({ entry: i }); goTo(document.getElementById("entry-title")); } }, say(entry.name)),
+    h(
+      "button",
+      {
+        type: "button",
+        class: "link",
+        "data-focus": `entry-${i}`,
+        title: plain(entry.name),
+        onclick: () => {
+          choose({ entry: i });
+          goTo(document.getElementById("entry-title"));
+        },
+      },
+      say(entry.name),
+    ),
     entry.badges.length ? h("span", { class: "badges" }, entry.badges.map(badge)) : null,
   ];
 }
 
 function row(i, columns, tops, kind) {
-  return h("tr", { id: `row-${i}`, class: state.entry === i ? "chosen" : null }, columns.map((column) => {
-    if (column.key === "entry") return h("th", { scope: "row", class: "c-entry" }, nameOf(i));
-    const cell = column.cell(i);
-    const top = kind === "ranked" && known(column.of(i)) && column.of(i) === tops.get(column.key);
-    return h("td", { class: `c-${column.key}${top ? " top" : ""}` }, cell === null ? NONE : cell);
-  }));
+  return h(
+    "tr",
+    { id: `row-${i}`, class: state.entry === i ? "chosen" : null },
+    columns.map((column) => {
+      if (column.key === "entry") return h("th", { scope: "row", class: "c-entry" }, nameOf(i));
+      const cell = column.cell(i);
+      const top = kind === "ranked" && known(column.of(i)) && column.of(i) === tops.get(column.key);
+      return h("td", { class: `c-${column.key}${top ? " top" : ""}` }, cell === null ? NONE : cell);
+    }),
+  );
 }
 
 function failedRow(i, columns) {
-  const told = entries[i].failed.map(([seed, why]) => h("p", {}, h("b", {}, `seed ${seed}: `), say(why)));
-  return h("tr", { id: `row-${i}`, class: state.entry === i ? "chosen" : null },
-    h("th", { scope: "row", colspan: columns.length }, h("div", { class: "why" }, nameOf(i), told)));
+  const told = entries[i].failed.map(([seed, why]) =>
+    h("p", {}, h("b", {}, `seed ${seed}: `), say(why)),
+  );
+  return h(
+    "tr",
+    { id: `row-${i}`, class: state.entry === i ? "chosen" : null },
+    h("th", { scope: "row", colspan: columns.length }, h("div", { class: "why" }, nameOf(i), told)),
+  );
 }

@@ -3,7 +3,8 @@
 const MATRIX = 12; // classes in the matrix
 const PAIRS = 12; // pairs in the list
 
-const withConfusion = () => byAccuracy.filter((i) => entries[i].cells.some((cell) => cell && cell.confusion));
+const withConfusion = () =>
+  byAccuracy.filter((i) => entries[i].cells.some((cell) => cell && cell.confusion));
 
 // Confusions of an entry on a data set: [class, answer, images], the most frequent first.
 function confusionsOf(i, d) {
@@ -19,12 +20,27 @@ function confusionPart() {
   const which = withConfusion();
   if (!which.length) return null;
   const mine = entrySelect("Entry", which, (entry) => choose({ entry, confused: null }));
-  const other = select("beside", [[-1, "nobody"], ...which.map((i) => [i, plain(entries[i].name)])], (versus) => choose({ versus }));
-  const matrix = h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "confusion matrix" });
+  const other = select(
+    "beside",
+    [[-1, "nobody"], ...which.map((i) => [i, plain(entries[i].name)])],
+    (versus) => choose({ versus }),
+  );
+  const matrix = h("div", {
+    class: "scroll",
+    tabindex: 0,
+    role: "region",
+    "aria-label": "confusion matrix",
+  });
   const list = h("ol", { class: "confused" });
   const note = h("p", { class: "note" });
-  const made = h("div", { id: "confusion" }, h("h3", {}, "What is taken for what"), h("div", { class: "tools" }, mine, other), note,
-    h("div", { class: "split" }, matrix, list));
+  const made = h(
+    "div",
+    { id: "confusion" },
+    h("h3", {}, "What is taken for what"),
+    h("div", { class: "tools" }, mine, other),
+    note,
+    h("div", { class: "split" }, matrix, list),
+  );
   watch(["dataset", "entry", "versus", "confused"], () => {
     mine.pick(state.entry);
     other.pick(state.versus);
@@ -37,22 +53,29 @@ function drawConfusion(matrix, list, note) {
   const d = state.dataset;
   const found = confusionsOf(state.entry, d);
   if (!found || !found.list.length) {
-    note.textContent = found ? "Not one mistake." : "The answers of this entry are not on this page.";
+    note.textContent = found
+      ? "Not one mistake."
+      : "The answers of this entry are not on this page.";
     matrix.replaceChildren();
     list.replaceChildren();
     return;
   }
   const wrong = found.list.reduce((sum, pair) => sum + pair[2], 0);
-  note.textContent = `${plural(wrong, "mistake")} of the first seed. Rows: what an image shows; columns: the answer.` +
+  note.textContent =
+    `${plural(wrong, "mistake")} of the first seed. Rows: what an image shows; columns: the answer.` +
     " Choose a pair to see its pictures below.";
   const classes = [];
   for (const [own, said] of found.list) {
-    for (const c of [own, said]) if (c >= 0 && !classes.includes(c) && classes.length < MATRIX) classes.push(c);
+    for (const c of [own, said])
+      if (c >= 0 && !classes.includes(c) && classes.length < MATRIX) classes.push(c);
   }
   classes.sort((a, b) => a - b);
   matrix.replaceChildren(matrixOf(classes, found, d));
-  const versus = state.versus >= 0 && state.versus !== state.entry ? confusionsOf(state.versus, d) : null;
-  list.replaceChildren(...found.list.slice(0, PAIRS).map((pair) => pairItem(pair, found, versus, d)));
+  const versus =
+    state.versus >= 0 && state.versus !== state.entry ? confusionsOf(state.versus, d) : null;
+  list.replaceChildren(
+    ...found.list.slice(0, PAIRS).map((pair) => pairItem(pair, found, versus, d)),
+  );
 }
 
 function matrixOf(classes, found, d) {
@@ -66,13 +89,54 @@ function matrixOf(classes, found, d) {
     const kind = own === said ? "right" : "wrong";
     const css = { "--part": share.toFixed(2) };
     if (own === said) return h("td", { class: kind, css, title: words }, n);
-    return h("td", { class: kind, css }, h("button", { type: "button", title: words, "aria-label": words,
-      "aria-pressed": state.confused === `${own} ${said}`, onclick: () => pickConfused(own, said) }, n));
+    return h(
+      "td",
+      { class: kind, css },
+      h(
+        "button",
+        {
+          type: "button",
+          title: words,
+          "aria-label": words,
+          "aria-pressed": state.confused === `${own} ${said}`,
+          onclick: () => pickConfused(own, said),
+        },
+        n,
+      ),
+    );
   };
-  return h("table", { class: "matrix" },
-    h("thead", {}, h("tr", {}, h("td"), classes.map((c) => h("th", { scope: "col", title: plain(className(d, c)) }, h("span", {}, say(className(d, c))))))),
-    h("tbody", {}, classes.map((own) => h("tr", {}, h("th", { scope: "row", title: plain(className(d, own)) }, say(className(d, own))),
-      classes.map((said) => cell(own, said))))));
+  return h(
+    "table",
+    { class: "matrix" },
+    h(
+      "thead",
+      {},
+      h(
+        "tr",
+        {},
+        h("td"),
+        classes.map((c) =>
+          h(
+            "th",
+            { scope: "col", title: plain(className(d, c)) },
+            h("span", {}, say(className(d, c))),
+          ),
+        ),
+      ),
+    ),
+    h(
+      "tbody",
+      {},
+      classes.map((own) =>
+        h(
+          "tr",
+          {},
+          h("th", { scope: "row", title: plain(className(d, own)) }, say(className(d, own))),
+          classes.map((said) => cell(own, said)),
+        ),
+      ),
+    ),
+  );
 }
 
 function pickConfused(own, said) {
@@ -84,10 +148,39 @@ function pairItem([own, said, n], found, versus, d) {
   const total = datasets[d].counts ? datasets[d].counts[own] : null;
   const theirs = versus && versus.list.find((pair) => pair[0] === own && pair[1] === said);
   const name = (c) => (c < 0 ? h("em", {}, "no answer") : say(className(d, c)));
-  const share = (count) => (total ? ` of ${total}` : "") + (total ? ` (${number((100 * count) / total, 0)} %)` : "");
-  return h("li", {}, h("button", { type: "button", "aria-pressed": state.confused === `${own} ${said}`, onclick: () => pickConfused(own, said) },
-    h("span", { class: "what" }, name(own), h("span", { class: "to", "aria-label": "taken for" }, " → "), name(said)),
-    h("span", { class: "how" }, `${n}${share(n)}`),
-    h("span", { class: "meter", "aria-hidden": "true" }, h("i", { css: { width: `${total ? (100 * n) / total : 0}%` } })),
-    versus ? h("span", { class: "theirs" }, say(entries[state.versus].name), theirs ? `: ${theirs[2]}${share(theirs[2])}` : versus.left ? ": seldom" : ": never") : null));
+  const share = (count) =>
+    (total ? ` of ${total}` : "") + (total ? ` (${number((100 * count) / total, 0)} %)` : "");
+  return h(
+    "li",
+    {},
+    h(
+      "button",
+      {
+        type: "button",
+        "aria-pressed": state.confused === `${own} ${said}`,
+        onclick: () => pickConfused(own, said),
+      },
+      h(
+        "span",
+        { class: "what" },
+        name(own),
+        h("span", { class: "to", "aria-label": "taken for" }, " → "),
+        name(said),
+      ),
+      h("span", { class: "how" }, `${n}${share(n)}`),
+      h(
+        "span",
+        { class: "meter", "aria-hidden": "true" },
+        h("i", { css: { width: `${total ? (100 * n) / total : 0}%` } }),
+      ),
+      versus
+        ? h(
+            "span",
+            { class: "theirs" },
+            say(entries[state.versus].name),
+            theirs ? `: ${theirs[2]}${share(theirs[2])}` : versus.left ? ": seldom" : ": never",
+          )
+        : null,
+    ),
+  );
 }

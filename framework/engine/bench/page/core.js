@@ -51,17 +51,21 @@ function fill(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else if (name === "css") for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
+    else if (name === "css")
+      for (const [k, v] of Object.entries(value)) node.style.setProperty(k, v);
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false));
+  node.append(
+    ...children.flat(9).filter((child) => child !== null && child !== undefined && child !== false),
+  );
   return node;
 }
 
 // --- Texts of the data
 
 // Characters that are not seen or that turn the line around; a joiner inside emoji is harmless.
-const HIDDEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
+const HIDDEN =
+  /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
 
 // A text of the data as an element: apart from the line around it, hidden characters named.
 function say(text) {
@@ -95,13 +99,17 @@ const known = (value) => value !== null && value !== undefined;
 
 function number(value, digits = 1) {
   if (!known(value)) return NONE;
-  return even(value, digits).toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return even(value, digits).toLocaleString("en", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
 }
 
 // Where a value lies exactly between two decimals: to the even one, as Python does, so that the page
 // and the terminal never differ.
 function even(value, digits) {
-  const ten = 10 ** digits, below = Math.floor(value * ten);
+  const ten = 10 ** digits,
+    below = Math.floor(value * ten);
   const tie = value * ten - below === 0.5 && Number.isInteger(value * 2 ** (digits + 1));
   return tie ? (below + (below % 2 ? 1 : 0)) / ten : value;
 }
@@ -113,12 +121,28 @@ const range = (pair, digits = 1) =>
 // Bytes with three digits, in powers of ten, as limits are written.
 function size(count) {
   if (!known(count)) return NONE;
-  return three(count, [["GB", 1e9], ["MB", 1e6], ["kB", 1e3]], " B");
+  return three(
+    count,
+    [
+      ["GB", 1e9],
+      ["MB", 1e6],
+      ["kB", 1e3],
+    ],
+    " B",
+  );
 }
 
 function many(count) {
   if (!known(count)) return NONE;
-  return three(count, [["B", 1e9], ["M", 1e6], ["k", 1e3]], "");
+  return three(
+    count,
+    [
+      ["B", 1e9],
+      ["M", 1e6],
+      ["k", 1e3],
+    ],
+    "",
+  );
 }
 
 function three(count, units, none) {
@@ -154,4 +178,4 @@ const rankWords = (best, worst) => (best === worst ? `${best}` : `${best}-${wors
 const judged = entries.map((_, i) => i).filter((i) => known(entries[i].accuracy));
 const byAccuracy = [...judged].sort((a, b) => entries[b].accuracy - entries[a].accuracy);
 const className = (dataset, index) =>
-  index < 0 ? "no answer" : datasets[dataset].classes[index] ?? `#${index}`;
+  index < 0 ? "no answer" : (datasets[dataset].classes[index] ?? `#${index}`);

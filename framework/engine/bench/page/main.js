@@ -3,14 +3,39 @@
 function headSection() {
   const cards = tiers.map((tier, t) => [tier, t]).map(([tier, t]) => bestCard(tier, t));
   const images = datasets.reduce((sum, each) => sum + each.images, 0);
-  const made = data.made.filter(([, value]) => value.length <= SHORT).map(([key, value]) => [plain(key), say(value)]);
-  const head = h("header", {}, h("p", { class: "kind" }, "Leaderboard: who is best under so many megabytes"), h("h1", {}, say(data.suite)),
-    facts([["entries", `${entries.length}`], ["data sets", `${datasets.length}`], ["images", number(images, 0)],
-      ["comparisons", pairs.length ? number(pairs.length, 0) : null], ...made]),
+  const made = data.made
+    .filter(([, value]) => value.length <= SHORT)
+    .map(([key, value]) => [plain(key), say(value)]);
+  const head = h(
+    "header",
+    {},
+    h("p", { class: "kind" }, "Leaderboard: who is best under so many megabytes"),
+    h("h1", {}, say(data.suite)),
+    facts([
+      ["entries", `${entries.length}`],
+      ["data sets", `${datasets.length}`],
+      ["images", number(images, 0)],
+      ["comparisons", pairs.length ? number(pairs.length, 0) : null],
+      ...made,
+    ]),
     h("div", { class: "best" }, cards),
-    Object.entries(data.skipped).map(([name, why]) => h("p", { class: "warning", role: "note" }, h("b", {}, "Left out "), say(name), ": ", say(why))),
-    data.notes.map((note) => h("p", { class: "warning", role: "note" }, h("b", {}, "All entries "), say(note))));
-  watch(["tier"], () => cards.forEach((card, t) => card.setAttribute("aria-pressed", t === state.tier)));
+    Object.entries(data.skipped).map(([name, why]) =>
+      h(
+        "p",
+        { class: "warning", role: "note" },
+        h("b", {}, "Left out "),
+        say(name),
+        ": ",
+        say(why),
+      ),
+    ),
+    data.notes.map((note) =>
+      h("p", { class: "warning", role: "note" }, h("b", {}, "All entries "), say(note)),
+    ),
+  );
+  watch(["tier"], () =>
+    cards.forEach((card, t) => card.setAttribute("aria-pressed", t === state.tier)),
+  );
   return head;
 }
 
@@ -20,35 +45,88 @@ const TIED = 3; // names of tied entries told on a card
 function bestCard(tier, t) {
   const [first] = tier.places;
   const winner = first && entries[first[0]];
-  const tied = tier.places.slice(1).filter((p) => p[1] === 1).map((p) => entries[p[0]].name);
+  const tied = tier.places
+    .slice(1)
+    .filter((p) => p[1] === 1)
+    .map((p) => entries[p[0]].name);
   const body = winner
-    ? [h("span", { class: "who" }, say(winner.name)), h("span", { class: "figure" }, number(winner.accuracy), h("small", {}, "%")),
-      h("span", { class: "what" }, `${range(winner.interval)}, ${size(winner.bytes)}`),
-      tied.length ? h("span", { class: "tied", title: plain(tied.join(", "), 600) }, "tied with ",
-        tied.slice(0, TIED).map((name, i) => [i ? ", " : "", say(name)]), tied.length > TIED ? ` and ${tied.length - TIED} more` : "") : null,
-      h("span", { class: "badges" }, winner.badges.filter(([kind]) => kind !== "note").map(badge))]
-    : [h("span", { class: "who none" }, "nobody"), h("span", { class: "what" }, `${plural(tier.over.length, "entry", "entries")} over the limit`)];
-  return h("button", { type: "button", "aria-pressed": "false", onclick: () => choose({ tier: t }) },
-    h("span", { class: "limit" }, `Best ${known(tier.limit) ? underWords(tier) : "of all"}`), body);
+    ? [
+        h("span", { class: "who" }, say(winner.name)),
+        h("span", { class: "figure" }, number(winner.accuracy), h("small", {}, "%")),
+        h("span", { class: "what" }, `${range(winner.interval)}, ${size(winner.bytes)}`),
+        tied.length
+          ? h(
+              "span",
+              { class: "tied", title: plain(tied.join(", "), 600) },
+              "tied with ",
+              tied.slice(0, TIED).map((name, i) => [i ? ", " : "", say(name)]),
+              tied.length > TIED ? ` and ${tied.length - TIED} more` : "",
+            )
+          : null,
+        h(
+          "span",
+          { class: "badges" },
+          winner.badges.filter(([kind]) => kind !== "note").map(badge),
+        ),
+      ]
+    : [
+        h("span", { class: "who none" }, "nobody"),
+        h(
+          "span",
+          { class: "what" },
+          `${plural(tier.over.length, "entry", "entries")} over the limit`,
+        ),
+      ];
+  return h(
+    "button",
+    { type: "button", "aria-pressed": "false", onclick: () => choose({ tier: t }) },
+    h("span", { class: "limit" }, `Best ${known(tier.limit) ? underWords(tier) : "of all"}`),
+    body,
+  );
 }
 
 function navigation(sections) {
-  return h("nav", { "aria-label": "sections" }, sections.map((each) =>
-    h("a", { href: `#${each.id}` }, each.querySelector("h2").textContent)));
+  return h(
+    "nav",
+    { "aria-label": "sections" },
+    sections.map((each) => h("a", { href: `#${each.id}` }, each.querySelector("h2").textContent)),
+  );
 }
 
 function footer() {
-  return h("footer", {}, data.method ? h("p", {}, say(data.method)) : null,
-    data.made.filter(([, value]) => value.length > SHORT).map(([key, value]) => h("p", {}, say(key), ": ", say(value))),
-    h("p", {}, "Ranks: an entry is behind another where the difference is significant at 5 % after correction; else they are tied." +
-      " The line of the picture is the Pareto front. This page needs no network: it is one file, and its policy forbids everything else."));
+  return h(
+    "footer",
+    {},
+    data.method ? h("p", {}, say(data.method)) : null,
+    data.made
+      .filter(([, value]) => value.length > SHORT)
+      .map(([key, value]) => h("p", {}, say(key), ": ", say(value))),
+    h(
+      "p",
+      {},
+      "Ranks: an entry is behind another where the difference is significant at 5 % after" +
+        " correction; else they are tied. The line of the picture is the Pareto front. This page" +
+        " needs no network: it is one file, and its policy forbids everything else.",
+    ),
+  );
 }
 
 // At first the widest limit that somebody keeps.
 state.tier = tiers.length - 1;
-for (const [t, tier] of tiers.entries()) if (known(tier.limit) && tier.places.length) state.tier = t;
-state.entry = byAccuracy.length ? (tiers.length && tiers[state.tier].places.length ? tiers[state.tier].places[0][0] : byAccuracy[0]) : 0;
-const sections = [chartSection(), boardSection(), pairsSection(), datasets.length ? datasetsSection() : null].filter(Boolean);
-if (datasets.length) sections[sections.length - 1].append(...[confusionPart(), mistakesPart()].filter(Boolean));
+for (const [t, tier] of tiers.entries())
+  if (known(tier.limit) && tier.places.length) state.tier = t;
+state.entry = byAccuracy.length
+  ? tiers.length && tiers[state.tier].places.length
+    ? tiers[state.tier].places[0][0]
+    : byAccuracy[0]
+  : 0;
+const sections = [
+  chartSection(),
+  boardSection(),
+  pairsSection(),
+  datasets.length ? datasetsSection() : null,
+].filter(Boolean);
+if (datasets.length)
+  sections[sections.length - 1].append(...[confusionPart(), mistakesPart()].filter(Boolean));
 if (entries.length) sections.push(entrySection());
 document.body.append(headSection(), navigation(sections), h("main", {}, sections), footer());

@@ -23,17 +23,9 @@ from engine.bench.words import number, size
 from engine.files import write_text
 
 SCRIPTS = (
-    "core",
-    "parts",
-    "chart",
-    "board",
-    "pairs",
-    "datasets",
-    "confusion",
-    "mistakes",
-    "entry",
-    "main",
-)
+    "core", "parts", "chart", "labels", "columns", "board", "pairs", "datasets", "confusion",
+    "mistakes", "entry", "calibration", "main",
+)  # fmt: skip
 """Files of the script, in order; together they are one function."""
 
 STYLES = ("style", "sections")

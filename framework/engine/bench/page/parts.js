@@ -4,31 +4,54 @@ let ids = 0;
 const fresh = (stem) => `${stem}-${++ids}`;
 
 function section(id, title, note, ...children) {
-  return h("section", { class: "card", id, "aria-labelledby": `${id}-title` },
-    h("h2", { id: `${id}-title` }, title), note ? h("p", { class: "note" }, note) : null, children);
+  return h(
+    "section",
+    { class: "card", id, "aria-labelledby": `${id}-title` },
+    h("h2", { id: `${id}-title` }, title),
+    note ? h("p", { class: "note" }, note) : null,
+    children,
+  );
 }
 
 // Tabs: arrow keys move among them, as in every desktop program.
 // `names` are nodes; the element gets `.pick(i)`, which shows which one is chosen.
 function tabs(label, names, panel, chosen) {
   const buttons = names.map((name, i) =>
-    h("button", { type: "button", role: "tab", "aria-controls": panel, onclick: () => chosen(i) }, name));
-  const list = h("div", { class: "tabs", role: "tablist", "aria-label": label, onkeydown: (event) => {
-    const now = buttons.indexOf(document.activeElement);
-    const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: buttons.length - 1 }[event.key];
-    if (to === undefined || now < 0) return;
-    event.preventDefault();
-    const next = (to + buttons.length) % buttons.length;
-    chosen(next);
-    buttons[next].focus();
-  } }, buttons);
-  list.pick = (i) => buttons.forEach((button, k) => {
-    button.setAttribute("aria-selected", k === i);
-    button.tabIndex = k === i ? 0 : -1;
-    if (k === i) requestAnimationFrame(() => {
-      list.scrollLeft = button.offsetLeft - (list.clientWidth - button.offsetWidth) / 2;
+    h(
+      "button",
+      { type: "button", role: "tab", "aria-controls": panel, onclick: () => chosen(i) },
+      name,
+    ),
+  );
+  const list = h(
+    "div",
+    {
+      class: "tabs",
+      role: "tablist",
+      "aria-label": label,
+      onkeydown: (event) => {
+        const now = buttons.indexOf(document.activeElement);
+        const to = { ArrowRight: now + 1, ArrowLeft: now - 1, Home: 0, End: buttons.length - 1 }[
+          event.key
+        ];
+        if (to === undefined || now < 0) return;
+        event.preventDefault();
+        const next = (to + buttons.length) % buttons.length;
+        chosen(next);
+        buttons[next].focus();
+      },
+    },
+    buttons,
+  );
+  list.pick = (i) =>
+    buttons.forEach((button, k) => {
+      button.setAttribute("aria-selected", k === i);
+      button.tabIndex = k === i ? 0 : -1;
+      if (k === i)
+        requestAnimationFrame(() => {
+          list.scrollLeft = button.offsetLeft - (list.clientWidth - button.offsetWidth) / 2;
+        });
     });
-  });
   return list;
 }
 
@@ -36,31 +59,49 @@ function tabs(label, names, panel, chosen) {
 function switches(label, choices, chosen) {
   const name = fresh("switch");
   const inputs = choices.map(([value]) =>
-    h("input", { type: "radio", name, id: `${name}-${value}`, onchange: () => chosen(value) }));
-  const box = h("fieldset", { class: "switch" }, h("legend", {}, label), choices.map(([value, words], i) =>
-    [inputs[i], h("label", { for: `${name}-${value}` }, words)]));
-  box.pick = (value) => inputs.forEach((input, i) => { input.checked = choices[i][0] === value; });
+    h("input", { type: "radio", name, id: `${name}-${value}`, onchange: () => chosen(value) }),
+  );
+  const box = h(
+    "fieldset",
+    { class: "switch" },
+    h("legend", {}, label),
+    choices.map(([value, words], i) => [inputs[i], h("label", { for: `${name}-${value}` }, words)]),
+  );
+  box.pick = (value) =>
+    inputs.forEach((input, i) => {
+      input.checked = choices[i][0] === value;
+    });
   return box;
 }
 
 function select(label, choices, chosen) {
   const id = fresh("select");
-  const field = h("select", { id, onchange: () => chosen(Number(field.value)) },
-    choices.map(([value, words]) => h("option", { value }, words)));
+  const field = h(
+    "select",
+    { id, onchange: () => chosen(Number(field.value)) },
+    choices.map(([value, words]) => h("option", { value }, words)),
+  );
   const box = h("div", { class: "field" }, h("label", { for: id }, label), field);
-  box.pick = (value) => { field.value = value; };
+  box.pick = (value) => {
+    field.value = value;
+  };
   return box;
 }
 
 const entrySelect = (label, which, chosen) =>
-  select(label, which.map((i) => [i, plain(entries[i].name)]), chosen);
+  select(
+    label,
+    which.map((i) => [i, plain(entries[i].name)]),
+    chosen,
+  );
 
 function check(label, chosen) {
   const box = h("input", { type: "checkbox", onchange: () => chosen(box.checked) });
   return h("label", { class: "check" }, box, label);
 }
 
-const badge = ([kind, words]) => h("span", { class: `badge ${kind}`, title: plain(words, 400) }, say(words));
+const badge = ([kind, words]) =>
+  h("span", { class: `badge ${kind}`, title: plain(words, 400) }, say(words));
 
 // A value with its interval on a track from `low` to `high`.
 function track(value, interval, low, high, mark) {
@@ -95,8 +136,13 @@ function ticks(low, high, most) {
 }
 
 function facts(rows) {
-  return h("dl", { class: "facts" }, rows.filter(([, value]) => known(value) && value !== "").map(([label, value]) =>
-    h("div", {}, h("dt", {}, label), h("dd", {}, value))));
+  return h(
+    "dl",
+    { class: "facts" },
+    rows
+      .filter(([, value]) => known(value) && value !== "")
+      .map(([label, value]) => h("div", {}, h("dt", {}, label), h("dd", {}, value))),
+  );
 }
 
 function goTo(node, block = "center") {

@@ -1,0 +1,188 @@
+// The columns of the board.
+
+const percent = (of) => (i) => {
+  const value = of(entries[i]);
+  return known(value) ? number(value) : null;
+};
+const speed = (key) => (e) => e.speed && e.speed[key];
+
+// key, heading, what it means, value by entry, cell (words or a node; null: nothing), which is better.
+function columnsOf() {
+  const place = (i) => tiers[state.tier].places.find((p) => p[0] === i);
+  const value = (key, head, means, of, better, words = null) => ({
+    key,
+    head,
+    means,
+    of: (i) => of(entries[i]),
+    better,
+    cell: words ? (i) => (known(of(entries[i])) ? words(of(entries[i])) : null) : percent(of),
+  });
+  return [
+    {
+      key: "rank",
+      head: "rank",
+      means: "place under the limit; 1-3: tied, the difference may be chance",
+      of: (i) => {
+        const p = place(i);
+        return p ? p[1] * 1e6 + p[2] * 1e3 + tiers[state.tier].places.indexOf(p) : null;
+      },
+      cell: (i) => {
+        const p = place(i);
+        return p
+          ? h("span", { class: p[1] === 1 ? "rank first" : "rank" }, rankWords(p[1], p[2]))
+          : null;
+      },
+    },
+    {
+      key: "entry",
+      head: "entry",
+      means: "the name; choose it to see how it was made",
+      of: (i) => entries[i].name,
+    },
+    {
+      ...value(
+        "accuracy",
+        "mean accuracy",
+        "mean over the data sets, percent, with its 95 % interval; ± over seeds",
+        (e) => e.accuracy,
+        "more",
+      ),
+      cell: accuracyCell,
+    },
+    value(
+      "bytes",
+      "weights",
+      "size of the file of weights; the exact bytes are in its tip",
+      (e) => e.bytes,
+      "less",
+      (x) => h("span", { title: `${number(x, 0)} bytes` }, size(x)),
+    ),
+    value(
+      "parameters",
+      "parameters",
+      "numbers in the model",
+      (e) => e.parameters,
+      "less",
+      (x) => h("span", { title: number(x, 0) }, many(x)),
+    ),
+    ...datasets.map((each, d) => ({
+      key: `data-${d}`,
+      head: each.name,
+      text: true,
+      better: "more",
+      means: `accuracy on ${plain(each.name)}, percent; chance is ${number(100 / each.classes.length)}`,
+      of: (i) => entries[i].cells[d] && entries[i].cells[d].accuracy,
+      cell: (i) => dataCell(entries[i].cells[d]),
+    })),
+    value(
+      "top5",
+      "top\u20115",
+      "the right class is among the five best, percent",
+      (e) => e.top5,
+      "more",
+    ),
+    value(
+      "recall",
+      "mean recall",
+      "mean over classes of the share found, percent",
+      (e) => e.recall,
+      "more",
+    ),
+    value(
+      "calibration",
+      "calibration error",
+      "how far probabilities are from the truth (ECE), points",
+      (e) => e.calibration,
+      "less",
+    ),
+    value(
+      "toText",
+      "R@1 to text",
+      "retrieval: a right text is the nearest to an image, percent",
+      (e) => e.toText[0],
+      "more",
+    ),
+    value(
+      "toImage",
+      "R@1 to image",
+      "retrieval: a right image is the nearest to a text, percent",
+      (e) => e.toImage[0],
+      "more",
+    ),
+    value(
+      "load",
+      "load, s",
+      "from reading the artifact to a model that answers, seconds",
+      speed("load_seconds"),
+      "less",
+      short,
+    ),
+    value(
+      "ms",
+      "ms an image",
+      "one image at a time, median, decoding not included",
+      speed("image_ms"),
+      "less",
+      short,
+    ),
+    value(
+      "textMs",
+      "ms a text",
+      "one class name at a time, median",
+      speed("text_ms"),
+      "less",
+      short,
+    ),
+    value("rate", "images/s", "at the best batch", speed("images_per_second"), "more", short),
+    value(
+      "peak",
+      "peak MB",
+      "most memory of the process, 10^6 bytes",
+      speed("peak_mb"),
+      "less",
+      (x) => number(x, 0),
+    ),
+  ].filter(
+    (column) =>
+      ["rank", "entry", "accuracy"].includes(column.key) ||
+      entries.some((_, i) => known(column.of(i))),
+  );
+}
+
+let span = [0, 100];
+
+function accuracyCell(i) {
+  const { accuracy, interval, spread } = entries[i];
+  if (!known(accuracy)) return null;
+  return h(
+    "span",
+    { class: "measured", title: `95 % interval ${range(interval)}` },
+    track(accuracy, interval, ...span),
+    h(
+      "span",
+      { class: "number" },
+      h("strong", {}, number(accuracy)),
+      known(spread)
+        ? h("small", { title: "standard deviation over seeds" }, ` ±${number(spread)}`)
+        : null,
+      h(
+        "small",
+        { class: "below" },
+        h("span", { class: "away" }, ", 95 % interval "),
+        range(interval).replace(" to ", "–"),
+      ),
+    ),
+  );
+}
+
+function dataCell(cell) {
+  if (!cell) return null;
+  const seeds = known(cell.spread) ? `; ±${number(cell.spread)} over seeds` : "";
+  const title = `95 % interval ${range(cell.interval)}${seeds}`;
+  return h(
+    "span",
+    { title: cell.saw ? `${title}; ${plain(cell.saw)}` : title, class: cell.saw ? "seen" : null },
+    number(cell.accuracy),
+    cell.saw ? h("sup", {}, "saw it") : null,
+  );
+}
