@@ -25,7 +25,7 @@ GRACE = 60.0
 """Seconds that a process gets to save its training when the bench is interrupted."""
 
 _LINES = 30
-_ONE_THREAD = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "RAYON_NUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -94,6 +94,51 @@ def run_tasks(
     return failures
 
 
+def write_job(task: Task, phase: str, logs: Path, parent: int) -> tuple[Path, Path]:
+    """Write the job of a phase.
+
+    Args:
+        task: the task.
+        phase: of it.
+        logs: folder for the job and for what its process will say.
+        parent: see ``Job.parent``.
+
+    Returns:
+        The job's file and the log's, which is not there yet.
+    """
+    stem = f"{task.entry.name}.{task.seed}.{phase}"
+    job = logs / f"{stem}.job.json"
+    write_text(job, task.job_of(phase, parent).model_dump_json(indent=1))
+    task.output(phase).parent.mkdir(parents=True, exist_ok=True)
+    return job, logs / f"{stem}.log"
+
+
+def threads_of(task: Task, phase: str) -> int:
+    """Threads of a phase's process."""
+    assert task.job is not None
+    return 1 if phase == "contest" else task.job.threads
+
+
+def start(job: Path, born: float, threads: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+    """Start the process of a job.
+
+    Args:
+        job: its file.
+        born: ``time.monotonic()`` now.
+        threads: that its libraries may use.
+        output: receives all that it says.
+    """
+    told = {**os.environ, **dict.fromkeys(_THREADS, str(threads)), "PYTHONUNBUFFERED": "1"}
+    # Parts of PyTorch ask for the user's name; without this the system's name service is asked over
+    # a socket, which the contest's conditions forbid.
+    told.setdefault("USER", "engine")
+    return subprocess.Popen(
+        [sys.executable, "-m", "engine.bench.work", str(job), repr(born)],
+        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=told,
+        start_new_session=True,
+    )  # fmt: skip
+
+
 class _Crew:
     """The processes that run."""
 
@@ -128,24 +173,10 @@ class _Crew:
         watch([])
 
     def _start(self, task: Task, phase: str) -> _Running:
-        assert task.job is not None
-        self._logs.mkdir(parents=True, exist_ok=True)
-        stem = f"{task.entry.name}.{task.seed}.{phase}"
-        job, log = self._logs / f"{stem}.job.json", self._logs / f"{stem}.log"
-        write_text(job, task.job_of(phase, os.getpid()).model_dump_json(indent=1))
-        Path(task.output(phase)).parent.mkdir(parents=True, exist_ok=True)
-        threads = str(1 if phase == "contest" else task.job.threads)
-        told = {**os.environ, **dict.fromkeys(_ONE_THREAD, threads), "PYTHONUNBUFFERED": "1"}
-        # Parts of PyTorch ask for the user's name, and without this the system's name service is
-        # asked over a socket.
-        told.setdefault("USER", "engine")
+        job, log = write_job(task, phase, self._logs, os.getpid())
         file = log.open("wb")
         born = time.monotonic()
-        process = subprocess.Popen(
-            [sys.executable, "-m", "engine.bench.work", str(job), repr(born)],
-            stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=told,
-            start_new_session=True,
-        )  # fmt: skip
+        process = start(job, born, threads_of(task, phase), file)
         return _Running(task, phase, process, log, file, born)
 
     def _reap(self) -> bool:
@@ -157,7 +188,7 @@ class _Crew:
             place = (each.task.entry.name, each.task.seed, each.phase)
             self._over.add(place)
             if each.process.returncode != 0 or not each.task.done(each.phase):
-                self._failures[place] = _failure(each)
+                self._failures[place] = explain(each.process.returncode, each.log)
         return bool(ended)
 
     def stop(self) -> None:
@@ -193,11 +224,14 @@ def last_line(log: Path, most: int = 4000) -> str:
     return lines[-1][:200] if lines else ""
 
 
-def _failure(running: _Running) -> Failure:
-    """What a process that failed said: its own error, or the end of its output."""
-    text = running.log.read_text(encoding="utf-8", errors="replace")
-    lines = text.splitlines()
-    code = running.process.returncode
+def explain(code: int, log: Path) -> Failure:
+    """Why a process failed: its own error, or the end of its output.
+
+    Args:
+        code: it ended with; negative: the signal that ended it.
+        log: what it said.
+    """
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
     if code == 2 and starts:
         what = "\n".join(lines[starts[-1] :]).removeprefix("error: ")

@@ -159,7 +159,7 @@ def _watching() -> Iterator[Watch]:
                TimeElapsedColumn())  # fmt: skip
     with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
         whole = bar.add_task("bench", total=None)
-        lines = {}
+        lines: dict[str, Any] = {}
         before: dict[str, Doing] = {}
 
         def watch(done: int, total: int, doing: Sequence[Doing]) -> None:
@@ -187,7 +187,7 @@ def _write(bench: Bench, path: Path) -> None:
 
     suffix = path.suffix.lower()
     if suffix == ".html":
-        from engine.bench.page import write_page
+        from engine.bench.page.page import write_page
 
         write_page(path, bench.board, bench.answers, bench.picture)
         return

@@ -1,0 +1,118 @@
+"""The same jobs on a Ray cluster: each phase a Ray task that starts the usual process.
+
+The bench's folder must be reachable under the same name by all machines. Ray is optional:
+``pip install ray``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from engine.bench.job import Job
+from engine.bench.plan import Task
+from engine.bench.results import Failure
+from engine.bench.schedule import (
+    Doing,
+    Failures,
+    Watch,
+    explain,
+    last_line,
+    start,
+    threads_of,
+    write_job,
+)
+from engine.errors import PluginError
+from engine.files import write_text
+
+
+def run_on_ray(
+    tasks: Sequence[Task],
+    *,
+    jobs: int,
+    logs: Path,
+    watch: Watch = lambda done, total, doing: None,
+    tick: float = 0.25,
+) -> Failures:
+    """As :func:`engine.bench.schedule.run_tasks`, on the cluster that ``RAY_ADDRESS`` names, or one
+    that is started here. ``jobs`` is left to Ray: a task takes as many CPUs as it has threads.
+
+    Speed is measured when all models are made, but Ray may put several on one machine at once: for
+    figures to be compared, measure speed here.
+
+    Raises:
+        PluginError: Ray is not installed.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")
+    except ImportError as error:
+        raise PluginError(
+            f"`--on ray` needs the package ray ({error})",
+            hint="`pip install ray`, or leave it out: `--jobs N` runs N processes here",
+        ) from error
+    own = not ray.is_initialized()
+    if own:
+        ray.init(include_dashboard=False)
+    failures: dict[tuple[str, int, str], Failure] = {}
+    todo = [(task, phase) for task in tasks for phase in task.phases if task.job is not None]
+    left = [(task, phase) for task, phase in todo if not task.done(phase)]
+    done = len(todo) - len(left)
+    try:
+        for judging in (True, False):
+            waiting = {}
+            for task, phase in left:
+                failed = (task.entry.name, task.seed, "judge") in failures
+                if (phase == "judge") == judging and not failed:
+                    waiting[_submit(ray, task, phase, logs)] = (task, phase, time.monotonic())
+            while waiting:
+                ready, _ = ray.wait(list(waiting), timeout=tick)
+                for each in ready:
+                    task, phase, _ = waiting.pop(each)
+                    done += 1
+                    failure = _outcome(ray, each, task, phase, logs)
+                    if failure is not None:
+                        failures[task.entry.name, task.seed, phase] = failure
+                watch(done, len(todo), [
+                    Doing(task.title, phase, since, last_line(_log(logs, task, phase)))
+                    for task, phase, since in waiting.values()
+                ])  # fmt: skip
+    finally:
+        if own:
+            ray.shutdown()
+    return failures
+
+
+def _log(logs: Path, task: Task, phase: str) -> Path:
+    return logs / f"{task.entry.name}.{task.seed}.{phase}.log"
+
+
+def _submit(ray: Any, task: Task, phase: str, logs: Path) -> Any:
+    threads = threads_of(task, phase)
+    job, log = write_job(task, phase, logs.absolute(), 0)
+    remote = ray.remote(num_cpus=threads, max_retries=0)(run_job)
+    return remote.remote(str(job), str(log), threads, str(Path.cwd()))
+
+
+def _outcome(ray: Any, ticket: Any, task: Task, phase: str, logs: Path) -> Failure | None:
+    try:
+        code = int(ray.get(ticket))
+    except ray.exceptions.RayError as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        return Failure(what=f"Ray: {lines[-1]}", details=str(error))
+    if code == 0 and task.done(phase):
+        return None
+    return explain(code, _log(logs, task, phase))
+
+
+def run_job(job: str, log: str, threads: int, here: str) -> int:
+    """On a worker: start the process of a job and wait for it; its exit code."""
+    os.chdir(here)  # paths in a suite are relative to where the command was given
+    path = Path(job)
+    told = Job.model_validate_json(path.read_bytes())
+    write_text(path, told.model_copy(update={"parent": os.getpid()}).model_dump_json(indent=1))
+    with Path(log).open("wb") as output:
+        return start(path, time.monotonic(), threads, output).wait()
