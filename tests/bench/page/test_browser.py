@@ -259,6 +259,11 @@ def test_nothing_but_tables_scrolls_sideways_on_a_phone(chrome: Chrome, path: Pa
     try:
         show(chrome, path)
         assert chrome.execute_script("return [innerWidth, document.body.scrollWidth]") == [390, 390]
+        beyond = """
+          const card = document.querySelector('#entry').getBoundingClientRect();
+          return [...document.querySelectorAll('#entry .parts, #entry dl, #entry pre')].filter(
+            (each) => each.getBoundingClientRect().right > card.right).length"""
+        assert chrome.execute_script(beyond) == 0
     finally:
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
