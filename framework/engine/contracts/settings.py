@@ -69,8 +69,11 @@ class Settings(BaseModel):
 class PluginLike(Protocol):
     """What :class:`Use` needs to know of a registered plugin (see ``engine.hookspecs.Plugin``)."""
 
-    kind: str
-    name: str
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def name(self) -> str: ...
 
     def load(self) -> type[Any]: ...
 

@@ -27,7 +27,7 @@ class ClustererSubject(Subject):
 
     def make(self) -> Any:
         """A new one."""
-        return self.type(self.settings)
+        return self.target(self.settings)
 
     @cached_property
     def blobs(self) -> tuple[Vectors, NDArray[np.int64]]:
@@ -72,7 +72,7 @@ SUBJECT = ClustererSubject
 )
 def labels(it: ClustererSubject) -> None:
     """Labels of the right type, every one from 0 to count - 1 used, the largest first."""
-    made = call(it.make, expected=f"{it.type.__name__}(settings) to give a clusterer")
+    made = call(it.make, expected=f"{it.target.__name__}(settings) to give a clusterer")
     vectors = it.vectors
     found = call(made.cluster, vectors, expected="cluster(vectors) to give labels")
     if not isinstance(found, np.ndarray) or found.shape != (len(vectors),):

@@ -36,7 +36,7 @@ def registration(it: Subject) -> None:
     """The record leads to a class of the kind's contract and to a settings class."""
     base = find(it.contract)
     try:
-        found, settings = it.type, it.settings_type
+        found, settings = it.target, it.settings_type
     except PluginError as error:
         fault("the plugin's target and settings to be found and imported", str(error))
     if not issubclass(found, base):

@@ -28,7 +28,7 @@ class DatasetSubject(Subject):
 
     def make(self) -> Any:
         """A new one."""
-        return self.type(self.settings)
+        return self.target(self.settings)
 
     @cached_property
     def dataset(self) -> Any:
@@ -62,7 +62,7 @@ def _read(dataset: Any, row: int) -> tuple[Any, str]:
 )
 def opens(it: DatasetSubject) -> None:
     """It is made; it has a name, classes, at least one row."""
-    found = call(lambda: it.dataset, expected=f"{it.type.__name__}(settings) to give a data set")
+    found = call(lambda: it.dataset, expected=f"{it.target.__name__}(settings) to give a data set")
     if not isinstance(getattr(found, "name", None), str) or not found.name:
         fault("`name`, a text for tables", repr(getattr(found, "name", None)))
     if not isinstance(found.classes, tuple) or not all(isinstance(c, str) for c in found.classes):

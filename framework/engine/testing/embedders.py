@@ -34,7 +34,7 @@ class EmbedderSubject(Subject):
 
     def make(self) -> Any:
         """A new one."""
-        return self.type(self.settings)
+        return self.target(self.settings)
 
     @cached_property
     def embedder(self) -> Any:

@@ -36,7 +36,7 @@ class LayoutSubject(Subject):
     @cached_property
     def layout(self) -> Any:
         """One."""
-        return self.type(self.settings)
+        return self.target(self.settings)
 
 
 SUBJECT = LayoutSubject
@@ -50,7 +50,7 @@ SUBJECT = LayoutSubject
 )
 def matches(it: LayoutSubject) -> None:
     """Its own names match, no names and strange names do not."""
-    layout = call(lambda: it.layout, expected=f"{it.type.__name__}(settings) to give a layout")
+    layout = call(lambda: it.layout, expected=f"{it.target.__name__}(settings) to give a layout")
     for what, keys in (("no names", []), ("strange names", list(_STRANGE))):
         if call(layout.matches, keys, expected=f"matches() to take {what}") is not False:
             fault(f"False for {what}", "True, or no bool")

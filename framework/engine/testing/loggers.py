@@ -26,7 +26,7 @@ class LoggerSubject(Subject):
 
     def make(self) -> Any:
         """A new one."""
-        return self.type(self.settings)
+        return self.target(self.settings)
 
     def info(self, folder: Path, step: int = 0) -> RunInfo:
         """What a run tells."""
@@ -55,7 +55,7 @@ SUBJECT = LoggerSubject
 )
 def calls(it: LoggerSubject) -> None:
     """It is made, started, told numbers and notes in order, closed; twice in the same folder."""
-    call(it.make, expected=f"{it.type.__name__}(settings) to give a logger")
+    call(it.make, expected=f"{it.target.__name__}(settings) to give a logger")
     with tempfile.TemporaryDirectory() as name:
         for first in (0, 10):
             logger = it.make()

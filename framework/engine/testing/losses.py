@@ -34,7 +34,7 @@ class LossSubject(Subject):
     def make(self, settings: Any = None) -> Any:
         """A new one."""
         torch.manual_seed(0)
-        return self.type(self.settings if settings is None else settings)
+        return self.target(self.settings if settings is None else settings)
 
     @cached_property
     def module(self) -> Any:
@@ -64,7 +64,7 @@ class LossSubject(Subject):
             "routed": torch.randint(_CLUSTERS, (rows,), generator=generator),
         }
         batch |= {name: tensor.clone() for name, tensor in self.hints.get("extras", {}).items()}
-        given = {"image", "text", "scale", *self.type.reads}
+        given = {"image", "text", "scale", *self.target.reads}
         return {name: tensor for name, tensor in batch.items() if name in given}
 
     def value(self, batch: State) -> float:
@@ -85,8 +85,8 @@ SUBJECT = LossSubject
 )
 def reads(it: LossSubject) -> None:
     """It is built, and runs on what it says that it reads."""
-    call(it.make, expected=f"{it.type.__name__}(settings) to give a loss")
-    unknown = sorted(it.type.reads - it.batch().keys())
+    call(it.make, expected=f"{it.target.__name__}(settings) to give a loss")
+    unknown = sorted(it.target.reads - it.batch().keys())
     if unknown:
         fault(
             f"to know the entry `{unknown[0]}` that the loss reads",
@@ -121,7 +121,7 @@ def scalar(it: LossSubject) -> None:
         if not found.isfinite():
             fault(f"a finite loss for {what}", f"{float(found)}: work with logarithms"
                   " (log_softmax, logsigmoid), not with exp() and log()")  # fmt: skip
-    if "cluster" in it.type.reads:
+    if "cluster" in it.target.reads:
         batch = {**it.batch(), "cluster": torch.full((it.rows,), -1)}
         if not call(it.module, batch, expected="to run where no cluster is known").isfinite():
             fault("a finite loss where no cluster is known (all -1)", "NaN or infinity")

@@ -123,12 +123,12 @@ def check_weight(it: ModuleSubject) -> None:
 
 def initialisation(it: ModuleSubject) -> None:
     """Same seed, same weights; no memory that nobody wrote."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()  # noqa: E501  # fmt: skip
-    torch.use_deterministic_algorithms(True, warn_only=True)  # fills fresh memory with NaN
+    before = torch.get_deterministic_debug_mode()
+    torch.set_deterministic_debug_mode("warn")  # fills fresh memory with NaN
     try:
         first, again = (it.make(7).state_dict() for _ in range(2))
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_deterministic_debug_mode(before)
     for name, tensor in first.items():
         if tensor.is_floating_point() and not tensor.isfinite().all():
             fault(

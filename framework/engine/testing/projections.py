@@ -47,7 +47,7 @@ class ProjectionSubject(ModuleSubject):
         return wide, joint, tokens
 
     def _create(self, wide: int, joint: int, tokens: int | None) -> Any:
-        return self.type(self.settings, wide, joint, embedding_width=tokens)
+        return self.target(self.settings, wide, joint, embedding_width=tokens)
 
     def create(self) -> Any:
         return self._create(*self.widths)
@@ -65,10 +65,10 @@ class ProjectionSubject(ModuleSubject):
             "mask": torch.arange(_TOKENS) < lengths[:, None],
             "ids": torch.randint(50, (_ROWS, _TOKENS), generator=generator),
         }
-        if "embeddings" in self.type.reads:
+        if "embeddings" in self.target.reads:
             random = torch.randn(_ROWS, _TOKENS, tokens, generator=generator)
             state["embeddings"] = random.to(dtype)
-        return {"features": state["features"], **{k: state[k] for k in self.type.reads & state.keys()}}  # noqa: E501  # fmt: skip
+        return {"features": state["features"], **{k: state[k] for k in self.target.reads & state.keys()}}  # noqa: E501  # fmt: skip
 
 
 SUBJECT = ProjectionSubject
@@ -85,10 +85,10 @@ def build(it: ProjectionSubject) -> None:
     """It is built for the text side; for the vision side too, unless it reads token embeddings."""
     modules.check_weight(it)
     wide, joint, tokens = it.widths
-    call(it.make, expected=f"{it.type.__name__}(settings, {wide}, {joint},"
+    call(it.make, expected=f"{it.target.__name__}(settings, {wide}, {joint},"
          f" embedding_width={tokens}) to give a projection")  # fmt: skip
     without = (wide, joint, None)
-    if "embeddings" in it.type.reads:
+    if "embeddings" in it.target.reads:
         must_raise(PluginError, it._create, *without, expected="a PluginError on the vision side,"
                    " which has no token embeddings (Projection.__init__ raises it)")  # fmt: skip
     else:

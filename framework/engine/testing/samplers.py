@@ -26,7 +26,7 @@ class SamplerSubject(Subject):
 
     def make(self) -> Any:
         """A new one."""
-        return self.type(self.settings)
+        return self.target(self.settings)
 
     def epoch(self, **changes: Any) -> Epoch:
         """An epoch of 103 rows in clusters of different sizes, some rows without one."""

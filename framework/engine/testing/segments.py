@@ -138,12 +138,13 @@ def state_stored(it: TowerSubject) -> None:
     given = state.keys() & {"ids", "mask"}
     for cut in range(1, it.count):
         where = f"after {it.segment_names()[cut - 1]}"
-        seen = [
+        short_state, long_state = (
             {key: t for key, t in it.go(one, 0, cut).items() if key not in given}
             for one in (short, long)
-        ]
-        _tokens_second(seen, where)
-        items = pack(it.go(it.feed(), 0, cut), entries := entries_of(*seen, "float32"), lengths)
+        )
+        _tokens_second(short_state, long_state, where)
+        entries = entries_of(short_state, long_state, "float32")
+        items = pack(it.go(it.feed(), 0, cut), entries, lengths)
         taken = unpack([items[row] for row in rows], entries, [lengths[row] for row in rows])
         whole = {**{key: state[key][rows] for key in given}, **taken}
         expected = f"rows stored {where} to go on, in a new tower, as if never stored"
@@ -154,8 +155,7 @@ def state_stored(it: TowerSubject) -> None:
                   " something pass from segment to segment outside of the state?")  # fmt: skip
 
 
-def _tokens_second(seen: list[State], where: str) -> None:
-    short, long = seen
+def _tokens_second(short: State, long: State, where: str) -> None:
     for key, tensor in short.items():
         changed = [i for i, (a, b) in enumerate(zip(tensor.shape, long[key].shape, strict=True))
                    if a != b]  # fmt: skip

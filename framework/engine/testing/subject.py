@@ -136,7 +136,7 @@ class Subject:
         )  # fmt: skip
 
     @cached_property
-    def type(self) -> type[Any]:
+    def target(self) -> type[Any]:
         """The plugin's class."""
         return self.plugin.load()
 

@@ -49,7 +49,7 @@ class TokenizerSubject(Subject):
     @cached_property
     def tokenizer(self) -> Any:
         """One made for the texts."""
-        return self.type.make(self.settings, lambda: self.texts, self.vocab_size)
+        return self.target.make(self.settings, lambda: self.texts, self.vocab_size)
 
     @property
     def tried(self) -> list[str]:
@@ -80,8 +80,8 @@ def make(it: TokenizerSubject) -> None:
         )
     except Exception as error:
         fault(f"make(settings, texts, {it.vocab_size}) to give a tokenizer", told(error))
-    if not isinstance(found, it.type):
-        fault(f"make() to give a {it.type.__name__}", shorten(found))
+    if not isinstance(found, it.target):
+        fault(f"make() to give a {it.target.__name__}", shorten(found))
     for name, kind in (("pad_id", int), ("vocab_size", int), ("origin", str)):
         if not isinstance(getattr(found, name, None), kind):
             fault(f"`{name}` of type {kind.__name__}", repr(getattr(found, name, "nothing")))
@@ -205,7 +205,7 @@ def bytes_round_trip(it: TokenizerSubject) -> None:
         json.loads(data.decode("utf-8"))
     except ValueError as error:
         fault("JSON text in UTF-8", f"{error}; it begins with {shorten(data[:40])}")
-    again = call(it.type.from_bytes, it.settings, data,
+    again = call(it.target.from_bytes, it.settings, data,
                  expected="from_bytes(settings, to_bytes()) to restore the tokenizer")  # fmt: skip
     for name in ("pad_id", "vocab_size", "origin"):
         one, other = getattr(it.tokenizer, name), getattr(again, name, None)
@@ -230,7 +230,7 @@ def bytes_round_trip(it: TokenizerSubject) -> None:
 def bad_bytes(it: TokenizerSubject) -> None:
     """Bytes that are not its own are an ArtifactError."""
     good = it.tokenizer.to_bytes()
-    if it.type.from_bytes(it.settings, good).to_bytes() != good:
+    if it.target.from_bytes(it.settings, good).to_bytes() != good:
         raise NotApplicable("its bytes are different each time")
     cases = {
         "no bytes": b"",
@@ -242,7 +242,7 @@ def bad_bytes(it: TokenizerSubject) -> None:
         "a text": b'"text"',
     }
     for what, data in cases.items():
-        must_raise(ArtifactError, it.type.from_bytes, it.settings, data,
+        must_raise(ArtifactError, it.target.from_bytes, it.settings, data,
                    expected=f"an ArtifactError from from_bytes for {what}")  # fmt: skip
 
 

@@ -25,7 +25,7 @@ class TowerSubject(ModuleSubject):
     output = "features"
 
     def create(self) -> Any:
-        return self.type(self.settings)
+        return self.target(self.settings)
 
     def own_plan(self) -> Plan | None:
         plan = self.settings.plan()
@@ -65,7 +65,7 @@ def rows_of(state: State, rows: list[int]) -> State:
 def build(it: TowerSubject) -> None:
     """It is built, and has the attributes of its kind."""
     modules.check_weight(it)
-    tower = call(it.make, expected=f"{it.type.__name__}(settings) to give a tower")
+    tower = call(it.make, expected=f"{it.target.__name__}(settings) to give a tower")
     wanted = {"width": int}
     if it.kind == "text_encoder":
         wanted["embedding_width"] = int
@@ -73,7 +73,7 @@ def build(it: TowerSubject) -> None:
         value = getattr(tower, name, None)
         if not isinstance(value, kind) or value < 1:
             fault(f"`{name}`, a whole number of at least 1, after the constructor",
-                  f"{value!r} (class at {source_of(it.type)})")  # fmt: skip
+                  f"{value!r} (class at {source_of(it.target)})")  # fmt: skip
 
 
 @rule(

@@ -1,0 +1,8 @@
+"""The plugins of these tests are importable by name, in other processes too."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))

@@ -1,0 +1,238 @@
+"""Plugins that are wrong in one thing each: the kit finds that thing, names it, and no other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from engine.hookspecs import Plugin
+from engine.testing import Report, check_plugin
+
+KEYS = ["pictures.0.weight", "pictures.1.weight", "words.weight"]
+SETTINGS = {
+    "text_encoder": "kit_settings:TextSettings",
+    "vision_tower": "engine.contracts.settings:VisionTowerSettings",
+    "projection": "engine.contracts.settings:ProjectionSettings",
+    "tokenizer": "engine.contracts.settings:TokenizerSettings",
+    "embedder": "engine.contracts.settings:EmbedderSettings",
+    "clusterer": "engine.contracts.settings:ClustererSettings",
+    "dataset": "engine.contracts.settings:DatasetSettings",
+    "key_layout": "engine.contracts.settings:Settings",
+    "loss": "engine.contracts.training_settings:LossSettings",
+    "sampler": "engine.contracts.training_settings:SamplerSettings",
+    "logger": "engine.contracts.training_settings:LoggerSettings",
+}
+HINTS: dict[str, dict[str, Any]] = {"key_layout": {"keys": KEYS}}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A wrong plugin.
+
+    Attributes:
+        kind: of the plugin.
+        target: its module and class.
+        check: the check that must find it.
+        words: what its message must say.
+        settings: module and class of its settings, where they are not the kind's.
+        hints: for the kit.
+    """
+
+    kind: str
+    target: str
+    check: str
+    words: tuple[str, ...]
+    settings: str = ""
+    hints: dict[str, Any] = field(default_factory=dict)
+
+    def report(self) -> Report:
+        name = self.target.partition(":")[2]
+        settings = self.settings or SETTINGS[self.kind]
+        plugin = Plugin(self.kind, name, self.target, settings)
+        return check_plugin(self.kind, plugin, **(HINTS.get(self.kind, {}) | self.hints))
+
+
+def text(name: str, check: str, *words: str, settings: str = "", **hints: Any) -> Case:
+    own = f"kit_settings:{settings}" if settings else ""
+    return Case("text_encoder", f"wrong_towers:{name}", check, words, own, hints)
+
+
+def part(kind: str, name: str, check: str, *words: str, **hints: Any) -> Case:
+    home = "wrong_data" if kind in ("tokenizer", "embedder", "clusterer", "dataset") else (
+        "wrong_towers" if kind == "vision_tower" else "wrong_parts")  # fmt: skip
+    return Case(kind, f"{home}:{name}", check, words, "", hints)
+
+
+RIGHT = [
+    text("RightText", ""), part("vision_tower", "RightVision", ""),
+    part("projection", "RightProjection", ""), part("loss", "RightLoss", ""),
+    part("sampler", "RightSampler", ""), part("logger", "RightLogger", ""),
+    part("key_layout", "RightLayout", ""), part("tokenizer", "RightTokenizer", ""),
+    part("embedder", "RightEmbedder", ""), part("clusterer", "RightClusterer", ""),
+    part("dataset", "RightDataset", ""),
+]  # fmt: skip
+
+CASES = [
+    # The record and the settings.
+    text("Nothing", "registration", "cannot import wrong_towers:Nothing"),
+    text("NoTower", "registration", "derive from engine.contracts.tower.TextEncoder"),
+    text("Abstract", "registration", "missing: embed, run"),
+    text("RightText", "registration", "TextEncoderSettings", settings="NotOfTowers"),
+    text("RightText", "registration", "does not derive", settings="WrongBase"),
+    text("RightText", "settings_refuse_unknown", "extra='ignore'", settings="TakesAnything"),
+    text("RightText", "settings_refuse_unknown", "frozen=False", settings="Changeable"),
+    text("RightText", "settings_round_trip", "steps", settings="Growing"),
+    text("RightText", "settings_round_trip", "plain JSON types", settings="NoJson"),
+    Case("text_encoder", "wrong_towers:RightText", "settings_without_torch",
+         ("importing its module imported torch",), "heavy_settings:HeavySettings"),
+    # Towers: what comes out.
+    text("WrongShape", "forward", "features of shape [B, width]", "[4, 7, 300]"),
+    text("LiesAboutItsWidth", "width", "tower.width", "301", "300 wide"),
+    text("MeanOverTheBatch", "batch_independence", "a row sees its neighbours"),
+    text("BatchNormThatTrains", "batch_independence", "alone", "batch norm"),
+    text("MeanOverPadding", "padding_independence", "the tower sees padding", "mask"),
+    text("LastPlace", "padding_independence", "last_place(mask)"),
+    text("DropoutInEval", "determinism", "dropout", "eval mode"),
+    text("ChangesNumbers", "state_unchanged", "block 0", "'hidden'", "in-place"),
+    text("ChangesTheDictionary", "state_unchanged", "`hidden`", "dict(state)"),
+    text("PositionsInEmbed", "embed", "every place"),
+    text("ShortTextsOnly", "longest_text", "12 tokens", "no position 11", settings="NoPlan"),
+    # Towers: segments.
+    text("RunsToTheEnd", "segments_compose", "`features` already", "heed `stop`"),
+    text("StartsAnew", "segments_compose", "the whole run", "differ by"),
+    text("RemembersBesideTheState", "state_stored", "outside of the state"),
+    text("TimeFirst", "state_batch_first", "after stem", "[7, 4, 300]"),
+    text("SegmentForgotten", "segments_hold_parameters", "in none", "`norm.weight`"),
+    text("SegmentTwice", "segments_hold_parameters", "in two", "`blocks.1.linear.weight` (block 1"
+         " and head)"),
+    text("SegmentsSwapped", "segments_use_their_own", "`blocks.0.linear", "listed under block 1"),
+    text("OtherNames", "segments_named", "embeddings, layer 1"),
+    text("LearnsWhileFrozen", "frozen_is_still", "`table.weight` changed in the forward pass"),
+    text("ThawsItself", "freezing", "block 0", "`blocks.0.linear.weight`"),
+    text("LooseDropout", "frozen_is_still", "in no segment: `dropout`"),
+    text("CutsTheGradient", "gradients", "`table.weight`", "detach"),
+    text("NeverUsed", "gradients", "`spare.weight`", "never used", settings="NoPlan"),
+    text("FixedParameter", "gradients", "requires_grad=False", "buffer", settings="NoPlan"),
+    # Towers: weights.
+    text("Uninitialised", "initialisation", "`table.weight`", "torch.empty"),
+    text("NumpyRandom", "initialisation", "torch.manual_seed", "`table.weight` differs"),
+    text("PlainTensor", "tensors_registered", "`scale`", "register_buffer"),
+    text("ReadsInItsConstructor", "meta_build", "torch.device('meta')"),
+    text("RightText", "plan", "table.weight", "linear.bias", "missing in plan()",
+         settings="WrongPlan"),
+    text("RightText", "width", "plan().width", "600", settings="PlanOfAnotherWidth"),
+    text("Float32Inside", "dtypes", "bfloat16", "float32"),
+    text("LoadsAnything", "load_weights", "WeightsError", "missing"),
+    text("RightText", "build", "at most 1,000 bytes", "settings={...}", max_bytes=1000),
+    part("vision_tower", "NoPreprocess", "preprocess", "Preprocess"),
+    part("vision_tower", "MixesDimensions", "batch_independence", "mixes dimensions"),
+    # Projections.
+    part("projection", "TooWide", "width", "out_width, 8", "9 wide"),
+    part("projection", "ProjectionLeaks", "batch_independence", "a row sees its neighbours"),
+    part("projection", "ReadsSecretly", "forward", "'embeddings'", "reads"),
+    part("projection", "ProjectionSeesPadding", "padding_independence", "mask"),
+    part("projection", "LosesTheState", "forward", "`features` is gone"),
+    part("projection", "ProjectionDetaches", "gradients", "gradient at the features"),
+    # Losses.
+    part("loss", "LossOfEachRow", "scalar", "no dimension", "[12]"),
+    part("loss", "LossOverflows", "scalar", "finite", "log_softmax"),
+    part("loss", "LossDetached", "gradients", "`image`", "detach"),
+    part("loss", "LossIsNoTensorOfAGraph", "gradients", "differentiated"),
+    part("loss", "LossTurned", "right_pairs", "sign"),
+    part("loss", "LossWeighted", "not_weighted", "leave the weight to training"),
+    part("loss", "LossReadsSecretly", "reads", "'cluster'", "name that in `reads`"),
+    part("loss", "LossReadsItsOwn", "reads", "`gates`", "extras="),
+    # Samplers.
+    part("sampler", "RepeatsRows", "once_an_epoch", "at most once", "repeat"),
+    part("sampler", "RowTwiceInABatch", "batches", "a row twice"),
+    part("sampler", "GlobalRandom", "pure", "default_rng(epoch.seed)"),
+    part("sampler", "LastBatchIsShort", "batches", "8 rows in every batch", "has 7"),
+    part("sampler", "BeyondTheEnd", "batches", "rows from 0 to 102", "103"),
+    part("sampler", "FewerEachEpoch", "same_count", "[12, 11, 10]"),
+    part("sampler", "SilentAboutTooFew", "bad_input", "a DataError for 5 rows", "0 batches"),
+    # Loggers.
+    part("logger", "DislikesNan", "bad_numbers", "nan", "ValueError"),
+    part("logger", "ClosesOnce", "closing", "second close()"),
+    part("logger", "WritesAnywhere", "files", "`lines.txt` in the current folder"),
+    part("logger", "CannotGoOn", "calls", "goes on from step 10", "FileExistsError"),
+    # Key layouts.
+    part("key_layout", "MatchesAll", "matches", "False for no names"),
+    part("key_layout", "DropsUnknown", "unknown_names", "passed through", "None"),
+    part("key_layout", "TwoOfOneName", "renames", "'pictures.1.weight' are 'vision.0.weight'"),
+    part("key_layout", "OtherParts", "renames", "'image.0.weight'"),
+    part("key_layout", "RightLayout", "matches", "its own checkpoint", keys=["a.b"]),
+    # Tokenizers.
+    part("tokenizer", "IdsBeyond", "ids_in_range", "vocab_size is"),
+    part("tokenizer", "EmptyForNothing", "never_empty", "none for ''"),
+    part("tokenizer", "LosesItsEnd", "max_tokens", "the end mark 1"),
+    part("tokenizer", "TooLong", "max_tokens", "at most 2 tokens", "3 for"),
+    part("tokenizer", "ChokesOnSurrogates", "encode", "UnicodeEncodeError", "ud800"),
+    part("tokenizer", "GrowsItsVocabulary", "bytes_round_trip", "the same ids after"),
+    part("tokenizer", "PicklesItself", "bytes_round_trip", "JSON text in UTF-8"),
+    part("tokenizer", "ForgetsInBytes", "bytes_round_trip", "vocab_size"),
+    part("tokenizer", "TakesAnyBytes", "bad_bytes", "ArtifactError", "another error"),
+    part("tokenizer", "RightTokenizer", "make", "cannot be", vocab_size=2),
+    # Embedders.
+    part("embedder", "NotOfLengthOne", "vectors", "length 1"),
+    part("embedder", "DividesByZero", "vectors", "NaN", "''"),
+    part("embedder", "DoublePrecision", "vectors", "float32", "float64"),
+    part("embedder", "CentresTheCall", "batch_independence", "one by one"),
+    part("embedder", "KeepsNothing", "arrays_round_trip", "load_arrays"),
+    # Clusterers.
+    part("clusterer", "LabelsFromOne", "labels", "labels from 0 to 2", "1 to 3"),
+    part("clusterer", "ClusterStaysEmpty", "labels", "no cluster empty", "cluster 2 of 3"),
+    part("clusterer", "SmallestFirst", "labels", "cluster 0 being the largest"),
+    part("clusterer", "RandomClusters", "determinism", "labels differ"),
+    part("clusterer", "TakesNan", "bad_vectors", "NaN", "check_vectors"),
+    part("clusterer", "PredictsZero", "predict", "90 %"),
+    part("clusterer", "LearnsOnTop", "learn_again", "forget the first"),
+    # Datasets.
+    part("dataset", "RowsChange", "rows_repeat", "the same record", "a second time"),
+    part("dataset", "PixelsChange", "rows_repeat", "the same image of row 0"),
+    part("dataset", "DoesNotPickle", "pickling", "pickled", "lambda"),
+    part("dataset", "SharesAFile", "fork", "two processes"),
+    part("dataset", "SameIds", "ids_unique", "rows 0 and 2 are 'square 0'"),
+    part("dataset", "LabelBeyond", "records", "a label from 0 to 1", "2"),
+    part("dataset", "Grey", "images", "mode L", "convert('RGB')"),
+    part("dataset", "NoEnd", "index_error", "IndexError", "record(7)"),
+    part("dataset", "AllBroken", "images", "all 7 are broken", "square 0 is missing"),
+    part("dataset", "OtherTexts", "texts", "7 texts of the rows"),
+]  # fmt: skip
+
+
+def _name(case: Case) -> str:
+    settings = case.settings.partition(":")[2]
+    return "-".join(filter(None, [case.target.partition(":")[2], settings, case.check]))
+
+
+@pytest.mark.parametrize("case", RIGHT, ids=_name)
+def test_a_right_plugin_passes(case: Case) -> None:
+    report = case.report()
+    assert report.ok, str(report)
+    assert report.passed
+
+
+@pytest.mark.parametrize("case", CASES, ids=_name)
+def test_a_wrong_plugin_is_caught_by_the_right_check_alone(case: Case) -> None:
+    report = case.report()
+    assert report.failed == [case.check], str(report)
+    (failure,) = report.failures
+    said = " ".join(f"{failure.expected}\n{failure.found}\n{failure.why}".split())
+    for words in case.words:
+        assert " ".join(words.split()) in said, str(failure)
+
+
+def test_a_report_names_the_fault_whole() -> None:
+    """Every failure has its four parts, and the report shows all of them."""
+    for case in CASES[::9]:
+        report = case.report()
+        for failure in report.failures:
+            for part_ in (failure.expected, failure.found, failure.why, failure.says):
+                assert part_.strip()
+            assert str(failure) in str(report)
+
+
+def test_more_than_twelve() -> None:
+    assert len({case.target for case in CASES}) > 12

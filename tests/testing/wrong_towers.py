@@ -1,0 +1,394 @@
+"""A right text encoder and vision tower, and wrong ones that differ from them in one thing each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.contracts import Preprocess, Segment, State, TextEncoder, VisionTower, segments_of
+from kit_settings import TextSettings
+
+
+class Block(nn.Module):
+    """[B, L, W] -> [B, L, W]."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + functional.gelu(self.linear(x))
+
+
+class RightText(TextEncoder):
+    """Token embeddings, two blocks, the mean over the tokens, a norm."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        width = self.width = self.embedding_width = settings.width
+        self.table = nn.Embedding(settings.vocab_size, width)
+        self.blocks = nn.ModuleList(Block(width) for _ in range(2))
+        self.norm = nn.LayerNorm(width)
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table], list(self.blocks), [self.norm])
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return self.table(ids)
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        state = dict(state)
+        for index in range(start, stop):
+            if index == 0:
+                state["hidden"] = self.stem(state)
+            elif index == 3:
+                state["features"] = self.head(state.pop("hidden"), state["mask"])
+            else:
+                state["hidden"] = self.blocks[index - 1](state["hidden"])
+        return state
+
+    def stem(self, state: State) -> Tensor:
+        return self.embed(state["ids"])
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return self.norm(self.mean(hidden, mask))
+
+    def mean(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        seen = mask.unsqueeze(-1)
+        return (hidden * seen).sum(dim=1) / seen.sum(dim=1)
+
+
+class Abstract(TextEncoder):
+    """Forgets embed() and run()."""
+
+    def segments(self) -> list[Segment]:
+        return []
+
+
+class NoTower(nn.Module):
+    """Derives from nothing of ours."""
+
+
+class WrongShape(RightText):
+    """Keeps the tokens."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return self.norm(hidden)
+
+
+class LiesAboutItsWidth(RightText):
+    """Says a width that the features do not have."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.width = settings.width + 1
+
+
+class MeanOverTheBatch(RightText):
+    """Takes the batch's mean off."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        features = super().head(hidden, mask)
+        return features - features.mean(dim=0)
+
+
+class BatchNormThatTrains(RightText):
+    """Batch norm takes its numbers from the batch, in eval mode too."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        features = super().head(hidden, mask)
+        return functional.batch_norm(features, None, None, training=True)
+
+
+class MeanOverPadding(RightText):
+    """Takes padding into the mean."""
+
+    def mean(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return hidden.mean(dim=1)
+
+
+class LastPlace(RightText):
+    """Reads the last place, which is padding in most rows."""
+
+    def mean(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return hidden[:, -1]
+
+
+class DropoutInEval(RightText):
+    """functional.dropout without ``training=``."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return functional.dropout(super().head(hidden, mask), 0.1)
+
+
+class ChangesNumbers(RightText):
+    """Adds in place."""
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        if start == 1:
+            state["hidden"].mul_(1.5)
+        return super().run(state, start, stop)
+
+
+class ChangesTheDictionary(RightText):
+    """Writes into the state that it is given."""
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        state.update(super().run(state, start, stop))
+        return state
+
+
+class RunsToTheEnd(RightText):
+    """Does not heed ``stop``."""
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        return super().run(state, start, 4)
+
+
+class StartsAnew(RightText):
+    """Scales at the start of every stretch instead of once."""
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        out = super().run(state, start, stop)
+        return {**out, "hidden": out["hidden"] * 1.1} if "hidden" in out else out
+
+
+class RemembersBesideTheState(RightText):
+    """Keeps on itself what the head needs."""
+
+    def stem(self, state: State) -> Tensor:
+        self._first = self.embed(state["ids"])[:, 0]
+        return super().stem(state)
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return super().head(hidden, mask) + self._first
+
+
+class TimeFirst(RightText):
+    """[L, B, W] between segments."""
+
+    def stem(self, state: State) -> Tensor:
+        return super().stem(state).transpose(0, 1)
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return super().head(hidden.transpose(0, 1), mask)
+
+
+class SegmentForgotten(RightText):
+    """The norm is in no segment."""
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table], list(self.blocks), [])
+
+
+class SegmentTwice(RightText):
+    """The second block is in two segments."""
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table], list(self.blocks), [self.blocks[1], self.norm])
+
+
+class SegmentsSwapped(RightText):
+    """Each block is listed as the other."""
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table], [self.blocks[1], self.blocks[0]], [self.norm])
+
+
+class OtherNames(RightText):
+    """Layers instead of blocks."""
+
+    def segments(self) -> list[Segment]:
+        names = ("embeddings", "layer 1", "layer 2", "norm")
+        parts = (self.table, *self.blocks, self.norm)
+        return [Segment(name, (part,)) for name, part in zip(names, parts, strict=True)]
+
+
+class LearnsWhileFrozen(RightText):
+    """Scales its table to length 1 at every call, trained or not."""
+
+    def stem(self, state: State) -> Tensor:
+        if self.training:
+            with torch.no_grad():
+                self.table.weight.copy_(functional.normalize(self.table.weight, dim=-1))
+        return super().stem(state)
+
+
+class ThawsItself(RightText):
+    """Lets its blocks train whatever the config says."""
+
+    def stem(self, state: State) -> Tensor:
+        self.blocks.requires_grad_(True)
+        return super().stem(state)
+
+
+class LooseDropout(RightText):
+    """Its dropout is in no segment, so that freezing does not reach it."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.dropout = nn.Dropout(0.5)
+
+    def stem(self, state: State) -> Tensor:
+        return self.dropout(super().stem(state))
+
+
+class CutsTheGradient(RightText):
+    """Nothing reaches the stem."""
+
+    def stem(self, state: State) -> Tensor:
+        return super().stem(state).detach()
+
+
+class NeverUsed(RightText):
+    """Has a matrix that it does not use."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.spare = nn.Linear(settings.width, settings.width)
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table], list(self.blocks), [self.norm, self.spare])
+
+
+class FixedParameter(RightText):
+    """Positions that are not to train, as a parameter."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        shape = settings.max_tokens, settings.width
+        self.positions = nn.Parameter(torch.randn(shape), requires_grad=False)
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table, self.positions], list(self.blocks), [self.norm])
+
+    def stem(self, state: State) -> Tensor:
+        return super().stem(state) + self.positions[: state["ids"].shape[1]]
+
+
+class Uninitialised(RightText):
+    """A parameter of whatever the memory held."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.table.weight = nn.Parameter(torch.empty_like(self.table.weight))
+
+
+class NumpyRandom(RightText):
+    """Random numbers from elsewhere, which no seed of ours reaches."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        random = np.random.default_rng().standard_normal(tuple(self.table.weight.shape))
+        with torch.no_grad():
+            self.table.weight.copy_(torch.from_numpy(random))
+
+
+class PlainTensor(RightText):
+    """A tensor that nobody knows of."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.scale = torch.full((settings.width,), 2.0)
+
+    def stem(self, state: State) -> Tensor:
+        embedded = super().stem(state)
+        return embedded * self.scale.to(embedded.dtype)
+
+
+class ReadsInItsConstructor(RightText):
+    """Looks at the numbers of its own weights, which the meta device has none of."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        if float(self.table.weight.abs().max()) > 100:
+            raise ValueError("too large")
+
+
+class Float32Inside(RightText):
+    """Computes in float32 whatever it is moved to."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        return super().head(hidden, mask).float()
+
+
+class LoadsAnything(RightText):
+    """Takes what fits and is silent about the rest."""
+
+    def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
+        self.load_state_dict(dict(weights), strict=False)
+
+
+class PositionsInEmbed(RightText):
+    """Its token embeddings know their places."""
+
+    def embed(self, ids: Tensor) -> Tensor:
+        return super().embed(ids) + torch.arange(ids.shape[1]).unsqueeze(-1)
+
+
+class ShortTextsOnly(RightText):
+    """Promises more tokens than it has positions for."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.positions = nn.Parameter(torch.randn(settings.max_tokens - 1, settings.width))
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.table, self.positions], list(self.blocks), [self.norm])
+
+    def stem(self, state: State) -> Tensor:
+        length = state["ids"].shape[1]
+        if length > len(self.positions):
+            raise IndexError(f"no position {length - 1}")
+        return super().stem(state) + self.positions[:length]
+
+
+class RightVision(VisionTower):
+    """The means of a picture's quarters through a matrix."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.width = 6
+        self.preprocess = Preprocess(16)
+        self.conv = nn.Conv2d(3, 8, 8, stride=8)
+        self.block = Block(8)
+        self.norm = nn.Linear(8, 6)
+
+    def segments(self) -> list[Segment]:
+        return segments_of([self.conv], [self.block], [self.norm])
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        state = dict(state)
+        for index in range(start, stop):
+            if index == 0:
+                state["hidden"] = self.conv(state.pop("pixels")).flatten(2).transpose(1, 2)
+            elif index == 1:
+                state["hidden"] = self.block(state["hidden"])
+            else:
+                state["features"] = self.norm(state.pop("hidden").mean(dim=1))
+        return state
+
+
+class NoPreprocess(RightVision):
+    """Does not say what pictures it wants."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        del self.preprocess
+
+
+class MixesDimensions(RightVision):
+    """A reshape that takes one picture's numbers to the next."""
+
+    def run(self, state: State, start: int, stop: int) -> State:
+        state = super().run(state, start, stop)
+        if start == 0 and "hidden" in state:
+            batch, places, wide = state["hidden"].shape
+            mixed = state["hidden"].transpose(0, 1).reshape(batch, places, wide)
+            return {**state, "hidden": mixed}
+        return state
