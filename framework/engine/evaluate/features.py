@@ -2,7 +2,7 @@
 
 The features of a picture (what the tower gives, before the projection) are named by its pixels, cut
 and scaled, and lie in a store named by everything else that they follow from: the tower's weights,
-its plugin with its settings and version, the preprocessing, the kind of device. So a stale one is
+its plugin with settings, version and code, the preprocessing, the kind of device. So a stale one is
 never found, and models that differ only in their projections or texts share the pictures.
 """
 
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from engine.contracts.state import State
 from engine.errors import DataError
 from engine.evaluate.images import Pixels, digest_of
-from engine.feature_store.fingerprint import fingerprint
+from engine.feature_store.fingerprint import code_of, fingerprint
 from engine.feature_store.items import Entry, pack, unpack
 from engine.feature_store.store import Budget, Store
 
@@ -37,10 +37,10 @@ Tower = Callable[[Sequence[Pixels]], State]
 class FeatureCache:
     """A folder of vision features, for any number of models, runs and processes at once.
 
-    A second run gives the numbers of the first, to the last bit. So does a run without a cache,
-    unless the first found a part of its pictures there: the others then ran in smaller batches,
-    which may round differently in the last place. Where there is no room left, features are
-    computed each time::
+    A second run gives the numbers of the first, to the last bit. So does a run without a cache in
+    batches of the same size, unless the first found a part of its pictures there: the others then
+    ran in smaller batches, and batches of another size may round differently in the last place.
+    Where there is no room left, features are computed each time::
 
         with FeatureCache(Path("features")) as cache:
             run(predictor, dataset, features=cache)
@@ -93,7 +93,8 @@ class FeatureCache:
         model, use = predictor.model, predictor.config.model.vision
         if self._budget is None or model.vision_projection.reads:
             return None  # a projection that reads more of the state than the features
-        more = f"evaluate {model.vision.preprocess!r} {model.logit_scale.device.type}"
+        device = model.logit_scale.device.type
+        more = f"evaluate {model.vision.preprocess!r} {device} {code_of(model.vision)}"
         segments = len(model.vision.segments())
         name = fingerprint(model.vision, segments, use, "float32", more)
         folder = self.folder / f"features-{name}"

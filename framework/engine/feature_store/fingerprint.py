@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,6 +39,26 @@ def fingerprint(tower: Tower, stop: int, use: Use, dtype: str, more: str = "") -
     for name, tensor in tower.named_buffers():
         if id(tensor) not in later:  # running statistics that train are not the stretch's
             _add(digest, name, tensor)
+    return digest.hexdigest()[:32]
+
+
+def code_of(module: nn.Module) -> str:
+    """A digest of the files that the classes of a module's parts are written in.
+
+    For a name that outlives a change of code without a new version, as while a plugin is written,
+    and versions of libraries that a tower is made of. PyTorch's own files are left out.
+    """
+    files = set()
+    for kind in {type(part) for part in module.modules()}:
+        if not kind.__module__.startswith("torch."):
+            try:
+                files.add(inspect.getfile(kind))
+            except (TypeError, OSError):
+                files.add(f"no file: {kind.__module__}.{kind.__qualname__}")
+    digest = hashlib.sha256()
+    for name in sorted(files):
+        path = Path(name)
+        digest.update(path.read_bytes() if path.is_file() else name.encode())
     return digest.hexdigest()[:32]
 
 

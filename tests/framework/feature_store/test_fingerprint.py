@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import copy
+import importlib
 from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from engine.build import make_model
 from engine.config import load_config
 from engine.config.schema import EngineConfig
 from engine.contracts.settings import Use
-from engine.feature_store.fingerprint import fingerprint
+from engine.feature_store.fingerprint import code_of, fingerprint
 from engine.model import DualEncoder
 
 
@@ -69,3 +71,22 @@ def test_where_weights_come_from_does_not_change_the_name(
     assert use.settings != settings
     names = {fingerprint(model.text, 3, u, "float32") for u in (use, Use(use.plugin, settings))}
     assert len(names) == 1
+
+
+def test_code_is_known_by_what_is_written_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: DualEncoder
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    source = "from torch import nn\n\n\nclass Part(nn.Linear):\n    {}\n"
+    file = tmp_path / "a_part_of_a_tower.py"
+    file.write_text(source.format("slope = 1"))
+    part = importlib.import_module("a_part_of_a_tower").Part
+    tower = nn.Sequential(nn.GELU(), part(2, 2))
+    name = code_of(tower)
+    assert code_of(nn.Sequential(part(3, 3))) == name
+    file.write_text(source.format("slope = 2"))
+    assert code_of(tower) != name
+    assert code_of(nn.Sequential(nn.Linear(2, 2))) not in {name, code_of(tower)}
+    assert code_of(model.vision) != code_of(model.text)
+    nowhere = type("Made", (nn.Module,), {"__module__": "nowhere"})
+    assert code_of(nowhere()) == code_of(nowhere())
