@@ -208,7 +208,7 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
         found += [f"{each.name}: {each.saw}" for each in result.datasets if each.saw]
         found += [f"{each.name}: {note}" for each in result.datasets for note in each.notes]
         found += [
-            f"{each.name}: {each.missing:,} images without an answer count as wrong"
+            f"{each.name}: images without an answer count as wrong: {each.missing:,}"
             for each in result.datasets
             if each.missing
         ]
@@ -237,7 +237,9 @@ def _on_front(row: Row, rows: Sequence[Row], cost: Mapping[str, float]) -> bool:
     if row.accuracy is None or row.entry not in cost:
         return False
     mine = (-cost[row.entry], row.accuracy)
-    others = [(-cost[o.entry], o.accuracy) for o in rows if o.entry in cost and o.accuracy]
+    others = [
+        (-cost[o.entry], o.accuracy) for o in rows if o.entry in cost and o.accuracy is not None
+    ]
     return not any(
         other[0] >= mine[0] and other[1] >= mine[1] and other != mine for other in others
     )

@@ -6,8 +6,10 @@ what is shown of them can be checked against them.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -274,3 +276,32 @@ def make_fake() -> Callable[..., Fake]:
 def entry() -> Callable[..., Entry]:
     """Makes an entry of a fake board."""
     return Entry
+
+
+# ---- data of the contest's layout ---------------------------------------------------------------
+
+PLAIN = {"красный": (200, 30, 30), "зелёный": (30, 160, 40), "синий": (30, 40, 200)}
+
+
+def write_folder(root: Path, name: str, images: int = 9) -> dict[str, int]:
+    """A data set of the contest's layout: plain colours; gives the right answers."""
+    folder = root / name
+    (folder / "img").mkdir(parents=True)
+    names = list(PLAIN)
+    (folder / "classes.json").write_text(json.dumps(names, ensure_ascii=False))
+    truth = {}
+    for i in range(images):
+        label = i % len(names)
+        r, g, b = PLAIN[names[label]]
+        Image.new("RGB", (20, 20), (r, (g + i) % 256, b)).save(folder / "img" / f"{i}.png")
+        truth[str(i)] = label
+    return truth
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> Path:
+    """A folder of two data sets with their right answers."""
+    root = tmp_path / "photographs"
+    truth = {name: write_folder(root, name) for name in ("one", "two")}
+    (root / "gt.json").write_text(json.dumps(truth))
+    return root

@@ -79,7 +79,7 @@ def test_failures_and_notes_are_told(contest: Any) -> None:
     assert "FAILED clip_bpe, seed 0: TrainingError: the loss is not a number" in text
     assert "* no_training: random weights, never trained" in text
     assert "left out emoji" in text
-    assert text.count("shapes: 1 images without an answer") == 1
+    assert text.count("shapes: images without an answer count as wrong: 1") == 1
     tied = sum(not each.real for each in contest.board.comparisons)
     assert f"{tied} of {len(contest.board.comparisons)} pairs are tied" in text
 
