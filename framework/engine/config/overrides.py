@@ -61,7 +61,7 @@ def _read(text: str, place: Place, mistakes: list[Mistake]) -> Override:
         refuse(place, f"nested deeper than {MAX_DEPTH} levels")
     if parts == ("extends",):
         refuse(place, "`extends` is read from the file alone", "extends")
-    if not value.strip():
+    if value.strip() in ("", "null", "~"):
         return Override(parts, Node(None, place))
     own: list[Mistake] = []
     try:
