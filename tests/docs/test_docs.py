@@ -1,0 +1,180 @@
+"""Every command of the documents is run, and the pages are built without a network."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ..scaffold.environment import ROOT, Environment
+from .pages import Block, blocks_of
+
+DOCS = ROOT / "docs"
+PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
+GUIDES = [page for page in PAGES if not page.startswith("api/")]
+
+STAND_INS = (
+    # (page, what it says, what the tests run, why)
+    (
+        "write-a-plugin.md",
+        "engine train my.yaml",
+        "engine train my.yaml --set train.stages.0.epochs=1",
+        "that it learns is seen on the stranger's walk",
+    ),
+    (
+        "contest.md",
+        "engine data download metadata.json images.json data/train",
+        "engine data download metadata.json images.json data/train --allow-private",
+        "the stand-in's server is on loopback",
+    ),
+)
+
+MOST_LEFT_OUT = 3
+
+
+def test_what_a_page_may_hold() -> None:
+    """Nothing escapes the tests by being written in another way."""
+    left_out: list[str] = []
+    for page in PAGES:
+        for block in blocks_of(DOCS / page):
+            where = f"{page}:{block.line}"
+            assert block.title or block.language in ("bash", "python", "text"), where
+            assert not (block.left_out and block.title), where
+            left_out += [where] * bool(block.left_out)
+    assert len(left_out) <= MOST_LEFT_OUT, left_out
+    for page, old, _, _ in STAND_INS:
+        assert any(old in block.text for block in blocks_of(DOCS / page)), (page, old)
+
+
+def test_the_readme_of_a_package_says_what_the_guide_says() -> None:
+    from engine.scaffold import Names
+    from engine.scaffold.writer import render
+
+    readme = render(Names.of("engine-my-encoder", "text_encoder"))["README.md"]
+    guide = (DOCS / "write-a-plugin.md").read_text(encoding="utf-8")
+    commands = re.search(r"```bash\n(.*?)```", readme, re.DOTALL)
+    assert commands is not None
+    for line in commands[1].splitlines():
+        assert line.removesuffix(" --html gallery.html") in guide, line
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", GUIDES)
+def test_every_command_works(page: str, clean: Environment, tmp_path: Path) -> None:
+    folder = tmp_path / "page"
+    copy_configs(folder / "configs")
+    prepare = PREPARATIONS.get(page, nothing)
+    with prepare(clean, folder):
+        for block in blocks_of(DOCS / page):
+            if not block.left_out:
+                folder = do(block, page, clean, folder, tmp_path / "where")
+
+
+def do(block: Block, page: str, clean: Environment, folder: Path, where: Path) -> Path:
+    """Write a file, or run a block, where the reader is now; where the reader is then."""
+    if block.title:
+        path = folder / block.title
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(block.text, encoding="utf-8")
+        return folder
+    if block.language == "text":
+        return folder
+    text = block.text
+    for its_page, old, new, _ in STAND_INS:
+        if its_page == page:
+            text = text.replace(f"{old}\n", f"{new}\n")
+    words = ["python", "-c", text]
+    if block.language == "bash":
+        # `! command` is one that must fail, to which `set -e` alone would not hold it.
+        fails = r"if \1; then exit 99; else test $? -le 2; fi"
+        text = re.sub(r"^! (.*)$", fails, text, flags=re.MULTILINE)
+        words = ["bash", "-euo", "pipefail", "-c", f'{text}printf %s "$PWD" > "{where}"\n']
+    done = clean.run(*words, cwd=folder)
+    told = f"docs/{page}:{block.line}: exit code {done.returncode}\n{text}"
+    assert done.returncode == 0, f"{told}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, f"{told}\n{done.stderr}"
+    return Path(where.read_text(encoding="utf-8")) if block.language == "bash" else folder
+
+
+def copy_configs(folder: Path) -> None:
+    """The checkout's configs, the tiny ones made tinier: the pages show that they work."""
+    shutil.copytree(ROOT / "configs", folder)
+    for path in (folder / "tiny").glob("*.yaml"):
+        text = path.read_text(encoding="utf-8")
+        text = re.sub(r"epochs: \d+", "epochs: 1", text)
+        text = re.sub(r"batch_size: \d+", "batch_size: 32", text)
+        text = text.replace("{use: shapes, size: 64}", "{use: shapes, size: 64, count: 200}")
+        text = text.replace("split: test}", "split: test, count: 48}")
+        path.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def nothing(clean: Environment, folder: Path) -> Iterator[None]:
+    """Most pages begin with nothing but the configs."""
+    yield
+
+
+@contextmanager
+def contest(clean: Environment, folder: Path) -> Iterator[None]:
+    """A stand-in for five million pictures: two hundred, behind a server on loopback."""
+    clean.done("engine", "data", "make", "shapes", "made", "--count", "200", "--test-count", "48",
+               "--set", "size=64", cwd=folder)  # fmt: skip
+    made = folder / "made"
+    (folder / "data").mkdir()
+    (made / "test").rename(folder / "data" / "test")
+    handler = functools.partial(Quiet, directory=str(made / "train" / "images"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        shutil.copy(made / "train" / "metadata.json", folder / "metadata.json")
+        rows = (made / "train" / "metadata.json").read_text(encoding="utf-8").splitlines()
+        urls = [
+            json.dumps({"image": n, "url": f"http://127.0.0.1:{server.server_port}/{n}.jpg"})
+            for n in (json.loads(row)["image"] for row in rows)
+        ]
+        (folder / "images.json").write_text("\n".join(urls) + "\n", encoding="utf-8")
+        yield
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """A file server that writes no log."""
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Nothing."""
+
+
+PREPARATIONS: dict[str, Callable[[Environment, Path], object]] = {"contest.md": contest}  # type: ignore[dict-item]
+
+
+@pytest.mark.slow
+def test_the_pages_are_built_without_a_network(tmp_path: Path) -> None:
+    pytest.importorskip("mkdocs", reason="pip install 'engine-towers[docs]'")
+    pytest.importorskip("mkdocstrings")
+    code = (
+        "import socket, sys\n"
+        "def no(*arguments, **options): raise OSError('no network in this test')\n"
+        "socket.socket.connect = socket.create_connection = socket.getaddrinfo = no\n"
+        "from mkdocs.__main__ import cli\n"
+        "cli()\n"
+    )
+    words = ["build", "--strict", "--site-dir", str(tmp_path / "site")]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    for page in PAGES:
+        html = (tmp_path / "site" / page).with_suffix(".html").read_text(encoding="utf-8")
+        assert not re.search(r"<(?:script|link|img)[^>]+(?:src|href)=\"?https?:", html), page
+    contracts = (tmp_path / "site" / "api" / "contracts.html").read_text(encoding="utf-8")
+    for name in ("TextEncoder", "Tokenizer", "Clusterer", "Sampler"):
+        assert f">{name}</span>" in contracts or f">{name}<" in contracts
