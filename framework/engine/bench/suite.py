@@ -168,9 +168,16 @@ class SuiteSettings(Settings):
         return entry.seeds or self.seeds
 
     def overrides_of(self, entry: EntrySettings, seed: int) -> list[str]:
-        """``KEY=VALUE`` for an entry's config, the later ones stronger."""
-        laid: dict[str, Any] = {**self.set, **entry.set, "seed": seed}
-        return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in laid.items()]
+        """``KEY=VALUE`` for an entry's config, the later ones stronger.
+
+        An entry's own key takes the suite's keys below it away: of two overrides the longer one
+        would hold otherwise.
+        """
+        own = {**entry.set, "seed": seed}
+        below = tuple(f"{key}." for key in own)
+        kept = [(key, value) for key, value in self.set.items() if not key.startswith(below)]
+        laid = [*kept, *own.items()]
+        return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in laid]
 
     @property
     def tiers(self) -> tuple[int, ...]:
