@@ -61,13 +61,31 @@ def make_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScale
     return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
 
 
-def compile_blocks(model: DualEncoder) -> None:
-    """torch.compile every module of every segment, in place."""
+def compile_blocks(model: DualEncoder, device: torch.device) -> None:
+    """torch.compile every module of every segment, in place.
+
+    Raises:
+        TrainingError: torch.compile does not work on this machine; told before any step.
+    """
+    _try_compiler(device)
     for tower in (model.vision, model.text):
         for segment in tower.segments():
             for part in segment.parts:
                 if isinstance(part, nn.Module):
                     part.compile(dynamic=True)
+
+
+def _try_compiler(device: torch.device) -> None:
+    """Compile one operation: the compiler, Python's headers or Triton may be missing."""
+    try:
+        torch.compile(torch.sin)(torch.ones(8, device=device))
+    except Exception as error:  # PyTorch has no one class for all that can be missing
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
+        raise TrainingError(
+            f"train.compile: torch.compile does not work here: {reason}",
+            hint="on the CPU it needs a C++ compiler and Python's headers (Debian: g++,"
+            " python3-dev); or leave `compile` out",
+        ) from error
 
 
 def apply_threads(settings: TrainSettings) -> None:

@@ -120,7 +120,7 @@ class Trainer:
         self.processes.start(self.device)
         self.model.to(self.device)
         if self.settings.compile:
-            compile_blocks(self.model)
+            compile_blocks(self.model, self.device)
         plans = plan_stages(self.config, self.data, self.model)
         checkpoint = self.checkpoints.last(self.note) if resume else None
         if checkpoint is not None:
