@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: help setup test lint demo oracles clean
+.PHONY: help setup test lint demo docs oracles clean
 help:
 	@echo "make demo    set everything up and run the main job"
 	@echo "make test    set everything up and run the tests"
 	@echo "make lint    formatting, lint, types, layers"
+	@echo "make docs    the documents, build/site/index.html"
 	@echo "make setup   the virtual environment alone ($(VENV))"
 
 setup: $(VENV)/.ready
@@ -45,7 +46,12 @@ demo: setup
 	engine train configs/tiny/sber_cluster.yaml -o demo/run --force
 	engine predict demo/run/model demo/data/test -o demo/predictions.json --html demo/gallery.html
 	engine eval --predictions demo/predictions.json --truth demo/data/test/gt.json
-	@echo "Look at demo/gallery.html: the pictures with the model's top answers."
+	engine bench --folder demo/bench --html demo/leaderboard.html
+	@echo "Look at demo/leaderboard.html, the board of all tiny models, and at demo/gallery.html, the"
+	@echo "pictures with one model's answers. Again, \`make demo\` trains that one model alone anew."
+
+docs: setup
+	$(BIN)/mkdocs build
 
 clean:
 	rm -rf $(VENV) build demo
