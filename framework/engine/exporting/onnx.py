@@ -226,11 +226,15 @@ def _capture(tower: Tower, example: Example) -> torch.export.ExportedProgram:
             tower.module, arguments, dynamic_shapes=shapes, strict=True
         ),
     )
-    for way in ways[:-1]:
-        with _quiet(), contextlib.suppress(Exception):  # a plugin's code: it may raise anything
-            return way()
-    with _quiet(), _told(tower.file, "cannot be followed by torch's exporter"):
-        return ways[-1]()
+    failures = []
+    for way in ways:
+        try:
+            with _quiet():
+                return way()
+        except Exception as error:  # a plugin's code: it may raise anything
+            failures.append(error)
+    with _told(tower.file, "cannot be followed by torch's exporter"):
+        raise failures[1]  # strict mode's names the line
 
 
 @contextlib.contextmanager

@@ -129,8 +129,14 @@ def _texts(built: Built, max_tokens: int) -> tuple[str, ...]:
 
 def _ended(ids: Tensor, mask: Tensor, end: int) -> Tensor:
     """Ids with ``end`` at every row's last place, and with another id where it stood elsewhere."""
-    others = torch.where(ids == end, (end + 1) % (int(ids.max()) + 2), ids)
+    others = torch.where(ids == end, end - 1 if end else 1, ids)
     return others.scatter(1, last_place(mask)[:, None], end)
+
+
+_OTHER = (
+    "the exported form does not compute what the model does: a fault of the exporter, or of a"
+    " plugin that branches on its data"
+)
 
 
 class Worst:
@@ -155,15 +161,15 @@ class Worst:
         if found.shape != expected.shape:
             raise WeightsError(
                 f"{self.what} gives embeddings of shape {tuple(found.shape)} {where}; the model"
-                f" gives {tuple(expected.shape)}; nothing was written"
+                f" gives {tuple(expected.shape)}; nothing was written",
+                hint=_OTHER,
             )
         difference = float((found - expected).abs().max())
         if not difference <= TOLERANCE:  # not a number is no agreement
             raise WeightsError(
                 f"{self.what} differs from the model by {difference:.2e} {where}; at most"
                 f" {TOLERANCE:.0e} is allowed, so nothing was written",
-                hint="the exported form does not compute what the model does: a fault of the"
-                " exporter, or of a plugin that branches on its data",
+                hint=_OTHER,
             )
         self.difference = max(self.difference, difference)
         self._batches += 1

@@ -44,6 +44,12 @@ _CLASSES = {
     "transformers": ("VisionTextDualEncoderModel", "VisionTextDualEncoderProcessor"),
     "clip": ("CLIPModel", "CLIPProcessor"),
 }
+_NOTES = {
+    "shorter_side": "Where a picture's margins are uneven, CLIPImageProcessor cuts its square out a"
+    " pixel beside Engine's (which is OpenAI's).",
+    "crop_first": "Engine cuts the square out of a picture and then scales it; CLIPImageProcessor"
+    " scales first, so its pixels differ a little.",
+}
 _CONFIGS = {"transformers": "VisionTextDualEncoderConfig", "clip": "CLIPConfig"}
 
 
@@ -188,12 +194,7 @@ def _write_processor(source: Source, form: Form, folder: Path) -> tuple[list[str
 
     preprocess = source.built.model.vision.preprocess
     images = transformers.CLIPImageProcessor(**image_processor(preprocess))
-    notes = []
-    if preprocess.resize == "crop_first":
-        notes.append(
-            "Engine cuts the square out of a picture and then scales it; CLIPImageProcessor scales"
-            " first, which differs by rounding."
-        )
+    notes = [_NOTES[preprocess.resize]] if preprocess.resize in _NOTES else []
     story = {"origin": source.built.tokenizer.origin, "differs_on": []}
     made = _tokenizer(source)
     if made is None:
