@@ -49,9 +49,32 @@ OPENAI = {
     "text.attn_mask": None,
     "logit_bias": "logit_bias",  # SigLIP's, which no model here has: told as unknown
 }  # fmt: skip
+TRANSFORMERS = {
+    "logit_scale": "logit_scale",
+    "visual_projection.weight": "vision_projection.weight",
+    "text_projection.weight": "text_projection.weight",
+    "vision_model.embeddings.class_embedding": "vision.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "vision.conv1.weight",
+    "vision_model.vision_model.embeddings.position_embedding.weight": "vision.positional_embedding",
+    "vision_model.embeddings.position_ids": None,
+    "vision_model.pre_layrnorm.bias": "vision.ln_pre.bias",
+    "vision_model.encoder.layers.11.self_attn.out_proj.weight":
+        "vision.transformer.resblocks.11.attn.out_proj.weight",
+    "text_model.embeddings.token_embedding.weight": "text.token_embedding.weight",
+    "text_model.text_model.embeddings.position_embedding.weight": "text.positional_embedding",
+    "text_model.encoder.layers.0.mlp.fc2.bias": "text.transformer.resblocks.0.mlp.c_proj.bias",
+    "text_model.final_layer_norm.weight": "text.ln_final.weight",
+    "text_model.embeddings.word_embeddings.weight": "text.embeddings.word_embeddings.weight",
+    "text_model.embeddings.token_type_ids": None,
+    "text_model.encoder.layer.0.output.dense.bias": "text.encoder.layer.0.output.dense.bias",
+    "optimizer.step": "optimizer.step",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "names"), [("ruclip_first", FIRST), ("openai_clip", OPENAI)])
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [("ruclip_first", FIRST), ("openai_clip", OPENAI), ("transformers", TRANSFORMERS)],
+)
 def test_renames(name: str, names: dict[str, str | None]) -> None:
     known = layout(name)
     assert {old: known.rename(old) for old in names} == names
@@ -66,7 +89,8 @@ FILES = {
     "both at once": ("ruclip_first", [*FIRST, *OPENAI]),
     "vision alone": (None, ["visual.proj", "visual.conv1.weight"]),
     "first generation's vision alone": (None, [n for n in FIRST if "visual" in n]),
-    "Hugging Face's CLIP": (None, ["vision_model.x", "text_model.x", "logit_scale"]),
+    "transformers' CLIP": ("transformers", list(TRANSFORMERS)),
+    "transformers' SigLIP": (None, ["vision_model.x", "text_model.x", "logit_scale"]),
     "Engine's own": (None, ["vision.conv1.weight", "text.token_embedding.weight", "logit_scale"]),
     "GPT-2": (None, ["wte.weight", "ln_f.bias"]),
     "nothing": (None, []),
