@@ -6,6 +6,7 @@ import json
 import pickle
 import random
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,7 +49,7 @@ class RightTokenizer(Tokenizer):
         return json.dumps({"letters": self.letters, "origin": self.origin}).encode()
 
     def encode(self, texts: Sequence[str], max_tokens: int) -> list[list[int]]:
-        return [self.row(text)[: max_tokens - 1] + [END] for text in texts]
+        return [[*self.row(text)[: max_tokens - 1], END] for text in texts]
 
     def row(self, text: str) -> list[int]:
         return [self.ids.get(letter, 2) for letter in text]
@@ -272,7 +273,7 @@ class RandomClusters(RightClusterer):
 
     def number(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
         moved = labels.copy()
-        moved[np.random.default_rng().integers(len(labels), size=9)] = 0
+        moved[np.random.default_rng().integers(len(labels), size=3)] = 0
         return super().number(moved)
 
 
@@ -355,13 +356,14 @@ class SharesAFile(RightDataset):
 
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
-        self.file = tempfile.TemporaryFile(buffering=0)
+        self.file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - that is the fault
         for index in range(len(self)):
             self.file.write(bytes([index]) * 100_000)
 
     def image(self, index: int) -> Image.Image:
         self.record(index)
         self.file.seek(100_000 * index)
+        time.sleep(0.001)
         parts = [self.file.read(1000) for _ in range(100)]
         return Image.frombytes("L", (500, 200), b"".join(parts).ljust(100_000)).convert("RGB")
 

@@ -268,7 +268,7 @@ class WritesAnywhere(RightLogger):
     """Writes where it stands."""
 
     def start(self, run: RunInfo) -> None:
-        self.file = Path("lines.txt").open("a", encoding="utf-8")
+        self.file = Path("lines.txt").open("a", encoding="utf-8")  # noqa: SIM115
 
 
 class CannotGoOn(RightLogger):

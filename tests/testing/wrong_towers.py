@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from kit_settings import TextSettings
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import Preprocess, Segment, State, TextEncoder, VisionTower, segments_of
-from kit_settings import TextSettings
 
 
 class Block(nn.Module):
@@ -126,13 +126,19 @@ class DropoutInEval(RightText):
         return functional.dropout(super().head(hidden, mask), 0.1)
 
 
-class ChangesNumbers(RightText):
-    """Adds in place."""
+class InPlaceBlock(Block):
+    """Scales what it is given."""
 
-    def run(self, state: State, start: int, stop: int) -> State:
-        if start == 1:
-            state["hidden"].mul_(1.5)
-        return super().run(state, start, stop)
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.mul_(1.5))
+
+
+class ChangesNumbers(RightText):
+    """Multiplies in place."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.blocks = nn.ModuleList(InPlaceBlock(settings.width) for _ in range(2))
 
 
 class ChangesTheDictionary(RightText):
@@ -366,12 +372,15 @@ class RightVision(VisionTower):
         state = dict(state)
         for index in range(start, stop):
             if index == 0:
-                state["hidden"] = self.conv(state.pop("pixels")).flatten(2).transpose(1, 2)
+                state["hidden"] = self.stem(state.pop("pixels"))
             elif index == 1:
                 state["hidden"] = self.block(state["hidden"])
             else:
                 state["features"] = self.norm(state.pop("hidden").mean(dim=1))
         return state
+
+    def stem(self, pixels: Tensor) -> Tensor:
+        return self.conv(pixels).flatten(2).transpose(1, 2)
 
 
 class NoPreprocess(RightVision):
@@ -385,10 +394,6 @@ class NoPreprocess(RightVision):
 class MixesDimensions(RightVision):
     """A reshape that takes one picture's numbers to the next."""
 
-    def run(self, state: State, start: int, stop: int) -> State:
-        state = super().run(state, start, stop)
-        if start == 0 and "hidden" in state:
-            batch, places, wide = state["hidden"].shape
-            mixed = state["hidden"].transpose(0, 1).reshape(batch, places, wide)
-            return {**state, "hidden": mixed}
-        return state
+    def stem(self, pixels: Tensor) -> Tensor:
+        hidden = super().stem(pixels)
+        return hidden.transpose(0, 1).reshape(hidden.shape)

@@ -123,7 +123,13 @@ def settings_round_trip(it: Subject) -> None:
         fault("the resolved config to be valid settings", f"{error}\nthe config: {config}")
     other = _config(it, again)
     if again != it.settings or other != config:
-        fault("the same settings again", _differences(config, other) or f"{again!r}\nfrom {config}")
+        changed = {
+            name: (getattr(it.settings, name), getattr(again, name))
+            for name in it.settings_type.model_fields
+            if getattr(it.settings, name) != getattr(again, name)
+        }
+        told_of = [f"{name}: {one!r} became {two!r}" for name, (one, two) in changed.items()]
+        fault("the same settings again", "\n".join(told_of) or _differences(config, other))
 
 
 @rule(
@@ -140,7 +146,7 @@ def settings_without_torch(it: Subject) -> None:
     given = json.dumps([it.kind, it.plugin.name, it.plugin.settings, it.plugin.target, _config(it)])
     done = subprocess.run(
         [sys.executable, "-m", "engine.testing.light"],
-        input=given, capture_output=True, text=True, env=environment, timeout=120,
+        input=given, capture_output=True, text=True, env=environment, timeout=600,
     )  # fmt: skip
     said = done.stdout.strip().splitlines()
     if done.returncode or not said:

@@ -103,7 +103,9 @@ def bad_numbers(it: LoggerSubject) -> None:
 )
 def closing(it: LoggerSubject) -> None:
     """close() works right after start, and twice."""
-    with it.started() as logger:
+    with tempfile.TemporaryDirectory() as folder:
+        logger = it.make()
+        logger.start(it.info(Path(folder)))
         call(logger.close, expected="close() to work right after start()")
         call(logger.close, expected="a second close() to do nothing")
 

@@ -146,7 +146,7 @@ def initialisation(it: ModuleSubject) -> None:
 
 def tensors_registered(it: ModuleSubject) -> None:
     """No tensor is a plain attribute."""
-    for place, module in it.module.named_modules():
+    for place, module in it.make().named_modules():
         for name, value in _plain_tensors(module):
             where = f"{place}.{name}" if place else name
             fault(

@@ -99,7 +99,7 @@ def build(it: ProjectionSubject) -> None:
     contract=_FORWARD,
     says="Return the state with ``embedding`` [B, out_width] added (not normalised).",
     why="The embedding is what images and texts are compared by.",
-    needs=("build",),
+    needs=("build", "initialisation"),
 )
 def forward(it: ProjectionSubject) -> None:
     """An embedding is added; what was in the state stays."""
@@ -170,7 +170,7 @@ def batch_independence(it: ProjectionSubject) -> None:
     contract=_PROJECTION,
     says="a row's does not depend on the other rows, nor on padding.",
     why="A text is padded to the longest of its batch, which is another one each time.",
-    needs=("determinism",),
+    needs=("batch_independence",),
 )
 def padding_independence(it: ProjectionSubject) -> None:
     """What stands under padding makes no difference."""
@@ -300,11 +300,12 @@ save_and_load = rule(
     contract=_PROJECTION,
     says="Every tensor it keeps is a parameter or a buffer.",
     why="An artifact is the state dict in a safetensors file.",
-    needs=("determinism",),
+    needs=("determinism", "tensors_registered", "meta_build"),
 )(modules.save_and_load)
 
 RULES = (
     build,
+    initialisation,
     forward,
     width,
     determinism,
@@ -313,7 +314,6 @@ RULES = (
     state_unchanged,
     gradients,
     freezing,
-    initialisation,
     tensors_registered,
     meta_build,
     plan,

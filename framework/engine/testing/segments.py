@@ -58,9 +58,10 @@ def segments_hold_parameters(it: TowerSubject) -> None:
     missing = [names[key] for key, where in places.items() if not where]
     if missing:
         fault("every parameter in one segment", f"in none: {_listed(missing)}")
-    twice = [f"{names[k]} ({' and '.join(w)})" for k, w in places.items() if len(w) > 1]
+    twice = {names[key]: " and ".join(where) for key, where in places.items() if len(where) > 1}
     if twice:
-        fault("every parameter in one segment", f"in two: {_listed(twice)}")
+        fault("every parameter in one segment",
+              f"in two: {_listed(list(twice))} (in {next(iter(twice.values()))})")  # fmt: skip
 
 
 def _listed(names: list[str]) -> str:
@@ -231,7 +232,7 @@ def freezing(it: TowerSubject) -> None:
     says="A segment runs with its own parameters, or with those of segments before it.",
     why="The cache of a frozen stretch is found again by the weights of its segments; a stretch"
     " that uses a later segment's weights would be read back after those have changed.",
-    needs=("segments_hold_parameters", "gradients"),
+    needs=("segments_hold_parameters", "segments_compose", "gradients"),
 )
 def segments_use_their_own(it: TowerSubject) -> None:
     """The parameters that segment i is made of are those it runs with."""

@@ -55,8 +55,8 @@ SUBJECT = TextEncoderSubject
 def longest_text(it: TextEncoderSubject) -> None:
     """A text of max_tokens goes through, and one of a single token."""
     for length in (1, it.settings.max_tokens):
-        state = it.texts([length])
-        out = call(it.out, state, expected=f"a text of {length} tokens to go through")
+        state = it.texts([length, length])
+        out = call(it.out, state, expected=f"texts of {length} tokens to go through")
         if not out.isfinite().all():
             fault(f"finite features for a text of {length} tokens", "NaN or infinity")
 
@@ -65,7 +65,7 @@ def longest_text(it: TextEncoderSubject) -> None:
     contract=RUN,
     says="A row's result depends neither on the other rows nor on the amount of padding.",
     why="A text is padded to the longest of its batch, which is another one each time.",
-    needs=("determinism",),
+    needs=("batch_independence",),
 )
 def padding_independence(it: TextEncoderSubject) -> None:
     """More padding, and other ids under it, change nothing."""
@@ -128,5 +128,6 @@ RULES = (
     padding_independence,
     embed,
     *segments.RULES,
+    towers.state_unchanged,
     *towers.STORED,
 )

