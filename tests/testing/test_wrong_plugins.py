@@ -225,16 +225,8 @@ def test_a_wrong_plugin_is_caught_by_the_right_check_alone(case: Case) -> None:
     said = " ".join(f"{failure.expected}\n{failure.found}\n{failure.why}".split())
     for words in case.words:
         assert " ".join(words.split()) in said, str(failure)
-
-
-def test_a_report_names_the_fault_whole() -> None:
-    """Every failure has its four parts, and the report shows all of them."""
-    for case in CASES[::9]:
-        report = case.report()
-        for failure in report.failures:
-            for part_ in (failure.expected, failure.found, failure.why, failure.says):
-                assert part_.strip()
-            assert str(failure) in str(report)
+    assert str(failure) in str(report)
+    assert min(map(len, (failure.expected, failure.found, failure.why, failure.says))) > 0
 
 
 def test_more_than_twelve() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pickle
 import random
@@ -268,12 +269,15 @@ class SmallestFirst(RightClusterer):
         return self.count - 1 - super().number(labels)
 
 
+_TURN = itertools.count()
+
+
 class RandomClusters(RightClusterer):
-    """Starts somewhere else each time, and assigns by chance."""
+    """Puts another vector elsewhere each time."""
 
     def number(self, labels: NDArray[np.int64]) -> NDArray[np.int64]:
-        moved = labels.copy()
-        moved[np.random.default_rng().integers(len(labels), size=3)] = 0
+        moved, row = labels.copy(), 7 * next(_TURN) % len(labels)
+        moved[row] = (moved[row] + 1) % self.count
         return super().number(moved)
 
 

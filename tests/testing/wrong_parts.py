@@ -127,7 +127,7 @@ class LossIsNoTensorOfAGraph(RightLoss):
     """Made of numbers."""
 
     def forward(self, batch: State) -> Tensor:
-        return torch.tensor(float(super().forward(batch)))
+        return torch.tensor(float(super().forward(batch).detach()))
 
 
 class LossTurned(RightLoss):

@@ -312,7 +312,7 @@ class ReadsInItsConstructor(RightText):
 
     def __init__(self, settings: TextSettings) -> None:
         super().__init__(settings)
-        if float(self.table.weight.abs().max()) > 100:
+        if float(self.table.weight.detach().abs().max()) > 100:
             raise ValueError("too large")
 
 

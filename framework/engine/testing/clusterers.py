@@ -173,7 +173,7 @@ def predict(it: ClustererSubject) -> None:
     contract=f"{_CLUSTERER}.learn",
     says="a later call forgets what an earlier one learned",
     why="A clusterer is judged on vectors held out of learning, and learns from all afterwards.",
-    needs=("predict",),
+    needs=("predict", "determinism"),
 )
 def learn_again(it: ClustererSubject) -> None:
     """After learning from a part, some cluster missing, it learns from all as a new one does."""

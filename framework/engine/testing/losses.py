@@ -77,7 +77,7 @@ SUBJECT = LossSubject
 
 
 @rule(
-    contract=_LOSS,
+    contract=f"{_LOSS}.reads",
     says="Entries that this loss needs beside ``image``, ``text`` and ``scale``",
     why="A config whose model or data do not give what a loss reads is refused before training"
     " starts; what is not named in `reads` is missed in the first step.",

@@ -170,7 +170,7 @@ def _tokens_second(short: State, long: State, where: str) -> None:
 
 @rule(
     contract=TOWER,
-    says="Every parameter trains: each has its part in the features.",
+    says="Every parameter trains: each has its part in the features",
     why="A parameter without a gradient keeps its random start for ever, and weighs all the same."
     " What is not to train is a buffer; a config's `trains` decides about all parameters.",
     needs=("determinism",),

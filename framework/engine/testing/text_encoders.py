@@ -102,7 +102,7 @@ def _same(it: TextEncoderSubject, found: Tensor, right: Tensor, what: str) -> No
     contract=f"{_ENCODER}.embed",
     says="[B, L] int64 -> [B, L, E]: the token embeddings alone, without positions.",
     why="The router of a `clustered` projection reads them beside the tower.",
-    needs=("build",),
+    needs=("build", "initialisation"),
 )
 def embed(it: TextEncoderSubject) -> None:
     """Token embeddings of the promised width; a token's is the same at every place."""
