@@ -29,6 +29,13 @@ BERT = {
     "use": "rubert", "width": 24, "layers": 2, "heads": 4, "vocab_size": 500, "n_positions": 16,
     "max_tokens": 12, "tokenizer": {"use": "wordpiece", "from": "scratch"},
 }  # fmt: skip
+SMALL_VIT = {
+    "use": "small_vit", "image_size": 16, "width": 24, "layers": 1, "heads": 4, "convolutions": 2,
+}  # fmt: skip
+BAG = {
+    "use": "bag_of_tokens", "width": 20, "layers": 1, "vocab_size": 500, "max_tokens": 12,
+    "tokenizer": {"use": "trained", "from": "scratch"},
+}  # fmt: skip
 LINEAR = {"use": "linear"}
 IDENTITY = {"use": "identity"}
 

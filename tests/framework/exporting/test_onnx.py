@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from engine.build import save
+from engine.config import load_config
 from engine.errors import PluginError, WeightsError
 from engine.evaluate.predictor import Predictor
 from engine.exporting.onnx import Tower, check_tower, export_onnx, write_onnx, write_tower
@@ -25,6 +27,8 @@ from engine.exporting.source import Source, Worst
 from engine.model import DualEncoder
 
 from . import parts
+from .conftest import BAG, LINEAR, SMALL_VIT
+from .conftest import TINY as FOLDER
 
 onnxruntime = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
@@ -47,33 +51,57 @@ def check_texts(model: DualEncoder, path: Path, ids: Tensor, mask: Tensor) -> No
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1, rtol=0, atol=1e-5)
 
 
+@pytest.fixture(scope="module")
+def exported(
+    tiny: Callable[[str], Source], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[Source, Path]]:
+    """``exported("sber")``: the model of a tiny config and the folder of its export."""
+
+    @cache
+    def export(name: str) -> tuple[Source, Path]:
+        folder = tmp_path_factory.mktemp(name) / "out"
+        manifest = write_onnx(tiny(name), folder)
+        assert json.loads((folder / "export.json").read_text()) == manifest
+        assert [path.name for path in folder.parent.iterdir()] == ["out"]
+        return tiny(name), folder
+
+    return export
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_every_tiny_config_exports(
-    name: str, tiny: Callable[[str], Source], tmp_path: Path
+    name: str, exported: Callable[[str], tuple[Source, Path]]
 ) -> None:
-    source = tiny(name)
-    manifest = write_onnx(source, tmp_path / "out")
+    source, folder = exported(name)
+    manifest = json.loads((folder / "export.json").read_text())
     assert manifest["vision"]["check"]["largest_difference"] < 1e-5
     assert manifest["text"]["check"]["largest_difference"] < 1e-5
-    assert json.loads((tmp_path / "out" / "export.json").read_text()) == manifest
-    assert not list(tmp_path.glob(".*"))
     # Held to the model once more, on shapes that the export's own check does not try.
     model, size = source.built.model, source.built.model.vision.preprocess.size
     pixels = torch.rand(7, 3, size, size)
-    found = session(tmp_path / "out" / "vision.onnx").run(None, {"pixels": pixels.numpy()})[0]
+    found = session(folder / "vision.onnx").run(None, {"pixels": pixels.numpy()})[0]
     with torch.no_grad():
         expected = model.encode_image(pixels)
     np.testing.assert_allclose(found, expected.numpy(), rtol=0, atol=1e-4)
     ids = torch.randint(source.text_settings.vocab_size, (9, 11))
     mask = torch.arange(11) < torch.arange(1, 10)[:, None]
-    check_texts(model, tmp_path / "out" / "text.onnx", ids, mask)
-    check_texts(model, tmp_path / "out" / "text.onnx", ids[:3], torch.ones_like(mask[:3]))
+    check_texts(model, folder / "text.onnx", ids, mask)
+    check_texts(model, folder / "text.onnx", ids[:3], torch.ones_like(mask[:3]))
     # Nobody's machine is told: neither folders nor lines of code.
     for file in ("vision.onnx", "text.onnx"):
-        data = (tmp_path / "out" / file).read_bytes()
+        data = (folder / file).read_bytes()
         assert b"engine_plugins" not in data
         assert b"site-packages" not in data
+
+
+def test_no_model_of_a_tiny_config_is_left_out() -> None:
+    """Some configs differ in their data alone."""
+    models = {
+        path.stem: load_config(path).model.model_dump_json() for path in FOLDER.glob("*.yaml")
+    }
+    assert set(TINY) <= models.keys()
+    assert set(models.values()) == {models[name] for name in TINY}
 
 
 @pytest.mark.slow
@@ -91,32 +119,31 @@ def test_a_clustered_model_uses_several_clusters(tiny: Callable[[str], Source]) 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ruclip", "organisers_baseline"])
 def test_the_readmes_program_answers_as_engine_does(
-    name: str, tiny: Callable[[str], Source], tmp_path: Path
+    name: str, exported: Callable[[str], tuple[Source, Path]]
 ) -> None:
     """In a process of its own: with the raw mean over templates, and with the plain one."""
-    source = tiny(name)
-    write_onnx(source, tmp_path / "out")
-    readme = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
+    source, folder = exported(name)
+    readme = (folder / "README.md").read_text(encoding="utf-8")
     program = re.search(r"```python\n(.*?)```", readme, re.DOTALL)
     assert program is not None
-    (tmp_path / "out" / "classify.py").write_text(program[1], encoding="utf-8")
+    (folder / "classify.py").write_text(program[1], encoding="utf-8")
     colours = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
-    Image.fromarray(colours).resize((400, 300)).save(tmp_path / "out" / "picture.png")
+    Image.fromarray(colours).resize((400, 300)).save(folder / "picture.png")
     names = ["Кошка", "собака на траве", "x"]
     done = subprocess.run(
         [sys.executable, "classify.py", "picture.png", *names],
-        cwd=tmp_path / "out", capture_output=True, text=True, timeout=300, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    answers = Predictor(source.built).classify(tmp_path / "out" / "picture.png", names, top=3)[0]
+    answers = Predictor(source.built).classify(folder / "picture.png", names, top=3)[0]
     expected = {answer.name: answer.probability for answer in answers}
     found = {line[7:]: float(line[:6]) for line in done.stdout.splitlines()}
     assert found == pytest.approx(expected, abs=2e-4)
 
 
 @pytest.mark.slow
-def test_an_artifact_is_exported(small: Callable[[str], Source], tmp_path: Path) -> None:
-    built = small("clip").built
+def test_an_artifact_is_exported(make_source: Callable[..., Source], tmp_path: Path) -> None:
+    built = make_source(SMALL_VIT, BAG, LINEAR, LINEAR).built
     save(built, tmp_path / "artifact")
     said: list[str] = []
     manifest = export_onnx(tmp_path / "artifact", tmp_path / "out", said.append)
@@ -181,11 +208,12 @@ def test_a_damaged_file(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_after_a_refusal_nothing_is_left(
-    small: Callable[[str], Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_source: Callable[..., Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    source = make_source(SMALL_VIT, BAG, LINEAR, LINEAR)
     monkeypatch.setattr("engine.exporting.source.TOLERANCE", 0.0)
     with pytest.raises(WeightsError, match=r"onnx differs .* so nothing was written"):
-        write_onnx(small("bert"), tmp_path / "out")
+        write_onnx(source, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -23,7 +23,7 @@ from engine.exporting.source import Source
 from engine.exporting.transformers import export_transformers, image_processor, write_transformers
 from engine.importing import import_checkpoint
 
-from .conftest import BERT, CLIP_TEXT, CLIP_VISION, IDENTITY, LINEAR
+from .conftest import BAG, BERT, CLIP_TEXT, CLIP_VISION, IDENTITY, LINEAR, SMALL_VIT
 
 CLASSES = {"transformers": "VisionTextDualEncoderModel", "clip": "CLIPModel"}
 WITHOUT = {**CLIP_VISION, "project": False}
@@ -109,13 +109,11 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str, str]] = {
         "transformers", "the text projection .Residual. is not one matrix",
     ),
     "another vision tower": (
-        [{"use": "small_vit", "image_size": 16, "width": 24, "layers": 1, "heads": 4,
-          "convolutions": 2}, BERT, LINEAR, LINEAR],
+        [SMALL_VIT, BERT, LINEAR, LINEAR],
         "transformers", "the vision tower SmallVit has no counterpart",
     ),
     "another text encoder": (
-        [WITHOUT, {"use": "bag_of_tokens", "width": 20, "layers": 1, "vocab_size": 500,
-         "max_tokens": 12, "tokenizer": {"use": "trained", "from": "scratch"}}, LINEAR, LINEAR],
+        [WITHOUT, BAG, LINEAR, LINEAR],
         "transformers", "the text encoder BagText has no counterpart",
     ),
     "an end mark of the id 2": (
