@@ -7,6 +7,7 @@ Pillow takes its place: the same filter, rounded a little otherwise.
 
 from __future__ import annotations
 
+import PIL
 from PIL import Image
 
 try:
@@ -16,6 +17,10 @@ except ImportError:
 
 Size = tuple[int, int]
 Box = tuple[float, float, float, float]
+
+_IN_PLACE = int(PIL.__version__.split(".")[0]) in (12, 13)
+"""Whether the library may look into Pillow's memory, which spares five copies of the pixels. It
+knows how these versions lay it out; with others, pixels go in and out as bytes."""
 
 _GAP = 2
 """So many times the wanted size is left by whole steps by means of boxes, which cost little."""
@@ -46,11 +51,13 @@ def resize(image: Image.Image, size: Size, whole: Size) -> Image.Image:
 
 
 def _convolved(image: Image.Image, size: Size, box: Box) -> Image.Image:
-    # By way of bytes: the library could also reach into Pillow's memory, which saves nothing here
-    # and would break with Pillow's next layout.
-    source = simd.ImageData(*image.size, simd.PixelType.U8x4, image.tobytes("raw", "RGBX"))
-    target = simd.ImageData(*size, simd.PixelType.U8x4)
     filter_ = simd.ResizeAlg.convolution(simd.FilterType.catmull_rom)
     options = simd.ResizeOptions(filter_, use_alpha=False, crop_box=simd.CropBox(*box))
+    if _IN_PLACE:
+        found = Image.new("RGB", size)
+        simd.Resizer().resize_pil(image, found, options)
+        return found
+    source = simd.ImageData(*image.size, simd.PixelType.U8x4, image.tobytes("raw", "RGBX"))
+    target = simd.ImageData(*size, simd.PixelType.U8x4)
     simd.Resizer().resize(source, target, options)
     return Image.frombytes("RGB", size, target.get_buffer(), "raw", "RGBX")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-import gc
 import os
 import resource
 import signal
@@ -38,9 +37,6 @@ _SEALING = 2
 """Full shards that may wait to be written before no more of the list is read."""
 
 _HOSTS = 2000
-
-_COLLECT = (10_000, 20, 50)
-"""Objects made before cycles are looked for among the young (``gc.set_threshold``)."""
 
 
 @dataclass
@@ -122,8 +118,7 @@ def download(
                 with closing(Store(out, state, settings)) as store:
                     _recover(store)
                     run = _Run(store, retry_failed, watch, every)
-                    with _seldom_collected():
-                        stopped = asyncio.run(run.go(folder.lock, on_ray))
+                    stopped = asyncio.run(run.go(folder.lock, on_ray))
                     report = write_tables(out, state)
                 state.set_note("boot", None)
                 return Outcome(report, stopped)
@@ -148,23 +143,6 @@ def _boot() -> str:
     with contextlib.suppress(OSError):
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return "unknown"
-
-
-@contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """Let Python look for cycles seldom, and not among what was there before.
-
-    Each request makes thousands of objects, few of them in cycles: a seventh of this process's
-    time went into looking.
-    """
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(*_COLLECT)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()
 
 
 @contextlib.contextmanager

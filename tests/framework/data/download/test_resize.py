@@ -73,6 +73,19 @@ def test_a_scaled_jpeg_ends_within_its_last_pixel(scale: int) -> None:
     assert np.abs(shift).max() < 0.4
 
 
+@pytest.mark.parametrize("size", [(300, 260), (1401, 1067), (97, 2000), (2500, 2500)])
+def test_by_way_of_bytes(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("cykooz_resizer")
+    grain = np.random.default_rng(4).integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)
+    results = set()
+    for in_place in (True, False):
+        monkeypatch.setattr(module, "_IN_PLACE", in_place and module._IN_PLACE)
+        found = resize(Image.fromarray(grain), (80, 64), size)
+        assert (found.mode, found.size) == ("RGB", (80, 64))
+        results.add(found.tobytes())
+    assert len(results) == 1
+
+
 def test_same_pixels_whatever_simd_there_is() -> None:
     simd = pytest.importorskip("cykooz_resizer")
     grain = np.random.default_rng(3).integers(0, 255, (411, 373, 3), dtype=np.uint8)
