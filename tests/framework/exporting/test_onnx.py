@@ -184,6 +184,21 @@ def test_free_axes_stay_free(part: type[parts.Part], tmp_path: Path) -> None:
     assert report["batches"] == len(BATCHES)
 
 
+@pytest.mark.slow
+def test_weights_beyond_one_files_limit_lie_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.exporting.onnx._MOST_IN_ONE_FILE", 100)
+    assert written_and_checked(parts.Part(), tmp_path)["largest_difference"] < 1e-6
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["some.onnx", "some.onnx.data"]
+    assert (tmp_path / "some.onnx.data").stat().st_size >= 4 * 50 * 3
+    (tmp_path / "elsewhere").mkdir()  # the two may be moved together
+    for name in names:
+        (tmp_path / name).rename(tmp_path / "elsewhere" / name)
+    check_tower(tower_of(parts.Part()), [], tmp_path / "elsewhere")
+
+
 REFUSED = {
     parts.Lies: r"some\.onnx differs from the model by 1.00e-02 on an input of shape \(1, 1\)",
     parts.Branches: r"some\.onnx differs from the model by 1.00e\+00",
