@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from engine.hookspecs import Plugin, hookimpl
 
+ENGINE_API = "1.0"
+"""The version of the plugin API that these are written for."""
+
 
 def _plugin(kind: str, name: str, target: str, settings: str, summary: str) -> Plugin:
     home, module, attribute = target.split(".")
