@@ -29,6 +29,7 @@ _OFFLINE = {
     "PIP_QUIET": "1",
     "HF_HUB_OFFLINE": "1",
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",  # so small a model gains nothing by two, and suffers on a busy machine
     "COLUMNS": "120",
     "PYTHONDONTWRITEBYTECODE": "1",
 }
