@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 from collections.abc import Iterator
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
+import typer
 from pydantic import Field
+from rich.console import Console
+from typer.testing import CliRunner
 
+import engine.registry as registry_module
 from engine import deprecation
+from engine.cli import plugins
 from engine.contracts import Settings, UseProjection
 from engine.contracts.settings import ProjectionSettings
 from engine.deprecation import EngineDeprecation, renamed, warn_once
-from engine.hookspecs import Plugin
+from engine.hookspecs import Plugin, hookimpl
 
 
 @pytest.fixture(autouse=True)
@@ -92,3 +99,23 @@ def test_a_renamed_name_leads_to_the_new_one() -> None:
     assert found is PluginError
     with pytest.raises(AttributeError, match="has no attribute 'other'"):
         _ = module.other
+
+
+def test_the_command_line_lists_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = ModuleType("one")
+    settings = "engine.contracts.settings:DatasetSettings"
+    old = Plugin("dataset", "old", "nowhere:X", settings, "squares", "use `shapes` instead")
+    module.engine_plugins = hookimpl(lambda: [old])  # type: ignore[attr-defined]
+    dist = SimpleNamespace(name="one", version="1")
+    point: Any = SimpleNamespace(name="one", value="no_such", dist=dist, load=lambda: module)
+    registry = registry_module.Registry([point])
+    monkeypatch.setattr(registry_module, "default_registry", lambda: registry)
+    monkeypatch.setattr("engine.cli.tables.stdout", Console)
+    monkeypatch.setenv("COLUMNS", "120")
+    app = typer.Typer()
+    app.command()(plugins.command)
+    for arguments in ([], ["dataset"]):
+        said = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
+        assert "squares; deprecated: use `shapes` instead" in said
+    told = json.loads(CliRunner().invoke(app, ["--json"], catch_exceptions=False).stdout)
+    assert told["plugins"][0]["deprecated"] == "use `shapes` instead"
