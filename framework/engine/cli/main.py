@@ -1,13 +1,14 @@
 """``engine``: the commands, and how errors reach the user.
 
-Exit codes: 0 done; 1 a limit is broken; 2 bad input, told on one screen; 130 Ctrl-C.
+Exit codes: 0 done; 1 a limit is broken, or `data verify` found faults; 2 bad input, told on one
+screen; 130 Ctrl-C; 143 SIGTERM.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -74,6 +75,7 @@ def root(
 
 def run() -> None:
     """Entry point of the ``engine`` command."""
+    _show_deprecations()
     try:
         app()
     except EngineError as error:
@@ -88,6 +90,25 @@ def run() -> None:
     except OSError as error:  # a full disk, a folder without permission
         report(EngineError(f"{type(error).__name__}: {error}"))
         sys.exit(2)
+
+
+def _show_deprecations() -> None:
+    """What a config uses and a later version will not have is a warning of ours, in one line."""
+    import warnings
+
+    from engine.deprecation import EngineDeprecation
+
+    before = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *rest: Any, **more: Any) -> None:
+        if issubclass(category, EngineDeprecation):
+            from engine.cli.tables import print_warning
+
+            print_warning(str(message))
+        else:
+            before(message, category, *rest, **more)
+
+    warnings.showwarning = show
 
 
 def report(error: EngineError) -> None:
