@@ -146,8 +146,9 @@ def initialisation(it: ModuleSubject) -> None:
 
 def tensors_registered(it: ModuleSubject) -> None:
     """No tensor is a plain attribute."""
-    for place, module in it.make().named_modules():
-        for name, value in _plain_tensors(module):
+    whole = it.make()
+    for place, module in whole.named_modules():
+        for name, value in plain_tensors(module, whole):
             where = f"{place}.{name}" if place else name
             fault(
                 "every tensor to be a parameter or a buffer",
@@ -156,12 +157,19 @@ def tensors_registered(it: ModuleSubject) -> None:
             )
 
 
-def _plain_tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+def plain_tensors(module: nn.Module, whole: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """The tensors of a module that are no parameter or buffer of the whole.
+
+    A list of registered ones is none (PyTorch's own GRU keeps one).
+    """
+    known = {id(tensor) for tensor in (*whole.parameters(), *whole.buffers())}
     for name, value in vars(module).items():
         if name in ("_parameters", "_buffers", "_modules"):
             continue
         values = value if isinstance(value, (list, tuple)) else [value]
-        yield from ((name, one) for one in values if isinstance(one, Tensor))
+        yield from (
+            (name, one) for one in values if isinstance(one, Tensor) and id(one) not in known
+        )
 
 
 def meta_build(it: ModuleSubject) -> None:
