@@ -45,7 +45,7 @@ def command(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="Also write the predictions.")
     ] = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = 16,
     threads: Threads = None,
     workers: Workers = None,
     limit: Limit = None,

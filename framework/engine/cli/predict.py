@@ -56,7 +56,7 @@ def command(
         typer.Argument(help="A folder with classes.json and img/, or a folder of such folders."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="The predictions, a JSON file.")],
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = 16,
     threads: Threads = None,
     workers: Workers = None,
     limit: Limit = None,

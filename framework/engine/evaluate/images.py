@@ -137,7 +137,7 @@ def read_batches(
     rows: Rows,
     preprocess: Preprocess,
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
 ) -> Iterator[Batch]:

@@ -87,7 +87,7 @@ class Predictor:
         classes: Sequence[str],
         top: int = 1,
         *,
-        batch_size: int = 32,
+        batch_size: int = 16,
     ) -> list[list[Answer]]:
         """The most probable classes of each image.
 
@@ -134,7 +134,7 @@ class Predictor:
         """
         return encode_texts(self.model, self.tokenizer, _check_texts(texts), raw=raw)
 
-    def encode_images(self, images: Iterable[Picture] | Picture, *, batch_size: int = 32) -> Tensor:
+    def encode_images(self, images: Iterable[Picture] | Picture, *, batch_size: int = 16) -> Tensor:
         """[N] pictures -> [N, J] float32, rows of length 1.
 
         Raises:
@@ -209,7 +209,7 @@ class Classifier:
     vectors: Tensor
 
     def classify(
-        self, images: Iterable[Picture] | Picture, top: int = 1, *, batch_size: int = 32
+        self, images: Iterable[Picture] | Picture, top: int = 1, *, batch_size: int = 16
     ) -> list[list[Answer]]:
         """As :meth:`Predictor.classify`."""
         if top < 1:

