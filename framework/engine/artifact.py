@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import ArtifactError
+from engine.files import replacing_folder
 
 FORMAT = 1
 MANIFEST = "engine.json"
@@ -51,14 +52,8 @@ def writing(folder: Path) -> Iterator[Path]:
     """
     folder = folder.absolute()
     check_replaceable(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    with replacing_folder(folder) as temporary:
         yield temporary
-        _sync(temporary)
-        _move(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_replaceable(folder: Path) -> None:
@@ -110,32 +105,6 @@ def _link(source: str, target: str) -> None:
         os.link(source, target)
     except OSError:  # a file system without hard links
         shutil.copy2(source, target)
-
-
-def _sync(folder: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~umask)  # safetensors writes files that only their owner may read
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from engine import artifact
 from engine.errors import ArtifactError
+from engine.files import replacing_folder
 
 FORMAT = 1
 MANIFEST = "export.json"
@@ -49,14 +48,8 @@ def writing(folder: Path) -> Iterator[Path]:
     """
     folder = folder.absolute()
     check_target(folder)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
-    temporary.mkdir(parents=True)
-    try:
+    with replacing_folder(folder) as temporary:
         yield temporary
-        _sync(temporary)
-        _move(temporary, folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -72,29 +65,3 @@ def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     text = json.dumps(whole, ensure_ascii=False, indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
     return whole
-
-
-def _sync(folder: Path) -> None:
-    umask = os.umask(0)
-    os.umask(umask)
-    for path in folder.iterdir():
-        path.chmod(0o666 & ~umask)  # safetensors writes files that only their owner may read
-    for path in (*folder.iterdir(), folder):
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _move(temporary: Path, folder: Path) -> None:
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    try:
-        temporary.rename(folder)
-    except OSError:
-        if old.exists():
-            old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
