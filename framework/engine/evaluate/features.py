@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.cache.fingerprint import code_of, fingerprint
+from engine.cache.items import Entry, pack, unpack
+from engine.cache.store import Budget, Store
 from engine.contracts.state import State
 from engine.errors import DataError
 from engine.evaluate.images import Pixels, digest_of
-from engine.feature_store.fingerprint import code_of, fingerprint
-from engine.feature_store.items import Entry, pack, unpack
-from engine.feature_store.store import Budget, Store
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor

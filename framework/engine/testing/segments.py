@@ -130,7 +130,7 @@ def state_batch_first(it: TowerSubject) -> None:
 )
 def state_stored(it: TowerSubject) -> None:
     """Rows of a state, packed as the cache packs them, go on in a fresh tower."""
-    from engine.feature_store.items import entries_of, pack, unpack
+    from engine.cache.items import entries_of, pack, unpack
 
     other = it.make(0).eval()
     other.load_state_dict(it.module.state_dict())

@@ -11,13 +11,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
+from engine.cache.store import Budget
 from engine.config.train_schema import AugmentSettings
 from engine.contracts.dataset import Dataset
 from engine.contracts.tower import Preprocess
 from engine.contracts.training import Rows
 from engine.errors import BrokenImageError
 from engine.evaluate.images import Pixels, available_cores, square
-from engine.feature_store.store import Budget
 from engine.train.data import seed_of
 
 

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.cache.fingerprint import fingerprint
+from engine.cache.items import Entry, entries_of, pack, unpack
+from engine.cache.store import Budget, Store
 from engine.config.train_schema import CacheSettings
 from engine.contracts.settings import Use
 from engine.contracts.state import State
 from engine.contracts.tower import Tower
-from engine.feature_store.fingerprint import fingerprint
-from engine.feature_store.items import Entry, entries_of, pack, unpack
-from engine.feature_store.store import Budget, Store
 
 
 class Prefix:

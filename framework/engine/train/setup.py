@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import nn
 
+from engine.cache.store import Budget
 from engine.config.schema import EngineConfig
 from engine.config.train_schema import StageSettings
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import State
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.errors import ConfigError, DataError
-from engine.feature_store.store import Budget
 from engine.model import DualEncoder
 from engine.train.data import TrainingRows, seed_of
 from engine.train.meter import Meter

@@ -312,7 +312,7 @@ def test_a_disk_that_fills_up_is_no_error(
             raise OSError(28, "No space left on device")
         file.write(content)
 
-    monkeypatch.setattr("engine.feature_store.store._write_all", write)
+    monkeypatch.setattr("engine.cache.store._write_all", write)
     told: list[str] = []
     with FeatureCache(tmp_path, say=told.append) as cache:
         found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)

@@ -25,7 +25,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.feature_store.items import Entry
+from engine.cache.items import Entry
 
 KEY = 16
 """Bytes of a key."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from engine.feature_store.store import Budget, Store
+from engine.cache.store import Budget, Store
 
 from .writer import COUNT, ENTRIES, item
 

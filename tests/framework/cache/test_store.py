@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.feature_store.items import Entry
-from engine.feature_store.store import Budget, Store
+from engine.cache.items import Entry
+from engine.cache.store import Budget, Store
 
 ENTRIES = [Entry("hidden", (3,), True, "float32"), Entry("number", (), False, "int64")]
 
@@ -131,7 +131,7 @@ def test_a_disk_that_is_full_is_no_error(tmp_path: Path, monkeypatch: pytest.Mon
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("engine.feature_store.store._write_all", full)
+    monkeypatch.setattr("engine.cache.store._write_all", full)
     store.write(items(2))
     assert "No space left on device" in told[0]
     check(store, 1)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.feature_store.items import entries_of, pack, unpack
+from engine.cache.items import entries_of, pack, unpack
 
 
 @given(

@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from engine.build import make_model
+from engine.cache.fingerprint import code_of, fingerprint
 from engine.config import load_config
 from engine.config.schema import EngineConfig
 from engine.contracts.settings import Use
-from engine.feature_store.fingerprint import code_of, fingerprint
 from engine.model import DualEncoder
 
 

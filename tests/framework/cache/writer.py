@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from engine.feature_store.items import Entry
-from engine.feature_store.store import Budget, Store
+from engine.cache.items import Entry
+from engine.cache.store import Budget, Store
 
 ENTRIES = [Entry("features", (5,), False, "float32")]
 COUNT, OPENINGS = 60, 8
