@@ -194,7 +194,11 @@ class TrainSettings(Settings):
         description="an image of several queries: one at random each time, or the mean of their"
         " embeddings",
     )
-    max_scale: float = Field(100.0, gt=0, description="most that the factor on cosines may become")
+    max_scale: float = Field(
+        100.0,
+        gt=0,
+        description="most that the factor on cosines may be after a step that trains it",
+    )
     cache: CacheSettings = CacheSettings()
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(

@@ -45,7 +45,7 @@ class Loss(nn.Module, ABC):
 
         Args:
             batch: ``image`` and ``text`` [N, J] float, rows of length 1, row i of both belonging
-                together; ``scale`` [], the factor on cosines (``exp(logit_scale)``, clamped);
+                together; ``scale`` [], the factor on cosines (``exp(logit_scale)``);
                 ``cluster`` [N] int64, the cluster of each row's text (-1 where it is not known),
                 where the config has clusters; and whatever entries the text projection added,
                 [N, ...].

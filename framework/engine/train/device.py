@@ -12,6 +12,7 @@ from engine.config.train_schema import TrainSettings
 from engine.errors import TrainingError
 from engine.model import DualEncoder
 
+_AMPERE = (8, 0)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -42,12 +43,30 @@ def choose_device(name: str, local_rank: int) -> torch.device:
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """The dtype of the matrix products."""
+    """The dtype of the matrix products.
+
+    Args:
+        precision: `float32`, `bfloat16`, `float16`, or `auto`: bfloat16 where a GPU computes in it,
+            float16 on other GPUs of CUDA, float32 elsewhere.
+        device: of the model.
+    """
     if precision != "auto":
         return _DTYPES[precision]
     if device.type != "cuda":
         return torch.float32
-    return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return torch.bfloat16 if _has_bfloat16(device) else torch.float16
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Whether a GPU computes in bfloat16 itself.
+
+    NVIDIA's do from compute capability 8.0 on (Ampere). ``torch.cuda.is_bf16_supported()`` alone is
+    also true for older ones, which emulate it many times more slowly than float16. AMD's numbers of
+    capability mean other things, so PyTorch is asked there.
+    """
+    if torch.version.hip:
+        return bool(torch.cuda.is_bf16_supported())
+    return bool(torch.cuda.get_device_capability(device) >= _AMPERE)
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], torch.autocast]:

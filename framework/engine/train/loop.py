@@ -13,14 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from engine.build import Built
 from engine.config.schema import EngineConfig
 from engine.contracts.training import Logger, Rows, RunInfo
-from engine.errors import TrainingError
-from engine.train import saving
+from engine.train import faults, saving
 from engine.train.checkpoint import Checkpoints
 from engine.train.data import TrainingRows, draws, seed_of
 from engine.train.device import (
@@ -34,12 +32,13 @@ from engine.train.device import (
     seed_step,
 )
 from engine.train.distribution import Processes
+from engine.train.health import Watched
 from engine.train.history import History
 from engine.train.interrupt import Interrupt
 from engine.train.judge import Judge
 from engine.train.setup import StagePlan, StageRun, plan_stages
 from engine.train.stages import freeze, rate_at
-from engine.train.step import Measured, largest_gradient
+from engine.train.step import Measured, largest_gradient, limit_scale
 
 
 @dataclass
@@ -110,8 +109,9 @@ class Trainer:
         """Train all stages, from the beginning or from the last checkpoint.
 
         Raises:
-            TrainingError: a loss or gradient was not finite (the state before it is saved); a
-                checkpoint of another config; the disk is full.
+            TrainingError: a loss, a gradient or a weight was not finite (the last good state is
+                saved); no picture could be read; a checkpoint of another config or of other data;
+                the disk is full.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came (the state is saved).
         """
         apply_threads(self.settings)
@@ -122,6 +122,7 @@ class Trainer:
         if self.settings.compile:
             compile_blocks(self.model, self.device)
         plans = plan_stages(self.config, self.data, self.model)
+        self.watched = Watched(self.model)
         checkpoint = self.checkpoints.last(self.note) if resume else None
         if checkpoint is not None:
             saving.restore_model(self, checkpoint)
@@ -177,15 +178,18 @@ class Trainer:
             self.note(f"stage {number + 1}, {plan.settings.name}: {stage.describe()}")
         while self.at.epoch < plan.epochs and self.at.stage_step < plan.steps:
             self._run_epoch(stage)
+            faults.check_finite(self, stage)
             self.at.epoch, self.at.batch = self.at.epoch + 1, 0
             every = self.settings.evaluate_every
             last = self.at.epoch == plan.epochs or self.at.stage_step >= plan.steps
             if last or (every and self.at.epoch % every == 0):
                 self._evaluate()
+        if not stage.health.taken:
+            faults.never_stepped(self, stage)
         self._end_stage(stage)
 
     def _end_stage(self, stage: StageRun) -> None:
-        self.loss_states = {
+        self.loss_states |= {
             name: {k: v.detach().clone() for k, v in loss.state_dict().items()}
             for name, loss in stage.losses.items()
         }
@@ -203,6 +207,7 @@ class Trainer:
         drawn = draws(seed_of(seed, "queries", stage.number, self.at.epoch), len(self.data))
         views = draws(seed_of(seed, "views", stage.number, self.at.epoch), len(self.data))
         stage.begin_epoch(batches, views, self.at.batch)
+        first, before = self.at.batch, stage.meter.spent[1]
         while self.at.batch < len(batches) and self.at.stage_step < stage.plan.steps:
             rows = batches[self.at.batch]
             measured = self._step(stage, rows, drawn, views)
@@ -211,12 +216,15 @@ class Trainer:
             self.at.step += 1
             if measured is not None:
                 self._log(stage, measured, len(rows))
-            stop = self.processes.numbers(self._interrupt.asked).max()
+            told = self.processes.numbers(self._interrupt.asked, self._due())
+            stop, due = int(told[:, 0].max()), bool(told[0, 1])  # what is due, the first one knows
+            if stop or due:
+                faults.check_finite(self, stage)
+                self.save()
             if stop:
-                self.save()
-                self._interrupt.leave(int(stop))
-            if self._due():
-                self.save()
+                self._interrupt.leave(stop)
+        if not first and self.at.batch == len(batches) and stage.meter.spent[1] == before:
+            faults.no_pictures(self, stage)
 
     # ---- a step ----------------------------------------------------------------------------------
 
@@ -233,6 +241,7 @@ class Trainer:
         seed_step(seed_of(self.config.seed, "step", at.stage, at.epoch, at.batch,
                           self.processes.rank))  # fmt: skip
         stage.optimizer.zero_grad(set_to_none=True)
+        stage.statistics.keep()
         batch = stage.batch(images, own[good], drawn)
         measured = stage.step.run(batch, self.scaler.scale)
         self.processes.add_gradients(*stage.parameters)
@@ -247,7 +256,7 @@ class Trainer:
             self.scaler.is_enabled() or bool(torch.isfinite(norm))
         )
         if not finite:
-            self._not_finite(measured, norm, rows)
+            faults.diverged(self, stage, faults.not_finite(measured, norm), rows)
         largest = stage.plan.settings.clip_gradients
         if largest is not None:
             torch.nn.utils.clip_grads_with_norm_(stage.every, largest, norm)
@@ -256,26 +265,16 @@ class Trainer:
         )
         for group in stage.optimizer.param_groups:
             group["lr"] = stage.plan.settings.optimizer.lr * factor
+        before = self.scaler.get_scale()
         self.scaler.step(stage.optimizer)
         self.scaler.update()
-        with torch.no_grad():
-            self.model.logit_scale.clamp_(0, float(np.log(self.settings.max_scale)))
-
-    def _not_finite(self, measured: Measured, norm: torch.Tensor, rows: Rows) -> None:
-        names = {name: float(value) for name, value in measured.losses.items()}
-        bad = [name for name, value in names.items() if not np.isfinite(value)]
-        what = f"the loss `{bad[0]}` is {names[bad[0]]}" if bad else f"the gradient is {norm:.0f}"
-        shown = [self.data.dataset.record(int(self.data.rows[row])).id for row in rows[:8]]
-        more = f" and {len(rows) - 8} more" if len(rows) > 8 else ""
-        self.save()
-        at = self.at
-        raise TrainingError(
-            f"stage {at.stage + 1}, epoch {at.epoch + 1}, batch {at.batch + 1} (step"
-            f" {at.step + 1}): {what}; images {', '.join(shown)}{more}. The weights before this"
-            " batch are saved",
-            hint="a lower `lr`, `clip_gradients: 1.0`, or `precision: float32`; then start anew:"
-            " `--resume` would come to the same batch",
-        )
+        scale = self.scaler.get_scale()
+        skipped = scale < before
+        if not skipped:
+            limit_scale(self.model, self.settings.max_scale)
+        stage.health.count(skipped)
+        if stage.health.diverged(scale):
+            faults.diverged(self, stage, stage.health.describe(), rows)
 
     # ---- what is told ----------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.config.schema import EngineConfig
 from engine.errors import TrainingError
 from engine.train.checkpoint import Checkpoint
+from engine.train.health import Health
 
 if TYPE_CHECKING:
     from engine.train.loop import Trainer
@@ -51,9 +52,9 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         for name, tensor in trainer.model.state_dict().items()
         if name in trainer.trained or name not in dict(trainer.model.named_parameters())
     }
-    states = trainer.loss_states
+    states = dict(trainer.loss_states)
     if stage is not None:
-        states = {name: loss.state_dict() for name, loss in stage.losses.items()}
+        states |= {name: loss.state_dict() for name, loss in stage.losses.items()}
         tensors |= _moments(stage)
     for loss, values in states.items():
         tensors |= {f"loss.{loss}.{name}": tensor for name, tensor in values.items()}
@@ -67,6 +68,7 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "config": essence(trainer.config),
         "threads": torch.get_num_threads(),
         "spent": [0.0, 0] if stage is None else list(stage.meter.spent),
+        "health": [0, 0] if stage is None else [stage.health.taken, stage.health.skipped],
     }
     return state, tensors
 
@@ -121,6 +123,7 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
 def restore_optimizer(trainer: Trainer, stage: StageRun, checkpoint: Checkpoint) -> None:
     """Take up the moments of the stage that was under way, and what was spent on it."""
     stage.meter.resume(*checkpoint.state["spent"])
+    stage.health = Health(*checkpoint.state["health"])
     for name, parameter in zip(stage.names, stage.ordered, strict=True):
         prefix = f"optimizer.{name}."
         moments = {

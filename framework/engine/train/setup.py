@@ -20,6 +20,7 @@ from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.errors import ConfigError, DataError
 from engine.model import DualEncoder
 from engine.train.data import TrainingRows, seed_of
+from engine.train.health import Health, Statistics
 from engine.train.meter import Meter
 from engine.train.pixels import PixelFile, PixelReader
 from engine.train.prefix import Prefix, open_store, probe
@@ -125,6 +126,8 @@ class StageRun:
         names: of the parameters that train, in the optimizer's order; ``ordered`` are they.
         parameters: those before the gathering, and those after it.
         every: all that train.
+        health: the steps that were taken.
+        statistics: BatchNorm's, before the step under way.
         scores: the last judgement.
     """
 
@@ -155,11 +158,11 @@ class StageRun:
             self.losses,
             gather=lambda state: trainer.processes.gather(state, self.counts),
             precise=trainer.precise,
-            max_scale=trainer.settings.max_scale,
             chunked=plan.settings.chunk_size is not None,
             teacher_forcing=plan.settings.teacher_forcing,
         )
-        self.meter = Meter(trainer.device)
+        self.meter, self.health = Meter(trainer.device), Health()
+        self.statistics = Statistics(model)
 
     def _make_losses(self) -> dict[str, Loss]:
         found: dict[str, Loss] = {}
@@ -260,6 +263,11 @@ class StageRun:
             one = self._trainer.settings.queries == "random"
             clusters = text_clusters if one else data.clusters[rows]
         return Batch(images, data.sequence[texts], counts, clusters, text_clusters)
+
+    @property
+    def broken(self) -> dict[str, str]:
+        """Pictures that could not be read in this process: the reason by the row's id."""
+        return self._reader.broken
 
     def describe(self) -> str:
         """What trains, in words."""

@@ -7,6 +7,7 @@ then each chunk runs again, with gradients, and passes its part of that gradient
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -176,7 +177,6 @@ class Step:
         losses: what is made small, by name.
         gather: takes the rows of this process to those of all, with gradients.
         precise: gives the autocast of the forward pass.
-        max_scale: most that the factor on cosines may be.
         chunked: see the module.
         teacher_forcing: texts go through the projections of their own clusters.
     """
@@ -190,13 +190,12 @@ class Step:
         *,
         gather: Callable[[State], State],
         precise: Callable[[], torch.autocast],
-        max_scale: float,
         chunked: bool = False,
         teacher_forcing: bool = False,
     ) -> None:
         self.model, self.images, self.texts, self.losses = model, images, texts, losses
         self._gather, self._precise = gather, precise
-        self._max_scale, self._teacher_forcing = max_scale, teacher_forcing
+        self._teacher_forcing = teacher_forcing
         self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
         self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
 
@@ -214,7 +213,7 @@ class Step:
         if batch.clusters is not None:
             own["cluster"] = torch.from_numpy(batch.clusters).to(image.device)
         whole = self._gather(own)
-        whole["scale"] = self.model.logit_scale.float().exp().clamp(max=self._max_scale)
+        whole["scale"] = self.model.logit_scale.float().exp()
         found = {name: loss(whole) for name, loss in self.losses.items()}
         total = torch.stack(
             [loss.settings.weight * found[name] for name, loss in self.losses.items()]
@@ -266,3 +265,18 @@ def largest_gradient(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm of the whole gradient, no dimension; not finite where any part of it is not."""
     grads = [p.grad for p in parameters if p.grad is not None]
     return torch.nn.utils.get_total_norm(grads)
+
+
+def limit_scale(model: DualEncoder, largest: float) -> None:
+    """Limit the factor on cosines after a step, in place, where the stage trains it.
+
+    The limit is no part of the graph: clamped there, the scale would get no gradient at its limit
+    and never move again. Source: CLIP (Radford et al., 2021, arXiv:2103.00020, section 2.5).
+
+    Args:
+        model: whose ``logit_scale``, the logarithm of the factor, is limited.
+        largest: most that the factor may be.
+    """
+    if model.logit_scale.requires_grad:
+        with torch.no_grad():
+            model.logit_scale.clamp_(max=math.log(largest))
