@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from engine import terminal
 from engine.bench.results import _Fact
 from engine.config.loader import load_config
 from engine.config.schema import EngineConfig
@@ -75,15 +76,16 @@ def reporting(job: Job) -> Iterator[None]:
     """Errors of the user's to stderr in plain words and exit code 2; ends with the bench."""
     if job.parent:
         threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
-    try:
-        yield
-    except EngineError as error:
-        print(f"error: {error.message}", file=sys.stderr)
-        if error.hint:
-            print(f"hint: {error.hint}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with terminal.guarded():
+        try:
+            yield
+        except EngineError as error:
+            print(f"error: {error.message}", file=sys.stderr)
+            if error.hint:
+                print(f"hint: {error.hint}", file=sys.stderr)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.exit(130)
 
 
 def _end_with(parent: int) -> None:

@@ -151,13 +151,14 @@ def _suite(
 @contextmanager
 def _watching() -> Iterator[Watch]:
     """A bar and a line for each process; without a terminal, a line for each that ends."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    console = Console(stderr=True)
+    from engine.terminal import console, live
+
+    shown = console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn())  # fmt: skip
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with live(Progress(*columns, console=shown, disable=not shown.is_terminal)) as bar:
         whole = bar.add_task("bench", total=None)
         lines: dict[str, Any] = {}
         before: dict[str, Doing] = {}
@@ -171,7 +172,7 @@ def _watching() -> Iterator[Watch]:
                 if key not in lines:
                     lines[key] = bar.add_task(key, total=None)
                 bar.update(lines[key], description=f"  {key}: {each.line[:60]}")
-            if not console.is_terminal:
+            if not shown.is_terminal:
                 for key in before.keys() - now.keys():
                     seconds = time.monotonic() - before[key].since
                     print(f"{key}: {seconds:.0f} s ({done} of {total})", file=sys.stderr)
@@ -222,16 +223,19 @@ def _write_predictions(bench: Bench, folder: Path) -> None:
 
 
 def _tell(bench: Bench, page: Path, *, as_json: bool) -> None:
+    import json
+
     from engine.bench.forms import tables, to_json
     from engine.cli.tables import stdout
+    from engine.terminal import print_json
 
     if as_json:
-        typer.echo(to_json(bench.board), nl=False)
+        print_json(json.loads(to_json(bench.board)), indent=1)
         return
     console = stdout()
     for each in tables(bench.board, console.width):
         console.print(each)
-    console.print(f"the page: {page}", highlight=False, markup=False)
+    console.print(f"the page: {page}")
 
 
 @app.command("compare", short_help="Is the difference between two entries real?")
@@ -251,14 +255,15 @@ def compare_command(
     McNemar's exact test for each data set, and a paired test of the mean accuracies.
     """
     from engine.bench.compare import compare
-    from engine.cli.tables import print_json, stdout
+    from engine.cli.tables import stdout
+    from engine.terminal import print_json
 
     compared = compare(_side(a, folder, truth), _side(b, folder, truth))
     if json:
         print_json(compared.to_json())
         return
     stdout().print(_compare_table(compared))
-    stdout().print(compared.verdict(), highlight=False, markup=False)
+    stdout().print(compared.verdict())
 
 
 def _side(name: str, folder: Path, truth: Path | None) -> Side:

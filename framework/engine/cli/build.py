@@ -42,7 +42,8 @@ def command(
 
 def show_built(built: Built, report: SizeReport, folder: Path, *, as_json: bool) -> None:
     """Print what was built: table, warnings, where it lies."""
-    from engine.cli.tables import print_json, print_warning, size_table, stdout
+    from engine.cli.tables import print_warning, size_table, stdout
+    from engine.terminal import print_json
 
     weights = built.manifest["weights"]
     if as_json:
@@ -58,13 +59,13 @@ def show_built(built: Built, report: SizeReport, folder: Path, *, as_json: bool)
         stdout().print(
             f"tokenizer: {built.manifest['tokenizer']['origin']},"
             f" {built.manifest['tokenizer']['vocab_size']:,} ids",
-            highlight=False, markup=False,
+            markup=False,
         )  # fmt: skip
         if built.clusters is not None:
             from engine.cli.cluster import summary
 
-            stdout().print(summary(built.clusters, folder), highlight=False, markup=False)
+            stdout().print(summary(built.clusters, folder))
     for warning in built.warnings:
         print_warning(warning)
     if not as_json:
-        stdout().print(f"written to {folder}", highlight=False, markup=False)
+        stdout().print(f"written to {folder}")

@@ -92,11 +92,10 @@ def assign(
     Cluster -1: nothing is known of the query. Lines are answered as they come, so that millions
     may follow each other.
     """
-    import json as jsonlib
-
     from engine.clusters.assign import read_lines
     from engine.clusters.store import UNKNOWN, read
     from engine.errors import DataError
+    from engine.terminal import one_line, print_data, print_json, reader_gone
 
     if sys.stdin is None or sys.stdin.isatty():
         raise DataError(
@@ -104,19 +103,18 @@ def assign(
             hint=f"`engine cluster assign {where} < queries.txt`",
         )
     clusters = read(where)
-    names = {UNKNOWN: "", **dict(enumerate(clusters.names))}
+    names = {UNKNOWN: "", **{i: one_line(name) for i, name in enumerate(clusters.names)}}
     _warn(clusters)
-    sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]
-    shown = _visible if sys.stdout.isatty() else str  # a terminal obeys control characters
     for lines in read_lines(sys.stdin.buffer):
         found = clusters.assign(lines).tolist()
         for label, line in zip(found, lines, strict=True):
             if json:
-                row = {"cluster": label, "name": names[label], "query": line}
-                sys.stdout.write(jsonlib.dumps(row, ensure_ascii=False) + "\n")
+                print_json({"cluster": label, "name": names[label], "query": line})
             else:
-                sys.stdout.write(shown(f"{label}\t{names[label]}\t{line}") + "\n")
+                print_data(f"{label}\t{names[label]}\t{line}")
         sys.stdout.flush()
+        if reader_gone():
+            return
 
 
 def summary(clusters: Clusters, folder: Path) -> str:
@@ -140,13 +138,14 @@ def _bytes(folder: Path) -> int:
 
 
 def _print(clusters: Clusters, folder: Path, *, as_json: bool, html: Path | None = None) -> None:
-    from engine.cli.tables import print_json, stdout
+    from engine.cli.tables import stdout
+    from engine.terminal import print_json
 
     if as_json:
         print_json(_report(clusters, folder, html))
     else:
         stdout().print(_table(clusters))
-        stdout().print(summary(clusters, folder), highlight=False, markup=False)
+        stdout().print(summary(clusters, folder))
     _warn(clusters)
 
 
@@ -171,6 +170,7 @@ def _table(clusters: Clusters) -> Any:
     from rich.text import Text
 
     from engine.clusters.report import table_rows
+    from engine.terminal import one_line
 
     table = Table()
     for name in ("", "cluster", "n-grams", "share", "occurrences", "right", "typical"):
@@ -179,23 +179,18 @@ def _table(clusters: Clusters) -> Any:
             name, justify="left" if left else "right", no_wrap=not left, ratio=2 if left else None
         )
     for row in table_rows(clusters):
-        table.add_row(*(Text(_visible(cell)) for cell in row))
+        table.add_row(*(Text(one_line(cell)) for cell in row))
     return table
-
-
-def _visible(value: str) -> str:
-    """Untrusted text for a terminal: no control characters."""
-    return "".join(c if c.isprintable() or c == "\t" else "\ufffd" for c in value)
 
 
 def _warn(clusters: Clusters) -> None:
     from engine.cli.tables import print_warning
 
     for warning in clusters.warnings:
-        print_warning(_visible(warning))
+        print_warning(warning)
 
 
 def _tell(line: str) -> None:
     from engine.cli.tables import stdout
 
-    stdout().print(line, highlight=False, markup=False)
+    stdout().print(line)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +11,7 @@ import typer
 from engine.cli import data_text
 from engine.cli import download as download_commands
 from engine.cli.options import Json
+from engine.cli.progress import tracking
 
 if TYPE_CHECKING:
     from engine.contracts.settings import Settings
@@ -52,10 +52,10 @@ def make(
     json: Json = False,
 ) -> None:
     """Write a data set in the contest's layout: OUT/train to learn from, OUT/test to judge by."""
-    from engine.cli.tables import print_json
     from engine.data.make import write_contest_layout
     from engine.errors import DataError
     from engine.registry import default_registry
+    from engine.terminal import print_json
 
     plugin = default_registry().get("dataset", name)
     if "split" not in plugin.load_settings().model_fields:
@@ -81,7 +81,7 @@ def make(
             "settings": {split: s.model_dump(mode="json") for split, s in splits.items()},
         },
         force=force,
-        track=_track,
+        track=tracking,
     )
     if json:
         print_json(_report(name, out, layout))
@@ -148,14 +148,6 @@ def _validate(plugin: Plugin, values: dict[str, Any], count: int | None) -> Sett
             f"dataset `{plugin.name}` cannot be set up so:\n" + "\n".join(lines),
             hint=f"its settings are: {', '.join(known)}",
         ) from error
-
-
-def _track(rows: Iterable[int], what: str, count: int) -> Iterable[int]:
-    """A progress bar on stderr."""
-    from rich.console import Console
-    from rich.progress import track
-
-    return track(rows, what, total=count, console=Console(stderr=True))
 
 
 def _report(name: str, out: Path, layout: Layout) -> dict[str, Any]:

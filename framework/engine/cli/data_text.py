@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.cli.options import Json
+from engine.cli.progress import sharing
+from engine.terminal import one_line
 
 if TYPE_CHECKING:
     from engine.data.sheet import Sheet
@@ -67,12 +67,12 @@ def clean(
     json: Json = False,
 ) -> None:
     """Clean the texts: a new table beside the old one, and a report of what was dropped and why."""
-    from engine.cli.tables import print_json
     from engine.data.text.clean import clean as run
     from engine.data.text.settings import load_clean_settings
+    from engine.terminal import print_json
 
     settings = load_clean_settings(config, overrides or ())
-    with _progress() as tell:
+    with sharing() as tell:
         done = run(out, settings, name=output, workers=workers, progress=tell)
     if json:
         print_json(done.to_json())
@@ -96,9 +96,9 @@ def _show_cleaned(done: Cleaned) -> None:
         example = Text()
         if tally.examples:
             _, before, after = tally.examples[0]
-            example.append(_visible(before))
+            example.append(_shown(before))
             example.append(" -> ", "dim")
-            example.append("dropped" if after is None else _visible(after), "dim" * (after is None))
+            example.append("dropped" if after is None else _shown(after), "dim" * (after is None))
         table.add_row(step.name, f"{tally.touched:,}", f"{tally.dropped:,}", example)
     stdout().print(table)
     typer.echo(
@@ -121,14 +121,14 @@ def stats(
     json: Json = False,
 ) -> None:
     """Understand the texts: lengths, 3-grams, vocabulary, scripts, duplicates, samples."""
-    from engine.cli.tables import print_json
     from engine.data.text.stats import measure
     from engine.data.text.summary import to_json
     from engine.files import check_target, replacing
+    from engine.terminal import print_json
 
     if html is not None:
         check_target(html)
-    with _progress() as tell:
+    with sharing() as tell:
         found = measure(out, workers=workers, top=top, progress=tell)
     if html is not None:
         from engine.data.text.report import report
@@ -175,7 +175,7 @@ def _show_stats(found: Stats) -> None:
     near = percent(share(found.near, found.distinct_texts))
     rows.append(("near duplicates", f"{near} of different texts"))
     for name, tops in (("frequent words", found.words), ("frequent 3-grams", found.ngrams)):
-        shown = ", ".join(f"{_visible(text)} ({count:,})" for text, count in tops[:8])
+        shown = ", ".join(f"{_shown(text)} ({count:,})" for text, count in tops[:8])
         rows.append((name, shown or "none"))
     for row in rows:
         table.add_row(row[0], _plain(row[1]))
@@ -198,11 +198,12 @@ def show(
     json: Json = False,
 ) -> None:
     """A contact sheet of random images with their queries."""
-    from engine.cli.tables import print_json, print_warning
+    from engine.cli.tables import print_warning
     from engine.data.sheet import CLUSTERS, choose, find_font, read_cluster, to_html, to_png
     from engine.data.text.table import find_table
     from engine.errors import DataError
     from engine.files import check_target, replacing
+    from engine.terminal import print_json
 
     if output.suffix.lower() not in (".html", ".png"):
         raise DataError(f"{output}: a sheet is a page (.html) or a picture (.png)")
@@ -215,7 +216,7 @@ def show(
     elif clusters is not None:
         raise DataError("--clusters has no use without --cluster N")
     dataset = _click_log(table)
-    with _progress() as tell:
+    with sharing() as tell:
         sheet = choose(dataset, count, seed, within=within, cluster=cluster, progress=tell)
     data = to_html(sheet).encode() if letters is None else to_png(sheet, letters)
     with replacing(output) as file:
@@ -225,7 +226,7 @@ def show(
     else:
         typer.echo(f"{len(sheet.shown)} of {sheet.total:,} images, in {output}")
     for name, reason in sheet.broken[:8]:
-        print_warning(f"image {_visible(name)} is not shown: {_visible(reason)}")
+        print_warning(f"image {_shown(name)} is not shown: {_shown(reason)}")
 
 
 def _sheet_json(sheet: Sheet, output: Path) -> dict[str, Any]:
@@ -258,26 +259,11 @@ def _warn_bad_lines(bad: dict[str, Any]) -> None:
         print_warning(f"{bad['count']:,} lines left out ({listed}{more})")
 
 
-def _visible(text: str, longest: int = 60) -> str:
-    """Untrusted text for a terminal: one line, nothing that steers it."""
-    shown = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text[: longest + 1])
-    return shown if len(shown) <= longest else shown[: longest - 1] + "…"
+def _shown(text: str) -> str:
+    return one_line(text, 60)
 
 
 def _plain(text: str) -> Any:
     from rich.text import Text
 
     return Text(text)
-
-
-@contextlib.contextmanager
-def _progress() -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr; gives a function that is told what is done and how far it is."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(),
-               TimeElapsedColumn())  # fmt: skip
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("starting", total=1.0)
-        yield lambda what, share: bar.update(task, description=what, completed=share)

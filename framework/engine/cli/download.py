@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from engine import terminal
 from engine.cli.options import Json
+from engine.cli.progress import counting
 
 if TYPE_CHECKING:
     from engine.data.download.run import Progress
@@ -79,9 +81,9 @@ def download(
     Images that cannot be had take their queries out of OUT/metadata.json; OUT/failed.json and
     OUT/report.json say which, how many and why. Exit code 130 or 143 after Ctrl-C or SIGTERM.
     """
-    from engine.cli.tables import print_json
     from engine.data.download.run import download as run
     from engine.data.download.settings import USER_AGENT, DownloadSettings
+    from engine.terminal import print_json
 
     settings = DownloadSettings(
         format=format_,
@@ -135,13 +137,10 @@ def verify(
     """
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.progress import Progress as Bar
-
-    from engine.cli.tables import print_json
     from engine.data.verify import verify as look
+    from engine.terminal import print_json
 
-    with Bar(console=Console(stderr=True), transient=True) as bar:
+    with counting(transient=True) as bar:
         task = bar.add_task("looking at images", total=None)
         verdict = look(out, lambda done, total: bar.update(task, completed=done, total=total))
     if json:
@@ -176,9 +175,7 @@ _Watchers = tuple[Callable[["Progress"], None], float, Callable[[str, int, int],
 @contextmanager
 def _watching() -> Iterator[_Watchers]:
     """A live display on a terminal; elsewhere a line every ten seconds."""
-    from rich.console import Console
-
-    console = Console(stderr=True, highlight=False)
+    console = terminal.console(stderr=True)
     if not console.is_terminal:
 
         def say(progress: Progress) -> None:
@@ -196,7 +193,7 @@ def _watching() -> Iterator[_Watchers]:
 
     from rich.live import Live
 
-    with Live(console=console, refresh_per_second=4, transient=True) as live:
+    with terminal.live(Live(console=console, refresh_per_second=4, transient=True)) as live:
         yield (
             lambda progress: live.update(_panel(progress)),
             0.5,
@@ -240,8 +237,8 @@ def _panel(progress: Progress) -> Any:
     ended = progress.had + progress.failed
     facts = Table.grid(padding=(0, 3))
     facts.add_row(
-        f"[green]{progress.had:,} had",
-        f"[red]{progress.failed:,} failed",
+        Text(f"{progress.had:,} had", "green"),
+        Text(f"{progress.failed:,} failed", "red"),
         f"{progress.images - ended:,} to go",
         f"{rate:,.0f} images/s",
         f"{megabytes:,.1f} MB/s",

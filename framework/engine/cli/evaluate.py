@@ -146,14 +146,15 @@ def score_file(predictions: Path, truth: Path, only: list[str] | None = None) ->
 
 def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> None:
     """Print a score: one JSON object, or a table for people."""
-    from engine.cli.tables import print_json, print_warning, stdout
+    from engine.cli.tables import print_warning, stdout
+    from engine.terminal import print_json
 
     if as_json:
         print_json({**score.to_json(), **(details or {})})
     else:
         stdout().print(score_table(score))
         # The contest compares unrounded numbers, so this line has every digit.
-        stdout().print(f"mean accuracy {score.accuracy!r} %", highlight=False)
+        stdout().print(f"mean accuracy {score.accuracy!r} %")
     for each in score.datasets:
         if each.missing:
             print_warning(
@@ -164,7 +165,7 @@ def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> N
         if undefined and not as_json:
             stdout().print(
                 f"{each.name}: {undefined} classes have no image; recall is not defined for them",
-                highlight=False, markup=False, style="dim",
+                style="dim",
             )  # fmt: skip
     unlabelled = (details or {}).get("unlabelled")
     if unlabelled:

@@ -26,7 +26,8 @@ def command(
 ) -> None:
     """Export a model, compare the export with it, and write it whole or not at all."""
     from engine.cli.progress import working
-    from engine.cli.tables import print_json, print_warning, stdout
+    from engine.cli.tables import print_warning, stdout
+    from engine.terminal import print_json
 
     folder = output or artifact.absolute().with_name(f"{artifact.absolute().name}-{to}")
     with working(f"exporting {artifact.name}") as say:
@@ -35,7 +36,7 @@ def command(
         print_json({"folder": str(folder), **manifest})
         return
     for line in _lines(manifest):
-        stdout().print(line, highlight=False, markup=False)
+        stdout().print(line)
     for warning in manifest["warnings"]:
         print_warning(warning)
     different = manifest["tokenizer"]["differs_on"]
@@ -46,7 +47,7 @@ def command(
             f"tokenizer.json gives other ids than Engine to {len(different)} of the texts tried:"
             f" see README.md in {folder}"
         )
-    stdout().print(f"written to {folder}", highlight=False, markup=False)
+    stdout().print(f"written to {folder}")
 
 
 def _export(artifact: Path, folder: Path, to: str, say: Any) -> dict[str, Any]:

@@ -6,12 +6,12 @@ screen; 130 Ctrl-C; 143 SIGTERM.
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
+from engine import terminal
 from engine.cli import (
     bench,
     build,
@@ -75,18 +75,23 @@ def root(
 
 def run() -> None:
     """Entry point of the ``engine`` command."""
+    with terminal.guarded():
+        _run()
+
+
+def _run() -> None:
     _show_deprecations()
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # what cannot be written is told here, not when Python ends
     except EngineError as error:
         report(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print("interrupted; nothing half-written is left", file=sys.stderr)
         sys.exit(130)
-    except BrokenPipeError:  # `engine plugins | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
     except OSError as error:  # a full disk, a folder without permission
         report(EngineError(f"{type(error).__name__}: {error}"))
         sys.exit(2)
@@ -113,10 +118,9 @@ def _show_deprecations() -> None:
 
 def report(error: EngineError) -> None:
     """Print an error for a person: what and where, then what to do."""
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = terminal.console(stderr=True, soft_wrap=True)
     console.print(Text("error: ", style="bold red") + Text(error.message))
     if error.hint:
         console.print(Text("hint: ", style="bold cyan") + Text(error.hint))

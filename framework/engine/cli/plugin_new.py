@@ -33,8 +33,9 @@ def new(
     `engine plugins` lists the kinds. Exit code 2, and nothing written, where a name is bad or
     taken, or the folder exists.
     """
-    from engine.cli.tables import print_json, stdout
+    from engine.cli.tables import stdout
     from engine.scaffold import new_package
+    from engine.terminal import print_json
 
     package = new_package(name, kind, output)
     names = package.names
@@ -49,4 +50,4 @@ def new(
     lines += [f"  {path}" for path in package.files]
     lines += ["next:", f"  cd {package.folder}", *(f"  {line}" for line in package.commands)]
     for line in lines:
-        stdout().print(line, highlight=False, markup=False, soft_wrap=True)
+        stdout().print(line, soft_wrap=True)

@@ -33,8 +33,9 @@ def command(
     shown with its error and leaves the exit code at 0: the other plugins work. Scripts read
     `broken` and `clashes` of --json.
     """
-    from engine.cli.tables import print_json, stdout
+    from engine.cli.tables import stdout
     from engine.registry import default_registry
+    from engine.terminal import print_json
 
     registry = default_registry()
     chosen = _chosen(registry, kind)
@@ -146,9 +147,7 @@ def _print_all(console: Console, chosen: list[Registered]) -> None:
         table.add_row(Text(f"  {plugin.name}", style="bold"), _summary(plugin), distribution)
         before = plugin.kind
     console.print(table)
-    console.print(
-        "engine plugins KIND (or NAME) shows their settings", style="dim", highlight=False
-    )
+    console.print("engine plugins KIND (or NAME) shows their settings", style="dim")
 
 
 def _print_one(console: Console, registered: Registered) -> None:
@@ -227,5 +226,5 @@ def _print_broken(console: Console, registry: Registry, *, traceback: bool) -> N
     if registry.broken and not traceback:
         console.print(
             "Its plugins are missing; all others work. --traceback shows where it failed.",
-            style="dim", highlight=False,
+            style="dim",
         )  # fmt: skip

@@ -78,8 +78,9 @@ def command(
     A broken image cannot be answered: it is listed on stderr and in --json, left out of the file,
     and the others are done (exit code 0).
     """
-    from engine.cli.tables import print_json, stdout
+    from engine.cli.tables import stdout
     from engine.files import check_target, write_text
+    from engine.terminal import print_json
 
     for target in (output, html):
         if target is not None:
@@ -106,11 +107,11 @@ def command(
     else:
         for run in runs:
             line = f"{run.dataset.name}: {len(run.rows):,} of {run.asked:,} images answered"
-            stdout().print(f"{line}, {run.asked / run.seconds:,.0f} a second", highlight=False)
+            stdout().print(f"{line}, {run.asked / run.seconds:,.0f} a second")
         if cache:
             tell_of_cache(runs)
         for written in filter(None, (output, html)):
-            stdout().print(f"written to {written}", highlight=False, markup=False)
+            stdout().print(f"written to {written}")
     warn(predictor, runs)
 
 
@@ -173,27 +174,14 @@ def run_all(
     cache: Path | None = None,
 ) -> list[DatasetRun]:
     """Run over data sets with a progress bar on stderr; ``cache``: a folder of vision features."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-    )
-
+    from engine.cli.progress import counting
     from engine.cli.tables import print_warning
     from engine.evaluate.features import FeatureCache
     from engine.evaluate.runner import run
 
     told: list[str] = []
     features = FeatureCache(cache, say=told.append) if cache else None
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
-               TimeRemainingColumn())  # fmt: skip
-    with (
-        features or contextlib.nullcontext(),
-        Progress(*columns, console=Console(stderr=True)) as bar,
-    ):
+    with features or contextlib.nullcontext(), counting() as bar:
         runs = []
         for dataset in datasets:
             task = bar.add_task(dataset.name, total=len(dataset))
@@ -251,7 +239,7 @@ def tell_of_cache(runs: Sequence[DatasetRun]) -> None:
     images, ran = sum(len(run.rows) for run in runs), sum(run.tower_rows for run in runs)
     stdout().print(
         f"{ran:,} of {images:,} images ran through the vision tower, the features of the others"
-        " were kept", highlight=False, soft_wrap=True,
+        " were kept", soft_wrap=True,
     )  # fmt: skip
 
 

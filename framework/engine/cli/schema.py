@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from engine.terminal import json_text, print_json
 
 
 def command(
@@ -26,14 +26,13 @@ def command(
 
     registry = default_registry()
     schema, left_out = config_schema(EngineConfig, registry)
-    text = json.dumps(schema, ensure_ascii=False, indent=2) + "\n"
     if output is None:
-        sys.stdout.write(text)
+        print_json(schema, indent=2)
     else:
         from engine.files import check_target, write_text
 
         check_target(output)
-        write_text(output, text)
+        write_text(output, json_text(schema, indent=2) + "\n")
     for plugin in left_out:
         print_warning(f"left out: {plugin.error}")
     for broken in registry.broken:

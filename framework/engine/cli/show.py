@@ -22,7 +22,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Show a run, finished or under way: stages and scores, and a page with its curves."""
-    from engine.cli.tables import print_json, stdout
+    from engine.cli.tables import stdout
+    from engine.terminal import print_json
     from engine.train.curves import write_page
     from engine.train.history import read_history
 
@@ -42,8 +43,8 @@ def command(
             f"{name} {value:.4g}" for name, value in last.items()
             if isinstance(value, (int, float)) and name not in ("step", "stage", "epoch")
         )  # fmt: skip
-        stdout().print(f"step {last['step']}: {words}", highlight=False, markup=False)
-    stdout().print(f"curves written to {page}", highlight=False, markup=False)
+        stdout().print(f"step {last['step']}: {words}")
+    stdout().print(f"curves written to {page}")
 
 
 def stages_table(name: str, stages: Sequence[Mapping[str, Any]]) -> Table:

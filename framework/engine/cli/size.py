@@ -26,7 +26,8 @@ def command(
     json: Json = False,
 ) -> None:
     """Tell what models weigh, to the byte. Exit code 1 where one is over its limit."""
-    from engine.cli.tables import print_json, size_table, stdout
+    from engine.cli.tables import size_table, stdout
+    from engine.terminal import print_json
 
     allowed = _limit(limit)
     reports = [_report(path, allowed, overrides or [], meta=meta) for path in paths]

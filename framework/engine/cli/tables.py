@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from engine import terminal
+
 if TYPE_CHECKING:
     from engine.size import SizeReport
 
 
-@cache
 def stdout() -> Console:
     """The console of results."""
-    return Console()
-
-
-def print_json(value: Any) -> None:
-    """One JSON object on one line of stdout."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    return terminal.console()
 
 
 def print_warning(message: str) -> None:
     """A loud line on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = terminal.console(stderr=True, soft_wrap=True)
     console.print(Text("WARNING ", style="bold black on yellow") + Text(" " + message))
 
 

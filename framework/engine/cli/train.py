@@ -59,7 +59,8 @@ def command(
 
 def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool) -> None:
     """Print what came out."""
-    from engine.cli.tables import human, print_json, print_warning, stdout
+    from engine.cli.tables import human, print_warning, stdout
+    from engine.terminal import print_json
 
     artifact, manifest = folder / "model", outcome["manifest"]
     if as_json:
@@ -74,7 +75,7 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
         stdout().print(stages_table(name, manifest["stages"]))
         stdout().print(
             f"written to {artifact} ({human(outcome['bytes'])}); `engine show {folder}` draws the"
-            " curves", highlight=False, markup=False,
+            " curves",
         )  # fmt: skip
     for warning in outcome["warnings"]:
         print_warning(warning)

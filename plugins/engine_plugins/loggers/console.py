@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import sys
 import time
 from collections.abc import Mapping
 
-from rich.console import Console as RichConsole
 from rich.progress import BarColumn, Progress, TextColumn
 
+from engine import terminal
 from engine.contracts import Logger, RunInfo
 from engine_plugins.loggers.settings import ConsoleSettings
 
@@ -23,17 +24,18 @@ class Console(Logger):
 
     def start(self, run: RunInfo) -> None:
         """See the contract."""
-        self._console = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+        self._console = terminal.console(stderr=True, soft_wrap=True)
         self._steps = run.steps
         self._seen: dict[str, float] = {}
         self._told = 0.0
         self._bar: Progress | None = None
+        self._showing = contextlib.ExitStack()
         if sys.stderr.isatty():
             columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
                        TextColumn("{task.fields[figures]}", markup=False))  # fmt: skip
             self._bar = Progress(*columns, console=self._console)
             self._task = self._bar.add_task(run.name, total=run.steps, figures="")
-            self._bar.start()
+            self._showing.enter_context(terminal.live(self._bar))
             self._bar.update(self._task, completed=run.step)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -44,16 +46,15 @@ class Console(Logger):
             self._bar.update(self._task, completed=step, figures=text)
         elif time.monotonic() - self._told >= self.settings.seconds or "accuracy" in values:
             self._told = time.monotonic()
-            self._console.print(f"step {step}/{self._steps}  {text}", markup=False)
+            self._console.print(f"step {step}/{self._steps}  {text}")
 
     def note(self, step: int, text: str) -> None:
         """See the contract."""
-        self._console.print(f"step {step}: {text}", markup=False)
+        self._console.print(f"step {step}: {text}")
 
     def close(self) -> None:
         """See the contract."""
-        if self._bar is not None:
-            self._bar.stop()
+        self._showing.close()
 
 
 def figures(values: Mapping[str, float]) -> str:
