@@ -147,7 +147,8 @@ class Guard:
             raise TypeError(f"a text is expected, not {type(text).__name__}")
         # tqdm, in libraries that we call, begins its line again.
         begin = "\r" if text.startswith("\r") and self._stream.isatty() else ""
-        self._write(begin + visible(text[len(begin) :]))
+        if text:  # click writes nothing to see what a stream takes, and hears no error
+            self._write(begin + visible(text[len(begin) :]))
         return len(text)
 
     def flush(self) -> None:
