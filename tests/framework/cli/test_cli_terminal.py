@@ -89,10 +89,11 @@ def hostile(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None
     (tmp_path / "log" / "images" / "3.jpg").write_bytes(EVIL.encode())
     (tmp_path / "log" / "images" / f"{EVIL}.jpg").write_bytes(b"no")
     (tmp_path / "run").mkdir()
+    trains = {"vision": True, "text": {"blocks": EVIL, "embeddings": False, "head": False},
+              "vision_projection": False, "text_projection": False}  # fmt: skip
     stage = {
-        "step": 2, "ended": True, "name": EVIL, "seconds": 1.0, "steps": 2, "epochs": 1, "parameters": 2, "samples_per_second": 1.0, "loss": None,
-        "scores": {}, "trains": {"vision": True, "text": {"blocks": EVIL, "embeddings": False,
-        "head": False}, "vision_projection": False, "text_projection": False},
+        "step": 2, "ended": True, "name": EVIL, "epochs": 1, "steps": 2, "parameters": 2,
+        "seconds": 1.0, "samples_per_second": 1.0, "loss": None, "scores": {}, "trains": trains,
     }  # fmt: skip
     write("run/history.jsonl", json.dumps(stage) + "\n" + json.dumps({"step": 2, EVIL: 1.0}) + "\n")
     save_file({EVIL: torch.zeros(2)}, tmp_path / "odd.safetensors")
