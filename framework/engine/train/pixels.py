@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
@@ -121,8 +123,7 @@ class PixelReader:
         return self._file.read(number)
 
     def _read(self, number: int) -> Pixels | None:
-        row, view = divmod(number, self.views)
-        index = int(self._rows[row])
+        index = int(self._rows[number // self.views])
         try:
             image = self._dataset.image(index)
         except BrokenImageError as error:
@@ -131,9 +132,11 @@ class PixelReader:
         except Exception as error:  # a third party's reader: one image stops no run
             self._lost(index, f"{type(error).__name__}: {error}")
             return None
-        if self._augment is not None:
-            image = augmented(image, self._augment, seed_of(self._seed, "view", index, view))
-        return square(image, self._preprocess)
+        if self._augment is None:
+            return square(image, self._preprocess)
+        seed = seed_of(self._seed, "view", index, number % self.views)
+        whole = replace(self._preprocess, resize="squash")
+        return square(augmented(image, self._augment, seed), whole)
 
     def _lost(self, index: int, reason: str) -> None:
         self.broken[self._dataset.record(index).id] = reason
@@ -158,18 +161,56 @@ class PixelReader:
             self._file.close()
 
 
-def augmented(image: Image.Image, settings: AugmentSettings, seed: int) -> Image.Image:
-    """One view of a picture: a crop of random place, area and mildly random shape; maybe mirrored.
+_RATIO = (3 / 4, 4 / 3)
+"""Least and most width over height of a random crop, as in torchvision and open_clip."""
+_TRIES = 10
 
-    Source: the random resized crop of torchvision and open_clip, with its own stream of numbers.
+
+def random_crop(
+    size: tuple[int, int], share: tuple[float, float], rng: random.Random
+) -> tuple[int, int, int, int]:
+    """The box (left, top, right, bottom) of a random crop.
+
+    Its share of the area is uniform, the logarithm of its width over height too, and its place.
+    Where that does not fit into the picture ten times, the box is the largest one in the middle
+    whose shape is allowed; ``share`` is not kept then.
+
+    Source: ``torchvision.transforms.RandomResizedCrop.get_params``, with another stream of numbers.
+
+    Args:
+        size: width and height of the picture, in pixels.
+        share: least and most share of the area.
+        rng: the source of randomness.
+    """
+    width, height = size
+    for _ in range(_TRIES):
+        area = width * height * rng.uniform(*share)
+        ratio = math.exp(rng.uniform(math.log(_RATIO[0]), math.log(_RATIO[1])))
+        wide, high = round(math.sqrt(area * ratio)), round(math.sqrt(area / ratio))
+        if 0 < wide <= width and 0 < high <= height:
+            left, top = rng.randint(0, width - wide), rng.randint(0, height - high)
+            return left, top, left + wide, top + high
+    wide, high = width, height
+    if width < height * _RATIO[0]:
+        high = round(width / _RATIO[0])
+    elif width > height * _RATIO[1]:
+        wide = round(height * _RATIO[1])
+    left, top = (width - wide) // 2, (height - high) // 2
+    return left, top, left + wide, top + high
+
+
+def augmented(image: Image.Image, settings: AugmentSettings, seed: int) -> Image.Image:
+    """One view of a picture: a random crop, maybe mirrored.
+
+    The whole crop is to be scaled to the tower's square, as torchvision and open_clip do. Cutting
+    it once more would keep less than the share of the area that was asked for.
+
+    Args:
+        image: any size.
+        settings: what share of the area, and whether half of the views are mirrored.
+        seed: of this view.
     """
     rng = random.Random(seed)
-    width, height = image.size
-    area = rng.uniform(*settings.crop)
-    stretch = rng.uniform(3 / 4, 4 / 3) ** 0.5
-    wide = max(1, min(width, round(width * area**0.5 * stretch)))
-    high = max(1, min(height, round(height * area**0.5 / stretch)))
-    left, top = rng.randint(0, width - wide), rng.randint(0, height - high)
-    image = image.crop((left, top, left + wide, top + high))
+    image = image.crop(random_crop(image.size, settings.crop, rng))
     mirrored = settings.flip and rng.random() < 0.5
     return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if mirrored else image
