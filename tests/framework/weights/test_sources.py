@@ -122,7 +122,7 @@ def test_open_clip_weights_come_from_the_hubs_cache(
         asked.append((source, names[0], first_only))
         return {names[0]: tmp_path / names[0]}
 
-    monkeypatch.setattr("engine.weights.find_source", found)
+    monkeypatch.setattr("engine.weights.sources.find_source", found)
     assert same(fetch("open_clip:ViT-B-32/laion2b_s34b_b79k", "vision"))
     wanted = "hf:laion/CLIP-ViT-B-32-laion2B-s34B-b79K"
     assert asked == [(wanted, "open_clip_model.safetensors", True)]
