@@ -17,8 +17,9 @@ from PIL import Image
 from engine.build import build, read_artifact, save
 from engine.config import load_config
 from engine.errors import EngineError
-from engine.evaluate.images import normalise, square
+from engine.evaluate.images import normalise
 from engine.evaluate.predictor import Predictor
+from engine.pictures.cut import square
 
 WHY = "`make oracles` installs ruclip and youtokentome, the originals that this compares with"
 WORDS = [

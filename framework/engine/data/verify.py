@@ -7,7 +7,6 @@ Works on what ``engine data download`` leaves, in either format, and on any fold
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import tarfile
@@ -20,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from engine.contracts.click_log import BadLineError, parse_queries, read_lines
-from engine.contracts.pictures import decode
 from engine.data.download.report import METADATA, REPORT, make_report
 from engine.data.download.shards import FOLDER, key_of
 from engine.data.download.state import NAME, State
 from engine.data.download.store import IMAGES, Folder
 from engine.errors import BrokenImageError, DataError
+from engine.pictures import decode
 
 _LISTED = 1000
 _UNDER_WAY = 64
@@ -200,7 +199,7 @@ def _look_at(data: bytes, digest: bytes | None) -> str:
     if digest is not None and hashlib.sha256(data).digest() != digest:
         return "not the bytes that were written: its SHA-256 is another"
     try:
-        decode(io.BytesIO(data), at_least=1)
+        decode(data, at_least=1)
     except BrokenImageError as error:
         return error.reason
     return ""

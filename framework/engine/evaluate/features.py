@@ -22,7 +22,8 @@ from engine.cache.items import Entry, pack, unpack
 from engine.cache.store import Budget, Store
 from engine.contracts.state import State
 from engine.errors import DataError
-from engine.evaluate.images import Pixels, digest_of
+from engine.evaluate.images import digest_of
+from engine.pictures.cut import Pixels
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor

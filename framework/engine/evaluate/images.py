@@ -18,60 +18,18 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
 from engine.contracts.dataset import Record
 from engine.contracts.tower import Preprocess
 from engine.errors import BrokenImageError
-
-Pixels = NDArray[np.uint8]
-"""One picture cut and scaled, [S, S, 3] uint8. Normalised only when the model needs it, a batch at
-a time: a quarter of the memory, and one vectorised operation instead of many."""
-
-_ELONGATED = 16
-"""From this ratio of sides only the kept middle is scaled: a picture of 1 x 60,000 pixels would
-need 9 GB otherwise. The numbers are the same up to rounding in the last place."""
-
-
-def square(image: Image.Image, preprocess: Preprocess) -> Pixels:
-    """Cut and scale a picture: any mode and size -> [S, S, 3] uint8.
-
-    ``shorter_side`` and ``squash`` give bit for bit what open_clip's ``image_transform`` gives
-    before ToTensor; ``crop_first`` what torchvision's ``RandomResizedCrop(S, scale=(1, 1),
-    ratio=(1, 1))`` gives where it falls back to the centre (ruCLIP's package). That one takes a
-    place at random in the one or two pixels of a picture that is almost square; here it is always
-    the centre.
-    """
-    if image.mode != "RGB":
-        image = image.convert("RGB")
-    size = preprocess.size
-    mode = getattr(Image.Resampling, preprocess.interpolation.upper())
-    width, height = image.size
-    short, long = min(image.size), max(image.size)
-    if preprocess.resize == "crop_first":
-        left, top = (width - short) // 2, (height - short) // 2
-        image = image.crop((left, top, left + short, top + short))
-    elif preprocess.resize == "shorter_side" and long >= _ELONGATED * short:
-        x, y = (width - short) / 2, (height - short) / 2
-        image = image.resize((size, size), mode, (x, y, x + short, y + short))
-    elif preprocess.resize == "shorter_side":
-        scaled = int(size * long / short)
-        width, height = (size, scaled) if width <= height else (scaled, size)
-        image = _resize(image, (width, height), mode)
-        # round() takes halves to the even number, as torchvision's CenterCrop does.
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        image = image.crop((left, top, left + size, top + size))
-    return np.array(_resize(image, (size, size), mode))
-
-
-def _resize(image: Image.Image, size: tuple[int, int], mode: Image.Resampling) -> Image.Image:
-    return image if image.size == size else image.resize(size, mode)
+from engine.pictures import rgb
+from engine.pictures.cut import Pixels, square
 
 
 def normalise(pixels: Sequence[Pixels], preprocess: Preprocess) -> Tensor:
-    """B pictures of :func:`square` -> [B, 3, S, S] float32, as ToTensor and Normalize give."""
+    """B pictures of ``square`` -> [B, 3, S, S] float32, as ToTensor and Normalize give."""
     batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
     mean = torch.tensor(preprocess.mean)[:, None, None]
     std = torch.tensor(preprocess.std)[:, None, None]
@@ -184,7 +142,7 @@ def read_batches(
 def _read(rows: Rows, index: int, preprocess: Preprocess) -> Read | Broken:
     record = rows.record(index)
     try:
-        return Read(index, record, square(rows.image(index), preprocess))
+        return Read(index, record, square(rgb(rows.image(index)), preprocess))
     except BrokenImageError as error:
         return Broken(index, record.id, error.reason)
     except Exception as error:  # a third party's reader or decoder: one image stops no run

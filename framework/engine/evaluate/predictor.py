@@ -9,35 +9,33 @@ m.classify(["a.jpg", "b.jpg"], ["кошка", "собака"])
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.nn import functional
 
 from engine.contracts.dataset import Record
-from engine.contracts.pictures import open_image, to_rgb
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.errors import BrokenImageError, DataError
-from engine.evaluate.images import Pixels, normalise, read_batches
+from engine.evaluate.images import normalise, read_batches
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.zero_shot import best, class_vectors
 from engine.model import DualEncoder
+from engine.pictures import Picture, problem_of, read_picture
+from engine.pictures.cut import Pixels
 
 if TYPE_CHECKING:
     from engine.build import Built
     from engine.evaluate.features import Tower
-
-Picture: TypeAlias = "Image.Image | str | Path | NDArray[np.uint8]"
-"""A Pillow image, the path of one, or an array [H, W], [H, W, 3] or [H, W, 4] of uint8."""
 
 
 class Answer(NamedTuple):
@@ -246,7 +244,7 @@ class _Pictures:
     """What a user gave as images, as rows to be read."""
 
     def __init__(self, images: Iterable[Picture] | Picture) -> None:
-        one = isinstance(images, (Image.Image, str, Path))
+        one = isinstance(images, (Image.Image, str, os.PathLike, bytes, bytearray, memoryview))
         if isinstance(images, np.ndarray):
             one = images.ndim < 4
         if not one and not isinstance(images, Iterable):
@@ -255,7 +253,7 @@ class _Pictures:
         if not self.items:
             raise DataError("the list of images is empty")
         for index, item in enumerate(self.items):
-            problem = _picture_problem(item)
+            problem = problem_of(item)
             if problem:
                 raise DataError(f"image {index}: {problem}", hint=_PICTURES)
 
@@ -264,33 +262,16 @@ class _Pictures:
 
     def record(self, index: int) -> Record:
         item = self.items[index]
-        return Record(str(item) if isinstance(item, (str, Path)) else f"image {index}")
+        return Record(str(item) if isinstance(item, (str, os.PathLike)) else f"image {index}")
 
     def image(self, index: int) -> Image.Image:
-        item = self.items[index]
-        if isinstance(item, np.ndarray):
-            item = Image.fromarray(item)
-        if isinstance(item, Image.Image):
-            return to_rgb(item)
-        return open_image(Path(item))
+        return read_picture(self.items[index])
 
 
-_PICTURES = "an image is a PIL.Image, a path, or an array [H, W, 3] of uint8"
-
-
-def _picture_problem(item: object) -> str | None:
-    """Why something is no picture, or ``None``."""
-    if isinstance(item, (str, Path)):
-        return None
-    if isinstance(item, Image.Image):
-        return None if min(item.size) else f"it is empty ({item.width} x {item.height} pixels)"
-    if not isinstance(item, np.ndarray):
-        return f"a {type(item).__name__} is no image"
-    if item.dtype != np.uint8:
-        return f"its dtype is {item.dtype}, not uint8 (values from 0 to 255)"
-    if item.ndim not in (2, 3) or (item.ndim == 3 and item.shape[2] not in (3, 4)):
-        return f"its shape is {item.shape}, not [H, W], [H, W, 3] or [H, W, 4]"
-    return None if item.size else f"it is empty (shape {item.shape})"
+_PICTURES = (
+    "an image is a path, the bytes of a file, a PIL.Image, or an array [H, W], [H, W, 3] or"
+    " [H, W, 4] of uint8, uint16, bool or floats"
+)
 
 
 def _check_texts(texts: object, what: str = "texts") -> Sequence[str]:

@@ -19,7 +19,9 @@ from engine.contracts.dataset import Dataset
 from engine.contracts.tower import Preprocess
 from engine.contracts.training import Rows
 from engine.errors import BrokenImageError
-from engine.evaluate.images import Pixels, available_cores, square
+from engine.evaluate.images import available_cores
+from engine.pictures import rgb
+from engine.pictures.cut import Pixels, square
 from engine.train.data import seed_of
 
 
@@ -125,7 +127,7 @@ class PixelReader:
     def _read(self, number: int) -> Pixels | None:
         index = int(self._rows[number // self.views])
         try:
-            image = self._dataset.image(index)
+            image = rgb(self._dataset.image(index))
         except BrokenImageError as error:
             self._lost(index, error.reason)
             return None

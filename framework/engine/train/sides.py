@@ -17,7 +17,8 @@ from torch import Tensor
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
-from engine.evaluate.images import Pixels, digest_of, normalise
+from engine.evaluate.images import digest_of, normalise
+from engine.pictures.cut import Pixels
 from engine.train.data import TokenTable
 from engine.train.pixels import PixelReader
 from engine.train.prefix import Prefix

@@ -28,8 +28,8 @@ from engine.contracts.click_log import (
     parse_queries,
     read_lines,
 )
-from engine.contracts.pictures import open_image
 from engine.errors import DataError
+from engine.pictures import open_image
 from engine_plugins.datasets.click_log_shards import Shards
 from engine_plugins.datasets.settings import ClickLogSettings
 

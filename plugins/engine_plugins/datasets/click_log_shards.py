@@ -7,7 +7,6 @@ Beside each ``<number>.tar`` stands ``<number>.parquet`` with the columns ``id``
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
-from engine.contracts.pictures import decode_image
 from engine.errors import BrokenImageError, DataError
+from engine.pictures import decode
 
 _MISSING = np.uint32(0xFFFFFFFF)
 
@@ -73,7 +72,7 @@ class Shards:
             with tar.open("rb") as file:
                 file.seek(int(self._offsets[row]))
                 data = file.read(int(self._sizes[row]))
-            return decode_image(io.BytesIO(data))
+            return decode(data).image
         except BrokenImageError as error:
             raise BrokenImageError(f"image {id_} in {tar}: {error.reason}", reason=error.reason)  # noqa: B904
         except OSError as error:

@@ -10,8 +10,8 @@ from typing import Any
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
-from engine.contracts.pictures import open_image
 from engine.errors import DataError
+from engine.pictures import open_image
 from engine_plugins.datasets.settings import ZeroShotFolderSettings
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})

@@ -18,10 +18,11 @@ from torch.nn import functional
 from engine.build import read_artifact, save
 from engine.contracts import Preprocess, pad_tokens
 from engine.errors import PluginError, WeightsError
-from engine.evaluate.images import normalise, square
+from engine.evaluate.images import normalise
 from engine.exporting.source import Source
 from engine.exporting.transformers import export_transformers, image_processor, write_transformers
 from engine.importing import import_checkpoint
+from engine.pictures.cut import square
 
 from .conftest import BAG, BERT, CLIP_TEXT, CLIP_VISION, IDENTITY, LINEAR, SMALL_VIT
 

@@ -13,7 +13,8 @@ from torch.nn import functional
 from engine.config.schema import EngineConfig
 from engine.contracts.training import Epoch
 from engine.errors import ConfigError, DataError, TrainingError
-from engine.evaluate.images import normalise, square
+from engine.evaluate.images import normalise
+from engine.pictures.cut import square
 from engine.train.data import draws, seed_of
 from engine.train.history import read_history
 from engine.train.loop import Trainer

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from engine.contracts import Use
 from engine.errors import WeightsError
-from engine.evaluate.images import normalise, square
+from engine.evaluate.images import normalise
+from engine.pictures.cut import square
 from engine_plugins.vision.clip import ClipVision
 
 MakeUse = Callable[..., Use]

@@ -7,17 +7,9 @@ import io
 import zlib
 from dataclasses import dataclass
 
-from PIL import (
-    BmpImagePlugin,  # noqa: F401 (by name, or PIL imports its forty others at the first WebP)
-    GifImagePlugin,  # noqa: F401
-    JpegImagePlugin,  # noqa: F401
-    PngImagePlugin,  # noqa: F401
-    WebPImagePlugin,  # noqa: F401
-)
-
-from engine.contracts.pictures import decode
 from engine.data.download.resize import resize
 from engine.errors import BrokenImageError
+from engine.pictures import decode
 
 _LONGEST_SIDE = 65_500
 """Of a JPEG, as libjpeg writes it."""
@@ -72,7 +64,7 @@ def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
     Raises:
         BrokenImageError: it does not decode, or is too long and thin for a JPEG.
     """
-    decoded = decode(io.BytesIO(data), at_least=size)
+    decoded = decode(data, at_least=size)
     width, height = decoded.width, decoded.height
     shorter = min(width, height)
     if keep_original or (decoded.plain_jpeg and shorter <= size):

@@ -74,7 +74,7 @@ def answer(
 
 
 def kind_of(reason: str) -> int:
-    """Sort the reasons of :func:`engine.contracts.pictures.decode`."""
+    """Sort the reasons of :func:`engine.pictures.decode`."""
     if any(words in reason for words in ("pixels are too many", "bomb", "MemoryError")):
         return PIXELS
     return NOT_IMAGE if "empty" in reason or "not a" in reason or "web page" in reason else BROKEN

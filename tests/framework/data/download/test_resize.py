@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.contracts.pictures import decode
 from engine.data.download import resize as module
 from engine.data.download.resize import resize
+from engine.pictures import decode
 
 
 def smooth(width: int, height: int) -> Image.Image:
@@ -64,7 +64,7 @@ def test_a_scaled_jpeg_ends_within_its_last_pixel(scale: int) -> None:
     width, height = 64 * scale + 1, 66 * scale + 1
     buffer = io.BytesIO()
     ramp(width, height).save(buffer, "JPEG", quality=100, subsampling=0)
-    decoded = decode(buffer, at_least=64)
+    decoded = decode(buffer.getvalue(), at_least=64)
     assert decoded.image.size == (65, 67)
     found = np.asarray(resize(decoded.image, (48, 50), (width, height)), float)
     wanted = np.asarray(ramp(48, 50), float)

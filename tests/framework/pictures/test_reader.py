@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.contracts.pictures import open_image
 from engine.errors import BrokenImageError
+from engine.pictures import open_image
 
 RED = (200, 30, 40)
 
