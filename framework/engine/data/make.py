@@ -25,6 +25,7 @@ from typing import Any
 from engine.contracts.dataset import Dataset, Record
 from engine.data.contest import CLASSES, IMAGES
 from engine.errors import BrokenImageError, DataError
+from engine.pictures import rgb
 
 MARK = "engine-data.json"
 TRAIN, TEST = "train", "test"
@@ -177,7 +178,7 @@ def _rows(dataset: Dataset, what: str, track: Track) -> Iterator[tuple[int, Reco
 
 def _write_image(dataset: Dataset, index: int, path: Path) -> bool:
     try:
-        image = dataset.image(index)
+        image = rgb(dataset.image(index))
     except BrokenImageError:
         return False
     image.save(path, format="JPEG", quality=95, subsampling=0)

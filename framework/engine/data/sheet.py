@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from engine.contracts.dataset import Dataset, Record
 from engine.data.text.page import facts, page, text
 from engine.errors import BrokenImageError, DataError
+from engine.pictures import rgb
 
 CLUSTERS = "clusters.json"
 THUMBNAIL = 360
@@ -98,7 +99,7 @@ def choose(
             continue
         progress("images", len(shown) / count)
         try:
-            image = dataset.image(index)
+            image = rgb(dataset.image(index)).copy()
         except BrokenImageError as error:
             broken.append((row.id, error.reason))
             continue

@@ -23,6 +23,7 @@ from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import DatasetRun, Row
 from engine.evaluate.scores import METHOD, DatasetScore, Labels, Score
 from engine.files import write_text
+from engine.pictures import rgb
 
 THUMBNAIL = 400
 """Longest side of a shown photograph, in pixels."""
@@ -103,7 +104,7 @@ def section_of(run: DatasetRun, truth: Labels | None = None, pictures: int = 60)
     cards = []
     for row in _spread(run.rows, labels, pictures):
         try:
-            image = run.dataset.image(row.index)
+            image = rgb(run.dataset.image(row.index))
         except BrokenImageError:
             continue  # it was read a moment ago: the file has been taken away since
         answers = [(names[i], p) for i, p in zip(row.classes, row.probabilities, strict=True)]
@@ -291,7 +292,7 @@ def _footer(score: Score | None) -> str:
 
 
 def _data_uri(image: Image.Image) -> str:
-    small = image.convert("RGB")
+    small = image.copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=82, optimize=True)

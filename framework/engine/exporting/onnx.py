@@ -35,6 +35,7 @@ from engine.build import Say
 from engine.errors import WeightsError
 from engine.exporting.folder import check_target, seal, writing
 from engine.exporting.packages import ONNX, need
+from engine.exporting.pictures import PACKAGE, reader_package
 from engine.exporting.readme import onnx_readme
 from engine.exporting.source import Source, Worst, read_source
 from engine.exporting.tokenizer import standalone
@@ -134,6 +135,7 @@ def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> di
         tokenizer, manifest["tokenizer"] = standalone(source)
         (temporary / "tokenizer.json").write_bytes(tokenizer)
         _write_json(temporary / "preprocess.json", asdict(model.vision.preprocess))
+        (temporary / PACKAGE).write_bytes(reader_package())
         readme = onnx_readme(manifest, model.vision.preprocess)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         return seal(temporary, manifest)

@@ -7,36 +7,21 @@ from typing import Any
 
 from engine.contracts.tower import Preprocess
 
-_SQUARE = {
-    "shorter_side": """\
-    w, h = (S, int(S * image.height / image.width)) if image.width <= image.height else (
-        int(S * image.width / image.height), S)
-    image = image.resize((w, h), FILTER)
-    left, top = round((w - S) / 2), round((h - S) / 2)
-    image = image.crop((left, top, left + S, top + S))
-""",
-    "crop_first": """\
-    side = min(image.size)
-    left, top = (image.width - side) // 2, (image.height - side) // 2
-    image = image.crop((left, top, left + side, top + side)).resize((S, S), FILTER)
-""",
-    "squash": """\
-    image = image.resize((S, S), FILTER)
-""",
-}
-
 _PROGRAM = '''\
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
-from PIL import Image
 from tokenizers import Tokenizer
+
+sys.path.insert(0, "pictures.zip")
+from pictures.cut import square
+from pictures.reader import decode
 
 about = json.load(open("export.json", encoding="utf-8"))
 picture = json.load(open("preprocess.json", encoding="utf-8"))
-S, FILTER = picture["size"], Image.Resampling[picture["interpolation"].upper()]
 vision = onnxruntime.InferenceSession("vision.onnx", providers=["CPUExecutionProvider"])
 text = onnxruntime.InferenceSession("text.onnx", providers=["CPUExecutionProvider"])
 tokenizer = Tokenizer.from_file("tokenizer.json")
@@ -45,9 +30,9 @@ tokenizer.encode_special_tokens = True  # a mark that a text spells out is text
 
 def pixels(path):
     """A picture [1, 3, S, S] float32."""
-    image = Image.open(path).convert("RGB")
-{square}\
-    values = np.asarray(image, dtype=np.float32) / 255
+    with open(path, "rb") as file:
+        image = decode(file.read()).image
+    values = square(image, SimpleNamespace(**picture)).astype(np.float32) / 255
     values = (values - np.float32(picture["mean"])) / np.float32(picture["std"])
     return values.transpose(2, 0, 1)[None]
 
@@ -87,7 +72,6 @@ def onnx_readme(manifest: Mapping[str, Any], preprocess: Preprocess) -> str:
     size, width = preprocess.size, manifest["joint_width"]
     raw = manifest["zero_shot"]["average"] == "raw"
     program = _PROGRAM.format(
-        square=_SQUARE[preprocess.resize],
         result="outputs[0] * outputs[1][:, None]" if raw else "outputs[0]",
         of_length=", as long as the model made them" if raw else ", rows of length 1",
     )
@@ -109,6 +93,8 @@ Compared with the model in Engine, no number differed by more than
 {vision["check"]["largest_difference"]:.1e} (images) and \
 {text["check"]["largest_difference"]:.1e} (texts).
 
+`pictures.zip` is a Python package, the very code with which Engine reads pictures (upright by EXIF,
+transparency over white, all modes and depths) and cuts and scales them; it needs Pillow and numpy.
 `preprocess.json` says how a picture becomes pixels, `export.json` everything else: templates for
 class names, the scale of the logits ({manifest["scale"]:.4g}), where the weights came from.
 
@@ -141,6 +127,9 @@ processor = {processor}.from_pretrained("FOLDER")
 inputs = processor(text=["кошка", "собака"], images=image, padding=True, return_tensors="pt")
 probabilities = model(**inputs).logits_per_image.softmax(dim=-1)
 ```
+
+Engine turns a picture upright by its EXIF and lays transparency over white; the processor does
+not, so do it before: `ImageOps.exif_transpose(image)` of Pillow, for example.
 
 Compared with the model in Engine, no number of an embedding differed by more than
 {manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \

@@ -176,7 +176,7 @@ def from_image(image: Image.Image) -> Image.Image:
     Raises:
         PictureError: damaged, cut off, too large, or the range of its values is not clear.
     """
-    if is_plain(image) and not getattr(image, "tile", None):
+    if is_plain(image) and min(image.size) and not getattr(image, "tile", None):
         return image
     data = _unread(image)
     if data is not None:

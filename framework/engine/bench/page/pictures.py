@@ -8,10 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image, ImageOps, features
+from PIL import Image, features
 
 from engine.bench.results import Answers, DatasetAnswers
 from engine.errors import BrokenImageError
+from engine.pictures import rgb
 
 Picture = Callable[[str, str], Image.Image | None]
 """Data set and image id -> the image; ``None`` where it is not to be had."""
@@ -95,10 +96,10 @@ def _next(
         taken.add(image)
         try:
             found = picture(name, image)
+            if found is not None:
+                return Shown(name, image, label, data_uri(found))
         except BrokenImageError:
             continue
-        if found is not None:
-            return Shown(name, image, label, data_uri(found))
     return None
 
 
@@ -138,7 +139,7 @@ def rows(
 
 def data_uri(image: Image.Image) -> str:
     """A small picture of an image; WebP where Pillow can write it, which is smaller than JPEG."""
-    small = ImageOps.exif_transpose(image).convert("RGB")
+    small = rgb(image).copy()
     small.thumbnail((THUMBNAIL, THUMBNAIL))
     buffer = io.BytesIO()
     kind = "webp" if features.check("webp") else "jpeg"

@@ -75,9 +75,12 @@ def answer(
 
 def kind_of(reason: str) -> int:
     """Sort the reasons of :func:`engine.pictures.decode`."""
-    if any(words in reason for words in ("pixels are too many", "bomb", "MemoryError")):
+    if any(
+        words in reason for words in ("pixels are too many", "too large", "bomb", "MemoryError")
+    ):
         return PIXELS
-    return NOT_IMAGE if "empty" in reason or "not a" in reason or "web page" in reason else BROKEN
+    strange = ("file is empty", "not a JPEG", "web page")
+    return NOT_IMAGE if any(words in reason for words in strange) else BROKEN
 
 
 def write(path: str, data: bytes) -> None:
