@@ -6,6 +6,7 @@ fails to import is remembered with its own error and takes no other down.
 
 from __future__ import annotations
 
+import re
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,6 +30,11 @@ class Distribution:
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
+
+
+def canonical(distribution: str) -> str:
+    """A distribution's name as packaging compares them (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
 
 
 _UNKNOWN = Distribution("unknown package", "?")
@@ -106,17 +112,28 @@ class Registry:
     def registered(self, kind: str, name: str) -> Registered:
         """The plugin of this kind and name, with its distribution.
 
+        Args:
+            kind: one of ``engine.contracts.KINDS``.
+            name: the registered name, or ``distribution:name`` where several packages offer it.
+
         Raises:
             PluginError: unknown (with the nearest right name), or offered by two distributions.
         """
-        many = self._found.get((kind, name), [])
+        owner, _, plain = name.rpartition(":")
+        many = self._found.get((kind, plain), [])
+        if owner:
+            wanted = canonical(owner)
+            many = [r for r in many if canonical(r.distribution.name) == wanted]
         if len(many) == 1:
             return many[0]
         if many:
-            owners = " and ".join(str(r.distribution) for r in many)
+            owners = " and ".join(dict.fromkeys(str(r.distribution) for r in many))
+            names = dict.fromkeys(f"`{r.distribution.name}:{plain}`" for r in many)
             raise PluginError(
-                f"two plugins are called {kind} `{name}`: from {owners}",
-                hint="uninstall one of them, or ask its author for another name",
+                f"{kind} `{plain}` is offered by {len(many)} plugins: from {owners}",
+                hint=f"say which one is meant: {' or '.join(names)}"
+                if len(names) > 1
+                else "one package registers the name twice: tell its author",
             )
         raise PluginError(f"unknown {kind} `{name}`{self._explain(kind, name)}")
 
@@ -127,6 +144,10 @@ class Registry:
     def _explain(self, kind: str, name: str) -> str:
         # It may be one of those that a broken package would have brought.
         broken = "".join(f"; {b.distribution} failed to load: {b.error}" for b in self.broken)
+        _, _, plain = name.rpartition(":")
+        if plain != name and (kind, plain) in self._found:
+            owners = ", ".join(f"`{r.distribution.name}`" for r in self._found[kind, plain])
+            return f" (`{plain}` comes from {owners}){broken}"
         near = did_you_mean(name, self.names(kind))
         if near:
             return f"{near}{broken}"

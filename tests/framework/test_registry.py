@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from pydantic import ValidationError
 
+from engine.contracts.settings import BuiltIn, OfKind, Settings, Use
 from engine.errors import PluginError
 from engine.hookspecs import Plugin, hookimpl
 from engine.registry import Registry, default_registry
@@ -68,13 +70,74 @@ def test_two_plugins_of_one_name_name_both_distributions() -> None:
             point("other", lambda: offering(plugin("dataset", "a")), version="3"),
         ]
     )
-    with pytest.raises(PluginError, match="two plugins are called dataset `a`") as error:
+    with pytest.raises(PluginError, match="dataset `a` is offered by 2 plugins") as error:
         registry.get("dataset", "a")
     assert "one 1.0 and other 3" in str(error.value)
     assert registry.get("dataset", "b").name == "b"
     assert [[str(r.distribution) for r in many] for many in registry.clashes()] == [
         ["one 1.0", "other 3"]
     ]
+
+
+CLASHING = ["contrastive", "shuffled", "console"]
+
+
+def clashing(*names: str) -> Registry:
+    """A registry in which a third party reuses names of built-in plugins."""
+    theirs = offering(*(Plugin("loss", name, "theirs:Class") for name in names))
+    ours = offering(*(Plugin("loss", name, "ours:Class") for name in [*CLASHING, "alone"]))
+    return Registry([point("their_Package", lambda: theirs), point("engine-towers", lambda: ours)])
+
+
+@pytest.mark.parametrize("name", CLASHING)
+@pytest.mark.parametrize("owner", ["their_Package", "their-package", "Their.Package"])
+def test_a_qualified_name_selects_either(name: str, owner: str) -> None:
+    registry = clashing(*CLASHING)
+    assert registry.get("loss", f"{owner}:{name}").target == "theirs:Class"
+    assert registry.get("loss", f"engine-towers:{name}").target == "ours:Class"
+    with pytest.raises(PluginError) as error:
+        registry.get("loss", name)
+    assert f"`their_Package:{name}` or `engine-towers:{name}`" in str(error.value)
+    assert registry.get("loss", "alone").target == "ours:Class"
+
+
+class Holder(Settings):
+    """A default that Engine gives, and one that a user writes."""
+
+    loss: Annotated[Use, OfKind("loss")] = BuiltIn("contrastive")  # type: ignore[assignment]
+
+
+def test_a_default_of_engine_means_the_built_in_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plugin, "load_settings", lambda self: Settings)
+    for registry, name in (
+        (clashing("contrastive"), "engine-towers:contrastive"),
+        (clashing("alone"), "contrastive"),
+    ):
+        found = Holder.model_validate({}, context={"registry": registry}).loss
+        assert found.plugin.load_settings() is Settings
+        assert found.to_config() == {"use": name}
+        again = Holder.model_validate(
+            {"loss": found.to_config()}, context={"registry": registry}
+        ).loss
+        assert again == found
+    with pytest.raises(ValidationError, match="offered by 2 plugins"):
+        Holder.model_validate(
+            {"loss": "contrastive"}, context={"registry": clashing("contrastive")}
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nobody:contrastive", "`contrastive` comes from `their_Package`, `engine-towers`"),
+        ("their_Package:alone", "`alone` comes from `engine-towers`"),
+        ("engine-towers:contrastiv", "unknown loss `engine-towers:contrastiv`"),
+        (":contrastive", "offered by 2"),
+    ],
+)
+def test_qualified_names_that_are_not_there(name: str, words: str) -> None:
+    with pytest.raises(PluginError, match=words):
+        clashing("contrastive").get("loss", name)
 
 
 def test_one_name_in_two_kinds_is_no_clash() -> None:

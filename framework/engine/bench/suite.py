@@ -29,6 +29,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.config.loader import load_settings
 from engine.config.schema import ZeroShotSettings
+from engine.contracts.limits import MAX_SEED, MAX_WORKERS
 from engine.contracts.settings import Bytes, Settings, UseDataset
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class EntrySettings(Settings):
     set: dict[str, Any] = Field(
         {}, description="laid over the config, such as `train.stages.0.epochs: 5`"
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] | None = Field(
         None, min_length=1, description="instead of the suite's"
     )
 
@@ -132,11 +133,11 @@ class SuiteSettings(Settings):
 
     engine: Literal[1] = Field(description="version of the schema")
     name: str = Field(pattern=NAME, max_length=60, description="of the suite and of its folder")
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+    seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] = Field(
         (0,), min_length=1, description="every config is trained once with each"
     )
-    threads: int = Field(1, ge=1, description="threads of each process")
-    jobs: int = Field(1, ge=1, description="processes that train and judge at once")
+    threads: int = Field(1, ge=1, le=MAX_WORKERS, description="threads of each process")
+    jobs: int = Field(1, ge=1, le=MAX_WORKERS, description="processes that train and judge at once")
     limits: tuple[Bytes, ...] = Field(
         (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9),
         description="a board for each, most bytes of the weight file",

@@ -9,10 +9,12 @@ relative to the current folder; only ``extends`` is relative to its file.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from engine.config.fields import fields_of
 from engine.config.mistakes import Mistake, Place, Refused, config_error, refuse
 from engine.config.nodes import Node, bounded, lay_over
 from engine.config.overrides import apply_overrides
@@ -29,6 +31,9 @@ S = TypeVar("S", bound=Settings)
 
 MAX_CHAIN = 20
 """Files that extend each other."""
+
+MANIFEST = "engine.json"
+"""What makes a folder an artifact (see ``engine.artifact``)."""
 
 
 def load_config(
@@ -64,7 +69,7 @@ def load_settings(
     files: list[str] = []
     found: S | None = None
     try:
-        root = _read_chain(Path(path), mistakes, files)
+        root = _read_chain(Path(path), settings, mistakes, files)
         root = bounded(apply_overrides(root, overrides, mistakes))
         found = validate(settings, root, registry, mistakes)
     except Refused as refused:
@@ -75,7 +80,9 @@ def load_settings(
     return found
 
 
-def _read_chain(path: Path, mistakes: list[Mistake], files: list[str]) -> Node:
+def _read_chain(
+    path: Path, settings: type[Settings], mistakes: list[Mistake], files: list[str]
+) -> Node:
     """The file and all that it extends, laid over each other."""
     layers: list[Node] = []
     seen: list[str] = []
@@ -87,10 +94,19 @@ def _read_chain(path: Path, mistakes: list[Mistake], files: list[str]) -> Node:
             _check_base(following, real, asked, files, seen)
         files.append(name)
         seen.append(real)
-        root = read_yaml(_read_bytes(following, asked), name, mistakes)
+        data = _read_bytes(following, asked)
+        if asked is not None:
+            _check_config(following, data, settings, asked)
+        root = read_yaml(data, name, mistakes)
         if not isinstance(root.value, dict):
             refuse(root.place, "expected a mapping of settings")
         own = {key: node for key, node in root.value.items() if key != "extends"}
+        if "extends" in root.value and _in_artifact(following):
+            refuse(
+                root.value["extends"].place,
+                "a config inside an artifact may not extend another: an artifact stands alone",
+                "extends",
+            )
         layers.append(Node(own, root.place, root.keys))
         asked, following = _base(root.value.get("extends"), following)
     merged = layers.pop()
@@ -112,6 +128,32 @@ def _base(extends: Node | None, path: Path) -> tuple[Place | None, Path | None]:
     if not isinstance(extends.value, str) or not extends.value:
         refuse(extends.place, "expected the name of one file", "extends")
     return extends.place, Path(os.path.normpath(path.parent / extends.value))
+
+
+def _in_artifact(path: Path) -> bool:
+    """Whether a config lies in an artifact, which may have come from anywhere."""
+    try:
+        return Path(_real(path)).with_name(MANIFEST).exists() or path.with_name(MANIFEST).exists()
+    except OSError:
+        return False
+
+
+def _check_config(path: Path, data: bytes, settings: type[Settings], asked: Place) -> None:
+    """Refuse a file that is not a config, and quote nothing of it.
+
+    Errors quote what stands in a config. A config that somebody else wrote may name any file as its
+    base, a file of passwords, say, whose lines have no place in an error.
+    """
+    names = ["extends", *fields_of(settings)]
+    # A setting of its own at the left edge, behind a byte order mark perhaps: only a config has it.
+    own = rb"(?m)^(?:\xef\xbb\xbf)?[\"']?(?:%s)[\"']?[ \t]*:(?:\s|$)" % "|".join(names).encode()
+    if path.suffix.lower() not in (".yaml", ".yml") or not re.search(own, data):
+        known = ", ".join(f"`{name}:`" for name in names[1:5])
+        refuse(
+            asked,
+            f"`{path}` is not a config: expected a .yaml file with settings such as {known}",
+            "extends",
+        )
 
 
 def _check_base(path: Path, real: str, asked: Place, files: list[str], seen: list[str]) -> None:

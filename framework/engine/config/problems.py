@@ -72,9 +72,25 @@ def validate(
     try:
         return settings.model_validate(root.plain(), context={"registry": registry})
     except ValidationError as error:
-        lines = [_Line(root, line) for line in error.errors(include_url=False)]
+        lines = _without_echoes([_Line(root, line) for line in error.errors(include_url=False)])
     mistakes += _Teller(settings, root, registry).tell([line for line in lines if not line.broken])
     return None
+
+
+def _without_echoes(lines: list[_Line]) -> list[_Line]:
+    """Leave out what only follows from another mistake.
+
+    Pydantic drops a list's item that has a mistake in it and then counts the items that are left,
+    so that a list of one item with a mistake would also be reported as too short.
+    """
+    return [line for line in lines if line.kind != "too_short" or not _echoes(line, lines)]
+
+
+def _echoes(line: _Line, lines: Sequence[_Line]) -> bool:
+    if line.rest:  # a default, whose own items are mistaken
+        return any(other.path.startswith(f"{line.path}.") for other in lines)
+    written = line.node.value
+    return isinstance(written, list) and len(written) >= line.context["min_length"]
 
 
 class _Line:

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from engine.config.train_schema import TrainSettings
+from engine.contracts.limits import MAX_SEED, MAX_WIDTH
 from engine.contracts.settings import (
     Bytes,
     ClustererSettings,
@@ -44,7 +45,7 @@ class ProjectionsSettings(Settings):
 class ModelSettings(Settings):
     """Two towers and how they meet."""
 
-    joint_width: int = Field(ge=1, description="width of the joint space")
+    joint_width: int = Field(ge=1, le=MAX_WIDTH, description="width of the joint space")
     vision: UseVisionTower
     text: UseTextEncoder
     projection: ProjectionsSettings
@@ -130,7 +131,7 @@ class EngineConfig(Settings):
     storage: StorageSettings = StorageSettings()
     limits: LimitSettings = LimitSettings()
     train: TrainSettings | None = Field(None, description="how it is trained: stage by stage")
-    seed: int = Field(0, ge=0, description="of every random choice")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of every random choice")
 
     @field_validator("clusters")
     @classmethod

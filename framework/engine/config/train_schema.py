@@ -8,12 +8,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.contracts.settings import Bytes, Settings
+from engine.contracts.limits import MAX_COUNT, MAX_LAYERS, MAX_WORKERS
+from engine.contracts.settings import BuiltIn, Bytes, Settings
 from engine.contracts.training_settings import UseLogger, UseLoss, UseSampler
 
 Blocks = (
     Annotated[str, Field(pattern=r"^(all|none|(first|last) [1-9][0-9]{0,3})$")]
-    | tuple[Annotated[int, Field(ge=0)], ...]
+    | tuple[Annotated[int, Field(ge=0, lt=MAX_LAYERS)], ...]
 )
 """Which blocks of a tower: `all`, `none`, `last 3`, `first 2`, or their numbers from 0."""
 
@@ -95,10 +96,14 @@ class OptimizerSettings(Settings):
     name: Literal["adamw", "adam"] = Field(
         "adamw", description="adam adds the weight decay to the gradient, adamw to the weights"
     )
-    lr: float = Field(1e-4, gt=0, description="learning rate at its highest")
-    weight_decay: float = Field(5e-5, ge=0)
+    lr: float = Field(1e-4, gt=0, allow_inf_nan=False, description="learning rate at its highest")
+    weight_decay: float = Field(
+        5e-5, ge=0, allow_inf_nan=False, description="pull of every weight towards 0"
+    )
     betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(1e-6, gt=0)
+    eps: float = Field(
+        1e-6, gt=0, allow_inf_nan=False, description="added to the divisor of a step"
+    )
 
     @field_validator("betas")
     @classmethod
@@ -148,9 +153,13 @@ class StageSettings(Settings):
 
     name: str = Field(min_length=1, max_length=80)
     trains: Trains = Trains()
-    epochs: int | None = Field(None, ge=1, description="passes over the data (or give `steps`)")
-    steps: int | None = Field(None, ge=1, description="batches (or give `epochs`)")
-    batch_size: int = Field(256, ge=2, description="rows of a batch, of all processes together")
+    epochs: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="passes over the data (or give `steps`)"
+    )
+    steps: int | None = Field(None, ge=1, le=MAX_COUNT, description="batches (or give `epochs`)")
+    batch_size: int = Field(
+        256, ge=2, le=MAX_COUNT, description="rows of a batch, of all processes together"
+    )
     chunk_size: int | None = Field(
         None,
         ge=1,
@@ -159,13 +168,15 @@ class StageSettings(Settings):
     )
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    sampler: UseSampler = "shuffled"  # type: ignore[assignment]
-    losses: tuple[UseLoss, ...] = Field(({"use": "contrastive"},), min_length=1)  # type: ignore[assignment,arg-type]
+    sampler: UseSampler = BuiltIn("shuffled")  # type: ignore[assignment]
+    losses: tuple[UseLoss, ...] = Field(({"use": BuiltIn("contrastive")},), min_length=1)  # type: ignore[assignment,arg-type]
     teacher_forcing: bool = Field(
         False, description="a text goes through the projection of its own cluster, not the router's"
     )
     augment: AugmentSettings | None = None
-    clip_gradients: float | None = Field(None, gt=0, description="largest norm of the gradient")
+    clip_gradients: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="largest norm of the gradient"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -205,13 +216,23 @@ class TrainSettings(Settings):
         "auto", description="auto: float32 on the CPU and on mps, bfloat16 where a GPU has it"
     )
     compile: bool = Field(False, description="torch.compile the towers' blocks")
-    workers: int | None = Field(None, ge=1, description="threads that read images: one a core")
-    threads: int | None = Field(None, ge=1, description="threads of the model's arithmetic")
-    log_every: int = Field(10, ge=1, description="steps between two lines of the history")
+    workers: int | None = Field(
+        None, ge=1, le=MAX_WORKERS, description="threads that read images: one a core"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=MAX_WORKERS, description="threads of the model's arithmetic"
+    )
+    log_every: int = Field(
+        10, ge=1, le=MAX_COUNT, description="steps between two lines of the history"
+    )
     evaluate_every: int = Field(
         1, ge=0, description="epochs between two judgements on data.evaluate; 0: at the end alone"
     )
-    save_minutes: float = Field(10.0, gt=0, description="minutes between two checkpoints")
-    save_steps: int | None = Field(None, ge=1, description="also so many steps between two")
-    keep: int = Field(2, ge=1, description="checkpoints kept, beside the best")
-    loggers: tuple[UseLogger, ...] = ({"use": "console"},)  # type: ignore[assignment]
+    save_minutes: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="minutes between two checkpoints"
+    )
+    save_steps: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="also so many steps between two"
+    )
+    keep: int = Field(2, ge=1, le=MAX_COUNT, description="checkpoints kept, beside the best")
+    loggers: tuple[UseLogger, ...] = ({"use": BuiltIn("console")},)  # type: ignore[assignment]

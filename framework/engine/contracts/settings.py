@@ -30,10 +30,12 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     WithJsonSchema,
+    field_validator,
     model_validator,
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from engine.contracts.limits import MAX_INTEGER, MAX_TOKENS, MAX_VOCABULARY
 from engine.contracts.plan import Plan, TowerPlan
 from engine.deprecation import warn_once
 from engine.errors import EngineError, PluginError
@@ -65,6 +67,30 @@ class Settings(BaseModel):
         ser_json_inf_nan="constants",  # YAML has them, and a resolved config keeps them
     )
 
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_64_bits(cls, value: Any) -> Any:
+        # A field without an upper limit of its own: numpy, torch and file formats end at int64.
+        if isinstance(value, int) and not -MAX_INTEGER <= value <= MAX_INTEGER:
+            raise ValueError(
+                f"expected a whole number of at most 64 bits, got {len(str(abs(value)))} digits"
+            )
+        return value
+
+
+BUILT_IN = "engine-towers"
+"""The distribution whose plugins are the built-in ones."""
+
+
+class BuiltIn(str):
+    """A plugin's name in a default that Engine itself gives.
+
+    Where an installed package offers a plugin of the same name, a default still means the built-in
+    one; a name that a user writes has to be qualified then.
+    """
+
+    __slots__ = ()
+
 
 class PluginLike(Protocol):
     """What :class:`Use` needs to know of a registered plugin (see ``engine.hookspecs.Plugin``)."""
@@ -91,14 +117,15 @@ class Use:
 
     Attributes:
         kind: the plugin's kind, for example ``"projection"``.
-        name: the registered name that ``use:`` gave.
+        name: the registered name that ``use:`` gave; ``distribution:name`` where two packages offer
+            plugins of one name.
         settings: an instance of the plugin's settings class.
     """
 
     __slots__ = ("kind", "name", "plugin", "settings")
 
-    def __init__(self, plugin: PluginLike, settings: Settings) -> None:
-        self.kind, self.name = plugin.kind, plugin.name
+    def __init__(self, plugin: PluginLike, settings: Settings, name: str | None = None) -> None:
+        self.kind, self.name = plugin.kind, name or plugin.name
         self.plugin, self.settings = plugin, settings
 
     def create(self, *args: Any, **kwargs: Any) -> Any:
@@ -131,6 +158,16 @@ class Use:
         return f"Use({self.kind} {self.name}, {self.settings!r})"
 
 
+def _look_up(registry: Lookup, kind: str, name: str) -> tuple[str, PluginLike]:
+    if not isinstance(name, BuiltIn):
+        return name, registry.get(kind, name)
+    try:
+        return str(name), registry.get(kind, str(name))
+    except PluginError:  # offered by several packages, where a qualified name may help
+        qualified = f"{BUILT_IN}:{name}"
+        return qualified, registry.get(kind, qualified)
+
+
 class OfKind:
     """Annotation that makes a field a plugin of ``kind``: ``Annotated[Use, OfKind("dataset")]``."""
 
@@ -160,21 +197,22 @@ class OfKind:
                 f"settings name a {self.kind}, and there is no registry to find it in",
                 hint="validate with Settings.model_validate(values, context={'registry': ...})",
             )
-        plugin, settings_type = self._find(registry, value["use"])
+        name, plugin, settings_type = self._find(registry, value["use"])
         rest = {key: item for key, item in value.items() if key != "use"}
-        return Use(plugin, self._settings(settings_type, rest, info, plugin))
+        return Use(plugin, self._settings(settings_type, rest, info, plugin), name)
 
-    def _find(self, registry: Lookup, name: object) -> tuple[PluginLike, type[Settings]]:
+    def _find(self, registry: Lookup, name: object) -> tuple[str, PluginLike, type[Settings]]:
+        """The name by which the plugin is found again, the plugin, and its settings class."""
         # Errors of their own type, so that the loader can point at `use:` itself.
         if not isinstance(name, str):
             raise PydanticCustomError(
                 "use_unknown", "expected the name of a {kind}", {"kind": self.kind}
             )
         try:
-            plugin = registry.get(self.kind, name)
+            name, plugin = _look_up(registry, self.kind, name)
             if instead := getattr(plugin, "deprecated", ""):
                 warn_once(f"{self.kind} `{name}`", instead)
-            return plugin, plugin.load_settings()
+            return name, plugin, plugin.load_settings()
         except PluginError as error:
             raise PydanticCustomError("use_unknown", "{reason}", {"reason": str(error)}) from None
 
@@ -310,9 +348,13 @@ class TextEncoderSettings(TowerSettings):
     """Base of every text encoder's settings."""
 
     tokenizer: UseTokenizer
-    vocab_size: int = Field(ge=1, description="rows of the token embedding table")
+    vocab_size: int = Field(
+        ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
+    )
     max_tokens: int = Field(
-        ge=2, description="longest token sequence, marks of beginning and end included"
+        ge=2,
+        le=MAX_TOKENS,
+        description="longest token sequence, marks of beginning and end included",
     )
 
 

@@ -12,7 +12,9 @@ from engine.contracts.settings import OfKind, Settings, Use
 class LossSettings(Settings):
     """Base of every loss's settings."""
 
-    weight: float = Field(1.0, ge=0, description="factor on this loss in the sum of all")
+    weight: float = Field(
+        1.0, ge=0, allow_inf_nan=False, description="factor on this loss in the sum of all"
+    )
 
 
 class SamplerSettings(Settings):

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from engine.contracts import DatasetSettings, UseDataset
+from engine.contracts.limits import MAX_SEED
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 """Where Debian's package fonts-noto-color-emoji puts the font."""
@@ -58,7 +59,9 @@ class ShapesSettings(DatasetSettings):
     count: int | None = Field(
         None, ge=1, description="number of images (default: 4000 in train, 20 a class elsewhere)"
     )
-    seed: int = Field(0, ge=0, description="of the pictures, the queries and the split")
+    seed: int = Field(
+        0, ge=0, le=MAX_SEED, description="of the pictures, the queries and the split"
+    )
     size: int = Field(128, ge=16, le=1024, description="side of an image, in pixels")
     held_out: float = Field(
         0.2, ge=0.1, le=0.5, description="share of the pairs that training never shows"
@@ -71,7 +74,7 @@ class DigitsSettings(DatasetSettings):
 
     split: Literal["train", "test"] = "train"
     count: int | None = Field(None, ge=1, description="at most this many images (default: all)")
-    seed: int = Field(0, ge=0, description="of the queries and the split")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of the queries and the split")
     size: int = Field(64, ge=8, le=1024, description="side of an image, in pixels")
     held_out: float = Field(0.2, gt=0, lt=1, description="share of the scans that is the test")
     queries: int = Field(3, ge=1, le=6, description="queries of an image")
@@ -88,7 +91,7 @@ class EmojiSettings(DatasetSettings):
         4, ge=1, le=1000, description="images of an emoji, on different backgrounds"
     )
     count: int | None = Field(None, ge=1, description="at most this many images (default: all)")
-    seed: int = Field(0, ge=0, description="of the backgrounds and the split")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of the backgrounds and the split")
     size: int = Field(128, ge=16, le=512, description="side of an image, in pixels")
     held_out: float = Field(0.2, gt=0, lt=1, description="share of the emoji that is the test")
     groups: tuple[str, ...] = Field(

@@ -28,4 +28,6 @@ class RouterSettings(LossSettings):
 class BalanceSettings(LossSettings):
     """The router is kept from sending everything to one cluster."""
 
-    weight: float = Field(0.01, ge=0, description="factor on this loss in the sum of all")
+    weight: float = Field(
+        0.01, ge=0, allow_inf_nan=False, description="factor on this loss in the sum of all"
+    )

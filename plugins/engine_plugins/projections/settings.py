@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.contracts.limits import MAX_WIDTH
 from engine.contracts.plan import Plan
 from engine.contracts.settings import ProjectionSettings, Settings, UseProjection
 from engine.errors import ConfigError, PluginError
@@ -50,6 +51,7 @@ class ResidualSettings(ProjectionSettings):
     hidden_width: int | None = Field(
         None,
         ge=1,
+        le=MAX_WIDTH,
         description="a matrix to this width before the gate, so that the projection can be of any"
         " size in the same joint space; by default there is none, as in ru-clip",
     )

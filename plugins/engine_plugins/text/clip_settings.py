@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
 from engine.contracts.settings import TextEncoderSettings, UseTokenizer
 from engine_plugins import plans, ruclip_archs
@@ -46,17 +47,26 @@ def fill_ruclip(data: Any, numbers: Callable[[Mapping[str, Any]], dict[str, Any]
 class PlainClipTextSettings(TextEncoderSettings):
     """The numbers of CLIP's text transformer; the defaults are ViT-B/32's."""
 
-    vocab_size: int = Field(49408, ge=1, description="rows of the token embedding table")
-    max_tokens: int = Field(
-        77, ge=2, description="longest token sequence, marks of beginning and end included"
+    vocab_size: int = Field(
+        49408, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
     )
-    width: int = Field(512, ge=1, description="width of the transformer, a multiple of heads")
-    layers: int = Field(12, ge=1, description="number of blocks")
-    heads: int = Field(8, ge=1, description="attention heads of a block")
+    max_tokens: int = Field(
+        77,
+        ge=2,
+        le=MAX_TOKENS,
+        description="longest token sequence, marks of beginning and end included",
+    )
+    width: int = Field(
+        512, ge=1, le=MAX_WIDTH, description="width of the transformer, a multiple of heads"
+    )
+    layers: int = Field(12, ge=1, le=MAX_LAYERS, description="number of blocks")
+    heads: int = Field(8, ge=1, le=MAX_HEADS, description="attention heads of a block")
     mlp_ratio: float = Field(
         4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
     )
-    embed_width: int = Field(512, ge=1, description="width of the features, text_projection's")
+    embed_width: int = Field(
+        512, ge=1, le=MAX_WIDTH, description="width of the features, text_projection's"
+    )
     quick_gelu: bool = Field(True, description="QuickGELU (OpenAI's weights), else GELU")
 
     @model_validator(mode="after")

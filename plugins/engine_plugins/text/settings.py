@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
 from engine.contracts.settings import TextEncoderSettings, UseTokenizer
 from engine_plugins import plans
@@ -18,9 +19,11 @@ keeps its bytes."""
 class TransformerSettings(TextEncoderSettings):
     """What the settings of every transformer here have; a subclass gives its own defaults."""
 
-    width: int = Field(768, ge=1, description="width of the transformer, a multiple of heads")
-    layers: int = Field(12, ge=1, description="number of blocks")
-    heads: int = Field(12, ge=1, description="attention heads of a block")
+    width: int = Field(
+        768, ge=1, le=MAX_WIDTH, description="width of the transformer, a multiple of heads"
+    )
+    layers: int = Field(12, ge=1, le=MAX_LAYERS, description="number of blocks")
+    heads: int = Field(12, ge=1, le=MAX_HEADS, description="attention heads of a block")
     mlp_ratio: float = Field(
         4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
     )
@@ -41,9 +44,12 @@ class _PositionsSettings(TransformerSettings):
     """A transformer whose table of positions may be longer than its texts."""
 
     max_tokens: int = Field(
-        128, ge=2, description="longest token sequence, marks included; at most n_positions"
+        128,
+        ge=2,
+        le=MAX_TOKENS,
+        description="longest token sequence, marks included; at most n_positions",
     )
-    n_positions: int = Field(512, ge=2, description="rows of the position table")
+    n_positions: int = Field(512, ge=2, le=MAX_TOKENS, description="rows of the position table")
 
     @model_validator(mode="after")
     def _texts_fit(self) -> Self:
@@ -66,8 +72,10 @@ class GptTextSettings(_PositionsSettings):
         "use": "gpt2_bpe",
         "from": "hf:ai-forever/rugpt3small_based_on_gpt2",
     }
-    vocab_size: int = Field(50264, ge=1, description="rows of the token embedding table")
-    n_positions: int = Field(2048, ge=2, description="rows of the position table")
+    vocab_size: int = Field(
+        50264, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
+    )
+    n_positions: int = Field(2048, ge=2, le=MAX_TOKENS, description="rows of the position table")
 
     def plan(self) -> TowerPlan:
         """The tensors of ``engine_plugins.text.gpt.GptText``."""
@@ -100,7 +108,9 @@ class BertTextSettings(_PositionsSettings):
         "use": "wordpiece",
         "from": "hf:DeepPavlov/rubert-base-cased",
     }
-    vocab_size: int = Field(119547, ge=1, description="rows of the token embedding table")
+    vocab_size: int = Field(
+        119547, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
+    )
     pooling: Literal["first", "mean"] = Field(
         "first",
         description="the features: `first` the first token's ([CLS]), `mean` the mean over all",
@@ -143,13 +153,20 @@ class BpeTextSettings(TransformerSettings):
         "lower": True,
         "zero_digits": True,
     }
-    vocab_size: int = Field(200_000, ge=1, description="rows of the token embedding table")
-    max_tokens: int = Field(
-        77, ge=2, description="longest token sequence, marks included; rows of the position table"
+    vocab_size: int = Field(
+        200_000, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
     )
-    width: int = Field(200, ge=1, description="width of the transformer, a multiple of heads")
-    layers: int = Field(4, ge=1, description="number of blocks")
-    heads: int = Field(10, ge=1, description="attention heads of a block")
+    max_tokens: int = Field(
+        77,
+        ge=2,
+        le=MAX_TOKENS,
+        description="longest token sequence, marks included; rows of the position table",
+    )
+    width: int = Field(
+        200, ge=1, le=MAX_WIDTH, description="width of the transformer, a multiple of heads"
+    )
+    layers: int = Field(4, ge=1, le=MAX_LAYERS, description="number of blocks")
+    heads: int = Field(10, ge=1, le=MAX_HEADS, description="attention heads of a block")
     attention: Literal["causal", "full"] = Field(
         "causal", description="`causal` each token sees those before it, `full` all of the text"
     )
@@ -180,10 +197,18 @@ class BagTextSettings(TextEncoderSettings):
         "zero_digits": True,
         "marks": False,
     }
-    vocab_size: int = Field(200_000, ge=1, description="rows of the token embedding table")
-    max_tokens: int = Field(128, ge=2, description="longest token sequence; what follows is cut")
-    width: int = Field(200, ge=1, description="width of the embeddings and of every layer")
-    layers: int = Field(6, ge=1, description="number of blocks, each linear, batch norm, ReLU")
+    vocab_size: int = Field(
+        200_000, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
+    )
+    max_tokens: int = Field(
+        128, ge=2, le=MAX_TOKENS, description="longest token sequence; what follows is cut"
+    )
+    width: int = Field(
+        200, ge=1, le=MAX_WIDTH, description="width of the embeddings and of every layer"
+    )
+    layers: int = Field(
+        6, ge=1, le=MAX_LAYERS, description="number of blocks, each linear, batch norm, ReLU"
+    )
 
     def plan(self) -> TowerPlan:
         """The tensors of ``engine_plugins.text.bag.BagText``."""

@@ -7,6 +7,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.contracts.limits import MAX_HEADS, MAX_IMAGE_SIDE, MAX_LAYERS, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
 from engine.contracts.settings import VisionTowerSettings
 from engine_plugins import plans, ruclip_archs
@@ -36,14 +37,18 @@ class PlainClipVisionSettings(VisionTowerSettings):
     """The numbers of CLIP's vision transformer; the defaults are ViT-B/32's."""
 
     image_size: int = Field(224, ge=1, le=4096, description="side of the square image, in pixels")
-    patch_size: int = Field(32, ge=1, description="side of a patch, in pixels")
-    width: int = Field(768, ge=1, description="width of the transformer, a multiple of heads")
-    layers: int = Field(12, ge=1, description="number of blocks")
-    heads: int = Field(12, ge=1, description="attention heads of a block")
+    patch_size: int = Field(32, ge=1, le=MAX_IMAGE_SIDE, description="side of a patch, in pixels")
+    width: int = Field(
+        768, ge=1, le=MAX_WIDTH, description="width of the transformer, a multiple of heads"
+    )
+    layers: int = Field(12, ge=1, le=MAX_LAYERS, description="number of blocks")
+    heads: int = Field(12, ge=1, le=MAX_HEADS, description="attention heads of a block")
     mlp_ratio: float = Field(
         4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
     )
-    embed_width: int = Field(512, ge=1, description="width that CLIP's own projection gives")
+    embed_width: int = Field(
+        512, ge=1, le=MAX_WIDTH, description="width that CLIP's own projection gives"
+    )
     project: bool = Field(
         True,
         description="keep CLIP's own projection `proj`; false: the features are what stands before"
@@ -175,9 +180,11 @@ class SmallVitSettings(VisionTowerSettings):
     convolutions: int = Field(
         4, ge=1, le=6, description="convolutions of the stem, each halves the image's side"
     )
-    width: int = Field(128, ge=1, description="width of the transformer, a multiple of heads")
-    layers: int = Field(4, ge=1, description="number of blocks")
-    heads: int = Field(4, ge=1, description="attention heads of a block")
+    width: int = Field(
+        128, ge=1, le=MAX_WIDTH, description="width of the transformer, a multiple of heads"
+    )
+    layers: int = Field(4, ge=1, le=MAX_LAYERS, description="number of blocks")
+    heads: int = Field(4, ge=1, le=MAX_HEADS, description="attention heads of a block")
     mlp_ratio: float = Field(
         4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
     )

@@ -60,7 +60,7 @@ def test_extends_and_overrides_are_written_out(load: Load, config_text: str) -> 
     rate=st.floats(allow_nan=False),
     scale=st.floats(allow_nan=False, allow_infinity=False),
     path=TEXTS,
-    count=st.integers() | st.just("all"),
+    count=st.integers(-(2**63) + 1, 2**63 - 1) | st.just("all"),
     lower=st.booleans(),
     of=st.sampled_from(["plain", {"use": "plain", "bias": True}, "nested"]),
 )

@@ -122,6 +122,7 @@ def test_long_chains(told: Told, base: str) -> None:
         ("[base.yaml]", ("a.yaml:1:10: extends:", "name of one file")),
         ("''", ("name of one file",)),
         ("x", ("is no file",)),
+        ("secret.txt", ("is not a config",)),
         ("pipe.yaml", ("is no file",)),
         ("base.yaml/y.yaml", ("no such file",)),
         ('"a\\0b"', ("no such file",)),
@@ -132,9 +133,62 @@ def test_what_cannot_be_extended(
 ) -> None:
     Path("x").mkdir()
     os.mkfifo("pipe.yaml")
+    write("secret.txt", "engine: 1\nname: x\n")
     said = told(text=f"extends: {extends}\n")
     for word in words:
         assert word in said
+
+
+SECRETS = [
+    "root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1::/:\n",
+    "PASSWORD: hunter2\n",
+    "password: hunter2\nhost: {x: [hunter2\n",
+    "- hunter2\n- other\n",
+    "hunter2",
+    "&hunter2 *hunter2",
+    "  name: hunter2\n",
+    "{name: hunter2}",
+    "-----BEGIN PRIVATE KEY-----\nhunter2\n",
+    "\ufeffhunter2: 1\n",
+    "hunter2: 1\nhunter2: 2\n",
+    "hunter2: !!python/object:os.system 1\n",
+]
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+@pytest.mark.parametrize("link", [False, True])
+def test_nothing_of_a_file_that_is_not_a_config_is_quoted(
+    told: Told, base: str, secret: str, link: bool
+) -> None:
+    write("secret" if link else "secret.yaml", secret)
+    if link:
+        Path("secret.yaml").symlink_to("secret")
+    said = told(text="extends: secret.yaml\n")
+    assert "a.yaml:1:10: extends: `secret.yaml` is not a config" in said
+    for part in ("hunter2", "root", "daemon", "PASSWORD", "KEY"):
+        assert part not in said
+
+
+@pytest.mark.parametrize("text", ["{use: letters, alphabet: [1]}", "{use: lettrs}"])
+def test_mistakes_of_a_base_that_is_a_config_are_quoted(
+    told: Told, base: str, config_text: str, text: str
+) -> None:
+    i, j = config_text.index("  text:"), config_text.index("  projection:")
+    write("b.yaml", f"{config_text[:i]}  text: {text}\n{config_text[j:]}")
+    assert "b.yaml:6:" in told(text="extends: b.yaml\n")
+
+
+@pytest.mark.parametrize("extends", ["base.yaml", "../base.yaml", "/etc/hostname", "[x]"])
+def test_a_config_inside_an_artifact_extends_nothing(
+    base: str, registry: Registry, extends: str
+) -> None:
+    write("model/engine.json", "{}")
+    path = write("model/config.yaml", f"extends: {extends}\n")
+    for each in (path, Path("link.yaml")):
+        if not each.exists():
+            each.symlink_to(path)
+        with pytest.raises(ConfigError, match="inside an artifact may not extend"):
+            load_config(each, registry=registry)
 
 
 def test_only_a_file_may_extend(told: Told, base: str) -> None:

@@ -102,6 +102,62 @@ def test_all_at_once_in_the_order_of_the_file(told: Told, config_text: str) -> N
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("section", "path"),
+    [
+        ("train: {stages: [{name: a, epochs: 1, batch_size: x}]}", "train.stages.0.batch_size"),
+        ("train: {stages: [{name: a, epochs: 1, bath: 3}]}", "train.stages.0.bath"),
+        ("train: {stages: [{}, {name: a, epochs: 1}]}", "train.stages.0"),
+        ("train: {stages: [5]}", "train.stages.0"),
+        ("zero_shot: {templates: [5]}", "zero_shot.templates.0"),
+        (
+            "train: {stages: [{name: a, epochs: 1, losses: [{use: nothing}]}]}",
+            "train.stages.0.losses.0.use",
+        ),
+    ],
+)
+def test_a_mistake_in_the_only_item_is_not_a_missing_item(
+    told: Told, section: str, path: str
+) -> None:
+    said = told("name: mine", f"name: mine\n{section}")
+    assert path in said
+    assert "item(s)" not in said
+
+
+@pytest.mark.parametrize(
+    "section", ["train: {stages: []}", "zero_shot: {templates: []}",
+                "train: {stages: [{name: a, epochs: 1, losses: []}]}"]
+)  # fmt: skip
+def test_an_empty_list_is_still_too_short(told: Told, section: str) -> None:
+    assert "at least 1 item(s), got 0" in told("name: mine", f"name: mine\n{section}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("joint_width: 8", "joint_width: 9e39"),
+        ("joint_width: 8", f"joint_width: {10**30}"),
+        ("joint_width: 8", "joint_width: 200000"),
+        ("name: mine", f"name: mine\nseed: {10**29}"),
+        ("name: mine", "name: mine\nseed: 4294967296"),
+        ("name: mine", f"name: mine\nseed: '{10**29}'"),
+        ("width: 6", f"width: {2**64}"),
+        ("width: 6", f"heads: {10**25}"),
+        ("use: words", "use: words\n    vocab_size: 1000000000000000000000"),
+        ("path: here", f"path: here, count: {2**63}"),
+        ("name: mine", f"name: mine\nlimits: {{weights: {10**22}}}"),
+        ("name: mine", f"name: mine\nlimits: {{weights: {10**12} TB}}"),
+        ("name: mine", f"name: mine\ntrain: {{stages: [{{name: a, epochs: {10**20}}}]}}"),
+        ("name: mine", "name: mine\ntrain: {threads: 99999, stages: [{name: a, epochs: 1}]}"),
+    ],
+)
+def test_numbers_that_no_real_model_has(told: Told, old: str, new: str) -> None:
+    said = told(old, new)
+    assert len(said.splitlines()) == 1 or "mistakes" in said.splitlines()[0]
+    assert "expected" in said
+    assert all(len(line) < 200 for line in said.splitlines())
+
+
 def test_nothing_follows_from_what_was_told_already(told: Told) -> None:
     assert told("vision: {use: square, side: 4}", "vision: !x {use: square}").count("a.yaml") == 1
 
