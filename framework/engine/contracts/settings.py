@@ -91,6 +91,10 @@ class BuiltIn(str):
 
     __slots__ = ()
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *_: Any) -> CoreSchema:
+        return core_schema.str_schema()  # how a JSON schema shows it
+
 
 class PluginLike(Protocol):
     """What :class:`Use` needs to know of a registered plugin (see ``engine.hookspecs.Plugin``)."""

@@ -1,4 +1,4 @@
-"""`engine size` and `engine build` of configs that nobody honest writes: one clear line, at once."""
+"""`engine size` of configs with numbers that no real model has: one clear line, at once."""
 
 from __future__ import annotations
 
