@@ -1,33 +1,16 @@
-"""Items of a store: rows of a state as bytes, and back."""
+"""Items of a cache: rows of a state as bytes, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.cache.entry import Entry
 from engine.contracts.state import State
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One tensor of a stored state.
-
-    Attributes:
-        name: in the state.
-        shape: of one row, without the token dimension.
-        tokens: whether the row's first dimension counts tokens.
-        dtype: of what is stored, numpy's name.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    tokens: bool
-    dtype: str
 
 
 def entries_of(short: State, long: State, dtype: str) -> list[Entry]:
@@ -75,7 +58,11 @@ def pack(state: State, entries: Sequence[Entry], lengths: Sequence[int]) -> list
 def unpack(
     items: Sequence[NDArray[np.uint8]], entries: Sequence[Entry], lengths: Sequence[int]
 ) -> State:
-    """Rows of bytes as a state, padded with zeros to the longest; floats as float32."""
+    """Rows of bytes as a state, padded with zeros to the longest; floats as float32.
+
+    Raises:
+        ValueError: a row has more or fewer bytes than its number of tokens says.
+    """
     longest, at = max(lengths), [0] * len(items)
     state: State = {}
     for e in entries:
@@ -93,4 +80,6 @@ def unpack(
                 out[i] = raw.view(dtype).reshape(e.shape)
         tensor: Tensor = torch.from_numpy(out)
         state[e.name] = tensor.float() if tensor.dtype.is_floating_point else tensor
+    if at != [len(item) for item in items]:
+        raise ValueError("an item's bytes do not fit its number of tokens")
     return state

@@ -1,135 +1,78 @@
-"""The store of what stretches of a tower gave: written once, read through memory maps.
+"""The activation cache: records by key, written by any number of processes, read by all of them.
 
-A folder a fingerprint (``fingerprint.py``), in it parts of two append-only files: ``N.data`` holds
-the items end to end, ``N.index`` groups of records that say where each is. A process writes into
-one part, which it locks, and reads all of them; so processes and runs share a store. A group is
-written after its data, in one piece: what a kill cut short is dropped whole when the store is
-opened. Every item carries a checksum, compared when a process reads it first.
+::
+
+    FOLDER/.lock               held while a cache is created, written or removed
+    FOLDER/NAME/index.sqlite   where each record begins
+    FOLDER/NAME/data           the records, end to end
+    FOLDER/NAME/lock           shared by those who have it open; exclusive to remove it
+    FOLDER/NAME/about.json     what it is, for people
+
+A record is its key, its length, a checksum of both and of its content, and the content. It is
+written before the index names it, where the index says that the data ends; what a kill cut short
+lies behind that end and is written over. Records are read with ``pread`` and checked each time, so
+neither a damaged disk nor a file that somebody truncates can give a wrong number or end a process.
 """
 
 from __future__ import annotations
 
-import contextlib
 import fcntl
 import json
-import mmap
 import os
-import re
 import struct
+import threading
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
+from itertools import accumulate
 from pathlib import Path
+from types import TracebackType
 from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.cache.items import Entry
+from engine.cache.budget import (
+    ABOUT,
+    DATA,
+    LOCK,
+    READ_ONLY,
+    Budget,
+    open_for_lock,
+    remove_files,
+    try_lock,
+)
+from engine.cache.entry import Entry
+from engine.cache.index import EMPTY_BYTES, DamagedIndexError, Index, Place, growth
 
 KEY = 16
 """Bytes of a key."""
 
-_GROUP = struct.Struct("<4sIII")  # mark, number of records, their crc32, 0
-_RECORD = struct.Struct(f"<{KEY}sQII")  # key, offset, bytes, crc32
-_MARK = b"EGC1"
-_OWN_FILE = re.compile(r"store\.json|\d+\.(data|index)")
+_HEAD = struct.Struct(f"<{KEY}sII")  # key, bytes of content, crc32 of both and the content
+_NAMED = struct.Struct(f"<{KEY}sI")
+_LARGEST = 1 << 31
+_PIECES = 512
+"""Buffers that one ``pwritev`` takes (IOV_MAX is 1024)."""
+
+Item = NDArray[np.uint8]
+
+_inherited: list[object] = []
+"""What a forked process got of its parent and must neither use nor close."""
 
 
-class Budget:
-    """The bytes that the stores of a folder may hold.
+class ActivationCache:
+    """Records by key: the rows of a state at one place of one tower.
 
-    A process counts what lay there when it looked (:meth:`measure`) and what it adds; several at
-    once may go over the limit together, by what they add until they look again.
-    """
-
-    def __init__(self, folder: Path, limit: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.limit, self.used = folder, limit, 0
-        self.measure()
-
-    def measure(self) -> None:
-        """Look at what lies in the folder now."""
-        with self.held():
-            self.used = sum(_size(path) for store in self._stores() for path in store.iterdir())
-
-    @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """In no process is a store opened or removed meanwhile."""
-        with (self.folder / ".lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-
-    def take(self, count: int, keep: Path | None = None) -> bool:
-        """Whether so many bytes more fit; stores that nobody uses make room.
-
-        Those go first that were opened longest ago.
-
-        Args:
-            count: bytes.
-            keep: the store that asks.
-        """
-        if self.used + count > self.limit:
-            with self.held():
-                self._make_room(count, keep)
-        if self.used + count > self.limit:
-            return False
-        self.used += count
-        return True
-
-    def _stores(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if (path / "store.json").is_file()]
-
-    def _make_room(self, count: int, keep: Path | None) -> None:
-        others = [path for path in self._stores() if path != keep]
-        for folder in sorted(others, key=_modified):
-            if self.used + count <= self.limit:
-                return
-            self._remove(folder)
-
-    def _remove(self, folder: Path) -> None:
-        files = list(folder.iterdir())
-        if not all(_OWN_FILE.fullmatch(path.name) for path in files):
-            return  # something of a user's lies there
-        handles = []
-        try:
-            for path in folder.glob("*.index"):
-                handles.append(path.open("rb"))
-                fcntl.flock(handles[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return  # in use
-        else:
-            for path in files:
-                self.used -= _size(path)
-                path.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):
-                folder.rmdir()
-        finally:
-            for handle in handles:
-                handle.close()
-
-
-def _size(path: Path) -> int:
-    with contextlib.suppress(OSError):
-        return path.stat().st_size if path.is_file() else 0
-    return 0
-
-
-def _modified(path: Path) -> float:
-    with contextlib.suppress(OSError):
-        return path.stat().st_mtime
-    return 0.0
-
-
-class Store:
-    """Items by key: the rows of a state at one place of one tower.
+    Nothing that goes wrong with its files stops a run: what cannot be read is computed again, what
+    cannot be written is not kept, and ``say`` is called once. May be used by several threads and
+    after a fork.
 
     Args:
-        folder: of this fingerprint.
-        entries: what an item is made of.
-        budget: what it may take.
-        about: what the store is, for a person who finds it (JSON types).
-        say: told once where the store cannot grow any more, or an item was damaged.
+        folder: of this cache, in the budget's.
+        entries: what a record is made of.
+        budget: what the caches of the folder may take.
+        about: what the cache is, for a person who finds it (JSON types).
+        say: called once where it cannot be used or cannot grow, or where a record is damaged.
     """
 
     def __init__(
@@ -137,146 +80,281 @@ class Store:
         folder: Path,
         entries: Sequence[Entry],
         budget: Budget,
-        about: dict[str, Any],
+        about: Mapping[str, Any],
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.folder, self.entries = folder, tuple(entries)
-        self._budget, self._say = budget, say
-        self._places: dict[bytes, tuple[int, int, int, int]] = {}
-        self._checked: set[bytes] = set()
-        self._maps: dict[int, mmap.mmap] = {}
-        self._read_to: dict[int, int] = {}
-        self._full = False
-        text = json.dumps({**about, "entries": [asdict(entry) for entry in entries]}, indent=1)
-        with budget.held():
-            folder.mkdir(parents=True, exist_ok=True)
-            (folder / "store.json").write_text(text + "\n", encoding="utf-8")
-            self._own, self._index = self._claim()
-            os.utime(folder)  # used now: the last that makes room for others
-        self._data: IO[bytes] = (folder / f"{self._own}.data").open("ab", buffering=0)
-        self.refresh()
-        self._cut_torn_ends()
+        self._budget, self._say, self._about = budget, say, dict(about)
+        self._guard = threading.RLock()
+        self._told = False
+        self._index: Index | None = None
+        self._data = -1
+        self._lock: IO[bytes] | None = None
+        self._writable = False
+        self._open()
 
-    def _claim(self) -> tuple[int, IO[bytes]]:
-        """The first part that no process writes, locked."""
-        number = 0
-        while True:
-            file = (self.folder / f"{number}.index").open("ab", buffering=0)
+    # ---- opening ---------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        self._process = os.getpid()
+        try:
+            if self._budget.problem:
+                self._open_to_read()
+            else:
+                self._open_to_write()
+        except (OSError, DamagedIndexError) as error:
+            self._let_go()
+            if not isinstance(error, OSError) or error.errno not in READ_ONLY:
+                self._give_up(error)
+                return
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                file.close()
-                number += 1
-                continue
-            return number, file
+                self._open_to_read()
+            except (OSError, DamagedIndexError):
+                self._let_go()
+                self._give_up(error)
 
-    def _cut_torn_ends(self) -> None:
-        """Drop what a kill left half-written in the own part."""
-        os.truncate(self._index.fileno(), self._read_to[self._own])
-        ends = [o + n for part, o, n, _ in self._places.values() if part == self._own]
-        os.truncate(self._data.fileno(), max(ends, default=0))
+    def _give_up(self, error: Exception) -> None:
+        why = self._budget.problem or getattr(error, "strerror", None) or error
+        self._tell(f"cannot be used ({why}): everything is computed")
 
-    def refresh(self) -> None:
-        """Take in what other processes have written since."""
-        for path in self.folder.glob("*.index"):
-            if not _OWN_FILE.fullmatch(path.name):
-                continue
-            part = int(path.stem)
-            with path.open("rb") as file:
-                file.seek(self._read_to.get(part, 0))
-                read = file.read()
-            done = 0
-            data = _size(self.folder / f"{part}.data")
-            for records, end in _groups(read):
-                for key, offset, size, crc in records:
-                    if offset + size <= data:
-                        self._places.setdefault(key, (part, offset, size, crc))
-                done = end
-            self._read_to[part] = self._read_to.get(part, 0) + done
+    def _open_to_write(self) -> None:
+        with self._budget.held():
+            new = not (self.folder / ABOUT).is_file()
+            if new and not self._budget.fits(EMPTY_BYTES):
+                self._tell("has no room within the budget: everything is computed")
+                return
+            self._make(new)
+            try:
+                self._index = Index(self.folder)
+            except DamagedIndexError:
+                self._replace()
+            os.utime(self.folder)  # used now: the last that makes room for others
+        self._writable = True
+
+    def _make(self, new: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if new:
+            told = {**self._about, "entries": [asdict(entry) for entry in self.entries]}
+            (self.folder / ABOUT).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+        self._lock = open_for_lock(self.folder / LOCK)
+        try_lock(self._lock, fcntl.LOCK_SH)
+        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+        self._data = os.open(self.folder / DATA, flags, 0o666)
+
+    def _replace(self) -> None:
+        """Begin an empty cache in place of a damaged one, unless another process has it open.
+
+        Raises:
+            DamagedIndexError: another process has it open.
+        """
+        assert self._lock is not None
+        if not try_lock(self._lock, fcntl.LOCK_EX):
+            raise DamagedIndexError("another process has it open")
+        self._let_go()
+        remove_files(self.folder)
+        self._make(new=True)
+        self._index = Index(self.folder)
+        self._tell("was damaged and is begun again")
+
+    def _open_to_read(self) -> None:
+        self._data = os.open(self.folder / DATA, os.O_RDONLY | os.O_CLOEXEC)
+        self._index = Index(self.folder, read_only=True)
+        why = self._budget.problem or "read-only"
+        self._tell(f"cannot grow ({why}): what it does not hold yet is computed each time")
+
+    def _ready(self) -> Index | None:
+        """The index, opened again in a process that was forked; ``None`` where there is none."""
+        if self._process != os.getpid():
+            _inherited.extend((self._index, self._lock))
+            self._index, self._lock, self._data, self._writable = None, None, -1, False
+            self._open()
+        return self._index
+
+    # ---- reading ---------------------------------------------------------------------------------
+
+    def known(self, keys: Iterable[bytes]) -> set[bytes]:
+        """Those of the keys that the index names. Their records are not looked at."""
+        with self._guard:
+            return {place.key for place in self._find(keys)}
 
     def __contains__(self, key: bytes) -> bool:
-        return key in self._places
+        return bool(self.known([key]))
 
     def __len__(self) -> int:
-        return len(self._places)
+        with self._guard:
+            index = self._ready()
+            return 0 if index is None else len(index)
 
-    def read(self, key: bytes) -> NDArray[np.uint8] | None:
-        """An item's bytes; ``None`` where it is not there, or damaged."""
-        place = self._places.get(key)
-        if place is None:
-            return None
-        part, offset, size, crc = place
-        found = np.frombuffer(self._map(part, offset + size), np.uint8, size, offset)
-        if key not in self._checked:
-            if zlib.crc32(found.data) != crc:
-                del self._places[key]
-                self._say(f"cache {self.folder.name}: an item is damaged; computed again")
-                return None
-            self._checked.add(key)
-        return found
+    def read(self, keys: Iterable[bytes]) -> dict[bytes, Item]:
+        """The records of those keys that are there and whole, [bytes] uint8 each."""
+        with self._guard:
+            places = sorted(self._find(dict.fromkeys(keys)), key=lambda place: place.at)
+            found: dict[bytes, Item] = {}
+            damaged = []
+            for place, item in zip(places, self._records(places), strict=True):
+                if item is None:
+                    damaged.append(place)
+                else:
+                    found[place.key] = item
+            if damaged:
+                self._forget(damaged)
+            return found
 
-    def write(self, items: dict[bytes, NDArray[np.uint8]]) -> None:
-        """Add items, all or none; where there is no room left, none, and it is told once."""
-        total = sum(map(len, items.values())) + _GROUP.size + len(items) * _RECORD.size
-        if self._full or not items:
-            return
-        if not self._budget.take(total, self.folder):
-            self._stop("the budget of the cache is used up")
-            return
-        offset = os.fstat(self._data.fileno()).st_size
-        at, records, places = offset, [], {}
-        for key, item in items.items():
-            crc = zlib.crc32(item.data)
-            records.append(_RECORD.pack(key, at, len(item), crc))
-            places[key] = (self._own, at, len(item), crc)
-            at += len(item)
-        packed = b"".join(records)
-        group = _GROUP.pack(_MARK, len(records), zlib.crc32(packed), 0) + packed
-        index = os.fstat(self._index.fileno()).st_size
+    def _find(self, keys: Iterable[bytes]) -> list[Place]:
+        index = self._ready()
+        if index is None:
+            return []
         try:
-            _write_all(self._data, b"".join(item.data for item in items.values()))
-            _write_all(self._index, group)
+            return index.find(keys)
+        except DamagedIndexError as error:
+            self._begin_again(error)
         except OSError as error:
-            os.truncate(self._data.fileno(), offset)
-            os.truncate(self._index.fileno(), index)
-            self._stop(f"the cache cannot be written ({error.strerror or error})")
+            self._tell(f"cannot be read ({error}): what it holds is computed again")
+        return []
+
+    def _records(self, places: Sequence[Place]) -> list[Item | None]:
+        """Each record's content, in one buffer; ``None`` for one that is damaged."""
+        try:
+            length = os.fstat(self._data).st_size if places else 0
+        except OSError:
+            length = 0
+        sizes = [_HEAD.size + place.size if _within(place, length) else 0 for place in places]
+        starts = [0, *accumulate((size + 7) & ~7 for size in sizes)]  # aligned for numpy
+        buffer = np.empty(starts[-1], np.uint8)
+        view = memoryview(buffer)
+        return [
+            buffer[start + _HEAD.size : start + size]
+            if size and self._read_one(place, view[start : start + size])
+            else None
+            for place, start, size in zip(places, starts, sizes, strict=False)
+        ]
+
+    def _read_one(self, place: Place, into: memoryview) -> bool:
+        try:
+            if os.preadv(self._data, [into], place.at) != len(into):
+                return False
+        except OSError:
+            return False
+        key, size, crc = _HEAD.unpack_from(into)
+        return (
+            key == place.key
+            and size == place.size
+            and crc == zlib.crc32(into[_HEAD.size :], zlib.crc32(into[: _NAMED.size]))
+        )
+
+    def _forget(self, places: Sequence[Place]) -> None:
+        """Damaged records: they may be written again."""
+        self._tell(f"{len(places):,} records are damaged; they are computed again")
+        if not self._writable or self._index is None:
             return
-        self._places |= places
-        self._checked |= places.keys()
-        self._read_to[self._own] = index + len(group)
+        try:
+            with self._index.writing():
+                self._index.remove(places)
+        except (OSError, DamagedIndexError):
+            return
+
+    # ---- writing ---------------------------------------------------------------------------------
+
+    def write(self, items: Mapping[bytes, Item]) -> None:
+        """Add records, all or none; where there is no room left, none, and that is told once."""
+        with self._guard:
+            if self._ready() is None or not self._writable or not items:
+                return
+            if any(len(key) != KEY for key in items):
+                raise ValueError(f"a key has {KEY} bytes")
+            try:
+                with self._budget.held():
+                    self._append(items)
+            except DamagedIndexError as error:
+                self._begin_again(error)
+            except OSError as error:
+                self._stop(f"cannot be written ({error.strerror or error})")
+
+    def _append(self, items: Mapping[bytes, Item]) -> None:
+        assert self._index is not None
+        with self._index.writing():
+            there = {place.key for place in self._index.find(items)}
+            places, pieces, start = [], [], self._index.end()
+            end = start
+            for key, item in items.items():
+                if key in there:
+                    continue  # another process was faster
+                named = _NAMED.pack(key, len(item))
+                pieces += [named, zlib.crc32(item.data, zlib.crc32(named)).to_bytes(4, "little")]
+                pieces.append(item.data)
+                places.append(Place(key, end, len(item)))
+                end += _HEAD.size + len(item)
+            more = end - start + growth(len(places))
+            if places and not self._budget.fits(more, self.folder):
+                self._stop("has used up its budget")
+                return
+            _write_all(self._data, pieces, start)
+            self._index.add(places, end)
 
     def _stop(self, why: str) -> None:
-        self._full = True
-        self._say(f"{why}: what is not stored yet is computed each time")
+        self._writable = False
+        self._tell(f"{why}: what it does not hold yet is computed each time")
 
-    def _map(self, part: int, end: int) -> mmap.mmap:
-        found = self._maps.get(part)
-        if found is None or len(found) < end:
-            with (self.folder / f"{part}.data").open("rb") as file:
-                found = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-            self._maps[part] = found  # the one before is closed once no array looks into it
-        return found
+    def _begin_again(self, why: DamagedIndexError) -> None:
+        """The index turned out to be damaged: an empty one, or none until the next opening."""
+        try:
+            if self._writable:
+                with self._budget.held():
+                    self._replace()
+                return
+        except (OSError, DamagedIndexError):
+            pass
+        self._let_go()
+        self._tell(f"is damaged ({why}): everything is computed")
+
+    def _tell(self, what: str) -> None:
+        if not self._told:
+            self._told = True
+            self._say(f"the activation cache {self.folder} {what}")
+
+    # ---- the end ---------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Let others write this part."""
-        self._index.close()
-        self._data.close()
+        """Let go of the files; the cache then holds nothing and keeps nothing."""
+        with self._guard:
+            if self._process == os.getpid():
+                self._let_go()
+
+    def _let_go(self) -> None:
+        if self._index is not None:
+            self._index.close()
+        if self._lock is not None:
+            self._lock.close()
+        if self._data >= 0:
+            os.close(self._data)
+        self._index, self._lock, self._data, self._writable = None, None, -1, False
+
+    def __enter__(self) -> ActivationCache:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
-def _write_all(file: IO[bytes], data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[file.write(view) :]
+def _within(place: Place, length: int) -> bool:
+    """Whether an index that may be damaged names a record inside of the data."""
+    at, size = place.at, place.size
+    return at >= 0 and 0 <= size < _LARGEST and at + _HEAD.size + size <= length
 
 
-def _groups(data: bytes) -> Iterator[tuple[list[tuple[bytes, int, int, int]], int]]:
-    """The whole groups of records, each with where it ends."""
-    at = 0
-    while at + _GROUP.size <= len(data):
-        mark, count, crc, _ = _GROUP.unpack_from(data, at)
-        end = at + _GROUP.size + count * _RECORD.size
-        packed = data[at + _GROUP.size : end]
-        if mark != _MARK or end > len(data) or zlib.crc32(packed) != crc:
-            return
-        yield list(_RECORD.iter_unpack(packed)), end
-        at = end
+def _write_all(file: int, pieces: Sequence[bytes | memoryview], at: int) -> None:
+    """Write buffers end to end from a place on; the system may take a part at a time."""
+    for first in range(0, len(pieces), _PIECES):
+        left = [memoryview(piece) for piece in pieces[first : first + _PIECES]]
+        while left:
+            written = os.pwritev(file, left, at)
+            at += written
+            while left and written >= len(left[0]):
+                written -= len(left.pop(0))
+            if left:
+                left[0] = left[0][written:]

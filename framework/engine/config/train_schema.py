@@ -186,7 +186,7 @@ class StageSettings(Settings):
 
 
 class CacheSettings(Settings):
-    """The store of what frozen stretches of the towers gave."""
+    """The cache of what the frozen prefixes of the towers gave."""
 
     use: bool = Field(True, description="false: everything is computed each time")
     dtype: Literal["float32", "float16"] = Field("float32", description="of what is stored")

@@ -1,7 +1,7 @@
 """Towers: the contract of text encoders and vision towers.
 
 A tower is ``stem -> block 0 .. block n-1 -> head``. It names these segments and can run any stretch
-of them. Freezing, the table of parameters and the cache of frozen stretches all stand on this, for
+of them. Freezing, the table of parameters and the cache of frozen prefixes all stand on this, for
 every tower alike.
 """
 

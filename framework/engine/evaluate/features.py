@@ -1,29 +1,31 @@
 """Vision features kept on disk: a picture that a tower has seen does not run through it again.
 
 The features of a picture (what the tower gives, before the projection) are named by its pixels, cut
-and scaled, and lie in a store named by everything else that they follow from: the tower's weights,
-its plugin with settings, version and code, the preprocessing, the kind of device. So a stale one is
-never found, and models that differ only in their projections or texts share the pictures.
+and scaled, in an activation cache that is named by everything else that they follow from (see
+:func:`engine.cache.key.activation_key`). So a stale one is never found; models that differ only in
+their projections or texts share the pictures, and so does training with the vision tower frozen.
 """
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-import numpy as np
-from numpy.typing import NDArray
-
-from engine.cache.fingerprint import code_of, fingerprint
-from engine.cache.items import Entry, pack, unpack
-from engine.cache.store import Budget, Store
+from engine.cache.budget import Budget
+from engine.cache.entry import Entry
+from engine.cache.frozen import FrozenPrefix, autocast, current_precision, open_prefix
+from engine.cache.items import pack
+from engine.cache.key import item_key
 from engine.contracts.state import State
+<<<<<<< HEAD
 from engine.errors import DataError
 from engine.evaluate.images import digest_of
 from engine.pictures.cut import Pixels
+=======
+from engine.evaluate.images import Pixels
+>>>>>>> dad6f70 (Activation cache: an SQLite index beside a flat data file, one key for training and evaluation)
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor
@@ -57,7 +59,7 @@ class FeatureCache:
         found: pictures that did not need to.
 
     Raises:
-        DataError: the folder cannot be made or written.
+        DataError: the folder cannot exist: there is a file of its name, for example.
     """
 
     def __init__(
@@ -68,60 +70,44 @@ class FeatureCache:
     ) -> None:
         self.folder, self._say = folder, say
         self.computed = self.found = 0
-        self._stores: dict[Path, Store] = {}
-        self._budget: Budget | None = None
-        try:
-            self._budget = Budget(folder, budget)
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise DataError(
-                    f"the cache {folder} cannot be used: {error.strerror or error}",
-                    hint="name a folder that can be written, or one that does not exist yet",
-                ) from error
-            self._cannot_grow(error)
+        self._prefixes: dict[Path, FrozenPrefix] = {}
+        self._budget = Budget(folder, budget)
 
     def tower(self, predictor: Predictor) -> Tower:
         """The predictor's vision tower, run only for pictures that are not stored.
 
-        The weights are read through for it: take it anew after a change of them.
+        The weights are read for it: call this again after a change of them.
         """
-        store = self._open(predictor)
-        if store is None:
-            return _Counting(self, predictor).state
-        return _Stored(self, predictor, store).state
+        if predictor.model.vision_projection.reads:
+            return _Counting(self, predictor).state  # more of the state than the features
+        return _Stored(self, predictor, self._open(predictor)).state
 
-    def _open(self, predictor: Predictor) -> Store | None:
-        model, use = predictor.model, predictor.config.model.vision
-        if self._budget is None or model.vision_projection.reads:
-            return None  # a projection that reads more of the state than the features
-        device = model.logit_scale.device.type
-        more = f"evaluate {model.vision.preprocess!r} {device} {code_of(model.vision)}"
-        segments = len(model.vision.segments())
-        name = fingerprint(model.vision, segments, use, "float32", more)
-        folder = self.folder / f"features-{name}"
-        entries = [Entry("features", (model.vision.width,), False, "float32")]
-        try:
-            self._budget.measure()
-            if folder not in self._stores:
-                about = {"side": "vision", "plugin": use.name, "features": model.vision.width}
-                self._stores[folder] = Store(folder, entries, self._budget, about, self._say)
-            self._stores[folder].refresh()
-        except OSError as error:
-            self._cannot_grow(error)
-            return None
-        return self._stores[folder]
-
-    def _cannot_grow(self, error: OSError) -> None:
-        self._say(
-            f"the cache {self.folder} cannot be used ({error.strerror or error}): everything is"
-            " computed"
+    def _open(self, predictor: Predictor) -> FrozenPrefix:
+        tower, device = predictor.model.vision, predictor.model.logit_scale.device
+        prefix = open_prefix(
+            "vision",
+            tower,
+            len(tower.segments()),
+            predictor.config.model.vision,
+            [Entry("features", (tower.width,), False, "float32")],
+            self._budget,
+            device=device,
+            precision=current_precision(device),
+            say=self._say,
         )
+        assert prefix.cache is not None
+        before = self._prefixes.get(prefix.cache.folder)
+        if before is not None:
+            prefix.close()
+            return before
+        self._prefixes[prefix.cache.folder] = prefix
+        return prefix
 
     def close(self) -> None:
         """Let go of the folder's files."""
-        for store in self._stores.values():
-            store.close()
-        self._stores.clear()
+        for prefix in self._prefixes.values():
+            prefix.close()
+        self._prefixes.clear()
 
     def __enter__(self) -> FeatureCache:
         return self
@@ -147,31 +133,24 @@ class _Counting:
 
 
 class _Stored(_Counting):
-    """A tower that looks into a store first."""
+    """A tower that looks into the cache first."""
 
-    def __init__(self, cache: FeatureCache, predictor: Predictor, store: Store) -> None:
+    def __init__(self, cache: FeatureCache, predictor: Predictor, prefix: FrozenPrefix) -> None:
         super().__init__(cache, predictor)
-        self._store = store
+        self._prefix = prefix
 
     def state(self, pixels: Sequence[Pixels]) -> State:
-        keys = [digest_of(each) for each in pixels]
-        items = {key: item for key in set(keys) if (item := self._read(key)) is not None}
+        keys = [item_key(each) for each in pixels]
+        items = self._prefix.find(keys)
         todo = [i for i, key in enumerate(keys) if key not in items]
         self._cache.found += len(pixels) - len(todo)
         if todo:
-            state = super().state([pixels[i] for i in todo])
-            items |= self._keep(state, [keys[i] for i in todo])
-        state = unpack([items[key] for key in keys], self._store.entries, [1] * len(keys))
-        device = self._predictor.model.logit_scale.device
-        return {name: tensor.to(device) for name, tensor in state.items()}
-
-    def _read(self, key: bytes) -> NDArray[np.uint8] | None:
-        item = self._store.read(key)
-        (entry,) = self._store.entries
-        whole = item is not None and len(item) == np.dtype(entry.dtype).itemsize * entry.shape[0]
-        return item if whole else None
-
-    def _keep(self, state: State, keys: Sequence[bytes]) -> dict[bytes, NDArray[np.uint8]]:
-        items = dict(zip(keys, pack(state, self._store.entries, [1] * len(keys)), strict=True))
-        self._store.write(items)
-        return items
+            # Under the precision that the cache is named by, whatever is in force by now.
+            with autocast(self._prefix.device, self._prefix.precision):
+                state = super().state([pixels[i] for i in todo])
+            rows = pack(state, self._prefix.entries, [1] * len(todo))
+            computed = dict(zip([keys[i] for i in todo], rows, strict=True))
+            self._prefix.keep(computed)
+            items |= computed
+        state = self._prefix.state([items[key] for key in keys], [1] * len(keys))
+        return {name: tensor.to(self._prefix.device) for name, tensor in state.items()}

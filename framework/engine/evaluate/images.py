@@ -7,7 +7,6 @@ the 570 photographs of the contest's sample two threads take 58 % of one's time,
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -39,11 +38,6 @@ def normalise(pixels: Sequence[Pixels], preprocess: Preprocess) -> Tensor:
         .sub_(mean)
         .div_(std)
     )
-
-
-def digest_of(pixels: Pixels) -> bytes:
-    """16 bytes that name a picture by its pixels."""
-    return hashlib.blake2b(pixels.tobytes(), digest_size=16).digest()
 
 
 class Rows(Protocol):

@@ -72,7 +72,7 @@ def _listed(names: list[str]) -> str:
 @rule(
     contract=RUN,
     says="``run(run(x, 0, k), k, n)`` equals ``run(x, 0, n)`` for every k.",
-    why="Training runs the frozen stretch once, keeps its result, and goes on from there.",
+    why="Training runs the frozen prefix once, keeps its result, and goes on from there.",
     needs=("determinism", "segments_named"),
 )
 def segments_compose(it: TowerSubject) -> None:
@@ -124,7 +124,7 @@ def state_batch_first(it: TowerSubject) -> None:
 @rule(
     contract="engine.contracts.state",
     says="a state holds everything the rest of the tower needs",
-    why="What a frozen stretch gave is stored row by row in float32, without padding, and taken up"
+    why="What a frozen prefix gave is stored row by row in float32, without padding, and taken up"
     " again in other company, maybe in another process.",
     needs=("state_batch_first", "batch_independence", "padding_independence"),
 )
@@ -230,7 +230,7 @@ def freezing(it: TowerSubject) -> None:
 @rule(
     contract=SEGMENT,
     says="A segment runs with its own parameters, or with those of segments before it.",
-    why="The cache of a frozen stretch is found again by the weights of its segments; a stretch"
+    why="The cache of a frozen prefix is found again by the weights of its segments; a stretch"
     " that uses a later segment's weights would be read back after those have changed.",
     needs=("segments_hold_parameters", "segments_compose", "gradients"),
 )
@@ -268,7 +268,7 @@ def _used(outputs: Iterable[Tensor], parameters: list[nn.Parameter]) -> set[int]
     contract=SEGMENT,
     says="modules without parameters (dropout, say) belong to a segment too",
     why="A stage puts the parts of frozen segments in eval mode. What is outside of them stays in"
-    " training mode, and the frozen stretch would be random, or learn.",
+    " training mode, and the frozen prefix would be random, or learn.",
     needs=("segments_compose", "segments_hold_parameters"),
 )
 def frozen_is_still(it: TowerSubject) -> None:

@@ -125,7 +125,7 @@ def width(it: TowerSubject) -> None:
 determinism = rule(
     contract=RUN,
     says="In eval mode the same state gives the same result.",
-    why="The cache keeps what a frozen stretch gave once, and predictions are to be repeatable.",
+    why="The cache keeps what a frozen prefix gave once, and predictions are to be repeatable.",
     needs=("forward",),
 )(modules.determinism)
 

@@ -1,4 +1,4 @@
-"""Training: stages, frozen stretches computed once, the loop, checkpoints, several processes.
+"""Training: stages, frozen prefixes computed once, the loop, checkpoints, several processes.
 
 ==================  ================================================================================
 module              what it does
@@ -9,8 +9,6 @@ module              what it does
 ``stages``          freezing, optimizer, learning rate
 ``step``            one step: the loss of a batch and its gradient, in one piece or in chunks
 ``sides``           rows of a batch as groups that run through a tower together
-``prefix``          the frozen stretch of a tower
-``cache``           the store of what it gave
 ``data`` ``pixels`` training data: token sequences, pictures
 ``checkpoint``      atomic checkpoints; ``saving``: what they hold
 ``distribution``    several processes

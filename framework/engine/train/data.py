@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from engine.cache.key import item_key
 from engine.clusters.assign import DatasetLabels
 from engine.contracts.dataset import Dataset
 from engine.contracts.state import State
@@ -45,7 +46,7 @@ class TokenTable:
 
     def key(self, number: int) -> bytes:
         """16 bytes that name the sequence by its content."""
-        return hashlib.blake2b(self.tokens(number).tobytes(), digest_size=16).digest()
+        return item_key(self.tokens(number))
 
     def padded(self, numbers: Sequence[int] | Rows, length: int | None = None) -> State:
         """``ids`` and ``mask`` [B, L] of some sequences, L their longest or ``length``."""

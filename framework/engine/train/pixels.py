@@ -13,7 +13,7 @@ from dataclasses import replace
 import numpy as np
 from PIL import Image
 
-from engine.cache.store import Budget
+from engine.cache.budget import Budget
 from engine.config.train_schema import AugmentSettings
 from engine.contracts.dataset import Dataset
 from engine.contracts.tower import Preprocess
@@ -72,7 +72,7 @@ class PixelFile:
     def close(self) -> None:
         """Free the disk."""
         self._file.close()
-        self._budget.used -= self._next * self._size
+        self._budget.give_back(self._next * self._size)
 
 
 class PixelReader:

@@ -6,7 +6,7 @@
     RUN/start/             the model before training, an artifact in float32
     RUN/checkpoints/       where it goes on
     RUN/history.jsonl      what was measured
-    RUN/cache/             what frozen stretches gave
+    RUN/cache/             what frozen prefixes gave
     RUN/model/             the trained model, the artifact that everything else reads
 """
 

@@ -1,4 +1,4 @@
-"""A stage made ready: its length, losses, optimizer, frozen stretches, the sides of its batches."""
+"""A stage made ready: its length, losses, optimizer, frozen prefixes, the sides of its batches."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from engine.cache.store import Budget
+from engine.cache.budget import Budget
+from engine.cache.frozen import FrozenPrefix, open_prefix, probe
 from engine.config.schema import EngineConfig
 from engine.config.train_schema import StageSettings
 from engine.contracts.settings import TextEncoderSettings
@@ -23,7 +24,6 @@ from engine.train.data import TrainingRows, seed_of
 from engine.train.health import Health, Statistics
 from engine.train.meter import Meter
 from engine.train.pixels import PixelFile, PixelReader
-from engine.train.prefix import Prefix, open_store, probe
 from engine.train.sides import Group, ImageSide, TextSide
 from engine.train.stages import check_chunks, freeze, frozen_prefix, mixes_rows, optimizer_for
 from engine.train.step import Batch, Step
@@ -189,7 +189,7 @@ class StageRun:
         views = stage.augment.views if stage.augment else 1
         pictures = len(self._data) * views
         side = model.vision.preprocess.size
-        keep = settings.cache.use and (vision is None)
+        keep = settings.cache.use and vision is None and not self._budget.problem
         self._reader = PixelReader(
             self._data.dataset, self._data.rows, model.vision.preprocess, stage.augment,
             seed_of(self._config.seed, "pictures"), settings.workers,
@@ -197,10 +197,10 @@ class StageRun:
         )  # fmt: skip
         self.images = ImageSide(model.vision, self._reader, vision, pictures, trainer.device, chunk)
 
-    def _prefix(self, side: str, least: int) -> Prefix | None:
-        """A tower's frozen stretch, where it is worth keeping: at least so many segments.
+    def _prefix(self, side: str, least: int) -> FrozenPrefix | None:
+        """A tower's frozen prefix, where it is worth keeping: at least so many segments.
 
-        A text's stem alone is a look-up in a table, as is the store.
+        A text's stem alone is a look-up in a table, as is the cache.
         """
         trainer = self._trainer
         tower = getattr(trainer.model, side)
@@ -211,10 +211,12 @@ class StageRun:
         use = getattr(self._config.model, side)
         short, long = _probes(tower, side, trainer.device)
         given = frozenset({"ids", "mask"} if side == "text" else ())
-        entries = probe(tower, stop, short, long, cache.dtype, given)
-        more = "" if side == "text" else repr(tower.preprocess)
-        store = open_store(side, tower, stop, use, entries, cache, self._budget, more, trainer.note)
-        return Prefix(tower, stop, entries, store)
+        reads = getattr(trainer.model, f"{side}_projection").reads
+        entries = probe(tower, stop, short, long, cache.dtype, given=given, reads=reads)
+        return open_prefix(
+            side, tower, stop, use, entries, self._budget,
+            device=trainer.device, precision=trainer.dtype, say=trainer.note,
+        )  # fmt: skip
 
     # ---- batches ---------------------------------------------------------------------------------
 
@@ -226,14 +228,11 @@ class StageRun:
         return self.plan.sampler.batches(told)
 
     def begin_epoch(self, batches: Sequence[Rows], views: Any, first: int) -> None:
-        """Take in what other processes stored, and begin to read pictures."""
+        """Learn the keys of the pictures that other processes read, and begin to read pictures."""
         self._batches = batches
         if self._trainer.processes.count > 1 and len(self.images.digests):
             known = torch.from_numpy(self.images.digests)
             self.images.digests = self._trainer.processes.largest(known).numpy()
-            for side in (self.images, self.texts):
-                if side.prefix is not None and side.prefix.store is not None:
-                    side.prefix.store.refresh()
         for ahead in range(_AHEAD):
             self.read_ahead(first + ahead - _AHEAD, views)
 
@@ -305,8 +304,8 @@ class StageRun:
         """Stop reading, free what is held."""
         self._reader.close()
         for side in (self.images, self.texts):
-            if side.prefix is not None and side.prefix.store is not None:
-                side.prefix.store.close()
+            if side.prefix is not None:
+                side.prefix.close()
 
 
 def _probes(tower: Any, side: str, device: torch.device) -> tuple[State, State]:

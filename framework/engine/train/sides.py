@@ -1,6 +1,6 @@
 """The two sides of a batch, as the trainable rest of each tower takes them up.
 
-A side turns rows into groups: a group is a state at the end of the frozen stretch, and where its
+A side turns rows into groups: a group is a state at the end of the frozen prefix, and where its
 rows belong in the batch. Texts of like length go together, equal texts once.
 """
 
@@ -14,17 +14,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engine.cache.frozen import FrozenPrefix
+from engine.cache.key import item_key
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
+<<<<<<< HEAD
 from engine.evaluate.images import digest_of, normalise
 from engine.pictures.cut import Pixels
+=======
+from engine.evaluate.images import Pixels, normalise
+>>>>>>> dad6f70 (Activation cache: an SQLite index beside a flat data file, one key for training and evaluation)
 from engine.train.data import TokenTable
 from engine.train.pixels import PixelReader
-from engine.train.prefix import Prefix
 
 _IMAGES_AT_ONCE = 32
-"""Pictures that run through a frozen stretch at once: more are no faster and need more memory."""
+"""Pictures that run through a frozen prefix at once: more are no faster and need more memory."""
 
 
 def group_cost(device: torch.device, parameters: int) -> int:
@@ -44,7 +49,7 @@ class Group:
     """Rows that run through the rest of a tower together.
 
     Attributes:
-        state: at the end of the frozen stretch, [R, ...] each.
+        state: at the end of the frozen prefix, [R, ...] each.
         rows: [R] int64, their places among the side's different rows.
     """
 
@@ -90,7 +95,7 @@ class TextSide:
     Args:
         tower: the text encoder.
         table: all sequences.
-        prefix: its frozen stretch; ``None``: everything is run.
+        prefix: its frozen prefix; ``None``: everything is run.
         device: of the model.
         chunk: rows of a group at most.
         whole: nothing is split nor merged (see ``stages.mixes_rows``).
@@ -100,7 +105,7 @@ class TextSide:
         self,
         tower: TextEncoder,
         table: TokenTable,
-        prefix: Prefix | None,
+        prefix: FrozenPrefix | None,
         device: torch.device,
         chunk: int | None,
         *,
@@ -135,7 +140,7 @@ class TextSide:
         ]
 
     def _stored(
-        self, sequences: Rows, lengths: Rows, split: Sequence[Rows], prefix: Prefix
+        self, sequences: Rows, lengths: Rows, split: Sequence[Rows], prefix: FrozenPrefix
     ) -> list[State]:
         keys = [self._table.key(int(number)) for number in sequences]
         items = prefix.find(keys)
@@ -166,7 +171,7 @@ class ImageSide:
     Args:
         tower: the vision tower.
         reader: gives the pixels.
-        prefix: its frozen stretch; ``None``: everything is run.
+        prefix: its frozen prefix; ``None``: everything is run.
         pictures: views of all rows together.
         device: of the model.
         chunk: rows of a group at most.
@@ -176,7 +181,7 @@ class ImageSide:
         self,
         tower: VisionTower,
         reader: PixelReader,
-        prefix: Prefix | None,
+        prefix: FrozenPrefix | None,
         pictures: int,
         device: torch.device,
         chunk: int | None,
@@ -188,12 +193,16 @@ class ImageSide:
 
     def ahead(self, numbers: Rows) -> None:
         """Begin to read the pixels that a later batch will need."""
-        self.reader.ahead([n for n in numbers.tolist() if not self._stored(n)])
+        self.reader.ahead(self._unknown(numbers))
 
-    def _stored(self, number: int) -> bool:
-        if self.prefix is None or self.prefix.store is None:
-            return False
-        return self.digests[number].tobytes() in self.prefix.store
+    def _unknown(self, numbers: Rows) -> list[int]:
+        """The numbers whose pixels must be read: the cache does not hold what they give."""
+        different = list(dict.fromkeys(numbers.tolist()))
+        if self.prefix is None:
+            return different
+        keys = {number: self.digests[number].tobytes() for number in different}
+        known = self.prefix.known(keys.values())
+        return [number for number in different if keys[number] not in known]
 
     def groups(self, numbers: Rows) -> tuple[NDArray[np.bool_], list[Group]]:
         """Which of the pictures [B] are whole, and the groups of those, numbered in order."""
@@ -218,14 +227,14 @@ class ImageSide:
         self.reader.keep(numbers[good].tolist(), whole)
         return good, {"pixels": self._normal(whole)} if whole else {}
 
-    def _through(self, numbers: Rows, prefix: Prefix) -> tuple[NDArray[np.bool_], State]:
-        """From the store where a picture's pixels are known and there; else read and computed."""
-        asked = {n: None for n in numbers.tolist() if not self._stored(n)}
-        self.reader.drop([n for n in numbers.tolist() if n not in asked])
-        read = dict(zip(asked, self.reader.take(list(asked)), strict=True))
+    def _through(self, numbers: Rows, prefix: FrozenPrefix) -> tuple[NDArray[np.bool_], State]:
+        """From the cache where it has what a picture gives; else read and computed."""
+        asked = self._unknown(numbers)
+        self.reader.drop(sorted(set(numbers.tolist()) - set(asked)))
+        read = dict(zip(asked, self.reader.take(asked), strict=True))
         for number, pixels in read.items():
             if pixels is not None:
-                self.digests[number] = np.frombuffer(digest_of(pixels), np.uint8)
+                self.digests[number] = np.frombuffer(item_key(pixels), np.uint8)
         lost = {number for number, pixels in read.items() if pixels is None}
         good = np.array([number not in lost for number in numbers.tolist()], dtype=bool)
         keys = {n: self.digests[n].tobytes() for n in numbers[good].tolist()}
