@@ -49,16 +49,20 @@ def reachable_code(roots: Iterable[str], packages: Collection[str]) -> dict[str,
         if not counts_by_source(top, path, packages):
             found |= {f"package {k}": v for k, v in versions_of([top]).items()}
             continue
-        if path is None:
-            found[f"module {name}"] = MISSING
-            continue
-        source = path.read_bytes()
-        found[f"module {name}"] = hashlib.sha256(source).hexdigest()
-        if path.suffix == ".py":
+        source = None if path is None else _content(path)
+        found[f"module {name}"] = MISSING if source is None else hashlib.sha256(source).hexdigest()
+        if path is not None and source is not None and path.suffix == ".py":
             more = {*_imports(source, name, path.name == "__init__.py"), *_parents(name)} - seen
             seen |= more
             waiting += sorted(more)
     return dict(sorted(found.items()))
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def counts_by_source(top: str, path: Path | None, packages: Collection[str]) -> bool:

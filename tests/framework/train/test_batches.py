@@ -252,7 +252,7 @@ def test_the_cache_of_one_run_serves_another(
 ) -> None:
     shared = f"train.cache.folder={tmp_path / 'shared'}"
     _, first = trained(make_config(shared))
-    sizes = {p: p.stat().st_size for p in (tmp_path / "shared").rglob("*.data")}
+    sizes = {p: p.stat().st_size for p in (tmp_path / "shared").rglob("data")}
     calls = 0
 
     def count(built: Any) -> None:
@@ -268,4 +268,4 @@ def test_the_cache_of_one_run_serves_another(
     _, second = trained(make_config(shared), change=count)
     assert second.losses == pytest.approx(first.losses, abs=1e-6)
     assert calls == 0
-    assert {p: p.stat().st_size for p in (tmp_path / "shared").rglob("*.data")} == sizes
+    assert {p: p.stat().st_size for p in (tmp_path / "shared").rglob("data")} == sizes
