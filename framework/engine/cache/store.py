@@ -221,7 +221,7 @@ class ActivationCache:
         sizes = [_HEAD.size + place.size if _within(place, length) else 0 for place in places]
         starts = [0, *accumulate((size + 7) & ~7 for size in sizes)]  # aligned for numpy
         buffer = np.empty(starts[-1], np.uint8)
-        view = memoryview(buffer)
+        view = buffer.data
         return [
             buffer[start + _HEAD.size : start + size]
             if size and self._read_one(place, view[start : start + size])
@@ -236,11 +236,8 @@ class ActivationCache:
         except OSError:
             return False
         key, size, crc = _HEAD.unpack_from(into)
-        return (
-            key == place.key
-            and size == place.size
-            and crc == zlib.crc32(into[_HEAD.size :], zlib.crc32(into[: _NAMED.size]))
-        )
+        expected = zlib.crc32(into[_HEAD.size :], zlib.crc32(into[: _NAMED.size]))
+        return bool((key, size, crc) == (place.key, place.size, expected))
 
     def _forget(self, places: Sequence[Place]) -> None:
         """Damaged records: they may be written again."""
@@ -274,8 +271,9 @@ class ActivationCache:
         assert self._index is not None
         with self._index.writing():
             there = {place.key for place in self._index.find(items)}
-            places, pieces, start = [], [], self._index.end()
-            end = start
+            places: list[Place] = []
+            pieces: list[bytes | memoryview] = []
+            start = end = self._index.end()
             for key, item in items.items():
                 if key in there:
                     continue  # another process was faster

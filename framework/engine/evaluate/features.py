@@ -19,13 +19,7 @@ from engine.cache.frozen import FrozenPrefix, autocast, current_precision, open_
 from engine.cache.items import pack
 from engine.cache.key import item_key
 from engine.contracts.state import State
-<<<<<<< HEAD
-from engine.errors import DataError
-from engine.evaluate.images import digest_of
 from engine.pictures.cut import Pixels
-=======
-from engine.evaluate.images import Pixels
->>>>>>> dad6f70 (Activation cache: an SQLite index beside a flat data file, one key for training and evaluation)
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor

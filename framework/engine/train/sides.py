@@ -19,12 +19,8 @@ from engine.cache.key import item_key
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
-<<<<<<< HEAD
-from engine.evaluate.images import digest_of, normalise
+from engine.evaluate.images import normalise
 from engine.pictures.cut import Pixels
-=======
-from engine.evaluate.images import Pixels, normalise
->>>>>>> dad6f70 (Activation cache: an SQLite index beside a flat data file, one key for training and evaluation)
 from engine.train.data import TokenTable
 from engine.train.pixels import PixelReader
 
