@@ -9,9 +9,12 @@ m.classify(["a.jpg", "b.jpg"], ["кошка", "собака"])
 
 from __future__ import annotations
 
+import contextlib
+import math
 import os
+import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,15 +22,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
-from torch.nn import functional
+from torch import Tensor, nn
 
 from engine.contracts.dataset import Record
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.errors import BrokenImageError, DataError
+from engine.evaluate.alike import notes_of
 from engine.evaluate.images import normalise, read_batches
 from engine.evaluate.texts import encode_texts
+from engine.evaluate.vectors import unit_rows, without_direction
 from engine.evaluate.zero_shot import best, class_vectors
 from engine.model import DualEncoder
 from engine.pictures import Picture, problem_of, read_picture
@@ -72,7 +76,6 @@ class Predictor:
         self.tokenizer: Tokenizer = built.tokenizer
         self.config = built.config
         self.manifest: dict[str, Any] = built.manifest
-        self._last: tuple[object, Classifier] | None = None
 
     @property
     def warnings(self) -> list[str]:
@@ -89,8 +92,8 @@ class Predictor:
     ) -> list[list[Answer]]:
         """The most probable classes of each image.
 
-        Calling it again with the same classes computes their vectors no second time; see also
-        :meth:`classifier`.
+        The vectors of the classes are computed at each call, from the weights, templates and
+        tokenizer of that moment. To classify many times, make a :meth:`classifier` once.
 
         Args:
             images: pictures (or one picture).
@@ -102,41 +105,62 @@ class Predictor:
         Returns:
             One list of answers for each image, in order.
 
+        Warns:
+            UserWarning: classes that the model cannot tell apart; an image whose embedding is zero.
+
         Raises:
-            DataError: no image, no class, a name twice, or something that is neither.
+            DataError: no image, no class, a name twice, or something that is neither; an embedding
+                that is not finite; classes that the model cannot tell apart at all.
             BrokenImageError: an image is missing or does not decode; names every one of them.
         """
-        return self.classifier(classes).classify(images, top, batch_size=batch_size)
+        return self._classifier(classes).classify(images, top, batch_size=batch_size)
 
     def classifier(self, classes: Sequence[str]) -> Classifier:
         """Compute the vectors of classes once, to classify many times.
 
+        They are those of this moment: after a change of the weights, the templates or the
+        tokenizer, make a new one.
+
+        Warns:
+            UserWarning: classes that the model cannot tell apart.
+
         Raises:
-            DataError: no class, a name twice, or a name that is no text.
+            DataError: no class, a name twice, or a name that is no text; a vector that is not
+                finite; classes that the model cannot tell apart at all.
         """
+        return self._classifier(classes)
+
+    def _classifier(self, classes: Sequence[str]) -> Classifier:
         names = _check_classes(classes)
-        key = (names, self._version())
-        if self._last is None or self._last[0] != key:
-            self._last = key, Classifier(self, names, self.class_vectors(names))
-        return self._last[1]
+        vectors = self.class_vectors(names)
+        for note in self.notes_of(names, vectors):
+            warnings.warn(note, stacklevel=3)
+        return Classifier(self, names, vectors)
 
     def class_vectors(self, names: Sequence[str]) -> Tensor:
         """[C] names -> [C, J] float32, rows of length 1, by the config's templates."""
         return class_vectors(names, self.config.zero_shot, self.encode_texts)
 
+    def notes_of(self, names: Sequence[str], vectors: Tensor, *, refuse: bool = True) -> list[str]:
+        """See :func:`engine.evaluate.alike.notes_of`; ``vectors`` are those of ``names``."""
+        return notes_of(
+            names, vectors, self.model, self.tokenizer, self.config.zero_shot, refuse=refuse
+        )
+
     def encode_texts(self, texts: Sequence[str], *, raw: bool = False) -> Tensor:
         """[N] texts -> [N, J] float32, rows of length 1 (unless ``raw``). No templates.
 
         Raises:
-            DataError: something else than a sequence of texts.
+            DataError: something else than a sequence of texts; an embedding that is not finite.
         """
-        return encode_texts(self.model, self.tokenizer, _check_texts(texts), raw=raw)
+        with evaluating(self.model):
+            return encode_texts(self.model, self.tokenizer, _check_texts(texts), raw=raw)
 
     def encode_images(self, images: Iterable[Picture] | Picture, *, batch_size: int = 16) -> Tensor:
         """[N] pictures -> [N, J] float32, rows of length 1.
 
         Raises:
-            DataError: no image, or something that is none.
+            DataError: no image, or something that is none; an embedding that is not finite.
             BrokenImageError: an image is missing or does not decode; names every one of them.
         """
         pictures = _Pictures(images)
@@ -145,7 +169,8 @@ class Predictor:
         for batch in read_batches(pictures, preprocess, batch_size=batch_size):
             broken += batch.broken
             if not broken:
-                found.append(self.encode_pixels([each.pixels for each in batch.read]))
+                names = [each.record.id for each in batch.read]
+                found.append(self.encode_pixels([each.pixels for each in batch.read], names))
         if broken:
             shown = "\n".join(f"  {each.id}: {each.reason}" for each in broken[:8])
             more = f"\n  and {len(broken) - 8} more" if len(broken) > 8 else ""
@@ -155,38 +180,51 @@ class Predictor:
             )
         return torch.cat(found)
 
-    def encode_pixels(self, pixels: Sequence[Pixels], tower: Tower | None = None) -> Tensor:
+    def encode_pixels(
+        self,
+        pixels: Sequence[Pixels],
+        names: Sequence[str] | None = None,
+        tower: Tower | None = None,
+    ) -> Tensor:
         """B pictures of ``images.square`` -> [B, J] float32 on the CPU, rows of length 1.
 
         Args:
             pixels: the pictures.
+            names: of the pictures, for an error; ``None``: their places.
             tower: stands in for :meth:`vision_state` (``FeatureCache.tower``).
+
+        Raises:
+            DataError: an embedding is not finite.
         """
-        with torch.inference_mode():
+        with evaluating(self.model), torch.inference_mode():
             state = (tower or self.vision_state)(pixels)
-            embedding = self.model.vision_projection(state)["embedding"]
-            vectors = functional.normalize(embedding, dim=-1).float().cpu()
+            embedding = self.model.vision_projection(state)["embedding"].float().cpu()
+            vectors = unit_rows(embedding, "image", lambda i: names[i] if names else str(i))
         return vectors.clone()  # an ordinary tensor: usable under autograd too
 
     def vision_state(self, pixels: Sequence[Pixels]) -> State:
         """B pictures of ``images.square`` -> what the vision tower gives, ``features`` [B, W]."""
-        device = self.model.logit_scale.device
-        state: State = self.model.vision(
-            {"pixels": normalise(pixels, self.model.vision.preprocess).to(device)}
-        )
+        vision = self.model.vision
+        dtype = next((p.dtype for p in vision.parameters() if p.is_floating_point()), None)
+        batch = normalise(pixels, vision.preprocess).to(self.model.logit_scale.device, dtype)
+        state: State = vision({"pixels": batch})
         return state
 
     @property
     def scale(self) -> float:
-        """The factor on cosine similarities."""
-        return float(self.model.logit_scale.detach().exp())
+        """The factor on cosine similarities.
 
-    def _version(self) -> tuple[int, ...]:
-        """Changes when a weight does: class vectors of a model in training must not be kept."""
-        return tuple(
-            0 if parameter.is_inference() else parameter._version
-            for parameter in self.model.parameters()
-        )
+        Raises:
+            DataError: it is not a positive number, so that probabilities would mean nothing.
+        """
+        exponent = self.model.logit_scale.detach().float()
+        scale = float(exponent.exp())
+        if not 0 < scale < math.inf:
+            raise DataError(
+                f"logit_scale is {float(exponent):.6g}: the factor on the cosines would be {scale}",
+                hint="the model's weights have most likely diverged: train or import it again",
+            )
+        return scale
 
     def __repr__(self) -> str:
         return f"Predictor({self.config.name}, {self.model.joint_width} wide)"
@@ -213,6 +251,13 @@ class Classifier:
         if top < 1:
             raise DataError(f"top={top}: at least one answer an image must be asked for")
         vectors = self.predictor.encode_images(images, batch_size=batch_size)
+        zero = without_direction(vectors)
+        if zero:
+            warnings.warn(
+                f"image {zero[0]} has an embedding of zeros ({len(zero)} of {len(vectors)} images):"
+                " the first class is the answer, whatever it shows",
+                stacklevel=2,
+            )
         probabilities, indices = self.best(vectors, top)
         return [
             [Answer(self.classes[i], p) for i, p in zip(row, chances, strict=True)]
@@ -222,6 +267,19 @@ class Classifier:
     def best(self, vectors: Tensor, top: int) -> tuple[Tensor, Tensor]:
         """[B, J] image vectors -> probabilities [B, k] and class indices [B, k], best first."""
         return best(vectors, self.vectors, self.predictor.scale, top)
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Every module in eval mode while inside (no dropout, BatchNorm's kept statistics)."""
+    training = [module for module in model.modules() if module.training]
+    for module in training:
+        module.training = False
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
 
 
 def random_weights(manifest: dict[str, Any]) -> list[str]:

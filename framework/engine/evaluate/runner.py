@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,8 +13,10 @@ from torch import Tensor
 from engine.contracts.dataset import Dataset, Record
 from engine.errors import DataError
 from engine.evaluate.images import Batch, Broken, Rows, read_batches
+from engine.evaluate.names import encodable
 from engine.evaluate.predictor import Classifier, Predictor
 from engine.evaluate.scores import DatasetScore, Labels, Score, combine, score_dataset
+from engine.evaluate.vectors import without_direction
 
 if TYPE_CHECKING:
     from engine.evaluate.features import FeatureCache
@@ -55,7 +56,7 @@ class DatasetRun:
             had some.
         vectors: [rows, J] float32, the images' embeddings, each of length 1, in the order of
             ``rows``; ``None`` where they were not asked for.
-        notes: what a user should know, in words (class names that are the same, say).
+        notes: what a user should know, in words (classes that the model cannot tell apart, say).
     """
 
     dataset: Dataset
@@ -131,6 +132,7 @@ def run(
     limit: int | None = None,
     features: FeatureCache | None = None,
     keep_vectors: bool = False,
+    refuse_alike: bool = True,
     progress: Progress = lambda name, done, total: None,
 ) -> DatasetRun:
     """Classify a data set's images into its classes.
@@ -144,35 +146,37 @@ def run(
         limit: only the first so many images.
         features: where vision features are kept; ``None``: the tower runs for every image.
         keep_vectors: also give the images' embeddings.
+        refuse_alike: raise where the model gives all classes one vector; else that is a note.
         progress: told after each batch.
 
     Raises:
-        DataError: no image, no class, two images of one id, or not a single readable image.
+        DataError: no image, no class, two images of one id, or not a single readable image; an
+            embedding that is not finite; see ``refuse_alike``.
     """
     started = time.perf_counter()
     total = len(dataset) if limit is None else min(limit, len(dataset))
-    if total == 0:
-        raise DataError(f"data set `{dataset.name}` has no image")
-    if not dataset.classes:
-        raise DataError(
-            f"data set `{dataset.name}` has no classes", hint="name them in its classes.json"
-        )
+    dataset, notes = encodable(dataset, total)
+    _check_dataset(dataset, total)
     progress(dataset.name, 0, total)
     # Not `classifier()`: a data set may name two classes alike, and they then tie.
-    classifier = Classifier(predictor, dataset.classes, predictor.class_vectors(dataset.classes))
+    classes = predictor.class_vectors(dataset.classes)
+    alike = predictor.notes_of(dataset.classes, classes, refuse=refuse_alike)
+    classifier = Classifier(predictor, tuple(dataset.classes), classes)
     before = features.computed if features else 0
     rows: list[Row] = []
     broken: list[Broken] = []
     kept: list[Tensor] = []
+    zero: list[str] = []
     for batch, vectors in encode_batches(
         predictor, dataset, batch_size=batch_size, workers=workers, limit=limit, features=features
     ):
         broken += batch.broken
         rows += _answers(classifier, batch, vectors)
+        zero += [batch.read[i].record.id for i in without_direction(vectors)]
         if keep_vectors:
             kept.append(vectors)
         progress(dataset.name, len(rows) + len(broken), total)
-    _check(dataset, rows, broken, total)
+    _check_rows(dataset, rows, broken, zero)
     return DatasetRun(
         dataset,
         rows,
@@ -181,7 +185,7 @@ def run(
         time.perf_counter() - started,
         tower_rows=features.computed - before if features else len(rows),
         vectors=torch.cat(kept) if keep_vectors else None,
-        notes=_notes(dataset),
+        notes=[f"data set `{dataset.name}`: {note}" for note in (*notes, *alike, *_zero(zero))],
     )
 
 
@@ -207,7 +211,8 @@ def encode_batches(
         rows, preprocess, batch_size=batch_size, workers=workers, limit=limit
     ):
         pixels = [each.pixels for each in batch.read]
-        yield batch, predictor.encode_pixels(pixels, tower) if pixels else empty
+        names = [each.record.id for each in batch.read]
+        yield batch, predictor.encode_pixels(pixels, names, tower) if pixels else empty
 
 
 def _answers(classifier: Classifier, batch: Batch, vectors: Tensor) -> Iterator[Row]:
@@ -219,26 +224,45 @@ def _answers(classifier: Classifier, batch: Batch, vectors: Tensor) -> Iterator[
         yield Row(each.index, each.record, tuple(classes), tuple(chances))
 
 
-def _check(dataset: Dataset, rows: Sequence[Row], broken: Sequence[Broken], total: int) -> None:
+def _check_dataset(dataset: Dataset, total: int) -> None:
+    """What can be told before the work begins."""
+    if total == 0:
+        raise DataError(f"data set `{dataset.name}` has no image")
+    if not dataset.classes:
+        raise DataError(
+            f"data set `{dataset.name}` has no classes", hint="name them in its classes.json"
+        )
+    seen: set[str] = set()
+    for index in range(total):
+        name = dataset.record(index).id
+        if name in seen:
+            raise DataError(f"data set `{dataset.name}`: two images have the id `{name}`")
+        seen.add(name)
+
+
+def _check_rows(
+    dataset: Dataset, rows: Sequence[Row], broken: Sequence[Broken], zero: Sequence[str]
+) -> None:
     if not rows:
         first = broken[0]
         raise DataError(
-            f"data set `{dataset.name}`: not one of {total} images can be read; the first,"
+            f"data set `{dataset.name}`: not one of {len(broken)} images can be read; the first,"
             f" `{first.id}`: {first.reason}"
         )
-    ids = Counter(row.record.id for row in rows)
-    twice = [each for each, count in ids.items() if count > 1]
-    if twice:
-        raise DataError(f"data set `{dataset.name}`: two images have the id `{twice[0]}`")
+    if len(zero) == len(rows) > 1:
+        raise DataError(
+            f"data set `{dataset.name}`: the embedding of every image is zero, so that the first"
+            " class would be the answer to all",
+            hint="the weights of the image side have most likely collapsed, or are all zero",
+        )
 
 
-def _notes(dataset: Dataset) -> list[str]:
-    alike = [name for name, count in Counter(dataset.classes).items() if count > 1]
-    if not alike:
+def _zero(zero: Sequence[str]) -> list[str]:
+    if not zero:
         return []
     return [
-        f"data set `{dataset.name}`: classes of the same name ({', '.join(alike[:5])}): the first"
-        " of them is always the answer"
+        f"the embedding of {len(zero):,} images is zero (the first: `{zero[0]}`): the first class"
+        " is their answer, whatever they show"
     ]
 
 

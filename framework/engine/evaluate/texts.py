@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import pad_tokens
 from engine.contracts.tokenizer import Tokenizer
+from engine.evaluate.vectors import check_rows, unit_rows
 from engine.model import DualEncoder
 
 TOKENS_A_BATCH = 1024
@@ -43,6 +43,9 @@ def encode_texts(
 
     Returns:
         [N, J] float32 on the CPU, rows in the order of ``texts``, of length 1 unless ``raw``.
+
+    Raises:
+        DataError: an embedding is not finite; names its text.
     """
     settings = model.text.settings
     assert isinstance(settings, TextEncoderSettings)
@@ -58,11 +61,18 @@ def encode_texts(
         for start, stop in _batches([len(row) for row in rows], tokens_a_batch):
             padded = pad_tokens(rows[start:stop], tokenizer.pad_id)
             state = {name: tensor.to(device) for name, tensor in padded.items()}
-            embedding = model.text_state(state)["embedding"].float()
-            vectors[start:stop] = embedding if raw else functional.normalize(embedding, dim=-1)
+            vectors[start:stop] = model.text_state(state)["embedding"]
             progress(stop - start)
     row_of = {row: i for i, row in enumerate(rows)}
     place = {text: row_of[row] for text, row in zip(unique, tokens, strict=True)}
+
+    def name_of(row: int) -> str:
+        return next(text for text in unique if place[text] == row)
+
+    if raw:
+        check_rows(vectors, "text", name_of)
+    else:
+        vectors = unit_rows(vectors, "text", name_of)
     return vectors[torch.tensor([place[text] for text in texts])]
 
 

@@ -11,10 +11,10 @@ from typing import Protocol
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from engine.config.schema import ZeroShotSettings
 from engine.errors import DataError
+from engine.evaluate.vectors import unit_rows
 
 
 class EncodeTexts(Protocol):
@@ -36,7 +36,7 @@ def class_vectors(
     """Class names -> [C, J] float32, rows of length 1.
 
     Raises:
-        DataError: there is no class name.
+        DataError: there is no class name, or a class's vector is not finite.
     """
     if not names:
         raise DataError(
@@ -45,7 +45,7 @@ def class_vectors(
     raw = settings.average == "raw"
     vectors = encode_texts(prompts(names, settings), raw=raw)
     vectors = vectors.reshape(len(names), len(settings.templates), -1).mean(dim=1)
-    return functional.normalize(vectors, dim=-1)
+    return unit_rows(vectors, "class", lambda i: names[i])
 
 
 def best(images: Tensor, classes: Tensor, scale: float, top: int) -> tuple[Tensor, Tensor]:

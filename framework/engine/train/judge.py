@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 
 from engine.build import Built
+
+_log = logging.getLogger(__name__)
 
 Judge = Callable[[], Mapping[str, float]]
 """Judges the model as it is: accuracy in percent by data set, and their mean ``accuracy``."""
@@ -24,10 +27,16 @@ def judge_of(built: Built) -> Judge | None:
 
     datasets = [use.create() for use in config.data.evaluate]
     workers = config.train.workers if config.train else None
+    told: set[str] = set()
 
     def judge() -> Mapping[str, float]:
         predictor = Predictor(built)
-        score = score_runs([run(predictor, dataset, workers=workers) for dataset in datasets])
+        # A text side that is not trained yet may give all classes one vector: told, not refused.
+        runs = [run(predictor, each, workers=workers, refuse_alike=False) for each in datasets]
+        for note in (note for each in runs for note in each.notes if note not in told):
+            told.add(note)
+            _log.warning("%s", note)
+        score = score_runs(runs)
         if score is None:
             return {}
         found = {"accuracy": score.accuracy}
