@@ -10,7 +10,8 @@
                          has any; prediction does without them, and no limit counts them
 ======================== =====================================================================
 
-Written whole or not at all: to a temporary sibling, synced, renamed.
+Written whole or not at all, by ``engine.files``; only the files that the manifest lists are ever
+replaced.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
+from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
 from engine.errors import ArtifactError
-from engine.files import replacing_folder
+from engine.files import refuse_foreign, replacing_folder, target_of
 
 FORMAT = 1
 MANIFEST = "engine.json"
@@ -38,39 +40,66 @@ CLUSTERS_JSON = "clusters.json"
 CLUSTERS_PAGE = "clusters.html"
 
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_LARGEST_MANIFEST = 64 << 20  # bytes
 
 
 @contextlib.contextmanager
 def writing(folder: Path) -> Iterator[Path]:
     """Give a temporary sibling to write into; at the end it becomes ``folder``, whole.
 
-    An artifact that stands there already is replaced only then. After an error or Ctrl-C nothing
-    is left behind and the old artifact is untouched.
+    An artifact that stands there already is replaced only then. After an error or a signal nothing
+    is left behind and the old artifact is untouched. See :func:`engine.files.replacing_folder`.
 
     Raises:
-        ArtifactError: ``folder`` exists and is no artifact, so it is not ours to replace.
+        ArtifactError: ``folder`` exists and is not ours to replace, or another process writes it.
+        WriteError: the disk is full.
     """
-    folder = folder.absolute()
-    check_replaceable(folder)
-    with replacing_folder(folder) as temporary:
+    with replacing_folder(folder, check_replaceable) as temporary:
         yield temporary
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise ArtifactError where ``folder`` exists and is not ours to replace."""
-    if folder.exists() and not _replaceable(folder):
+    """Raise ArtifactError where ``folder`` exists and holds anything but what we wrote ourselves.
+
+    Ours are the files that the manifest of an artifact lists, and clusters that were fitted before
+    the build, which lie where the build will put the artifact. An empty folder may be replaced.
+    """
+    folder = target_of(folder)
+    if not os.path.lexists(folder):
+        return
+    ours = _ours(folder) if folder.is_dir() else None
+    if ours is None:
         raise ArtifactError(
-            f"{folder} exists and is no artifact, so it is not overwritten",
+            f"{folder} exists and is not an artifact, so it is not overwritten",
             hint="choose another folder with `-o`, or remove it yourself",
         )
+    refuse_foreign(folder, ours, "the artifact", ArtifactError)
 
 
-def _replaceable(folder: Path) -> bool:
-    if not folder.is_dir():
-        return False
-    # Clusters that were fitted before the build lie where the build will put the artifact.
+def _ours(folder: Path) -> set[str] | None:
+    """Names of the files that are ours; ``None`` where nothing in the folder is."""
+    if os.path.lexists(folder / MANIFEST):
+        listed = _listed(folder / MANIFEST)
+        return None if listed is None else {MANIFEST, *listed}
     ours = {CLUSTERS, CLUSTERS_JSON, CLUSTERS_PAGE}
-    return (folder / MANIFEST).is_file() or {path.name for path in folder.iterdir()} <= ours
+    names = {path.name for path in folder.iterdir()}
+    return ours if names & ours or not names else None
+
+
+def _listed(path: Path) -> set[str] | None:
+    """The files that a manifest lists; ``None`` where it is not a manifest of an artifact."""
+    try:
+        stat = path.lstat()
+        if not S_ISREG(stat.st_mode) or stat.st_size > _LARGEST_MANIFEST:
+            return None
+        manifest = json.loads(path.read_bytes())
+        int(manifest["format"])
+        files = {str(name): (entry["sha256"], entry["bytes"])
+                 for name, entry in manifest["files"].items()}  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+    plain = all(_PLAIN_NAME.fullmatch(name) for name in files)
+    return set(files) if plain and {CONFIG, WEIGHTS, TOKENIZER} <= files.keys() else None
 
 
 @contextlib.contextmanager
@@ -78,33 +107,72 @@ def amending(folder: Path, manifest: Mapping[str, Any], names: Collection[str]) 
     """Replace some files of an artifact, all of them or none.
 
     Gives a temporary sibling that holds everything else of the artifact (as hard links: nothing is
-    copied), to write the files into. At the end it is sealed and takes the artifact's place.
+    copied, opened or changed), to write the files into. At the end it is sealed and takes the
+    artifact's place.
 
     Args:
         folder: the artifact.
         manifest: its new manifest; digests of the files that stay are taken from it.
         names: the files to be written.
+
+    Raises:
+        ArtifactError: it was written by another process since ``manifest`` was read.
     """
-    with writing(folder) as temporary:
-        shutil.copytree(
-            folder,
-            temporary,
-            symlinks=True,
-            ignore=lambda where, _: {MANIFEST, *names} if Path(where) == folder else set(),
-            copy_function=_link,
-            dirs_exist_ok=True,
-        )
+    folder = target_of(folder)
+    new = {MANIFEST, *names}
+    kept: set[str] = set()
+
+    def check(place: Path) -> None:
+        came = sorted({path.name for path in place.iterdir()} - kept - new) if kept else []
+        if came:
+            raise ArtifactError(f"{folder / came[0]} came while the artifact was being written",
+                                hint="give the same command again")  # fmt: skip
+
+    with replacing_folder(folder, check, kept=kept) as temporary:
+        if _listed(folder / MANIFEST) != set(manifest["files"]) or not _unchanged(folder, manifest):
+            raise ArtifactError(
+                f"{folder} was written by another process in the meantime",
+                hint="give the same command again",
+            )
+        for path in folder.iterdir():
+            if path.name not in new:
+                kept.add(path.name)
+                _take_over(path, temporary / path.name)
         yield temporary
-        kept = {name: entry for name, entry in manifest["files"].items() if name not in names}
-        new = [temporary / name for name in names if (temporary / name).is_file()]
-        _write_manifest(temporary, manifest, {**kept, **_digests(new)})
+        stay = {name: entry for name, entry in manifest["files"].items() if name not in names}
+        written = [temporary / name for name in names if (temporary / name).is_file()]
+        _write_manifest(temporary, manifest, {**stay, **_digests(written)})
 
 
-def _link(source: str, target: str) -> None:
+def _unchanged(folder: Path, manifest: Mapping[str, Any]) -> bool:
+    now = json.loads((folder / MANIFEST).read_bytes())
+    return bool(now["files"] == manifest["files"])
+
+
+def _take_over(source: Path, target: Path) -> None:
+    """Have the same file, link or folder under another name, without opening anything."""
+    mode = source.lstat().st_mode
+    if S_ISLNK(mode):
+        target.symlink_to(source.readlink())
+    elif S_ISDIR(mode):
+        target.mkdir()
+        for path in source.iterdir():
+            _take_over(path, target / path.name)
+        shutil.copystat(source, target)
+    else:
+        _link(source, target)
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
-    except OSError:  # a file system without hard links
-        shutil.copy2(source, target)
+    except OSError as error:  # a file system without hard links
+        if not S_ISREG(source.lstat().st_mode):
+            raise ArtifactError(
+                f"{source} is not a regular file and cannot be kept",
+                hint="move it out of the artifact",
+            ) from error
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def seal(folder: Path, manifest: Mapping[str, Any]) -> None:

@@ -53,6 +53,10 @@ class TrainingError(EngineError):
     """A run that cannot start, go on or be read: its folder, its checkpoints, its numbers."""
 
 
+class WriteError(EngineError):
+    """A result that the disk does not take: it is full, a quota is reached, or it is read-only."""
+
+
 class BrokenImageError(EngineError):
     """One image that does not decode. Callers count and list it, and go on with the others.
 

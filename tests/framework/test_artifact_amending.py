@@ -74,5 +74,45 @@ def test_clusters_alone_may_be_replaced_by_an_artifact(tmp_path: Path) -> None:
         (place / name).write_bytes(b"x")
     artifact.check_replaceable(place)
     (place / "cat.jpg").write_bytes(b"x")
-    with pytest.raises(ArtifactError, match="is no artifact"):
+    with pytest.raises(ArtifactError, match=r"also holds cat\.jpg"):
         artifact.check_replaceable(place)
+
+
+def test_what_lies_in_an_artifact_is_kept_as_it_is(folder: Path, tmp_path: Path) -> None:
+    """Links are not followed, no mode is changed, nothing is opened: a pipe would hang."""
+    secret = tmp_path / "secret"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    (folder / "link").symlink_to(secret)
+    (folder / "dangling").symlink_to("nowhere")
+    os.mkfifo(folder / "pipe")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o750)
+    (folder / "notes").chmod(0o711)
+    manifest = artifact.read_manifest(folder)
+    with artifact.amending(folder, manifest, (artifact.CONFIG,)) as temporary:
+        (temporary / artifact.CONFIG).write_text("a: 2\n", encoding="utf-8")
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert (folder / "link").readlink() == secret
+    assert (folder / "dangling").readlink() == Path("nowhere")
+    assert (folder / "pipe").is_fifo()
+    assert (folder / "run.sh").stat().st_mode & 0o777 == 0o750
+    assert (folder / "notes").stat().st_mode & 0o777 == 0o711
+    assert (folder / "notes" / "mine.txt").read_text(encoding="utf-8") == "mine"
+    artifact.read_manifest(folder)
+
+
+def test_an_artifact_that_changed_in_the_meantime_is_not_amended(folder: Path) -> None:
+    manifest = artifact.read_manifest(folder)
+    (folder / "notes" / "mine.txt").unlink()
+    (folder / "notes").rmdir()
+    with artifact.writing(folder) as temporary:
+        for name in (artifact.CONFIG, artifact.WEIGHTS, artifact.TOKENIZER):
+            (temporary / name).write_text("{}", encoding="utf-8")
+        artifact.seal(temporary, {"name": "y"})
+    with (
+        pytest.raises(ArtifactError, match="in the meantime"),
+        artifact.amending(folder, manifest, (artifact.CONFIG,)),
+    ):
+        pytest.fail("it must not come to writing")
+    assert artifact.read_manifest(folder)["name"] == "y"

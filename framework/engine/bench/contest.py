@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 import time
 from pathlib import Path
 
@@ -36,7 +35,7 @@ def run_contest(path: str, born: float) -> None:
     from engine.bench.speed import peak_mb
     from engine.build import read_artifact
     from engine.evaluate.runner import run
-    from engine.files import write_text
+    from engine.files import scratch, write_text
 
     job = read_job(path)
     with reporting(job):
@@ -47,8 +46,8 @@ def run_contest(path: str, born: float) -> None:
             judged = Judged.from_json(value)
             ran = run(predictor_for(built, judged), judged.open(), workers=1)
             predictions[judged.name] = ran.predictions
-        with tempfile.TemporaryDirectory() as folder:
-            write_text(Path(folder) / "predictions.json", json.dumps(predictions))
+        with scratch(Path(job.output)) as folder:
+            write_text(folder / "predictions.json", json.dumps(predictions))
         seconds = time.monotonic() - born
         images = sum(map(len, predictions.values()))
         found = Contest(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from engine.bench.schedule import Failures, Watch, run_tasks
 from engine.bench.suite import SuiteSettings
 from engine.contracts.dataset import Dataset
 from engine.errors import DataError, did_you_mean
+from engine.files import locked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 BOARD, PAGE, LOCK = "board.json", "leaderboard.html", ".lock"
 
 Run = Callable[..., Failures]
+
+_WAIT = 1.0
+"""Seconds: a killed bench may need a moment until it is gone."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +110,12 @@ def _alone(out: Path) -> Iterator[None]:
         DataError: there is another.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (out / LOCK).open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise DataError(
-                f"another bench is running in {out}",
-                hint="wait for it, or give this one a folder of its own: `--folder OTHER`",
-            ) from error
+    with locked(
+        out / LOCK,
+        f"another bench is running in {out}",
+        wait=_WAIT,
+        hint="wait for it, or give this one a folder of its own: `--folder OTHER`",
+    ):
         yield
 
 

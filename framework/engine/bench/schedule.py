@@ -84,13 +84,15 @@ def run_tasks(
     first = [item for item in left if item[1] == "judge"]
     then = [item for item in left if item[1] != "judge"]
     crew = _Crew(logs, failures)
-    with _as_interrupt(signal.SIGTERM):
-        try:
-            for waiting, at_once in ((first, jobs), (then, 1)):
-                crew.work(waiting, at_once, lambda doing: watch(total - crew.left(left), total,
-                                                                doing), tick)  # fmt: skip
-        finally:
-            crew.stop()
+    try:
+        for waiting, at_once in ((first, jobs), (then, 1)):
+            crew.work(waiting, at_once, lambda doing: watch(total - crew.left(left), total,
+                                                            doing), tick)  # fmt: skip
+    except (KeyboardInterrupt, SystemExit) as stop:
+        stop.add_note("what is done is kept; the same command goes on with what is left")
+        raise
+    finally:
+        crew.stop()
     return failures
 
 
@@ -246,21 +248,3 @@ def explain(code: int, log: Path) -> Failure:
     else:
         what = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
     return Failure(what=what.strip(), details="\n".join(lines[-_LINES:]))
-
-
-class _as_interrupt:
-    """While in its ``with``, a signal is taken as Ctrl-C is, but leaves with its own exit code."""
-
-    def __init__(self, number: signal.Signals) -> None:
-        self._number = number
-
-    def __enter__(self) -> None:
-        def leave(number: int, frame: object) -> None:
-            sys.exit(128 + number)
-
-        with suppress(ValueError):  # not the main thread
-            self._before = signal.signal(self._number, leave)
-
-    def __exit__(self, *_: object) -> None:
-        with suppress(ValueError, AttributeError):
-            signal.signal(self._number, self._before)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,11 +12,16 @@ from engine.artifact import is_artifact
 from engine.bench.job import Job
 from engine.build import build, save
 from engine.config.schema import EngineConfig
-from engine.files import write_text
-from engine.train.run import CONFIG, MODEL, train
+from engine.files import locked, write_text
+from engine.files import steps as lasting
+from engine.train.folder import MODEL, is_run
+from engine.train.run import train
 
 STORY = "bench.json"
 """Beside a run's model: how long its training took here, over all of its beginnings."""
+
+_WAIT = 120.0
+"""Seconds: a process of a killed bench sees that soon, finishes its step and saves."""
 
 
 def make_model(job: Job) -> Path:
@@ -38,9 +41,9 @@ def make_model(job: Job) -> Path:
             print("building", flush=True)
             save(build(config, print), folder / MODEL)
             return folder / MODEL
-        resume = (folder / CONFIG).is_file()
-        if not resume:
-            shutil.rmtree(folder, ignore_errors=True)  # a kill left less than a beginning
+        resume = is_run(folder)
+        if not resume:  # a kill left less than a beginning, at most how long that took
+            lasting.remove(folder / STORY)
             before = 0.0
         try:
             train(config, folder, resume=resume, judge=lambda built: None, say=print)
@@ -49,7 +52,7 @@ def make_model(job: Job) -> Path:
                 told = {"train_seconds": before + time.monotonic() - started}
                 write_text(folder / STORY, json.dumps(told) + "\n")
         for name in ("start", "checkpoints", "cache"):  # needed to go on, and it is over
-            shutil.rmtree(folder / name, ignore_errors=True)
+            lasting.remove_tree(folder / name)
     return folder / MODEL
 
 
@@ -74,6 +77,6 @@ def seconds_of(folder: Path) -> float | None:
 def _alone(folder: Path) -> Iterator[None]:
     """One process at a time in a folder: one of a killed bench may still be saving."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f".{folder.name}.lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    path = folder.parent / f".{folder.name}.lock"
+    with locked(path, f"{folder} is in use by another process", wait=_WAIT):
         yield

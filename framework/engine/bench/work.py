@@ -13,6 +13,13 @@ def main(path: str, born: float) -> None:
         path: see ``job.py``.
         born: ``time.monotonic()`` of the bench just before it started this process.
     """
+    from engine.signals import ending_in_order
+
+    with ending_in_order():
+        _do(path, born)
+
+
+def _do(path: str, born: float) -> None:
     import json
 
     if json.loads(Path(path).read_bytes())["phase"] == "contest":

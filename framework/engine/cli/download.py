@@ -79,7 +79,8 @@ def download(
     """Download a click log's images with their queries; stops and goes on at any moment.
 
     Images that cannot be had take their queries out of OUT/metadata.json; OUT/failed.json and
-    OUT/report.json say which, how many and why. Exit code 130 or 143 after Ctrl-C or SIGTERM.
+    OUT/report.json say which, how many and why. Exit code 130, 143 or 129 after Ctrl-C,
+    SIGTERM or SIGHUP.
     """
     from engine.data.download.run import download as run
     from engine.data.download.settings import USER_AGENT, DownloadSettings

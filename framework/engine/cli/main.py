@@ -1,7 +1,7 @@
 """``engine``: the commands, and how errors reach the user.
 
 Exit codes: 0 done; 1 a limit is broken, or `data verify` found faults; 2 bad input, told on one
-screen; 130 Ctrl-C; 143 SIGTERM.
+screen; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from engine.cli import (
     train,
 )
 from engine.errors import EngineError
+from engine.files import disk_trouble
+from engine.signals import ending_in_order
 
 app = typer.Typer(
     name="engine",
@@ -75,7 +77,7 @@ def root(
 
 def run() -> None:
     """Entry point of the ``engine`` command."""
-    with terminal.guarded():
+    with terminal.guarded(), ending_in_order():
         _run()
 
 
@@ -89,12 +91,34 @@ def _run() -> None:
     except EngineError as error:
         report(error)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("interrupted; nothing half-written is left", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        _tell_stopped(stop)
         sys.exit(130)
-    except OSError as error:  # a full disk, a folder without permission
-        report(EngineError(f"{type(error).__name__}: {error}"))
+    except SystemExit as stop:
+        if isinstance(stop.code, int) and stop.code > 128:
+            _tell_stopped(stop)
+        raise
+    except Exception as error:  # a full disk, a folder without permission
+        trouble = disk_trouble(error)
+        if trouble is not None:
+            hint = "make room on the disk and give the same command again"
+            report(EngineError(f"a file cannot be written: {trouble}", hint=hint))
+        elif isinstance(error, OSError):
+            report(EngineError(f"{type(error).__name__}: {error}"))
+        else:
+            raise
         sys.exit(2)
+
+
+def _tell_stopped(stop: BaseException) -> None:
+    """One line: it was stopped, and how it goes on."""
+    notes: list[str] = []
+    found: BaseException | None = stop
+    while found is not None and not notes:  # typer raises its own exception out of Ctrl-C
+        notes = list(getattr(found, "__notes__", ()))
+        found = found.__cause__ or found.__context__
+    told = notes[0] if notes else "nothing half-written is left; the same command starts again"
+    print(f"stopped; {told}", file=sys.stderr)
 
 
 def _show_deprecations() -> None:

@@ -2,7 +2,7 @@
 
 ::
 
-    OUT/engine-data.json             what made it: says that the folder is ours to replace
+    OUT/engine-data.json             what made it, and its files, which alone are ours to replace
     OUT/train/metadata.json          {"image": 1, "queries": ["...", "..."]} a line
     OUT/train/images/<id>.jpg
     OUT/test/<name>/classes.json     ["...", "..."]
@@ -16,7 +16,7 @@ import contextlib
 import json
 import os
 import re
-import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,11 +25,11 @@ from typing import Any
 from engine.contracts.dataset import Dataset, Record
 from engine.data.contest import CLASSES, IMAGES
 from engine.errors import BrokenImageError, DataError
+from engine.files import refuse_foreign, replacing_folder
 from engine.pictures import rgb
 
 MARK = "engine-data.json"
 TRAIN, TEST = "train", "test"
-_OURS = frozenset({MARK, TRAIN, TEST})
 
 # An id becomes a file's name, and a data set's name a folder's.
 _PLAIN = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
@@ -102,7 +102,8 @@ def write_contest_layout(
         if tests:
             _write_json(folder / TEST / "gt.json", truth)
         layout = Layout(done, tuple(written))
-        _write_json(folder / MARK, {"format": 1, **about, "written": asdict(layout)})
+        mark = {"format": 1, **about, "written": asdict(layout), "files": _files(folder)}
+        _write_json(folder / MARK, mark)
     return layout
 
 
@@ -205,39 +206,41 @@ def _write_json(path: Path, value: Any) -> None:
 @contextlib.contextmanager
 def _replacing(out: Path, *, force: bool) -> Iterator[Path]:
     """Give a temporary sibling to write into; at the end it becomes ``out``."""
-    out = out.absolute()
-    _check_free(out, force=force)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    old = out.with_name(f".{out.name}.{os.getpid()}.old")
-    temporary.mkdir(parents=True)
-    try:
+
+    def check(folder: Path) -> None:
+        _check_free(folder, force=force)
+
+    with replacing_folder(out, check, error=DataError, sync=False) as temporary:
         yield temporary
-        if out.exists():
-            out.rename(old)
-        try:
-            temporary.rename(out)
-        except OSError:
-            if old.exists():
-                old.rename(out)
-            raise
-        shutil.rmtree(old, ignore_errors=True)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _check_free(out: Path, *, force: bool) -> None:
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    """Only what an earlier call wrote may be replaced, and only where that is asked for."""
+    if not os.path.lexists(out) or (out.is_dir() and not any(out.iterdir())):
         return
-    if not (out / MARK).is_file():
+    written = _written(out / MARK) if out.is_dir() else None
+    if written is None:
         raise DataError(
             f"{out} exists and `engine data make` did not write it, so it is not overwritten",
             hint="choose another folder, or remove it yourself",
         )
-    strangers = sorted(path.name for path in out.iterdir() if path.name not in _OURS)
-    if strangers:
-        raise DataError(
-            f"{out} also holds {strangers[0]}, which `engine data make` did not write",
-            hint="move it elsewhere, or choose another folder",
-        )
+    refuse_foreign(out, {MARK, *written}, "what `engine data make` wrote", DataError)
     if not force:
         raise DataError(f"{out} exists already", hint="`--force` replaces it")
+
+
+def _written(mark: Path) -> list[str] | None:
+    """The files that a mark lists; ``None`` where it is not one."""
+    try:
+        if not stat.S_ISREG(mark.lstat().st_mode):
+            return None
+        files = json.loads(mark.read_bytes())["files"]
+        return [name for name in files if isinstance(name, str)]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _files(folder: Path) -> list[str]:
+    """Every file below a folder, relative to it."""
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)

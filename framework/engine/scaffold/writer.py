@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import importlib
 import os
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from string import Template
 from engine import __version__
 from engine.contracts.settings import KINDS
 from engine.errors import PluginError
+from engine.files import replacing_folder
 from engine.hookspecs import API_VERSION
 from engine.registry import Registry, default_registry
 from engine.scaffold import package
@@ -55,10 +55,7 @@ def new_package(
     names = Names.of(name, kind)
     names.check_free(registry or default_registry())
     folder = Path(name) if folder is None else folder
-    if folder.exists() or folder.is_symlink():
-        raise PluginError(
-            f"{folder} exists already", hint="choose another folder with `-o`, or remove it"
-        )
+    _check_free(folder)
     texts = render(names)
     _write(folder, texts)
     return Package(folder, names, tuple(texts), _commands(names))
@@ -147,17 +144,20 @@ def _check_names(code: str, names: Names) -> None:
             )
 
 
+def _check_free(folder: Path) -> None:
+    if os.path.lexists(folder):
+        raise PluginError(
+            f"{folder} exists already", hint="choose another folder with `-o`, or remove it"
+        )
+
+
 def _write(folder: Path, texts: Mapping[str, str]) -> None:
     """Write to a temporary sibling, which is renamed at the end."""
-    folder = folder.absolute()
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     try:
-        for path, text in texts.items():
-            target = temporary / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_text(text, encoding="utf-8", newline="\n")
-        temporary.rename(folder)
+        with replacing_folder(folder, _check_free, error=PluginError) as temporary:
+            for path, text in texts.items():
+                target = temporary / path
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_text(text, encoding="utf-8", newline="\n")
     except OSError as error:
         raise PluginError(f"{folder} cannot be written: {error}") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

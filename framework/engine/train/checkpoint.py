@@ -8,11 +8,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +18,9 @@ from typing import Any
 from torch import Tensor
 
 from engine.artifact import sha256
-from engine.errors import TrainingError
+from engine.errors import TrainingError, WriteError
+from engine.files import replacing_folder
+from engine.files import steps as lasting
 
 FORMAT = 1
 _NAME = re.compile(r"step-([0-9]{8,})")
@@ -68,7 +67,7 @@ class Checkpoints:
     def save(
         self, step: int, state: dict[str, Any], tensors: dict[str, Tensor], best: int | None
     ) -> Path:
-        """Write a checkpoint: a temporary sibling, synced, renamed; then remove the oldest.
+        """Write a checkpoint, whole or not at all (``engine.files``); then remove the oldest.
 
         Args:
             step: of the run; a checkpoint of that step is replaced.
@@ -82,45 +81,28 @@ class Checkpoints:
         from safetensors.torch import save_file
 
         final = self.path(step)
-        temporary = self.folder / f".{final.name}.{os.getpid()}.tmp"
+        plain = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
         try:
-            self._sweep()
-            temporary.mkdir(parents=True)
-            plain = {n: t.detach().to("cpu", copy=True).contiguous() for n, t in tensors.items()}
-            save_file(plain, temporary / _TENSORS)
-            digest = sha256(temporary / _TENSORS)
-            whole = {"format": FORMAT, "step": step, "sha256": digest, **state}
-            text = json.dumps(whole, ensure_ascii=False, indent=1)
-            (temporary / _STATE).write_text(text + "\n", encoding="utf-8")
-            for path in (temporary / _TENSORS, temporary / _STATE, temporary):
-                _sync(path)
-            if final.exists():
-                shutil.rmtree(final)
-            temporary.rename(final)
-            _sync(self.folder)
-        except Exception as error:  # safetensors has an error of its own for a full disk
-            if not isinstance(error, OSError) and "SafetensorError" not in type(error).__name__:
-                raise
+            with replacing_folder(final, error=TrainingError) as temporary:
+                save_file(plain, temporary / _TENSORS)
+                digest = sha256(temporary / _TENSORS)
+                whole = {"format": FORMAT, "step": step, "sha256": digest, **state}
+                text = json.dumps(whole, ensure_ascii=False, indent=1)
+                (temporary / _STATE).write_text(text + "\n", encoding="utf-8")
+        except (OSError, WriteError) as error:
             last = self.steps()
             kept = f"the checkpoint of step {last[-1]} is whole" if last else "there is none yet"
             raise TrainingError(
-                f"the checkpoint of step {step} cannot be written: {error}; {kept}",
+                f"the checkpoint of step {step} cannot be written: {_why(error)}; {kept}",
                 hint="make room on the disk, then go on with `--resume`",
             ) from error
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
         self._prune(best)
         return final
-
-    def _sweep(self) -> None:
-        """Remove what a killed process left half-written."""
-        for path in self.folder.glob(".step-*.tmp"):
-            shutil.rmtree(path, ignore_errors=True)
 
     def _prune(self, best: int | None) -> None:
         for step in self.steps()[: -self._keep]:
             if step != best:
-                shutil.rmtree(self.path(step), ignore_errors=True)
+                lasting.remove_tree(self.path(step))
 
     def last(self, say: Callable[[str], None]) -> Checkpoint | None:
         """The last checkpoint that is whole; those after it are told, and removed.
@@ -138,13 +120,12 @@ class Checkpoints:
                 say(f"{error.message}; falling back to the checkpoint before")
                 continue
             for path in damaged:
-                with contextlib.suppress(OSError):
-                    shutil.rmtree(path)
+                lasting.remove_tree(path)
             return found
         if steps:
             raise TrainingError(
                 f"not one of {len(steps)} checkpoints in {self.folder} is whole",
-                hint="start the run anew, with `--force`",
+                hint="`--force` starts the run again from the beginning",
             )
         return None
 
@@ -174,9 +155,5 @@ def read(folder: Path) -> Checkpoint:
         raise TrainingError(f"{path} is damaged ({error})") from error
 
 
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+def _why(error: OSError | WriteError) -> str:
+    return error.message if isinstance(error, WriteError) else str(error)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.errors import TrainingError
+from engine.files import write_text
 
 FILE = "history.jsonl"
 
@@ -20,16 +21,17 @@ class History:
     Args:
         folder: the run's.
         step: the step that the run goes on from: lines of later steps are removed.
+        ended: stages that are over at that step: the ends of others come again.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, step: int, ended: int = 0) -> None:
         path = folder / FILE
-        lines = _lines(path)
-        kept = [line for line in lines if step and line.get("step", 0) <= step]
-        temporary = path.with_name(f".{FILE}.tmp")
-        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept)
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
+        kept = [
+            line
+            for line in _lines(path)
+            if step and line["step"] <= step and line.get("ended", -1) < ended
+        ]
+        write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", newline="\n")
 
     def write(self, step: int, values: Mapping[str, Any]) -> None:
@@ -70,7 +72,7 @@ class Story:
 
 
 def read_history(folder: Path) -> Story:
-    """Read a run's history; lines that are no JSON (a kill cut them short) are passed over.
+    """Read a run's history; lines that are not JSON (a kill cut them short) are passed over.
 
     Raises:
         TrainingError: there is none.
@@ -79,15 +81,15 @@ def read_history(folder: Path) -> Story:
         raise TrainingError(
             f"{folder} is no run: it has no {FILE}", hint="`engine train CONFIG -o RUN` writes one"
         )
-    story = Story()
+    notes, points, stages = [], {}, {}
     for line in _lines(folder / FILE):
         if "note" in line:
-            story.notes.append((line["step"], str(line["note"])))
+            notes.append((line["step"], str(line["note"])))
         elif "ended" in line:
-            story.stages.append(line)
-        else:
-            story.points.append(line)
-    return story
+            stages[str(line["ended"])] = line
+        else:  # what was measured again after a kill counts once, as it was measured last
+            points[line["step"], str(line.get("stage")), frozenset(line)] = line
+    return Story(list(points.values()), list(stages.values()), notes)
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: finish the step, save, leave."""
+"""Ctrl-C, SIGTERM and SIGHUP: finish the step, save, leave."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import threading
 from types import FrameType
 from typing import Any, NoReturn
+
+from engine.signals import stopping
 
 
 class Interrupt:
@@ -22,7 +24,7 @@ class Interrupt:
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():  # others may not set handlers
-            for number in (signal.SIGINT, signal.SIGTERM):
+            for number in (signal.SIGINT, *stopping()):
                 self._before[number] = signal.signal(number, self._came)
         return self
 
@@ -37,7 +39,7 @@ class Interrupt:
 
     @staticmethod
     def leave(number: int) -> NoReturn:
-        """Leave as the signal asks: exit code 130 or 143."""
+        """Leave as the signal asks: exit code 130, 143 or 129."""
         if number == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + number)

@@ -32,6 +32,7 @@ from engine.train.device import (
     seed_step,
 )
 from engine.train.distribution import Processes
+from engine.train.folder import CHECKPOINTS, RunFolder
 from engine.train.health import Watched
 from engine.train.history import History
 from engine.train.interrupt import Interrupt
@@ -70,6 +71,8 @@ class Trainer:
         judge: judges the model, ``None`` where there is nothing to judge it on.
         loggers: beside the history.
         processes: this process among the others.
+        place: the folder that a new run takes, at once or at its first checkpoint; by default the
+            folder is the run's already.
     """
 
     def __init__(
@@ -81,6 +84,7 @@ class Trainer:
         judge: Judge | None = None,
         loggers: tuple[Logger, ...] = (),
         processes: Processes | None = None,
+        place: RunFolder | None = None,
     ) -> None:
         assert built.config.train is not None
         self.built, self.model, self.data, self.folder = built, built.model, data, folder
@@ -92,7 +96,8 @@ class Trainer:
         self.dtype = choose_dtype(self.settings.precision, self.device)
         self.precise = autocast(self.device, self.dtype)
         self.scaler = make_scaler(self.device, self.dtype)
-        self.checkpoints = Checkpoints(folder / "checkpoints", self.settings.keep)
+        self.place = place or RunFolder(folder, replaces=False)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.settings.keep)
         self.at, self.best, self.best_step = Position(), -1.0, None
         self.ended: list[dict[str, Any]] = []
         self.trained: set[str] = set()
@@ -140,7 +145,10 @@ class Trainer:
         self.steps = sum(plan.steps for plan in plans)
         if not self.processes.main:
             return
-        self._history = History(self.folder, self.at.step)
+        if not self.place.replaces:
+            self.place.take()
+        self.checkpoints.folder = self.place.place / CHECKPOINTS
+        self._history = History(self.place.place, self.at.step, len(self.ended))
         info = RunInfo(
             folder=self.folder,
             name=self.config.name,
@@ -326,6 +334,8 @@ class Trainer:
     # ---- checkpoints -----------------------------------------------------------------------------
 
     def _due(self) -> bool:
+        if self.place.staged:
+            return True
         steps = self.settings.save_steps
         if steps is not None and self.at.step % steps == 0:
             return True
@@ -337,4 +347,7 @@ class Trainer:
             return
         state, tensors = saving.snapshot(self)
         self.checkpoints.save(self.at.step, state, tensors, self.best_step)
+        if self.place.staged:
+            self.place.take()
+            self.checkpoints.folder = self.folder / CHECKPOINTS
         self._saved_at, self._saved = time.monotonic(), (self.at.step, self.at.stage)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -54,9 +55,20 @@ class Meter:
         """Seconds of training, and rows that were trained on."""
         return time.monotonic() - self._started, self._rows_done
 
-    def resume(self, seconds: float, rows: int) -> None:
-        """Take up what was spent before a run went on."""
-        self._started, self._rows_done = self._started - seconds, rows
+    def state(self) -> dict[str, float]:
+        """What a checkpoint holds of it, so that a run that goes on measures the same losses."""
+        seconds, rows = self.spent
+        loss = {} if math.isnan(self.loss) else {"loss": self.loss}
+        return {"seconds": seconds, "rows_done": rows, "steps": self._steps, "rows": self._rows,
+                "sum": float(self._sum), **loss}  # fmt: skip
+
+    def resume(self, state: Mapping[str, float]) -> None:
+        """Take up what :meth:`state` gave before a run went on."""
+        self._started -= float(state["seconds"])
+        self._rows_done = int(state["rows_done"])
+        self._steps, self._rows = int(state["steps"]), int(state["rows"])
+        self._sum = torch.full_like(self._sum, float(state["sum"]))
+        self.loss = float(state.get("loss", math.nan))
 
     def pause(self, seconds: float) -> None:
         """Time that is no training: judging."""

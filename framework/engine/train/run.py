@@ -2,7 +2,7 @@
 
 ::
 
-    RUN/config.yaml        the resolved config
+    RUN/config.yaml        the resolved config (see ``folder`` for how a run takes its folder)
     RUN/start/             the model before training, an artifact in float32
     RUN/checkpoints/       where it goes on
     RUN/history.jsonl      what was measured
@@ -12,58 +12,29 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from engine.artifact import MANIFEST
 from engine.build import Built, build, read_artifact, save
 from engine.clusters.assign import label_dataset
 from engine.config import dump_config
 from engine.config.schema import EngineConfig, StorageSettings
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger
-from engine.errors import ConfigError, TrainingError
+from engine.errors import ConfigError
+from engine.files import explained, write_text
 from engine.size import SizeReport
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
-from engine.train.history import FILE
+from engine.train.folder import CONFIG, MODEL, START, STARTING, RunFolder, holding, is_run
 from engine.train.judge import Judge, judge_of
 from engine.train.loop import Trainer
 
-CONFIG, START, MODEL = "config.yaml", "start", "model"
-_OURS = frozenset({CONFIG, START, MODEL, FILE, "checkpoints", "cache"})
-
 Say = Callable[[str], None]
-
-
-def check_folder(folder: Path, *, resume: bool, force: bool) -> None:
-    """Whether a run may be written there.
-
-    Raises:
-        TrainingError: there is a run already (``resume`` goes on with it, ``force`` replaces it),
-            or something else; or there is none to go on with.
-    """
-    if resume:
-        if not (folder / CONFIG).is_file():
-            raise TrainingError(
-                f"{folder} is no run to go on with: it has no {CONFIG}",
-                hint="without `--resume` one is started there",
-            )
-        return
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return
-    if not (folder / CONFIG).is_file() or not (folder / FILE).is_file():
-        raise TrainingError(
-            f"{folder} exists and is no run, so nothing is written there",
-            hint="choose another folder with `-o`",
-        )
-    if not force:
-        raise TrainingError(
-            f"{folder} holds a run already",
-            hint="`--resume` goes on with it, `--force` replaces it",
-        )
 
 
 def train(
@@ -104,51 +75,91 @@ def train(
         )
     processes = Processes()
     processes.start(choose_device(config.train.device, processes.local_rank))
+    with contextlib.ExitStack() as stack:
+        run: RunFolder | None = None
+        if processes.main:
+            stack.enter_context(explained(folder, _ROOM))
+            run = stack.enter_context(holding(folder, resume=resume, force=force))
+            stack.enter_context(_told_how_to_go_on(run))
+        return _train(config, folder, processes, run, resume=resume, judge=judge, say=say)
+
+
+_ROOM = "make room on the disk, then the same command again (`--resume`, where training began)"
+
+
+def _train(
+    config: EngineConfig,
+    folder: Path,
+    processes: Processes,
+    run: RunFolder | None,
+    *,
+    resume: bool,
+    judge: Callable[[Built], Judge | None],
+    say: Say,
+) -> tuple[Built, SizeReport | None]:
+    """:func:`train` in a folder that is held; ``run`` is ``None`` in processes that write none."""
+    assert config.train is not None
+    assert config.data.train is not None
     loggers: tuple[Logger, ...] = ()
-    if processes.main:
-        check_folder(folder, resume=resume, force=force)
-        loggers = tuple(use.create() for use in config.train.loggers)
-    built = _start(config, folder, processes, resume=resume, say=say)
+    if run is not None:
+        loggers = tuple(run.waiting(use.create()) for use in config.train.loggers)
+    built = _start(config, folder, processes, run, resume=resume, say=say)
     say("training data")
     settings = config.model.text.settings
     assert isinstance(settings, TextEncoderSettings)
     dataset = config.data.train.create()
     labels = None if built.clusters is None else label_dataset(built.clusters, dataset, say)
     data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, labels)
-    trainer = Trainer(built, data, folder, judge=judge(built), loggers=loggers, processes=processes)
+    trainer = Trainer(
+        built, data, folder, judge=judge(built), loggers=loggers, processes=processes, place=run
+    )
     trainer.run(resume=resume)
     built.model.to("cpu").eval()
     built.manifest["stages"] = trainer.ended
     built.manifest["scores"] = trainer.ended[-1]["scores"] if trainer.ended else {}
-    if not processes.main:
+    if run is None:
         return built, None
     return built, save(built, folder / MODEL)
 
 
 def _start(
-    config: EngineConfig, folder: Path, processes: Processes, *, resume: bool, say: Say
+    config: EngineConfig,
+    folder: Path,
+    processes: Processes,
+    run: RunFolder | None,
+    *,
+    resume: bool,
+    say: Say,
 ) -> Built:
     """The model before training: built once, read by every process and at every resume."""
-    start = folder / START
-    if processes.main and not (resume and (start / "engine.json").is_file()):
+    built, staged = None, False
+    if run is not None and not (resume and (folder / START / MANIFEST).is_file()):
         built = build(config, say)
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in _OURS:
-            _remove(folder / name)
+        staged = not resume
+        place = run.stage() if staged else folder
         # In float32, whatever the artifact's dtype: a run that goes on needs every bit.
         plain = config.model_copy(update={"storage": StorageSettings(dtype="float32")})
-        save(replace(built, config=plain), start)
-        (folder / CONFIG).write_text(dump_config(config), encoding="utf-8")
-        if processes.count == 1:
-            return built
+        save(replace(built, config=plain), place / START)
+        write_text(place / CONFIG, dump_config(config))
+    if processes.count == 1 and built is not None:
+        return built
+    staged = bool(processes.numbers(int(staged)).max())  # waits for the first process, too
+    read = read_artifact(folder / STARTING / START if staged else folder / START, clusters=True)
     processes.wait()
-    read = read_artifact(start, clusters=True)
     read.manifest.pop("files", None)
     return replace(read, config=config)
 
 
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+@contextlib.contextmanager
+def _told_how_to_go_on(run: RunFolder) -> Iterator[None]:
+    """Say beside Ctrl-C and signals which command goes on."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if run.replaces and (run.staged or run.fresh):
+            stop.add_note("the old run is untouched; the same command starts the new one again")
+        elif not is_run(run.folder):
+            stop.add_note("training had not begun: the same command starts it")
+        else:
+            stop.add_note("the same command with `--resume` (and without `--force`) goes on")
+        raise

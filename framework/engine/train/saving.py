@@ -67,7 +67,8 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "scaler": trainer.scaler.state_dict(),
         "config": essence(trainer.config),
         "threads": torch.get_num_threads(),
-        "spent": [0.0, 0] if stage is None else list(stage.meter.spent),
+        "meter": None if stage is None else stage.meter.state(),
+        "scores": {} if stage is None else stage.scores,
         "health": [0, 0] if stage is None else [stage.health.taken, stage.health.skipped],
     }
     return state, tensors
@@ -121,8 +122,10 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
 
 
 def restore_optimizer(trainer: Trainer, stage: StageRun, checkpoint: Checkpoint) -> None:
-    """Take up the moments of the stage that was under way, and what was spent on it."""
-    stage.meter.resume(*checkpoint.state["spent"])
+    """Take up the moments of the stage that was under way, its scores and what was spent on it."""
+    if checkpoint.state["meter"] is not None:
+        stage.meter.resume(checkpoint.state["meter"])
+    stage.scores = dict(checkpoint.state["scores"])
     stage.health = Health(*checkpoint.state["health"])
     for name, parameter in zip(stage.names, stage.ordered, strict=True):
         prefix = f"optimizer.{name}."

@@ -186,5 +186,5 @@ def test_targets_are_checked_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="is a folder"):
         check_target(tmp_path)
     (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         check_target(tmp_path / "file" / "p.json")

@@ -21,6 +21,9 @@ def write(folder: Path, text: str) -> None:
 def test_an_earlier_export_is_replaced_whole(tmp_path: Path) -> None:
     write(tmp_path / "out", "one")
     (tmp_path / "out" / "more.txt").write_text("from the user")
+    with pytest.raises(ArtifactError, match=r"also holds more\.txt"):
+        write(tmp_path / "out", "two")
+    (tmp_path / "out" / "more.txt").unlink()
     write(tmp_path / "out", "two")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MANIFEST, "file.txt"]
     assert json.loads((tmp_path / "out" / MANIFEST).read_text())["name"] == "two"

@@ -23,9 +23,9 @@ from engine.contracts.click_log import (
     parse_url,
     read_lines,
 )
-from engine.data.download import durable
 from engine.data.download.settings import DownloadSettings
 from engine.errors import DataError
+from engine.files import steps
 
 VERSION = 1
 
@@ -95,7 +95,7 @@ def import_lists(
             raise DataError(f"{path}: no such file", hint="JSON lines as in the contest")
     temporary, raw = target.with_name(target.name + ".tmp"), target.with_name("lists.tmp")
     for leftover in (temporary, raw):
-        durable.remove(leftover)
+        steps.remove(leftover)
     before = {"metadata": Fingerprint.of(metadata), "images": Fingerprint.of(images)}
     table = sqlite3.connect(temporary, isolation_level=None)
     made = False
@@ -120,9 +120,9 @@ def import_lists(
         made = counts["both"] > 0
     finally:
         table.close()
-        durable.remove(raw)
+        steps.remove(raw)
         if not made:
-            durable.remove(temporary)
+            steps.remove(temporary)
     if not made:
         raise DataError(
             f"no image stands in both lists: {metadata} has {lines['metadata']['good']} good lines,"
@@ -131,7 +131,7 @@ def import_lists(
         )
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
-    durable.replace(temporary, target)
+    steps.replace(temporary, target)
 
 
 def _bounded(table: sqlite3.Connection) -> None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.data.download import durable
 from engine.data.download.shards import contest_id
 from engine.data.download.state import State
+from engine.files import write_pieces
 
 METADATA = "metadata.json"
 FAILED = "failed.json"
@@ -19,10 +19,11 @@ _BAD_LINES, _HOSTS = 1000, 100
 
 def write_tables(out: Path, state: State) -> dict[str, Any]:
     """Write ``metadata.json``, ``failed.json`` and ``report.json``; gives the report."""
-    durable.write_atomic(out / METADATA, _metadata(state))
-    durable.write_atomic(out / FAILED, _failed(state))
+    write_pieces(out / METADATA, _metadata(state))
+    write_pieces(out / FAILED, _failed(state))
     report = make_report(state)
-    durable.write_json(out / REPORT, report)
+    text = json.dumps(report, ensure_ascii=False, indent=1) + "\n"
+    write_pieces(out / REPORT, [text.encode()])
     return report
 
 

@@ -28,6 +28,7 @@ from engine.data.download.settings import DownloadSettings
 from engine.data.download.state import NAME, State
 from engine.data.download.store import Folder, Store
 from engine.errors import DataError
+from engine.signals import stopping
 
 _BATCH = 500
 _SECONDS = 1.0
@@ -118,7 +119,7 @@ def download(
                 with closing(Store(out, state, settings)) as store:
                     _recover(store)
                     run = _Run(store, retry_failed, watch, every)
-                    stopped = asyncio.run(run.go(folder.lock, on_ray))
+                    stopped = asyncio.run(run.go(folder.decoders.handle, on_ray))
                     report = write_tables(out, state)
                 state.set_note("boot", None)
                 return Outcome(report, stopped)
@@ -321,7 +322,7 @@ class _Run:
 
     def _listen(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, *stopping()):
             with contextlib.suppress(ValueError, RuntimeError):  # not the main thread
                 loop.add_signal_handler(number, self._stop, number)
 

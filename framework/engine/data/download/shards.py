@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from engine.data.download import durable
 from engine.data.download.state import Row
 from engine.errors import DataError
+from engine.files import steps
 
 FOLDER = "shards"
 _BLOCK = 512
@@ -52,15 +52,15 @@ def write_shard(out: Path, number: int, rows: Iterable[Row], read: Callable[[Row
     tar, table = shard_paths(out, number)
     table_rows: list[tuple[Row, int]] = []
     temporary = tar.with_name(tar.name + ".tmp")
-    durable.write_synced(temporary, _tar(rows, read, table_rows))
+    steps.write_synced(temporary, _tar(rows, read, table_rows))
     if not table_rows:
         for path in (temporary, tar, table):
-            durable.remove(path)
+            steps.remove(path)
         return 0
-    durable.replace(temporary, tar)
+    steps.replace(temporary, tar)
     written = table.with_name(table.name + ".tmp")
     _write_table(written, table_rows)
-    durable.replace(written, table)
+    steps.replace(written, table)
     return len(table_rows)
 
 
@@ -118,7 +118,7 @@ def _write_table(path: Path, rows: list[tuple[Row, int]]) -> None:
     table = pa.table({name: pa.array(values, kind) for name, (kind, values) in columns.items()})
     buffer = io.BytesIO()
     parquet.write_table(table, buffer, compression="zstd")
-    durable.write_synced(path, [buffer.getvalue()])
+    steps.write_synced(path, [buffer.getvalue()])
 
 
 class OldShard:

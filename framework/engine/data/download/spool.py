@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.data.download import durable
+from engine.files import steps
 
 _HEAD = struct.Struct(">4sQI")
 _MARK = b"JPG1"
@@ -32,7 +32,7 @@ class Spool:
         handle = self._open.get(shard)
         if handle is None:
             handle = self._open[shard] = self._begin(shard)
-        durable.append(handle, _HEAD.pack(_MARK, position, len(data)) + data)
+        steps.append(handle, _HEAD.pack(_MARK, position, len(data)) + data)
 
     def _begin(self, shard: int) -> int:
         number = 1 + max((int(path.suffix[1:]) for path in self.files(shard)), default=0)
@@ -51,7 +51,7 @@ class Spool:
         if handle is not None:
             os.close(handle)
         for path in self.files(shard):
-            durable.remove(path)
+            steps.remove(path)
 
     def close(self) -> None:
         """Close what is open."""

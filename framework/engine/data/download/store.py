@@ -8,31 +8,37 @@ step has it done at the next start.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from engine.data.download import durable
 from engine.data.download.outcome import Had, Item, Lost
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.shards import FOLDER, OldShard, shard_paths, write_shard
 from engine.data.download.spool import Spool, Spooled
 from engine.data.download.state import NAME, Row, State
 from engine.errors import DataError
+from engine.files import Lock, steps
 
 SPOOL = "spool"
-LOCK = "lock"
+LOCK, DECODERS = "lock", "decoders.lock"
+_WAIT = 0.2
+_WAIT_FOR_DECODERS = 30.0
+"""Seconds."""
+
 IMAGES = "images"
 _LONGEST_NAME = 255
 
 
 class Folder:
     """The folder of a download, held by this process alone.
+
+    Attributes:
+        decoders: a lock for the decoding processes to inherit: those of a killed run may write a
+            moment longer, and the next run waits for them.
 
     Raises:
         DataError: another process is at work there, or the folder holds something else.
@@ -48,50 +54,24 @@ class Folder:
                 hint="choose another folder, or an empty one",
             )
         out.mkdir(parents=True, exist_ok=True)
-        self.lock = _lock(out / LOCK)
+        message = f"{out} is in use by another process"
+        hint = "wait for it, or stop it (Ctrl-C keeps all it has done)"
+        self._lock = Lock(out / LOCK, message, wait=_WAIT, hint=hint)
+        try:
+            self.decoders = Lock(out / DECODERS, message, wait=_WAIT_FOR_DECODERS, hint=hint)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def _ours(self) -> bool:
         names = {path.name for path in self.out.iterdir()}
-        begun = {NAME, NAME + ".tmp", NAME + ".tmp-journal", "lists.tmp", LOCK}
+        begun = {NAME, NAME + ".tmp", NAME + ".tmp-journal", "lists.tmp", LOCK, DECODERS}
         return NAME in names or names <= begun
 
     def release(self) -> None:
         """Let others in."""
-        os.close(self.lock)
-
-
-def _lock(path: Path) -> int:
-    """Take the lock; decoders of a killed run hold it a moment longer, so wait for those."""
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    give_up = time.monotonic() + 30
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            holder = os.pread(handle, 20, 0).decode(errors="replace").strip()
-            if _alive(holder) or time.monotonic() > give_up:
-                os.close(handle)
-                raise DataError(
-                    f"{path.parent} is in use by another process ({holder or 'unknown'})",
-                    hint="wait for it, or stop it (Ctrl-C keeps all it has done)",
-                ) from None
-            time.sleep(0.05)
-        else:
-            os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
-            return handle
-
-
-def _alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        self.decoders.release()
+        self._lock.release()
 
 
 class Store:
@@ -134,16 +114,16 @@ class Store:
         if self._tar:
             for path in self.spool.files():
                 if self.state.sealed(int(path.stem)) is not None:
-                    durable.remove(path)
+                    steps.remove(path)
             for path in (self.out / FOLDER).glob("*.tmp"):
-                durable.remove(path)
+                steps.remove(path)
             return
         for path in sorted(self.folder.iterdir()):
             id_ = self.state.was_had(int(path.stem)) if path.stem.isdigit() else None
             if id_ is None:
-                durable.remove(path)
+                steps.remove(path)
             else:
-                durable.move(path, self._final(id_))
+                steps.move(path, self._final(id_))
 
     def unfit(self, items: Sequence[Item]) -> set[int]:
         """Positions of the images whose id cannot be a file's name here."""
@@ -156,7 +136,7 @@ class Store:
         self.state.record([h for h, _ in had], lost)
         if not self._tar:
             for found, id_ in had:
-                durable.move(self.folder / f"{found.position}.jpg", self._final(id_))
+                steps.move(self.folder / f"{found.position}.jpg", self._final(id_))
 
     def seal(self, shard: int) -> None:
         """Close a shard in which every image has its result; each step may be done again."""
@@ -209,7 +189,7 @@ class Store:
             kept = {row.id for row in self.state.rows()}
             for path in (self.out / IMAGES).iterdir():
                 if path.name.removesuffix(".jpg") not in kept:
-                    durable.remove(path)
+                    steps.remove(path)
 
     def _lost_pictures(self) -> Iterator[int]:
         for shard in self.state.unsealed() if self._tar else range(self.state.shards):

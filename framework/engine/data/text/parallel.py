@@ -6,10 +6,12 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import connection
 from typing import Any, TypeVar
 
 from engine.errors import DataError
@@ -21,6 +23,9 @@ SMALL = 8 << 20
 """Bytes below which starting processes takes longer than the work."""
 
 _MOST = 8
+
+_NOT_FOR_WORKERS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
+"""What a terminal sends to all its processes. SIGTERM ends workers: the pool itself sends it."""
 
 
 def workers_for(size: int, asked: int | None = None) -> int:
@@ -73,11 +78,11 @@ def ordered(
 
 @contextlib.contextmanager
 def _no_interrupt() -> Iterator[None]:
-    """Ctrl-C waits until the end; processes started meanwhile never see it (they inherit this)."""
+    """Signals wait until the end; processes started meanwhile never see them: they inherit this."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _NOT_FOR_WORKERS)
     try:
         yield
     finally:
@@ -91,8 +96,18 @@ def _start(make: Callable[[Any], Callable[[Any], Any]], settings: Any) -> None:
     """In a worker. Ctrl-C is the parent's to handle: it lets workers end and tidies up."""
     global _work
     with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for number in _NOT_FOR_WORKERS:
+            signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _work = make(settings)
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed cannot end its workers, and they would wait for work without end."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        connection.wait([parent.sentinel])
+        os._exit(1)
 
 
 def _call(item: Any) -> Any:

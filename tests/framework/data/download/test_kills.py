@@ -20,11 +20,12 @@ from typing import Any
 import pytest
 from yarl import URL
 
-from engine.data.download import durable, run
+from engine.data.download import run
 from engine.data.download.fetch import Body
 from engine.data.download.outcome import Failure, Had
 from engine.data.download.state import State
 from engine.data.verify import verify
+from engine.files import steps
 
 from .conftest import QUICK, Lists, picture
 
@@ -118,19 +119,19 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
     def half_written(path: Path, pieces: Iterable[bytes]) -> None:
         path.write_bytes(b"".join(pieces)[:10])
 
-    append = durable.append
+    append = steps.append
     halves: dict[str, Callable[..., None]] = {
         "write_synced": half_written,
         "append": lambda handle, data: append(handle, data[: len(data) // 2]),
     }
-    for name in ("write_synced", "append", "replace", "move", "remove"):
-        act = getattr(durable, name)
+    for name in ("write_synced", "append", "replace", "move", "remove", "remove_tree"):
+        act = getattr(steps, name)
 
         def wrapped(*args: Any, act: Any = act, name: str = name) -> Any:
             half = halves.get(name, lambda *args: None)
             return FATE.step(lambda: act(*args), lambda: half(*args))
 
-        monkeypatch.setattr(durable, name, wrapped)
+        monkeypatch.setattr(steps, name, wrapped)
     opened = State.__init__
 
     def quickly(self: State, path: Path) -> None:
@@ -139,7 +140,7 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
 
     # Only the machine's own end needs the disk to be waited for, and that is not simulated here.
     monkeypatch.setattr(State, "__init__", quickly)
-    monkeypatch.setattr(durable.os, "fsync", lambda handle: None)
+    monkeypatch.setattr(steps.os, "fsync", lambda handle: None)
     for name in ("record", "seal", "set_note", "forget"):
         method = getattr(State, name)
 
