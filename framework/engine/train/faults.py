@@ -60,6 +60,8 @@ def diverged(trainer: Trainer, stage: StageRun, what: str, rows: Rows) -> NoRetu
     problems = trainer.watched.problems(stage.losses)
     if problems:
         state = f"The weights were not finite before it either ({problems[0]}); {_last(trainer)}"
+    elif trainer.place.staged:  # an old run is not given up for one that does not start
+        state = "The run that was to be replaced is untouched"
     else:
         trainer.save()
         state = f"The weights before this batch are saved; {_last(trainer)}"

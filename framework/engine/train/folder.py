@@ -22,7 +22,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from engine import artifact
-from engine.contracts.training import Logger, LoggerSettings, RunInfo
+from engine.contracts.training import Logger, RunInfo
+from engine.contracts.training_settings import LoggerSettings
 from engine.errors import TrainingError
 from engine.files import foreign, locked, recover, target_of
 from engine.files import steps as lasting

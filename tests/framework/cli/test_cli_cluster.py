@@ -136,7 +136,7 @@ def test_a_folder_of_the_users_is_left_alone(engine: Engine, config: Path) -> No
     Path("photos/cat.jpg").write_bytes(b"x")
     code, _, err = engine("cluster", "fit", config, "-o", "photos")
     assert code == 2
-    assert "is no artifact" in err
+    assert "is not an artifact" in err
     assert [path.name for path in Path("photos").iterdir()] == ["cat.jpg"]
 
 
