@@ -11,8 +11,8 @@ from torch import Tensor
 
 from engine.build import Built, Origin, Say, assemble, make_model, make_tokenizer
 from engine.config.schema import EngineConfig
+from engine.contracts.filling import fill
 from engine.contracts.layout import KeyLayout
-from engine.contracts.tower import explain_misfit
 from engine.errors import WeightsError
 from engine.model import DualEncoder
 from engine.registry import Registry, default_registry
@@ -82,14 +82,14 @@ def import_checkpoint(
     if isinstance(found, FinishingLayout):
         renamed = _finish(found, renamed, model.state_dict().keys(), path)
     adapted = _adapt(model, renamed)
-    misfit = explain_misfit(model.state_dict(), adapted)
-    if misfit:
-        raise WeightsError(
-            f"{path} does not fit the config:\n{misfit}",
-            hint="the config must describe the checkpoint's own model: widths, layers, vocabulary,"
-            " projections",
-        )
-    model.load_state_dict(adapted, strict=True)
+    fill(
+        model,
+        adapted,
+        str(path),
+        misfit=f"{path} does not fit the config",
+        hint="the config must describe the checkpoint's own model: widths, layers, vocabulary,"
+        " projections",
+    )
     tokenizer = make_tokenizer(config)
     origin = Origin(f"file:{path.resolve().name} (layout {name})", "loaded")
     parts = ("vision", "vision_projection", "text", "text_projection")

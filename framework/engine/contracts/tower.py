@@ -14,24 +14,9 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from engine.contracts.filling import fill
 from engine.contracts.settings import TextEncoderSettings, VisionTowerSettings
 from engine.contracts.state import Segment, State
-from engine.errors import WeightsError, did_you_mean
-
-
-def explain_misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> str:
-    """How ``given`` fails to fill a state dict: one line a tensor, the first eight; or ``""``."""
-    problems = [f"missing: {name}" for name in own if name not in given]
-    problems += [
-        f"unknown: {name}{did_you_mean(name, list(own))}" for name in given if name not in own
-    ]
-    problems += [
-        f"shape of {name}: {tuple(given[name].shape)} there, {tuple(own[name].shape)} here"
-        for name in own
-        if name in given and given[name].shape != own[name].shape
-    ]
-    more = [f"and {len(problems) - 8} more"] if len(problems) > 8 else []
-    return "\n".join(f"  {line}" for line in problems[:8] + more)
 
 
 class Tower(nn.Module, ABC):
@@ -44,7 +29,8 @@ class Tower(nn.Module, ABC):
 
     Every tensor it keeps is a parameter or a buffer. Every parameter trains: each has its part in
     the features, and a stage of training decides which are frozen; what is never to train is a
-    buffer. Moved to another floating dtype, or under autocast, it computes there.
+    buffer. Moved to another floating dtype, or under autocast, it computes there. Every number that
+    it stores is finite: a mask of minus infinity is a buffer with ``persistent=False``.
 
     Attributes:
         width: the width of the features, ``state["features"]`` is [B, width].
@@ -87,18 +73,31 @@ class Tower(nn.Module, ABC):
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Load a source's tensors, every one of them fitting.
 
+        Of tensors that the tower ties, one name is enough. Where all names of the tower begin with
+        one prefix (``model.``), a source may leave it out.
+
         Raises:
-            WeightsError: a name is missing or unknown, or a shape differs; lists the first few.
+            WeightsError: a name is missing or unknown, a shape or the sort of its numbers differs
+                (lists the first few), or a number is not finite.
         """
+        fill(
+            self,
+            self._fitted(weights),
+            source,
+            misfit=f"the weights of {source} do not fit {type(self).__name__}",
+            hint="check the numbers in the config (width, layers, vocab_size ...) against the"
+            " source",
+        )
+
+    def _fitted(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The source's tensors by the tower's own names, as far as they can be placed."""
+        own = self.state_dict()
         fitted = self.adapt(weights)
-        misfit = explain_misfit(self.state_dict(), fitted)
-        if misfit:
-            raise WeightsError(
-                f"the weights of {source} do not fit {type(self).__name__}:\n{misfit}",
-                hint="check the numbers in the config (width, layers, vocab_size ...) against the"
-                " source",
-            )
-        self.load_state_dict(fitted, strict=True)
+        prefix = f"{next(iter(own), '').partition('.')[0]}."
+        if fitted.keys() & own.keys() or not all(name.startswith(prefix) for name in own):
+            return fitted
+        again = self.adapt({prefix + name: tensor for name, tensor in weights.items()})
+        return again if again.keys() & own.keys() else fitted
 
 
 class TextEncoder(Tower):
