@@ -19,20 +19,20 @@ from engine.clusters.store import Clusters
 from engine.clusters.store import read as read_clusters
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
+from engine.contracts.filling import check_filled, explain_misfit, tied_names, with_ties
 from engine.contracts.settings import Settings, TextEncoderSettings, TowerSettings, Use
 from engine.contracts.source import UnreachableError
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower import Tower
-from engine.errors import ArtifactError, DataError, PluginError
+from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
+from engine.finite import STORAGE_DTYPES, check_finite, check_stored
 from engine.model import DualEncoder
 from engine.registry import Registry, default_registry
 from engine.size import SizeReport, config_size, plan_of_module, size_of_plan
-from engine.weights import fetch
+from engine.weights import fetch, read_safetensors
 
 Say = Callable[[str], None]
 """Receives a line of progress."""
-
-_DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -240,14 +240,16 @@ def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeRe
     Raises:
         ArtifactError: the folder is not ours to replace, or the weights on disk are not of the
             predicted size (a fault of Engine or of a plugin's plan).
+        WeightsError: a number is not finite, or would not be in the storage dtype.
     """
     from safetensors.torch import save_file
 
     registry = registry or default_registry()
-    dtype = _DTYPES[built.config.storage.dtype]
-    tensors = {name: _stored(t, dtype) for name, t in built.model.state_dict().items()}
+    tensors = _stored_tensors(built)
     report = size_of_plan(plan_of_module(built.model), built.config, built.config.limits.weights)
     built.manifest["plugins"] = plugins_of(built.config, registry)
+    built.manifest["num_parameters"] = report.num_parameters
+    built.manifest["num_buffers"] = report.num_buffers
     with artifact.writing(folder) as temporary:
         save_file(tensors, temporary / artifact.WEIGHTS)
         (temporary / artifact.CONFIG).write_text(dump_config(built.config), encoding="utf-8")
@@ -261,6 +263,16 @@ def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeRe
                 f"{written:,} bytes of weights were written, {report.total:,} predicted"
             )
     return report
+
+
+def _stored_tensors(built: Built) -> dict[str, Tensor]:
+    """What the file of weights holds: finite numbers in the storage dtype, tied tensors once."""
+    storage = built.config.storage.dtype
+    tied = tied_names(built.model)
+    state = {name: t for name, t in built.model.state_dict().items() if name not in tied}
+    _check_numbers(built.config.name, built.model, WeightsError)
+    check_stored(built.config.name, state, storage)
+    return {name: _stored(tensor, STORAGE_DTYPES[storage]) for name, tensor in state.items()}
 
 
 def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
@@ -280,7 +292,8 @@ def read_artifact(
             model, or writes it again, needs them.
 
     Raises:
-        ArtifactError: no artifact, changed, or its weights do not fit its config.
+        ArtifactError: no artifact, changed, its weights do not fit its config, or they are not
+            finite.
         ConfigError: it uses plugins that are not installed here.
     """
     folder = Path(folder)
@@ -291,21 +304,58 @@ def read_artifact(
     tokenizer = settings.tokenizer.target().from_bytes(
         settings.tokenizer.settings, (folder / artifact.TOKENIZER).read_bytes()
     )
-    model = _skeleton(config)
-    _fill(model, folder / artifact.WEIGHTS)
+    model = _read_model(config, folder / artifact.WEIGHTS)
     found = None
     if clusters and artifact.CLUSTERS in manifest["files"]:
         found = read_clusters(folder, registry)
     return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest, found)
 
 
-def _skeleton(config: EngineConfig) -> DualEncoder:
-    """The model on the meta device: nothing is initialised only to be overwritten."""
+def _read_model(config: EngineConfig, path: Path) -> DualEncoder:
+    """The model of a config with the weights of a file.
+
+    It is made on the meta device and compared with the file before anything is allocated; the
+    file's tensors then become its own, and nothing is initialised only to be overwritten.
+    """
     with torch.device("meta"), _Uninitialised():
         model = make_model(config)
-    if any(name not in model.state_dict() for name, _ in model.named_buffers()):
-        return make_model(config)  # a buffer that is not stored must be computed for real
+    try:
+        tensors = with_ties(model, read_safetensors(path))
+    except WeightsError as error:
+        raise ArtifactError(error.message, hint=error.hint) from error
+    own = model.state_dict()
+    if misfit := explain_misfit(own, tensors):
+        raise ArtifactError(f"{path} does not fit its {artifact.CONFIG}:\n{misfit}")
+    if any(name not in own for name, _ in model.named_buffers()):
+        model = make_model(config)  # a buffer that is not stored must be computed for real
+    _assign(model, tensors)
+    _check_numbers(str(path), model, ArtifactError)
     return model
+
+
+def _check_numbers(where: str, model: DualEncoder, error: type[EngineError]) -> None:
+    """Raise ``error`` where a stored number, or the factor on the cosines, is not finite."""
+    check_filled(where, model, error)
+    check_finite(where, {"exp(logit_scale)": model.logit_scale.exp()}, error=error)
+
+
+def _assign(model: DualEncoder, tensors: Mapping[str, Tensor]) -> None:
+    """Make the tensors the model's own, as float32 where they are floats; tied ones stay tied."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    made: dict[int, Tensor] = {}
+
+    def own(name: str, tensor: Tensor) -> Tensor:
+        if id(tensor) not in made:
+            kept = tensor.float() if tensor.is_floating_point() else tensor
+            parameter = parameters.get(name)
+            made[id(tensor)] = (
+                kept if parameter is None else nn.Parameter(kept, parameter.requires_grad)
+            )
+        return made[id(tensor)]
+
+    model.load_state_dict(
+        {name: own(name, tensor) for name, tensor in tensors.items()}, strict=True, assign=True
+    )
 
 
 class _Uninitialised(TorchFunctionMode):
@@ -319,20 +369,3 @@ class _Uninitialised(TorchFunctionMode):
         if getattr(func, "__module__", "") == "torch.nn.init":
             return args[0] if args else kwargs["tensor"]
         return func(*args, **kwargs)
-
-
-def _fill(model: DualEncoder, path: Path) -> None:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ArtifactError(f"{path}: not a whole safetensors file ({error})") from error
-    for name, tensor in tensors.items():
-        if tensor.dtype.is_floating_point:
-            tensors[name] = tensor.float()
-    try:
-        model.load_state_dict(tensors, strict=True, assign=True)
-    except RuntimeError as error:
-        raise ArtifactError(f"{path} does not fit its config.yaml: {error}") from error

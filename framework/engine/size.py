@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import artifact
 from engine.config.schema import EngineConfig
-from engine.contracts.plan import Plan, TensorPlan, TowerPlan
+from engine.contracts.plan import Plan, TensorDtype, TensorPlan, TowerPlan
 from engine.contracts.settings import ProjectionSettings, TowerSettings, Use
 from engine.errors import ArtifactError, LimitError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 PARTS = ("vision", "vision_projection", "text", "text_projection", "logit_scale")
 """The parts of a model, as the names of its tensors begin."""
@@ -37,13 +37,16 @@ class PartSize:
     Attributes:
         name: one of ``PARTS``.
         plugin: name of its plugin; empty for ``logit_scale``.
-        numbers: how many numbers its tensors hold (parameters and stored statistics).
-        bytes: their bytes.
+        num_parameters: how many numbers its parameters hold; tied parameters count once.
+        num_buffers: how many numbers its stored buffers hold (running statistics, say), which
+            no optimizer trains.
+        bytes: of both.
     """
 
     name: str
     plugin: str
-    numbers: int
+    num_parameters: int
+    num_buffers: int
     bytes: int
 
 
@@ -69,9 +72,14 @@ class SizeReport:
         return self.header + sum(part.bytes for part in self.parts)
 
     @property
-    def numbers(self) -> int:
-        """Numbers in all tensors together."""
-        return sum(part.numbers for part in self.parts)
+    def num_parameters(self) -> int:
+        """Numbers in all parameters together."""
+        return sum(part.num_parameters for part in self.parts)
+
+    @property
+    def num_buffers(self) -> int:
+        """Numbers in all stored buffers together."""
+        return sum(part.num_buffers for part in self.parts)
 
     @property
     def over(self) -> int:
@@ -94,7 +102,8 @@ class SizeReport:
         return {
             "name": self.name,
             "bytes": self.total,
-            "numbers": self.numbers,
+            "num_parameters": self.num_parameters,
+            "num_buffers": self.num_buffers,
             "header_bytes": self.header,
             "limit": self.limit,
             "over": self.over,
@@ -103,19 +112,27 @@ class SizeReport:
 
 
 def plan_of_module(module: nn.Module) -> Plan:
-    """The plan of a built module (on any device, meta too)."""
-    import torch
+    """The plan of a built module (on any device, meta too); a tied tensor is in it once."""
+    from engine.contracts.filling import tied_names
 
     plan: Plan = {}
+    tied = tied_names(module)
+    buffers = {name for name, _ in module.named_buffers(remove_duplicate=False)}
     for name, tensor in module.state_dict().items():
-        if tensor.dtype.is_floating_point:
-            plan[name] = TensorPlan(tuple(tensor.shape))
-        elif tensor.dtype in (torch.int64, torch.bool):
-            kind = "int64" if tensor.dtype == torch.int64 else "bool"
-            plan[name] = TensorPlan(tuple(tensor.shape), kind)  # type: ignore[arg-type]
-        else:
-            raise ArtifactError(f"tensor {name} has dtype {tensor.dtype}, which has no place here")
+        if name not in tied:
+            plan[name] = TensorPlan(tuple(tensor.shape), _kind(name, tensor), name in buffers)
     return plan
+
+
+def _kind(name: str, tensor: Tensor) -> TensorDtype:
+    if tensor.is_floating_point():
+        return "float"
+    kind = str(tensor.dtype).removeprefix("torch.")
+    if kind == "int64":
+        return "int64"
+    if kind == "bool":
+        return "bool"
+    raise ArtifactError(f"tensor {name} has dtype {tensor.dtype}, which has no place here")
 
 
 def tower_plan(use: Use, *, meta: bool = False) -> TowerPlan:
@@ -203,9 +220,10 @@ def size_of_plan(plan: Plan, config: EngineConfig, limit: int | None) -> SizeRep
     parts = []
     for part in PARTS:
         own = [t for name, t in plan.items() if name.split(".", 1)[0] == part]
-        numbers = [math.prod(tensor.shape) for tensor in own]
-        weight = sum(n * _WIDTH[_dtype(t, dtype)] for n, t in zip(numbers, own, strict=True))
-        parts.append(PartSize(part, plugins.get(part, ""), sum(numbers), weight))
+        trained = sum(math.prod(tensor.shape) for tensor in own if not tensor.buffer)
+        stored = sum(math.prod(tensor.shape) for tensor in own if tensor.buffer)
+        weight = sum(math.prod(t.shape) * _WIDTH[_dtype(t, dtype)] for t in own)
+        parts.append(PartSize(part, plugins.get(part, ""), trained, stored, weight))
     return SizeReport(config.name, tuple(parts), header_bytes(plan, dtype), limit)
 
 
@@ -227,7 +245,7 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     """The size of a written artifact's weight file, from the file's own header.
 
     Raises:
-        ArtifactError: not an artifact, or its weight file is not whole.
+        ArtifactError: not an artifact, or its weight file is not whole or does not fit its config.
         ConfigError: its config does not load here.
     """
     from engine.config import load_config
@@ -236,13 +254,27 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     artifact.read_manifest(folder, verify=False)
     path = folder / artifact.WEIGHTS
     own = config.limits.weights if limit is None else limit
-    report = size_of_plan(_file_plan(path, config.storage.dtype), config, own)
+    stored = _file_plan(path, config.storage.dtype)
+    report = size_of_plan(_with_buffers(stored, model_plan(config), path), config, own)
     if report.total != path.stat().st_size:
         raise ArtifactError(
             f"{path} is {path.stat().st_size:,} bytes long, its own header says {report.total:,}",
             hint="the file was written by another program or damaged: build the artifact again",
         )
     return report
+
+
+def _with_buffers(stored: Plan, planned: Plan, path: Path) -> Plan:
+    """What a file holds, with what only the config knows: which tensors are buffers."""
+    for name in stored.keys() | planned.keys():
+        found, wanted = stored.get(name), planned.get(name)
+        if found is None or wanted is None or found != replace(wanted, buffer=False):
+            raise ArtifactError(
+                f"{path} does not fit its {artifact.CONFIG}: {name} is"
+                f" {'missing' if found is None else f'of shape {list(found.shape)}'} there",
+                hint="build or copy the artifact again",
+            )
+    return {name: planned[name] for name in stored}
 
 
 def _file_plan(path: Path, dtype: str) -> Plan:

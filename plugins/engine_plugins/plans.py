@@ -30,9 +30,9 @@ def batch_norm(name: str, width: int) -> Plan:
     """``nn.BatchNorm1d`` or 2d: weight, bias, and the running statistics with their counter."""
     return {
         **norm(name, width),
-        **tensor(f"{name}.running_mean", width),
-        **tensor(f"{name}.running_var", width),
-        f"{name}.num_batches_tracked": TensorPlan((), "int64"),
+        f"{name}.running_mean": TensorPlan((width,), buffer=True),
+        f"{name}.running_var": TensorPlan((width,), buffer=True),
+        f"{name}.num_batches_tracked": TensorPlan((), "int64", buffer=True),
     }
 
 

@@ -59,7 +59,7 @@ def test_bad_units(text: str) -> None:
 
 
 def test_a_broken_limit_names_the_heaviest_part() -> None:
-    parts = (PartSize("vision", "v", 10, 40), PartSize("text", "t", 100, 400))
+    parts = (PartSize("vision", "v", 10, 0, 40), PartSize("text", "t", 80, 20, 400))
     SizeReport("m", parts, 60, 500).check()
     with pytest.raises(LimitError, match=r"1 over its limit of 499.*\n.*text"):
         SizeReport("m", parts, 60, 499).check()

@@ -98,10 +98,21 @@ def weigh(folder: Path) -> Weight:
     """What an artifact weighs."""
     report = artifact_size(folder, None)
     parts = tuple(
-        Part(name=part.name, plugin=part.plugin, parameters=part.numbers, bytes=part.bytes)
+        Part(
+            name=part.name,
+            plugin=part.plugin,
+            parameters=part.num_parameters,
+            buffers=part.num_buffers,
+            bytes=part.bytes,
+        )
         for part in report.parts
     )
-    return Weight(bytes=report.total, parameters=report.numbers, parts=parts)
+    return Weight(
+        bytes=report.total,
+        parameters=report.num_parameters,
+        buffers=report.num_buffers,
+        parts=parts,
+    )
 
 
 def _progress(name: str) -> Callable[[str, int, int], None]:

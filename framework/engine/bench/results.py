@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-FORMAT = 1
+FORMAT = 2
 
 Pair = tuple[float, float]
 """A 95 % interval, low and high."""
@@ -29,14 +29,23 @@ class Part(_Fact):
     name: str
     plugin: str
     parameters: int
+    buffers: int
     bytes: int
 
 
 class Weight(_Fact):
-    """What a model weighs: bytes of ``model.safetensors``, exact."""
+    """What a model weighs: bytes of ``model.safetensors``, exact.
+
+    Attributes:
+        bytes: of the file.
+        parameters: numbers in its parameters; tied parameters count once.
+        buffers: numbers in its stored buffers (running statistics, say).
+        parts: part by part.
+    """
 
     bytes: int
     parameters: int
+    buffers: int
     parts: tuple[Part, ...] = ()
 
 

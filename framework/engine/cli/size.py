@@ -75,11 +75,12 @@ def _print_many(reports: list[SizeReport]) -> None:
     from engine.cli.tables import stdout, verdict
 
     table = Table()
-    for name in ("model", "parameters", "bytes"):
+    for name in ("model", "parameters", "buffers", "bytes"):
         table.add_column(name, justify="left" if name == "model" else "right")
     table.add_column("limit")
     for report in reports:
-        table.add_row(report.name, f"{report.numbers:,}", f"{report.total:,}", verdict(report))
+        counts = (report.num_parameters, report.num_buffers, report.total)
+        table.add_row(report.name, *(f"{count:,}" for count in counts), verdict(report))
     stdout().print(table)
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 from engine import terminal
 
 if TYPE_CHECKING:
-    from engine.size import SizeReport
+    from engine.size import PartSize, SizeReport
 
 
 def stdout() -> Console:
@@ -44,22 +44,30 @@ def verdict(report: SizeReport) -> Text:
 
 
 def size_table(report: SizeReport, origins: Mapping[str, str] | None = None) -> Table:
-    """Parts, numbers and bytes of one model."""
+    """Parts, numbers and bytes of one model; buffers where it stores some."""
     table = Table(title=report.name, title_justify="left", title_style="bold")
     table.add_column("part")
     table.add_column("plugin")
     table.add_column("parameters", justify="right")
+    if report.num_buffers:
+        table.add_column("buffers", justify="right")
     table.add_column("bytes", justify="right")
     table.add_column("share", justify="right")
     if origins is not None:
         table.add_column("weights")
+
+    def counts(of: SizeReport | PartSize) -> list[str]:
+        buffers = [f"{of.num_buffers:,}"] if report.num_buffers else []
+        return [f"{of.num_parameters:,}", *buffers]
+
     for part in report.parts:
-        row = [part.name, part.plugin, f"{part.numbers:,}", f"{part.bytes:,}",
+        row = [part.name, part.plugin, *counts(part), f"{part.bytes:,}",
                f"{part.bytes / report.total:.1%}"]  # fmt: skip
         table.add_row(*row, *([] if origins is None else [origins.get(part.name, "")]))
-    table.add_row("header", "", "", f"{report.header:,}", f"{report.header / report.total:.1%}")
+    blank = [""] * len(counts(report))
+    table.add_row("header", "", *blank, f"{report.header:,}", f"{report.header / report.total:.1%}")
     table.add_section()
-    last = ["total", "", f"{report.numbers:,}", f"{report.total:,}", ""]
+    last = ["total", "", *counts(report), f"{report.total:,}", ""]
     table.add_row(*last, *([] if origins is None else [""]), style="bold")
     table.caption = Text.assemble(human(report.total), " of weights: ", verdict(report))
     table.caption_justify = "left"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from engine.errors import WeightsError, did_you_mean
+from engine.errors import EngineError, WeightsError, did_you_mean
 from engine.finite import check_finite
 
 _SHOWN = 8
@@ -122,10 +122,11 @@ def fill(
     check_filled(where, module)
 
 
-def check_filled(where: str, module: nn.Module) -> None:
-    """Raise WeightsError where a stored number of a module is not finite."""
+def check_filled(where: str, module: nn.Module, error: type[EngineError] = WeightsError) -> None:
+    """Raise ``error`` where a stored number of a module is not finite."""
     check_finite(
         where,
         module.state_dict(),
+        error=error,
         hint="The file is damaged, or its training diverged: use an earlier checkpoint.",
     )

@@ -21,14 +21,17 @@ class TensorPlan:
         shape: its shape; ``()`` for a number.
         dtype: ``"float"`` for what is stored in the config's storage dtype; other tensors (a
             counter of BatchNorm, say) keep their own.
+        buffer: whether it is a buffer (running statistics, say), which no optimizer trains, and not
+            a parameter.
     """
 
     shape: tuple[int, ...]
     dtype: TensorDtype = "float"
+    buffer: bool = False
 
 
 Plan = dict[str, TensorPlan]
-"""Every tensor of a part's state dict by its own name."""
+"""Every tensor of a part's state dict by its own name; one that has several names by the first."""
 
 
 @dataclass(frozen=True)

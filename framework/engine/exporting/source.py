@@ -12,6 +12,7 @@ from torch import Tensor
 
 import engine
 from engine.build import Built, read_artifact
+from engine.contracts.filling import check_filled
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import last_place, pad_tokens
 from engine.errors import WeightsError
@@ -113,7 +114,12 @@ def read_source(artifact: Path) -> Source:
 
 
 def source_of(built: Built) -> Source:
-    """A model in memory as the source of an export."""
+    """A model in memory as the source of an export.
+
+    Raises:
+        WeightsError: a number of it is not finite.
+    """
+    check_filled(built.config.name, built.model)
     settings = built.model.text.settings
     assert isinstance(settings, TextEncoderSettings)
     texts = _texts(built, settings.max_tokens)

@@ -216,7 +216,7 @@ def _shape(plan: Plan, name: str) -> str:
     if name not in plan:
         return "missing"
     kind = "" if plan[name].dtype == "float" else f" {plan[name].dtype}"
-    return f"{list(plan[name].shape)}{kind}"
+    return f"{list(plan[name].shape)}{kind}{' (buffer)' if plan[name].buffer else ''}"
 
 
 def save_and_load(it: ModuleSubject) -> None:

@@ -5,7 +5,7 @@ files by ``torch_files``, whose ``pickles`` builds tensors and plain containers 
 ``wrappers`` takes off what training programs put around a state dict.
 """
 
-from engine.weights.checkpoint import read_checkpoint
+from engine.weights.checkpoint import read_checkpoint, read_safetensors
 from engine.weights.sources import fetch
 
-__all__ = ["fetch", "read_checkpoint"]
+__all__ = ["fetch", "read_checkpoint", "read_safetensors"]

@@ -176,12 +176,15 @@ def _result(entry: Entry, seed: int) -> Result:
         vision, text = int(total * 0.58), int(total * 0.36)
         weight = Weight(
             bytes=total,
-            parameters=total // 4,
+            parameters=total // 4 - 53,
+            buffers=53,
             parts=(
-                Part(name="vision", plugin="openai_clip", parameters=vision // 4, bytes=vision),
-                Part(name="text", plugin="gpt3small", parameters=text // 4, bytes=text),
+                Part(name="vision", plugin="openai_clip", parameters=vision // 4 - 53, buffers=53,
+                     bytes=vision),
+                Part(name="text", plugin="gpt3small", parameters=text // 4, buffers=0, bytes=text),
                 Part(name="text_projection", plugin="clustered",
-                     parameters=(total - vision - text) // 4, bytes=total - vision - text),
+                     parameters=(total - vision - text) // 4, buffers=0,
+                     bytes=total - vision - text),
             ),
         )  # fmt: skip
     made = Made(

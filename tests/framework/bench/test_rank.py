@@ -31,7 +31,8 @@ def outcome(
                   texts_per_second=1, text_batch=1, peak_mb=1, threads=1)  # fmt: skip
     result = Result(
         key="k", entry=name, seed=seed, made=Made(source="config", path=name),
-        weight=None if size is None else Weight(bytes=size, parameters=size // 4), speed=speed,
+        weight=None if size is None else Weight(bytes=size, parameters=size // 4, buffers=0),
+        speed=speed,
         datasets=tuple(result_of(each, given[each], None, "", []) for each in given),
     )  # fmt: skip
     return Outcome(result, Answers(datasets=given))

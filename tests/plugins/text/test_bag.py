@@ -102,4 +102,4 @@ def test_the_defaults_are_the_organisers(make_use: MakeUse) -> None:
     assert (plan.width, plan.embedding_width) == (200, 200)
     assert plan.tensors["embedding.weight"] == TensorPlan((200_000, 200))
     assert {name.split(".")[1] for name in plan.tensors if "blocks" in name} == set("012345")
-    assert plan.tensors["blocks.5.norm.num_batches_tracked"] == TensorPlan((), "int64")
+    assert plan.tensors["blocks.5.norm.num_batches_tracked"] == TensorPlan((), "int64", buffer=True)

@@ -60,7 +60,7 @@ function columnsOf() {
     value(
       "parameters",
       "parameters",
-      "numbers in the model",
+      "numbers that training can change",
       (e) => e.parameters,
       "less",
       (x) => h("span", { title: number(x, 0) }, many(x)),

@@ -41,6 +41,7 @@ function headPart(i) {
       ],
       ["weights", known(entry.bytes) ? `${number(entry.bytes, 0)} bytes` : null],
       ["parameters", known(entry.parameters) ? number(entry.parameters, 0) : null],
+      ["buffers", entry.buffers ? number(entry.buffers, 0) : null],
       ...where.map(([tier, place]) => [underWords(tier), `rank ${rankWords(place[1], place[2])}`]),
     ]),
     entry.results

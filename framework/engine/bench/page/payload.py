@@ -107,6 +107,7 @@ def _entry(board: Board, row: Row, answers: Answers | None) -> dict[str, Any]:
         "untrained": untrained(results),
         "bytes": row.weight and row.weight.bytes,
         "parameters": row.weight and row.weight.parameters,
+        "buffers": row.weight and row.weight.buffers,
         "parts": [
             [part.name, part.plugin, part.parameters, part.bytes]
             for part in (row.weight.parts if row.weight else ())
