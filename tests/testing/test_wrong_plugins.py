@@ -70,6 +70,8 @@ def part(kind: str, name: str, check: str, *words: str, **hints: Any) -> Case:
 
 RIGHT = [
     text("RightText", ""), part("vision_tower", "RightVision", ""),
+    text("SaysThatItMixes", ""), text("BatchNormThatSaysSo", "", settings="NoPlan"),
+    part("projection", "ProjectionSaysThatItMixes", ""),
     part("projection", "RightProjection", ""), part("loss", "RightLoss", ""),
     part("sampler", "RightSampler", ""), part("logger", "RightLogger", ""),
     part("key_layout", "RightLayout", ""), part("tokenizer", "RightTokenizer", ""),
@@ -95,6 +97,11 @@ CASES = [
     text("LiesAboutItsWidth", "width", "tower.width", "33", "32 wide"),
     text("MeanOverTheBatch", "batch_independence", "a row sees its neighbours"),
     text("BatchNormThatTrains", "batch_independence", "row 0 alone", "more than 1 value"),
+    text("MixesInTraining", "batch_independence", "a row sees its neighbours", "mixes_rows = True"),
+    text("SeesTheRowBefore", "batch_independence", "in training mode", "mixes_rows = True"),
+    text("QuietBatchNorm", "batch_independence", 'mixes_rows = "batch_norm"', settings="NoPlan"),
+    text("MoreThanBatchNorm", "batch_independence", "it must be True", settings="NoPlan"),
+    text("SaysAnything", "batch_independence", "'sometimes'"),
     text("MeanOverPadding", "padding_independence", "the tower sees padding", "mask"),
     text("LastPlace", "padding_independence", "last_place(mask)"),
     text("DropoutInEval", "determinism", "dropout", "eval mode"),
@@ -130,10 +137,12 @@ CASES = [
     text("LoadsAnything", "load_weights", "WeightsError", "missing"),
     text("RightText", "build", "at most 1,000 bytes", "settings={...}", max_bytes=1000),
     part("vision_tower", "NoPreprocess", "preprocess", "Preprocess"),
+    part("vision_tower", "QuietBatchNormVision", "batch_independence", 'mixes_rows = "batch_norm"'),
     part("vision_tower", "MixesDimensions", "batch_independence", "mixes dimensions"),
     # Projections.
     part("projection", "TooWide", "width", "out_width, 8", "9 wide"),
     part("projection", "ProjectionLeaks", "batch_independence", "a row sees its neighbours"),
+    part("projection", "ProjectionMixesInTraining", "batch_independence", "GroupNorm"),
     part("projection", "ReadsSecretly", "forward", "'embeddings'", "reads"),
     part("projection", "ProjectionSeesPadding", "padding_independence", "mask"),
     part("projection", "LosesTheState", "forward", "`features` is gone"),

@@ -54,6 +54,20 @@ class ProjectionLeaks(RightProjection):
         return out - out.mean(dim=0, keepdim=True)
 
 
+class ProjectionMixesInTraining(RightProjection):
+    """BatchNorm between its matrices."""
+
+    def __init__(self, settings: Any, in_width: int, out_width: int, **more: Any) -> None:
+        super().__init__(settings, in_width, out_width, **more)
+        self.first = nn.Sequential(nn.Linear(in_width, out_width), nn.BatchNorm1d(out_width))
+
+
+class ProjectionSaysThatItMixes(ProjectionMixesInTraining):
+    """The same, and says so."""
+
+    mixes_rows = "batch_norm"
+
+
 class ReadsSecretly(RightProjection):
     """Reads the tokens without saying so."""
 

@@ -105,6 +105,56 @@ class BatchNormThatTrains(RightText):
         return functional.batch_norm(features, None, None, training=True)
 
 
+class MixesInTraining(RightText):
+    """Takes the batch's mean off while it trains."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        features = super().head(hidden, mask)
+        return features - features.mean(dim=0) if self.training else features
+
+
+class SeesTheRowBefore(RightText):
+    """Adds a little of the row before, while it trains."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        features = super().head(hidden, mask)
+        return features + 0.01 * features.roll(1, dims=0) if self.training else features
+
+
+class SaysThatItMixes(MixesInTraining):
+    """Mixes, and says so."""
+
+    mixes_rows = True
+
+
+class QuietBatchNorm(RightText):
+    """BatchNorm in its head, which is right in eval mode; it does not say so."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.norm = nn.BatchNorm1d(settings.width)
+
+
+class BatchNormThatSaysSo(QuietBatchNorm):
+    """The same, and says so."""
+
+    mixes_rows = "batch_norm"
+
+
+class MoreThanBatchNorm(BatchNormThatSaysSo):
+    """Mixes rows beside its BatchNorm too."""
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        features = super().head(hidden, mask)
+        return features - features.mean(dim=0) if self.training else features
+
+
+class SaysAnything(RightText):
+    """Says something that training does not know."""
+
+    mixes_rows = "sometimes"
+
+
 class MeanOverPadding(RightText):
     """Takes padding into the mean."""
 
@@ -389,6 +439,14 @@ class NoPreprocess(RightVision):
     def __init__(self, settings: Any) -> None:
         super().__init__(settings)
         del self.preprocess
+
+
+class QuietBatchNormVision(RightVision):
+    """BatchNorm over the picture's quarters, which it does not tell of."""
+
+    def __init__(self, settings: Any) -> None:
+        super().__init__(settings)
+        self.conv = nn.Sequential(nn.Conv2d(3, 8, 8, stride=8), nn.BatchNorm2d(8))
 
 
 class MixesDimensions(RightVision):

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from engine.contracts.settings import ProjectionSettings
-from engine.contracts.state import State
+from engine.contracts.state import MixesRows, State
 from engine.errors import PluginError
 
 
@@ -22,6 +22,9 @@ class Projection(nn.Module, ABC):
     rows, nor on padding. In training every parameter gets a gradient from some batch, and so do the
     features. Frozen, its parameters stay and the features still get their gradient.
 
+    In training mode, too, no row sees the others, unless ``mixes_rows`` says so (see
+    :data:`engine.contracts.state.MixesRows`).
+
     Like a tower it initialises its weights from torch's own random generator; it also builds on the
     meta device. Every tensor it keeps is a parameter or a buffer. Moved to another floating dtype,
     or under autocast, it computes there.
@@ -33,6 +36,8 @@ class Projection(nn.Module, ABC):
         embedding_width: width E of ``state["embeddings"]`` on the text side, ``None`` on the
             vision side.
     """
+
+    mixes_rows: MixesRows = False
 
     reads: ClassVar[frozenset[str]] = frozenset()
     """Entries of the state that this projection reads beside ``features``, for example

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +30,16 @@ name            shape              dtype   written by
 =============== ================== ======= ====================================================
 
 A plugin may add names of its own. It never changes a state in place: it returns a new dictionary.
+"""
+
+MixesRows = bool | Literal["batch_norm"]
+"""Whether the rows of a batch see each other in training mode.
+
+``False``: they do not. ``"batch_norm"``: only through ``torch.nn.functional.batch_norm``, which
+every BatchNorm layer of PyTorch calls. ``True``: in another way. Training never splits a batch that
+is mixed, nor merges equal rows of it. Several processes take the statistics of batch_norm over the
+rows of all of them; where rows are mixed in another way, several processes are refused. A layer may
+have this attribute too.
 """
 
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.contracts.filling import fill
 from engine.contracts.settings import TextEncoderSettings, VisionTowerSettings
-from engine.contracts.state import Segment, State
+from engine.contracts.state import MixesRows, Segment, State
 
 
 class Tower(nn.Module, ABC):
@@ -32,11 +32,15 @@ class Tower(nn.Module, ABC):
     buffer. Moved to another floating dtype, or under autocast, it computes there. Every number that
     it stores is finite: a mask of minus infinity is a buffer with ``persistent=False``.
 
+    In training mode, too, no row sees the others, unless ``mixes_rows`` says so.
+
     Attributes:
         width: the width of the features, ``state["features"]`` is [B, width].
+        mixes_rows: see :data:`engine.contracts.state.MixesRows`.
     """
 
     width: int
+    mixes_rows: MixesRows = False
 
     @abstractmethod
     def segments(self) -> list[Segment]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Iterator
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from engine.contracts.plan import Plan
 from engine.contracts.state import State
@@ -36,8 +39,11 @@ class ModuleSubject(Subject):
         """A new one, on the default device."""
         raise NotImplementedError
 
-    def feed(self, dtype: torch.dtype = torch.float32) -> State:
-        """An ordinary input, the same at each call."""
+    def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
+        """An ordinary input, the same at each call; other rows of the same shape by another seed.
+
+        Masks, and so the lengths of texts, are the same for every seed.
+        """
         raise NotImplementedError
 
     def own_plan(self) -> Plan | None:
@@ -295,3 +301,75 @@ def _random_parts(module: nn.Module) -> str:
     if active:
         return f"; in training mode although eval() was called: {', '.join(active[:4])}"
     return "; is there a torch.rand, or a functional.dropout without training=self.training?"
+
+
+def rows_apart(it: ModuleSubject) -> None:
+    """In training mode a row keeps its numbers when the other rows change, or the module says so.
+
+    (See :data:`engine.contracts.state.MixesRows`.) Shapes and the random stream stay, so dropout
+    falls on the same places; its layers rest anyway, because a router may send other rows through
+    them.
+    """
+    module = it.make()
+    module.load_state_dict(it.module.state_dict())
+    module.train()
+    for one in module.modules():
+        if isinstance(one, nn.modules.dropout._DropoutNd):
+            one.eval()
+    said = module.mixes_rows
+    if not isinstance(said, bool) and said != "batch_norm":
+        fault('`mixes_rows` to be False, True or "batch_norm"', repr(said))
+    if said is True:
+        return
+    resting = _NoBatchNorm() if said == "batch_norm" else contextlib.nullcontext()
+    state, other = it.feed(), it.feed(seed=1)
+    count = len(next(iter(state.values())))
+    for row in (0, count - 1):
+        mixed = {name: tensor.clone() for name, tensor in other.items()}
+        for name, tensor in state.items():
+            mixed[name][row] = tensor[row]
+        outs = []
+        for given in (state, mixed):
+            torch.manual_seed(0)
+            with resting:
+                own = {name: tensor.clone() for name, tensor in given.items()}
+                outs.append(call(it.out, own, module, expected="a batch to go through in training"
+                                 " mode")[row])  # fmt: skip
+        error = error_of(outs[1], outs[0])
+        if error > it.tolerance:
+            how = 'mixes_rows = "batch_norm"' if _has_batch_norm(module) else "mixes_rows = True"
+            fault(
+                f"row {row} to keep its {it.output} in training mode when the other rows change,"
+                f" with `mixes_rows` {said!r}",
+                f"it differs by {error:.2g} (relative to the largest): a row sees its neighbours."
+                f" Use GroupNorm or LayerNorm; or say so in the class: `{how}`, and training will"
+                " keep batches whole"
+                + ("; rows are mixed in another way than by batch_norm too, so it must be True"
+                   if said else ""),
+                "Training splits large batches, merges equal texts, and gives each process a part"
+                " of the rows: what mixes rows would silently learn something else each time.",
+            )  # fmt: skip
+
+
+def _has_batch_norm(module: nn.Module) -> bool:
+    return any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in module.modules())
+
+
+class _NoBatchNorm(TorchFunctionMode):
+    """While in its ``with``, batch_norm scales and shifts only: what else mixes rows shows."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is functional.batch_norm:
+            return _scaled(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _scaled(
+    input: Tensor, mean: Any, var: Any, weight: Tensor | None = None, bias: Tensor | None = None,
+    *_: Any, **__: Any,
+) -> Tensor:  # fmt: skip
+    shape = [1, -1, *[1] * (input.dim() - 2)]
+    out = input if weight is None else input * weight.view(shape)
+    return out if bias is None else out + bias.view(shape)

@@ -56,9 +56,9 @@ class ProjectionSubject(ModuleSubject):
         found: Plan | None = self.settings.plan(*self.widths)
         return found
 
-    def feed(self, dtype: torch.dtype = torch.float32) -> State:
+    def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
         wide, _, tokens = self.widths
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(seed)
         lengths = torch.arange(_ROWS) % _TOKENS + 1
         state: State = {
             "features": torch.randn(_ROWS, wide, generator=generator).to(dtype),
@@ -153,7 +153,7 @@ determinism = rule(
     needs=("determinism",),
 )
 def batch_independence(it: ProjectionSubject) -> None:
-    """A row alone, or in another order, keeps its embedding."""
+    """A row alone, in another order, or beside others in training mode, keeps its embedding."""
     state, together = it.feed(), it.plain
     for what, rows in (("in another order", list(range(_ROWS))[::-1]), ("row 0 alone", [0]),
                        (f"row {_ROWS - 1} alone", [_ROWS - 1])):  # fmt: skip
@@ -164,6 +164,7 @@ def batch_independence(it: ProjectionSubject) -> None:
             fault(f"{what} to give the same embedding as in the batch of {_ROWS}",
                   f"they differ by {error:.2g}: a row sees its neighbours (batch norm that is"
                   " not in eval mode? a mean over dimension 0?)")  # fmt: skip
+    modules.rows_apart(it)
 
 
 @rule(

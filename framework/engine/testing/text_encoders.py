@@ -34,8 +34,8 @@ class TextEncoderSubject(TowerSubject):
         rows = [torch.randint(most, (n,), generator=generator).tolist() for n in lengths]
         return pad_tokens(rows, pad_id=0)
 
-    def feed(self, dtype: torch.dtype = torch.float32) -> State:
-        return self.texts(self.lengths)
+    def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
+        return self.texts(self.lengths, seed)
 
     def stored_inputs(self) -> tuple[State, State, State, list[int]]:
         """An input; one of a row of 2 tokens, one of 3; the tokens of each row of the first."""

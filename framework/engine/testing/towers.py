@@ -138,7 +138,7 @@ determinism = rule(
     needs=("determinism",),
 )
 def batch_independence(it: TowerSubject) -> None:
-    """A row alone, or among others in another order, keeps its features."""
+    """A row alone, in another order, or beside others in training mode, keeps its features."""
     state, together = it.feed(), it.plain
     order = list(range(len(together)))[::-1]
     mixed = it.out(rows_of(state, order))
@@ -146,6 +146,7 @@ def batch_independence(it: TowerSubject) -> None:
     for row in range(len(together)):
         alone = call(it.out, rows_of(state, [row]), expected=f"row {row} alone to go through")
         _same_rows(it, alone, together[[row]], f"row {row} alone")
+    modules.rows_apart(it)
 
 
 def _same_rows(it: TowerSubject, found: Tensor, right: Tensor, what: str) -> None:

@@ -19,9 +19,9 @@ class VisionTowerSubject(TowerSubject):
     contract = _TOWER
     settings_base = "engine.contracts.settings.VisionTowerSettings"
 
-    def feed(self, dtype: torch.dtype = torch.float32) -> State:
+    def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
         size = self.module.preprocess.size
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(seed)
         return {"pixels": torch.randn(3, 3, size, size, generator=generator).to(dtype)}
 
     def stored_inputs(self) -> tuple[State, State, State, list[int]]:

@@ -126,7 +126,7 @@ class Trainer:
         self.model.to(self.device)
         if self.settings.compile:
             compile_blocks(self.model, self.device)
-        plans = plan_stages(self.config, self.data, self.model)
+        plans = plan_stages(self.config, self.data, self.model, self.processes.count)
         self.watched = Watched(self.model)
         checkpoint = self.checkpoints.last(self.note) if resume else None
         if checkpoint is not None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,20 @@ from engine.contracts.state import State
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.errors import ConfigError, DataError
 from engine.model import DualEncoder
+from engine.train.batch_norm import SharedStatistics
 from engine.train.data import TrainingRows, seed_of
 from engine.train.health import Health, Statistics
 from engine.train.meter import Meter
 from engine.train.pixels import PixelFile, PixelReader
 from engine.train.sides import Group, ImageSide, TextSide
-from engine.train.stages import check_chunks, freeze, frozen_prefix, mixes_rows, optimizer_for
+from engine.train.stages import (
+    check_mixing,
+    freeze,
+    frozen_prefix,
+    mixes_rows,
+    mixing,
+    optimizer_for,
+)
 from engine.train.step import Batch, Step
 
 if TYPE_CHECKING:
@@ -69,12 +78,20 @@ def epoch_of(
     )
 
 
-def plan_stages(config: EngineConfig, data: TrainingRows, model: DualEncoder) -> list[StagePlan]:
+def plan_stages(
+    config: EngineConfig, data: TrainingRows, model: DualEncoder, processes: int = 1
+) -> list[StagePlan]:
     """Every stage with its length; all that can be refused is refused here, before any step.
 
+    Args:
+        config: with ``train``.
+        data: the training data.
+        model: on its device; module modes and ``requires_grad`` are those of the last stage after.
+        processes: that train together.
+
     Raises:
-        ConfigError: a stage trains nothing, names blocks that are not there, or has a loss that
-            needs what the model or the data do not give.
+        ConfigError: a stage trains nothing, names blocks that are not there, splits batches whose
+            rows are mixed, or has a loss that needs what the model or the data do not give.
         DataError: fewer rows than a batch.
     """
     assert config.train is not None
@@ -83,8 +100,7 @@ def plan_stages(config: EngineConfig, data: TrainingRows, model: DualEncoder) ->
     for number, settings in enumerate(config.train.stages):
         where = f"train.stages.{number}"
         freeze(model, settings.trains, where)
-        mixing = [n for n in ("vision", "text") if mixes_rows(getattr(model, n), 0)]
-        check_chunks(settings, mixing, where)
+        check_mixing(model, settings, where, processes, compiled=config.train.compile)
         for use in settings.losses:
             missing = use.target().reads - given - _BASIC
             if missing:
@@ -158,11 +174,18 @@ class StageRun:
             self.losses,
             gather=lambda state: trainer.processes.gather(state, self.counts),
             precise=trainer.precise,
+            together=self._together(),
             chunked=plan.settings.chunk_size is not None,
             teacher_forcing=plan.settings.teacher_forcing,
         )
         self.meter, self.health = Meter(trainer.device), Health()
         self.statistics = Statistics(model)
+
+    def _together(self) -> Callable[[], AbstractContextManager[Any]]:
+        """What takes BatchNorm's statistics over all processes, where there are both."""
+        model = self._trainer.model
+        mixed = mixing(model.vision) or mixing(model.text)
+        return SharedStatistics if mixed and self._trainer.processes.count > 1 else nullcontext
 
     def _make_losses(self) -> dict[str, Loss]:
         found: dict[str, Loss] = {}
@@ -206,8 +229,8 @@ class StageRun:
         tower = getattr(trainer.model, side)
         stop = frozen_prefix(tower)
         cache = trainer.settings.cache
-        if not cache.use or stop < least:
-            return None
+        if not cache.use or stop < least or (tower.mixes_rows is True and tower.training):
+            return None  # such a tower may mix rows in its frozen stretch too
         use = getattr(self._config.model, side)
         short, long = _probes(tower, side, trainer.device)
         given = frozenset({"ids", "mask"} if side == "text" else ())

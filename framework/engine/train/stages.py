@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from engine.config.train_schema import (
     Trains,
     chosen_blocks,
 )
-from engine.contracts.state import Segment
+from engine.contracts.state import MixesRows, Segment
 from engine.contracts.tower import Tower
 from engine.errors import ConfigError
 from engine.model import DualEncoder
@@ -98,18 +98,48 @@ def frozen_prefix(tower: Tower) -> int:
     return len(segments)
 
 
+def mixing(part: nn.Module, start: int = 0) -> MixesRows:
+    """How training mixes the rows of a batch in a tower or a projection, as its modules are set.
+
+    BatchNorm layers are found by themselves; what else mixes rows says so (see
+    :data:`engine.contracts.state.MixesRows`).
+
+    Args:
+        part: the tower or projection.
+        start: of a tower: segments before this one are left out.
+    """
+    found: MixesRows = False
+    for module in _modules(part, start):
+        said = getattr(module, "mixes_rows", False) if module.training else False
+        if said is True:
+            return True
+        batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        if said == "batch_norm" or batch_norm:
+            found = "batch_norm"
+    return found
+
+
+def _modules(part: nn.Module, start: int) -> Iterator[nn.Module]:
+    yield from (
+        part.modules()
+        if not start or not isinstance(part, Tower)
+        else (
+            module
+            for segment in part.segments()[start:]
+            for own in segment.parts
+            if isinstance(own, nn.Module)
+            for module in own.modules()
+        )
+    )
+
+
 def mixes_rows(tower: Tower, start: int) -> bool:
     """Whether training mixes the rows of a batch from segment ``start`` on (BatchNorm does).
 
     Such rows are never split into groups nor merged where they are equal.
     """
-    parts = [part for segment in tower.segments()[start:] for part in segment.parts]
-    return any(
-        isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
-        for part in parts
-        if isinstance(part, nn.Module)
-        for module in part.modules()
-    )
+    said = tower.mixes_rows is True and tower.training
+    return said or bool(mixing(tower, start))
 
 
 def optimizer_for(
@@ -162,11 +192,62 @@ def rate_at(step: int, steps: int, epochs: float, settings: ScheduleSettings) ->
     return settings.final + (1 - settings.final) * left
 
 
-def check_chunks(stage: StageSettings, mixing: Sequence[str], where: str) -> None:
-    """Raise ConfigError where GradCache would change what BatchNorm sees."""
-    if stage.chunk_size is not None and stage.chunk_size < stage.batch_size and mixing:
+def check_mixing(
+    model: DualEncoder, stage: StageSettings, where: str, processes: int, *, compiled: bool
+) -> None:
+    """Refuse what would train another model than one process with whole batches does.
+
+    Args:
+        model: with the module modes of the stage.
+        stage: its settings.
+        where: its dotted path.
+        processes: that train together.
+        compiled: the towers' blocks are compiled.
+
+    Raises:
+        ConfigError: a batch that is mixed would be split, and nothing puts it together again.
+    """
+    if stage.batch_size < processes:
         raise ConfigError(
-            f"{where}.chunk_size: the {mixing[0]} tower trains BatchNorm, whose numbers depend on"
-            " the whole batch, so it cannot be computed in chunks",
-            hint="leave `chunk_size` out, or freeze that tower",
+            f"{where}.batch_size: {stage.batch_size} rows are too few for {processes} processes",
+            hint="a larger batch, or fewer processes",
         )
+    split = stage.chunk_size is not None and stage.chunk_size < stage.batch_size
+    for side in ("vision", "text"):
+        kind = mixing(getattr(model, side))
+        if not kind:
+            continue
+        freezing = f"freeze that tower: `trains: {{{side}: false}}`"
+        if split:
+            raise ConfigError(
+                f"{where}.chunk_size: the {side} tower {_how(kind)}, so what it gives depends on"
+                " the whole batch, and cannot be computed in chunks",
+                hint=f"leave `chunk_size` out, or {freezing}",
+            )
+        if processes > 1 and kind is True:
+            raise ConfigError(
+                f"{where}: the {side} tower {_how(kind)}, so {processes} processes, each with a"
+                " part of the batch, would train another model than one process does",
+                hint=f"train in one process, or {freezing}",
+            )
+        if processes > 1 and compiled:
+            raise ConfigError(
+                f"{where}: the {side} tower {_how(kind)}; compiled, it cannot take its statistics"
+                f" over {processes} processes",
+                hint=f"leave `compile` out, train in one process, or {freezing}",
+            )
+    for side in ("vision_projection", "text_projection"):
+        kind = mixing(getattr(model, side))
+        if kind and processes > 1:
+            raise ConfigError(
+                f"{where}: the projection of the {side.partition('_')[0]} side {_how(kind)}, so"
+                f" {processes} processes, each with a part of the batch, would train another model"
+                " than one process does",
+                hint=f"train in one process, or freeze it: `trains: {{{side}: false}}`",
+            )
+
+
+def _how(kind: MixesRows) -> str:
+    if kind is True:
+        return "mixes the rows of a batch in training (`mixes_rows`)"
+    return "trains BatchNorm, which mixes the rows of a batch"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import numpy as np
@@ -177,6 +178,7 @@ class Step:
         losses: what is made small, by name.
         gather: takes the rows of this process to those of all, with gradients.
         precise: gives the autocast of the forward pass.
+        together: gives what takes statistics over processes in the forward pass.
         chunked: see the module.
         teacher_forcing: texts go through the projections of their own clusters.
     """
@@ -190,11 +192,12 @@ class Step:
         *,
         gather: Callable[[State], State],
         precise: Callable[[], torch.autocast],
+        together: Callable[[], AbstractContextManager[object]] = nullcontext,
         chunked: bool = False,
         teacher_forcing: bool = False,
     ) -> None:
         self.model, self.images, self.texts, self.losses = model, images, texts, losses
-        self._gather, self._precise = gather, precise
+        self._gather, self._precise, self._together = gather, precise, together
         self._teacher_forcing = teacher_forcing
         self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
         self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
@@ -206,7 +209,7 @@ class Step:
             batch: the rows of this process.
             scale_loss: what a gradient scaler does to the loss before it is differentiated.
         """
-        with self._precise():
+        with self._precise(), self._together():
             image = self._image_embeddings(batch.images)
             text, extras = self._text_embeddings(batch)
         own: State = {"image": image, "text": text, **extras}

@@ -35,6 +35,7 @@ class BagText(TextEncoder):
     """
 
     settings: BagTextSettings
+    mixes_rows = "batch_norm"
 
     def __init__(self, settings: BagTextSettings) -> None:
         super().__init__(settings)

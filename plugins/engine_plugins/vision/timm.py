@@ -35,6 +35,8 @@ class TimmVision(VisionTower):
     def __init__(self, settings: TimmVisionSettings) -> None:
         super().__init__(settings)
         self.model = _create(settings)
+        norms = (isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
+        self.mixes_rows = "batch_norm" if any(norms) else False
         # Some models widen after their last stage: `num_features` is the width before that.
         widths = (getattr(self.model, n, None) for n in ("head_hidden_size", "num_features"))
         self.width = next(width for width in widths if isinstance(width, int) and width > 0)

@@ -45,6 +45,7 @@ def main(config_file: Path, run: Path, out: Path) -> None:
     trainer._apply = apply  # type: ignore[method-assign]
     trainer.run()
     if trainer.processes.main:
+        gradients |= {f"buffer.{name}": tensor for name, tensor in trainer.model.named_buffers()}
         save_file(gradients, out / "gradients.safetensors")
         (out / "losses.json").write_text(json.dumps(losses))
 
