@@ -18,6 +18,7 @@ from tokenizers import Tokenizer as Backend
 from engine.contracts import Texts, Tokenizer, TokenizerSettings
 from engine.contracts.source import UnreachableError, find_source
 from engine.errors import ArtifactError, WeightsError
+from engine_plugins.tokenizers.bounds import MOST_BYTES, check_steps
 
 S = TypeVar("S", bound=TokenizerSettings)
 
@@ -25,6 +26,9 @@ FORMAT = 1
 MOST_IDS = 10_000_000
 """More ids than any vocabulary has; a larger one is a broken file."""
 
+_MOST_HOLES, _FEW_IDS = 4, 1000  # ids without a token: real vocabularies have a few
+_LONGEST_ORIGIN = 10_000  # bytes
+_MOST_MARKS = 64
 _CHUNK = 4096  # texts at a time, so that the library's own records of them stay small
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -159,18 +163,21 @@ class RustTokenizer(Tokenizer, Generic[S]):
             kind, version = document["kind"], document["engine_tokenizer"]
             if (kind, version) != (cls.name, FORMAT):
                 raise ArtifactError(
-                    f"a tokenizer of the kind `{kind}`, format {version}, where the config says"
-                    f" `{cls.name}` (format {FORMAT})"
+                    f"a tokenizer of the kind `{kind!s:.40}`, format {version!s:.40}, where the"
+                    f" config says `{cls.name}` (format {FORMAT})"
                 )
             parts = Parts(
                 backend=parse_backend(json.dumps(document["tokenizers"])),
-                begin=tuple(_id(value) for value in document["begin"]),
-                end=tuple(_id(value) for value in document["end"]),
+                begin=_marks(document["begin"]),
+                end=_marks(document["end"]),
                 pad=_id(document["pad"]),
                 unknown=None if document["unknown"] is None else _id(document["unknown"]),
                 extra=dict(document["extra"]),
             )
-            return cls(cast("S", settings), parts, str(document["origin"]))
+            origin = document["origin"]
+            if not isinstance(origin, str) or len(origin.encode()) > _LONGEST_ORIGIN:
+                raise ValueError("its origin is not a short text")
+            return cls(cast("S", settings), parts, origin)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArtifactError(
                 f"these bytes are no `{cls.name}` tokenizer: {type(error).__name__}: {error}",
@@ -182,15 +189,27 @@ class RustTokenizer(Tokenizer, Generic[S]):
 
         Raises:
             ValueError: ``max_tokens`` is below 1.
+            WeightsError: the vocabulary's own patterns fail on a text.
         """
         if max_tokens < 1:
             raise ValueError(f"max_tokens is {max_tokens}: a text has at least one token")
         rows: list[list[int]] = []
         for start in range(0, len(texts), _CHUNK):
             chunk = [self.prepare(whole(text)) for text in texts[start : start + _CHUNK]]
-            found = self._parts.backend.encode_batch_fast(chunk, add_special_tokens=False)
+            found = self._encoded(chunk)
             rows.extend(self._marked(encoding.ids, max_tokens) for encoding in found)
         return rows
+
+    def _encoded(self, texts: list[str]) -> list[Any]:
+        try:
+            return _guarded(
+                lambda: self._parts.backend.encode_batch_fast(texts, add_special_tokens=False)
+            )
+        except ValueError as error:  # a pattern that cannot be matched in any reasonable time
+            raise WeightsError(
+                f"the tokenizer ({self.origin}) fails on a text: {error}",
+                hint="Its vocabulary comes from a file that is damaged, or made to do harm.",
+            ) from error
 
     def _marked(self, ids: list[int], max_tokens: int) -> list[int]:
         begin, end = self._parts.begin, self._parts.end
@@ -212,8 +231,13 @@ def parse_backend(text: str) -> Backend:
     """Parse the JSON of the library `tokenizers`.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is not, or it asks for work without measure (``engine_plugins.tokenizers``'
+            ``bounds``).
     """
+    try:
+        check_steps(json.loads(text))
+    except RecursionError as error:
+        raise ValueError("its JSON is nested too deeply") from error
     return _guarded(lambda: Backend.from_str(text))
 
 
@@ -226,7 +250,8 @@ def _guarded(call: Callable[[], T]) -> T:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as error:  # the library raises bare Exception, and panics on some input
-        raise ValueError(f"not understood by the library `tokenizers`: {error}") from error
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"not understood by the library `tokenizers`: {reason:.200}") from error
 
 
 def build_model(source: str, call: Callable[[], T]) -> T:
@@ -245,10 +270,14 @@ def read_bytes(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        WeightsError: it cannot be read.
+        WeightsError: it cannot be read, or has more than ``bounds.MOST_BYTES``.
     """
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MOST_BYTES + 1)
+        if len(data) > MOST_BYTES:
+            raise WeightsError(f"{path} is not a vocabulary: it has more than {MOST_BYTES:,} bytes")
+        return data
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
 
@@ -282,13 +311,27 @@ def fill_holes(vocabulary: Mapping[str, int]) -> dict[str, int]:
     """The vocabulary with a name for every id below the largest, which no text can spell.
 
     The library writes a vocabulary as a list, and prints a warning for each id without a token.
+
+    Raises:
+        WeightsError: it has far more holes than tokens.
     """
     taken = set(vocabulary.values())
+    if max(taken, default=0) > _MOST_HOLES * len(taken) + _FEW_IDS:
+        raise WeightsError(
+            f"a vocabulary of {len(taken):,} tokens with the id {max(taken):,}",
+            hint="The file is damaged: the ids of a vocabulary follow each other.",
+        )
     holes = (i for i in range(max(taken, default=-1) + 1) if i not in taken)
     return {**vocabulary, **{f" unused {i} ": i for i in holes}}
 
 
+def _marks(values: object) -> tuple[int, ...]:
+    if not isinstance(values, list) or len(values) > _MOST_MARKS:
+        raise ValueError("its marks are not a short list")
+    return tuple(_id(value) for value in values)
+
+
 def _id(value: object) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
-        raise ValueError(f"{value!r} is no token id")
+        raise ValueError(f"{value!r:.40} is not a token id")
     return value

@@ -6,6 +6,7 @@ Format: repository google/sentencepiece, `src/sentencepiece_model.proto` (the me
 
 from __future__ import annotations
 
+import math
 import re
 import struct
 import sys
@@ -21,7 +22,10 @@ UNIGRAM, BPE = 1, 2
 SPACE = "▁"  # U+2581 stands for the space
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_MOST_KEYS, _LONGEST_KEY = 4_000_000, 256  # far beyond any real character map, in nodes and bytes
+# Far beyond any real character map: NFKC's has 225,276 keys of up to 12 bytes, and replaces them by
+# up to 33.
+_MOST_KEYS, _LONGEST_KEY, _LONGEST_REPLACEMENT = 1_000_000, 64, 128  # in nodes and bytes
+_LONGEST_PIECE = 256  # characters; SentencePiece's own default is 16
 _Field = tuple[int, int | bytes]
 
 
@@ -125,8 +129,8 @@ def _piece(data: bytes) -> Piece:
     fields = dict(_fields(data))
     score = struct.unpack("<f", _as_bytes(fields.get(2, b"\0" * 4)))[0]
     text = _as_bytes(fields.get(1, b"")).decode("utf-8")
-    if not text or score != score:
-        raise ValueError("a piece is empty, or its score is no number")
+    if not text or len(text) > _LONGEST_PIECE or not math.isfinite(score):
+        raise ValueError("a piece is empty or very long, or its score is not a finite number")
     return Piece(text, score, _as_int(fields.get(3, NORMAL)))
 
 
@@ -196,7 +200,7 @@ class Normalizer:
     def __init__(self, charsmap: bytes, *, dummy_prefix: bool, fold_spaces: bool) -> None:
         self._prefix = SPACE if dummy_prefix else ""
         self._fold = fold_spaces
-        table = dict(_entries(charsmap)) if charsmap else {}
+        table = dict(entries(charsmap)) if charsmap else {}
         self._single = {ord(key): text for key, text in table.items() if len(key) == 1}
         self._several = {key: text for key, text in table.items() if len(key) > 1}
         self._longest = max(map(len, self._several), default=1)
@@ -235,8 +239,11 @@ class Normalizer:
         return "".join(out)
 
 
-def _entries(charsmap: bytes) -> Iterator[tuple[str, str]]:
+def entries(charsmap: bytes) -> Iterator[tuple[str, str]]:
     """Every (string, replacement) of a character map.
+
+    Raises:
+        ValueError: it is damaged, or larger than any real one.
 
     Layout: the trie's bytes as uint32, the trie (a Darts double array of uint32 units), then the
     replacements, each ended by a zero byte. All little endian.
@@ -269,7 +276,7 @@ def _entries(charsmap: bytes) -> Iterator[tuple[str, str]]:
             if base >= len(units):
                 raise ValueError("the character map's trie points outside of itself")
             start = units[base] & 0x7FFFFFFF
-            end = replacements.find(b"\0", start)
+            end = replacements.find(b"\0", start, start + _LONGEST_REPLACEMENT + 1)
             if start > len(replacements) or end < 0:
                 raise ValueError("the character map points outside of itself")
             yield key.decode("utf-8"), replacements[start:end].decode("utf-8")

@@ -24,6 +24,7 @@ from engine_plugins.tokenizers.base import (
     read_text,
     whole,
 )
+from engine_plugins.tokenizers.bounds import LONGEST_PIECE
 from engine_plugins.tokenizers.learn import (
     check_room,
     choose_alphabet,
@@ -38,6 +39,8 @@ _SPACE = "▁"  # U+2581 begins every word
 _BETWEEN_WORDS = Regex("[ \\t\\n\\x0b\\x0c\\r▁]+")
 # Special tokens are spelled with a space, which no word holds, so that no text can spell them.
 _UNKNOWN_TOKEN = " <UNK>"
+_MOST_CHARACTERS = 50_000_000  # in all pieces together; a vocabulary of 100,000 has a million
+_MOST_WORK = 10_000_000  # squares of the lengths of pieces that several rules spell
 _PAD, _UNKNOWN, _FIRST, _LAST = range(4)  # YouTokenToMe's own defaults, for a trained vocabulary
 
 
@@ -152,7 +155,7 @@ class YouTokenToMe(RustTokenizer[YouTokenToMeSettings]):
                 f"{path} has no begin or no end mark (its last line says -1)",
                 hint="train it with YouTokenToMe's own bos_id and eos_id",
             )
-        vocabulary, merges = _as_strings(model)
+        vocabulary, merges = _as_strings(model, str(path))
         vocabulary[_UNKNOWN_TOKEN] = model.unknown
         pad = max(model.pad, 0)
         marks = {" <BOS>": model.begin, " <EOS>": model.end, " <PAD>": model.pad}
@@ -206,20 +209,35 @@ class YouTokenToMe(RustTokenizer[YouTokenToMeSettings]):
         return backend
 
 
-def _as_strings(model: BpeModel) -> tuple[dict[str, int], list[tuple[str, str]]]:
+def _as_strings(model: BpeModel, where: str) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """Rules between ids -> a vocabulary of strings and merges between strings.
 
     YouTokenToMe knows pieces by id, the library `tokenizers` by spelling. Two rules may spell the
     same piece, but only one of them can ever apply: where no merge crosses a stretch's border, the
     merges inside of it follow from its characters alone. That one is found by applying the rules to
     the spelling, and the others are left out.
+
+    Raises:
+        WeightsError: the rules spell pieces that no real vocabulary has.
     """
     spelling = {i: character for character, i in model.characters.items()}
+    total = 0
     for left, right, new in model.rules:
+        length = len(spelling[left]) + len(spelling[right])
+        total += length
+        if length > LONGEST_PIECE or total > _MOST_CHARACTERS:
+            raise WeightsError(
+                f"{where}: its rules spell pieces of {length:,} characters, {total:,} in all",
+                hint=f"A real piece has at most {LONGEST_PIECE:,}: the file is damaged, or made to"
+                " do harm.",
+            )
         spelling[new] = spelling[left] + spelling[right]
     made: dict[str, list[int]] = {}
     for _, _, new in model.rules:
         made.setdefault(spelling[new], []).append(new)
+    work = sum(len(text) ** 2 for text, ids in made.items() if len(ids) > 1)
+    if work > _MOST_WORK:
+        raise WeightsError(f"{where}: too many of its rules spell the same long pieces")
     rank = {(left, right): (place, new) for place, (left, right, new) in enumerate(model.rules)}
     vocabulary = dict(model.characters)
     for text, ids in made.items():

@@ -162,7 +162,7 @@ def test_a_hand_made_sentencepiece_model(tmp_path: Path) -> None:
         (spm_file(piece("<unk>2", type_=2)), "2 of them for the unknown"),
         (spm_file(piece("ко")), "spelled alike"),
         (spm_file(piece("")), "a piece is empty"),
-        (spm_file(piece("я", float("nan"))), "score is no number"),
+        (spm_file(piece("я", float("nan"))), "score is not a finite number"),
         (spm_file(piece("кя")), "holds 'я', which is no piece itself"),
         (spm_file(piece("w", type_=4)), "with user-defined or unused pieces is not supported"),
         (spm_file(trainer=field(3, 3)), "with words or characters as pieces is not supported"),

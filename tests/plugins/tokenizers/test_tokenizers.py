@@ -304,7 +304,7 @@ def test_gpt2_marks_that_the_vocabulary_lacks(tmp_path: Path) -> None:
 def test_a_vocabulary_with_an_absurd_id_is_refused(tmp_path: Path) -> None:
     (tmp_path / "vocab.json").write_text('{"<s>": 0, "</s>": 1, "<pad>": 4000000000}')
     (tmp_path / "merges.txt").write_text("")
-    with pytest.raises(WeightsError, match="4000000000 is no token id"):
+    with pytest.raises(WeightsError, match="4000000000 is not a token id"):
         make("gpt2_bpe", **{"from": f"file:{tmp_path}"})
 
 
