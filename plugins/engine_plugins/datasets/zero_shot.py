@@ -11,10 +11,15 @@ from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
 from engine.errors import DataError
-from engine.pictures import open_image
+from engine.pictures import looks_like_picture, open_image
 from engine_plugins.datasets.settings import ZeroShotFolderSettings
 
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+READ = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif",
+        ".tiff", ".avif")  # fmt: skip
+NOT_READ = (".heic", ".heif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".ppm")
+"""Meant as pictures too: each is told as broken instead of being passed over."""
+SUFFIXES = frozenset({*READ, *NOT_READ})
+"""How files of pictures end. A file with another ending, or none, is one by its first bytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,10 +27,12 @@ _log = logging.getLogger(__name__)
 class ZeroShotFolder(Dataset):
     """A folder of images to be sorted into classes, images in the order of their file names.
 
-    An image's id is its file name without the suffix. With ``truth`` each image has its label;
+    Every picture in img/ is used, whatever its name ends with. An image's id is its file name
+    without the suffix. With ``truth`` each image has its label;
     an image that the truth does not know has none.
 
     Attributes:
+        left_out: names in img/ that are not pictures (hidden files are not named).
         unmatched: ids of the truth without an image here (a partial download, say).
 
     Raises:
@@ -43,7 +50,7 @@ class ZeroShotFolder(Dataset):
             )
         self.name = folder.resolve().name
         self.classes = _read_classes(folder / "classes.json")
-        self._files = _find_images(folder / "img")
+        self._files, self.left_out = _find_images(folder / "img")
         self._labels: dict[str, int] = {}
         self.unmatched: tuple[str, ...] = ()
         if settings.truth is not None:
@@ -92,19 +99,26 @@ def _read_classes(path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _find_images(folder: Path) -> list[str]:
+def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
+    """The names of the pictures in a folder, and of what is left out, in order."""
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder", hint="the images belong into it")
-    files = sorted(
-        path.name
-        for path in folder.iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    )
+    files: list[str] = []
+    others: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if not path.name.startswith("."):
+            (files if _is_picture(path) else others).append(path.name)
     if not files:
+        there = f": none of its {len(others)} files is a picture" if others else ""
         raise DataError(
-            f"{folder} has no image",
-            hint=f"an image ends with one of {', '.join(sorted(SUFFIXES))}",
+            f"{folder} has no image{there}",
+            hint="pictures are JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF files",
         )
+    if others:
+        _log.warning(
+            "%s: %d files are not pictures and are left out (first: %r)",
+            folder, len(others), others[0],
+        )  # fmt: skip
     first: dict[str, str] = {}
     for file in files:
         name = Path(file).stem
@@ -114,7 +128,19 @@ def _find_images(folder: Path) -> list[str]:
                 hint="predictions go by the id, so remove or rename one of them",
             )
         first[name] = file
-    return files
+    return files, tuple(others)
+
+
+def _is_picture(path: Path) -> bool:
+    if path.suffix.lower() in SUFFIXES:
+        return True
+    try:
+        if not path.is_file():  # a folder, or a pipe that would be waited for
+            return False
+        with path.open("rb") as file:
+            return looks_like_picture(file.read(16))
+    except OSError:
+        return False
 
 
 def _read_labels(path: Path, name: str, classes: int) -> dict[str, int]:

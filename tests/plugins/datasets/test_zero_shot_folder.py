@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from pathlib import Path
 
 import pytest
-from PIL import Image
+from PIL import Image, features
 
 from engine.contracts.dataset import Record
 from engine.errors import BrokenImageError, DataError
@@ -146,3 +147,43 @@ def test_the_contests_sample(contest_sample: Path) -> None:
     assert len(data.classes) == 19
     assert data.unmatched == ()
     assert all(data.image(i).mode == "RGB" for i in range(0, len(data), 57))
+
+
+def test_pictures_of_every_name_are_used(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever they end with, or do not; the rest is named."""
+    for path in (folder / "img").iterdir():
+        path.unlink()
+    kinds = {
+        "a.JPEG": "JPEG", "b.png": "PNG", "c.webp": "WEBP", "d.gif": "GIF", "e.BMP": "BMP",
+        "f.tif": "TIFF", "g.tiff": "TIFF", "h.jfif": "JPEG", "i": "JPEG", "j": "PNG",
+        "k.photo": "WEBP", "l.jpg_large": "GIF", "m.jpe": "JPEG",
+    }  # fmt: skip
+    if features.check_module("avif"):
+        kinds["n.avif"] = "AVIF"
+    for name, kind in kinds.items():
+        Image.new("RGB", (8, 6), "red").save(folder / "img" / name, kind)
+    (folder / "img" / "o.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    (folder / "img" / "p.jpg").mkdir()
+    (folder / "img" / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
+    (folder / "img" / "more").mkdir()
+    os.mkfifo(folder / "img" / "pipe")
+    (folder / "img" / "empty").touch()
+    data = opened(folder)
+    assert [data.record(i).id for i in range(len(data))] == sorted(
+        [*(n[0] for n in kinds), "o", "p"]
+    )
+    for index in range(len(kinds)):
+        assert data.image(index).size == (8, 6)
+    for index in range(len(kinds), len(data)):
+        with pytest.raises(BrokenImageError):
+            data.image(index)
+    assert data.left_out == ("Thumbs.db", "empty", "more", "pipe")
+    assert "4 files are not pictures and are left out (first: 'Thumbs.db')" in caplog.text
+
+
+def test_no_picture_among_the_files(folder: Path) -> None:
+    for path in (folder / "img").iterdir():
+        path.unlink()
+    (folder / "img" / "a.txt").write_text("x")
+    with pytest.raises(DataError, match="none of its 1 files is a picture"):
+        opened(folder)
