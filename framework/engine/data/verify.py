@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tarfile
 from array import array
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -24,10 +23,13 @@ from engine.data.download.shards import FOLDER, key_of
 from engine.data.download.state import NAME, State
 from engine.data.download.store import IMAGES, Folder
 from engine.errors import BrokenImageError, DataError
-from engine.pictures import decode
+from engine.pictures import MAX_BYTES, decode
+from engine.regular_file import open_regular, read_regular
+from engine.shards import read_members, read_table
 
 _LISTED = 1000
 _UNDER_WAY = 64
+_MAX_REPORT = 1 << 26
 
 Watch = Callable[[int, int], None]
 """``watch(images looked at, images in all)``."""
@@ -187,7 +189,7 @@ def _files(
 def _look(path: Path, digest: bytes | None) -> str:
     """What is wrong with a file, or nothing."""
     try:
-        data = path.read_bytes()
+        data = read_regular(path, MAX_BYTES)
     except FileNotFoundError:
         return "missing"
     except OSError as error:
@@ -273,7 +275,7 @@ def _shards(folder: Path, metadata: Path, rows: Ids, verdict: Verdict, watch: Wa
 
 def _look_in(tar: Path, offset: int, size: int, digest: bytes) -> str:
     try:
-        with tar.open("rb") as file:
+        with open_regular(tar) as file:
             file.seek(offset)
             return _look_at(file.read(size), digest)
     except OSError as error:
@@ -283,30 +285,22 @@ def _look_in(tar: Path, offset: int, size: int, digest: bytes) -> str:
 def _members(tar: Path, verdict: Verdict) -> dict[str, tuple[int, int]]:
     found: dict[str, tuple[int, int]] = {}
     try:
-        with tarfile.open(tar, "r:") as file:
-            for member in file:
-                if member.name in found:
-                    verdict.fault("member twice", f"{tar}, {member.name}")
-                found[member.name] = (member.offset_data, member.size)
-    except (tarfile.TarError, OSError, ValueError) as error:
-        verdict.fault("broken tar", str(tar), str(error))
+        for member in read_members(tar):
+            if member.name in found:
+                verdict.fault("member twice", f"{tar}, {member.name}")
+            found[member.name] = (member.offset, member.size)
+    except DataError as error:
+        verdict.fault("broken tar", str(tar), error.message)
     return found
 
 
-def _table(path: Path, verdict: Verdict) -> list[tuple[str, int, int, bytes]]:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
-
+def _table(path: Path, verdict: Verdict) -> Iterator[tuple[str, int, int, bytes]]:
     try:
-        table = parquet.read_table(path, columns=["id", "offset", "bytes", "sha256"])
-        columns = [table.column(name).to_pylist() for name in ("id", "offset", "bytes", "sha256")]
-        ids, offsets, sizes, digests = columns
-        return [
-            (id_, offset, size, bytes.fromhex(digest))
-            for id_, offset, size, digest in zip(ids, offsets, sizes, digests, strict=True)
-        ]
-    except (ArrowException, OSError, KeyError, TypeError, ValueError) as error:
-        verdict.fault("broken table", str(path), str(error))
-        return []
+        for rows in read_table(path, digests=True):
+            places = rows.offsets.tolist(), rows.sizes.tolist()
+            yield from zip(rows.ids, *places, rows.digests, strict=True)
+    except DataError as error:
+        verdict.fault("broken table", str(path), error.message)
 
 
 # ---- what the download says of itself ---------------------------------------------------------
@@ -321,8 +315,10 @@ def _agrees(out: Path, state: State, verdict: Verdict) -> None:
         how = f"{counts.had:,} images had, {verdict.rows:,} rows"
         verdict.fault("counts disagree", f"{NAME} and {METADATA}", how)
     try:
-        written = json.loads((out / REPORT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        written = json.loads(read_regular(out / REPORT, _MAX_REPORT))
+        if not isinstance(written, dict):
+            raise ValueError("it is not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
         verdict.fault("report cannot be read", str(out / REPORT), str(error))
         return
     for key in ("images", "queries"):

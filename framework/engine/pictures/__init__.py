@@ -8,7 +8,6 @@ numbers of other than 8 bits is found, ``engine.pictures.reader`` what a file ma
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
@@ -19,6 +18,7 @@ from engine.errors import BrokenImageError
 from engine.pictures import modes, reader
 from engine.pictures.problem import PictureError
 from engine.pictures.reader import MAX_BYTES, MAX_PIXELS, Decoded, formats, looks_like_picture
+from engine.regular_file import read_regular
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,30 +88,16 @@ def open_image(path: Path) -> Image.Image:
             message names the file, ``reason`` does not.
     """
     try:
-        return decode(_bytes_of(path)).image
+        return decode(read_regular(path, MAX_BYTES)).image
     except BrokenImageError as error:
-        raise BrokenImageError(f"image {path}: {error.reason}", reason=error.reason) from error
-    except Exception as error:  # no permission, a name too long, a null byte
+        reason = error.reason
+        raise BrokenImageError(f"image {path}: {reason}", reason=reason) from error
+    except FileNotFoundError as error:
+        reason = "no such file"
+        raise BrokenImageError(f"image {path}: {reason}", reason=reason) from error
+    except Exception as error:  # no permission, a pipe, a name too long, a null byte
         reason = f"cannot be read: {error or type(error).__name__}"
         raise BrokenImageError(f"image {path}: {reason}", reason=reason) from error
-
-
-def _bytes_of(path: Path) -> bytes:
-    try:
-        # Without waiting, should it be a pipe that is named like an image.
-        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
-    except FileNotFoundError:
-        raise BrokenImageError("no such file") from None
-    try:
-        about = os.fstat(handle)
-        if not stat.S_ISREG(about.st_mode):
-            raise BrokenImageError("is not a file")
-        if about.st_size > MAX_BYTES:
-            raise BrokenImageError(f"the file has more than {MAX_BYTES >> 20} MiB")
-        with os.fdopen(handle, "rb", closefd=False) as file:
-            return file.read(MAX_BYTES + 1)
-    finally:
-        os.close(handle)
 
 
 def problem_of(item: object) -> str | None:

@@ -17,7 +17,10 @@ from PIL.Image import Image
 
 from engine.errors import BrokenImageError, DataError
 from engine.pictures import decode
+from engine.regular_file import open_regular
+from engine.shards import read_table
 
+_NONE = np.zeros(0, np.int64)
 _MISSING = np.uint32(0xFFFFFFFF)
 
 
@@ -35,7 +38,7 @@ class Shards:
         ids: of the rows, in order.
 
     Raises:
-        DataError: there is no shard, or a table cannot be read.
+        DataError: there is no shard, a table cannot be read, or an image stands twice.
     """
 
     def __init__(self, folder: Path, ids: Iterable[str]) -> None:
@@ -45,6 +48,7 @@ class Shards:
         self._tars = [table.with_suffix(".tar") for table in tables]
         found = [_read_table(table, number) for number, table in enumerate(tables)]
         keys, shards, offsets, sizes = (np.concatenate(some) for some in zip(*found, strict=True))
+        _check_once(keys, shards, self._tars)
         order = np.argsort(keys[:, 0], kind="stable")
         wanted = digests(ids)
         rows = _look_up(keys[order], wanted)
@@ -69,9 +73,11 @@ class Shards:
             )
         tar = self._tars[int(self._shards[row])]
         try:
-            with tar.open("rb") as file:
+            with open_regular(tar) as file:
                 file.seek(int(self._offsets[row]))
                 data = file.read(int(self._sizes[row]))
+            if len(data) < self._sizes[row]:
+                raise BrokenImageError("the tar ends before it does")
             return decode(data).image
         except BrokenImageError as error:
             raise BrokenImageError(f"image {id_} in {tar}: {error.reason}", reason=error.reason)  # noqa: B904
@@ -99,12 +105,28 @@ def _look_up(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np
 
 
 def _read_table(path: Path, number: int) -> tuple[NDArray[Any], ...]:
-    from pyarrow import ArrowException, parquet  # type: ignore[import-untyped]
+    keys, offsets, sizes = [np.zeros((0, 2), np.uint64)], [_NONE], [_NONE]
+    for rows in read_table(path, digests=False):
+        keys.append(digests(rows.ids))
+        offsets.append(rows.offsets)
+        sizes.append(rows.sizes)
+    joined = np.concatenate(keys)
+    shards = np.full(len(joined), number, np.uint32)
+    return joined, shards, np.concatenate(offsets), np.concatenate(sizes)
 
-    try:
-        table = parquet.read_table(path, columns=["id", "offset", "bytes"])
-        keys = digests(table.column("id").to_pylist())
-        offsets, sizes = (table.column(name).to_numpy() for name in ("offset", "bytes"))
-    except (ArrowException, OSError, KeyError, AttributeError) as error:
-        raise DataError(f"{path} cannot be read as a shard's table: {error}") from error
-    return keys, np.full(len(keys), number, np.uint32), offsets, sizes
+
+def _check_once(keys: NDArray[np.uint64], shards: NDArray[np.uint32], tars: list[Path]) -> None:
+    """Refuse an id that stands twice: which picture is meant is not known.
+
+    Raises:
+        DataError: names the shards.
+    """
+    order = np.lexsort((keys[:, 1], keys[:, 0]))
+    same = (keys[order[1:]] == keys[order[:-1]]).all(axis=1)
+    for place in np.flatnonzero(same)[:1]:
+        one, other = (tars[int(shards[order[place + step]])] for step in (0, 1))
+        where = f"twice in {one.name}" if one == other else f"in {one.name} and in {other.name}"
+        raise DataError(
+            f"shards of {one.parent}: an image stands {where} ({int(same.sum()):,} such images)",
+            hint="`engine data verify` looks at every shard",
+        )

@@ -1,0 +1,42 @@
+"""Files from outside are opened without waiting: a pipe or a device may bear a file's name."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file (or a link to one) to read it, from its beginning.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it is a folder, a pipe, a socket or a device, or must not be read.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError("is not a file")
+        return os.fdopen(handle, "rb")
+    except BaseException:
+        os.close(handle)
+        raise
+
+
+def read_regular(path: Path, most: int) -> bytes:
+    """A regular file's bytes.
+
+    Args:
+        path: of the file.
+        most: bytes that it may have.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: see :func:`open_regular`; or it has more bytes, which are then not read.
+    """
+    with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most:
+            raise OSError(f"the file has more than {most >> 20} MiB")
+        return file.read(most + 1)
