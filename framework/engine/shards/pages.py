@@ -70,18 +70,14 @@ def _pages(file: BinaryIO, start: int, size: int, numbers: bool) -> Iterator[_Pa
             return
         file.seek(at)
         fields, length = _read_struct(file.read(min(_MOST_HEADER, end - at)))
-        kind, unpacked, packed = (fields.get(field) for field in (1, 2, 3))
-        if not all(isinstance(value, int) and value >= 0 for value in (kind, unpacked, packed)):
-            raise BadPageError("the header of a page is damaged")
+        kind, unpacked, packed = (_count(fields, field) for field in (1, 2, 3))
         at += length + packed
         if at > end:
             raise BadPageError("a page is longer than its column")
         about = fields.get({_DATA: 5, _DICTIONARY: 7, _DATA_V2: 8}.get(kind, 0))
         if not isinstance(about, dict):
             raise BadPageError("a page is of an unknown kind")
-        values, encoding = about.get(1), about.get(4 if kind == _DATA_V2 else 2)
-        if not isinstance(values, int) or values < 0:
-            raise BadPageError("the header of a page is damaged")
+        values, encoding = _count(about, 1), about.get(4 if kind == _DATA_V2 else 2)
         known = {_PLAIN, _PLAIN_DICTIONARY, _RLE_DICTIONARY, *((_INT64,) if numbers else ())}
         if encoding not in known:
             raise BadPageError("a page has an encoding that no download writes")
@@ -92,6 +88,13 @@ def _pages(file: BinaryIO, start: int, size: int, numbers: bool) -> Iterator[_Pa
         else:
             yield _Page(values, 0, unpacked)
     raise BadPageError(f"it has more than {_MOST_PAGES:,} pages")
+
+
+def _count(fields: dict[int, Any], field: int) -> int:
+    value = fields.get(field)
+    if not isinstance(value, int) or value < 0:
+        raise BadPageError("the header of a page is damaged")
+    return value
 
 
 def _read_struct(data: bytes) -> tuple[dict[int, Any], int]:

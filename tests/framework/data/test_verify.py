@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -94,6 +95,11 @@ def add(path: Path, line: str) -> None:
     path.write_text(path.read_text() + line)
 
 
+def becomes_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 FILES: list[tuple[str, Callable[[Path], object], dict[str, int]]] = [
     ("missing", lambda o: (o / "images/2.jpg").unlink(), {"row without image": 1}),
     ("empty", lambda o: (o / "images/2.jpg").write_bytes(b""), {"broken image": 1}),
@@ -106,6 +112,11 @@ FILES: list[tuple[str, Callable[[Path], object], dict[str, int]]] = [
      {"row twice": 1, "counts disagree": 1}),
     ("bad line", lambda o: add(o / "metadata.json", "{oops\n"), {"bad line": 1}),
     ("report", lambda o: (o / "report.json").write_text("{}"), {"counts disagree": 2}),
+    ("pipe", lambda o: becomes_pipe(o / "images/2.jpg"), {"broken image": 1}),
+    ("giant", lambda o: os.truncate(o / "images/2.jpg", 1 << 40), {"broken image": 1}),
+    ("pipe as report", lambda o: becomes_pipe(o / "report.json"), {"report cannot be read": 1}),
+    ("report of a list", lambda o: (o / "report.json").write_text("[]"),
+     {"report cannot be read": 1}),
     ("no report", lambda o: (o / "report.json").unlink(), {"report cannot be read": 1}),
 ]  # fmt: skip
 
@@ -140,6 +151,10 @@ SHARDS: list[tuple[str, Callable[[Path], object], set[str]]] = [
      {"broken tar", "table and tar disagree", "image without its JSON", "broken image"}),
     ("broken table", lambda o: flip(o / "shards/00000.parquet", -2),
      {"broken table", "row without image", "member without row"}),
+    ("pipe as tar", lambda o: becomes_pipe(o / "shards/00000.tar"),
+     {"shard without tar", "row without image"}),
+    ("pipe as table", lambda o: becomes_pipe(o / "shards/00000.parquet"),
+     {"broken table", "row without image", "member without row", "tar without table"}),
     ("swapped", swap_tables,
      {"table and tar disagree", "image without its JSON", "broken image", "member without row"}),
     ("no row", drop_row, {"image without row", "counts disagree"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 from pathlib import Path
 
@@ -114,3 +115,34 @@ def test_a_folder_of_images_goes_first(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     Image.new("RGB", (5, 5)).save(tmp_path / "images" / "3.jpg")
     assert ClickLog(ClickLogSettings(path=tmp_path)).image(0).size == (5, 5)
+
+
+def test_an_image_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    """In one shard, or in two: which picture is meant is not known."""
+    packed(tmp_path, IDS)
+    shards = tmp_path / "shards"
+    table = parquet.read_table(shards / "00001.parquet")
+    parquet.write_table(pa.concat_tables([table, table]), shards / "00001.parquet")
+    with pytest.raises(DataError, match=r"twice in 00001\.tar \(2 such images\)"):
+        ClickLog(ClickLogSettings(path=tmp_path))
+    parquet.write_table(parquet.read_table(shards / "00000.parquet"), shards / "00001.parquet")
+    with pytest.raises(DataError, match=r"in 00000\.tar and in 00001\.tar \(4 such images\)"):
+        ClickLog(ClickLogSettings(path=tmp_path))
+
+
+def test_pipes_are_not_waited_for(tmp_path: Path) -> None:
+    data = packed(tmp_path, IDS)
+    (tmp_path / "shards" / "00000.tar").unlink()
+    os.mkfifo(tmp_path / "shards" / "00000.tar")
+    with pytest.raises(BrokenImageError, match="not a file"):
+        data.image(0)
+    os.mkfifo(tmp_path / "shards" / "00002.parquet")
+    with pytest.raises(DataError, match=r"00002\.parquet cannot be read .*: is not a file"):
+        ClickLog(ClickLogSettings(path=tmp_path))
+
+
+def test_a_picture_beyond_the_end_of_its_tar(tmp_path: Path) -> None:
+    data = packed(tmp_path, IDS)
+    os.truncate(tmp_path / "shards" / "00000.tar", 1000)
+    with pytest.raises(BrokenImageError, match="the tar ends before it does"):
+        data.image(1)
