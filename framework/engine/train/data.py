@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 
 from engine.cache.key import item_key
 from engine.clusters.assign import DatasetLabels
-from engine.contracts.dataset import Dataset
+from engine.contracts.dataset import Dataset, Record
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.training import Rows
 from engine.errors import DataError
+from engine.train.contents import Contents
 
 _TEXTS_AT_ONCE = 8192
 
@@ -72,7 +73,8 @@ class TrainingRows:
         clusters: [N] int64, of each row; ``None`` without clusters.
         text_clusters: [texts] int64, of each text.
         cluster_count: number of clusters; 0 without.
-        untold: rows of the data set without any text, left out.
+        without_text: how many rows of the data set have no text and are left out.
+        contents: the ids and texts of all rows of the data set, as digests.
     """
 
     def __init__(
@@ -83,7 +85,8 @@ class TrainingRows:
         labels: DatasetLabels | None = None,
     ) -> None:
         self.dataset = dataset
-        rows, first, self.untold = array("q"), array("q", [0]), 0
+        self.contents, self.without_text = Contents(), 0
+        rows, first = array("q"), array("q", [0])
         seen: dict[bytes, int] = {}
         ids, starts, sequence = array("i"), array("q", [0]), array("q")
         waiting: list[str] = []
@@ -99,9 +102,11 @@ class TrainingRows:
             waiting.clear()
 
         for index in range(len(dataset)):
-            texts = texts_of(dataset, index)
+            record = dataset.record(index)
+            texts = texts_of(dataset, record)
+            self.contents.add(record.id, texts)
             if not texts:
-                self.untold += 1
+                self.without_text += 1
                 continue
             waiting += texts
             rows.append(index)
@@ -157,9 +162,8 @@ class TrainingRows:
         return np.repeat(self.first[rows], counts) + inside, counts
 
 
-def texts_of(dataset: Dataset, index: int) -> tuple[str, ...]:
+def texts_of(dataset: Dataset, record: Record) -> tuple[str, ...]:
     """A row's texts as ``Dataset.texts`` gives them: queries, else the name of its class."""
-    record = dataset.record(index)
     if record.queries:
         return record.queries
     return () if record.label is None else (dataset.classes[record.label],)

@@ -106,7 +106,7 @@ def no_pictures(trainer: Trainer, stage: StageRun) -> NoReturn:
         f" trained, because no batch had two whole pictures: {count} of {len(trainer.data)} are"
         f" broken{', for example ' if examples else ''}{', '.join(examples)}; {_last(trainer)}",
         hint="mend the pictures of `data.train` (are they where the data set looks for them?), then"
-        " go on with `--resume`",
+        f" {_go_on(trainer)}",
     )
 
 
@@ -115,6 +115,13 @@ def not_finite(measured: Measured, norm: torch.Tensor) -> str:
     names = {name: float(value) for name, value in measured.losses.items()}
     bad = [name for name, value in names.items() if not np.isfinite(value)]
     return f"the loss `{bad[0]}` is {names[bad[0]]}" if bad else f"the gradient is {norm:.0f}"
+
+
+def _go_on(trainer: Trainer) -> str:
+    place = trainer.place
+    if place.replaces and (place.staged or place.fresh):  # the old run is still there
+        return "give the same command again"
+    return "go on with `--resume`"
 
 
 def _last(trainer: Trainer) -> str:

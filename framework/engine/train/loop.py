@@ -160,8 +160,8 @@ class Trainer:
             logger.start(info)
         for text in self._waiting_notes:
             self.note(text)
-        if self.data.untold:
-            self.note(f"{self.data.untold} rows without any text are left out")
+        if self.data.without_text:
+            self.note(f"{self.data.without_text} rows without any text are left out")
 
     def _end(self) -> None:
         if self.stage is not None:

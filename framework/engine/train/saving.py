@@ -66,6 +66,7 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "trained": sorted(trainer.trained),
         "scaler": trainer.scaler.state_dict(),
         "config": essence(trainer.config),
+        "data": trainer.data.contents.summary(),
         "threads": torch.get_num_threads(),
         "meter": None if stage is None else stage.meter.state(),
         "scores": {} if stage is None else stage.scores,
@@ -86,7 +87,8 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
     """Take up weights and position.
 
     Raises:
-        TrainingError: the checkpoint is of another config; names the first difference.
+        TrainingError: the checkpoint is of another config, or of other data; names the first
+            difference.
     """
     from engine.train.loop import Position
 
@@ -97,6 +99,15 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
             f"the checkpoints in {trainer.checkpoints.folder} are of another config: `{different}`"
             " differs",
             hint="go on with the config that the run was started with, or train elsewhere",
+        )
+    dataset = trainer.data.dataset
+    changed = trainer.data.contents.change(state.get("data"), lambda row: dataset.record(row).id)
+    if changed:
+        raise TrainingError(
+            f"the training data (`data.train`, {dataset.name}) are not those of the checkpoint of"
+            f" step {checkpoint.step}: {changed}",
+            hint="put the data back as they were to go on; or train on the new ones from the"
+            " start, in another folder or with `--force`",
         )
     own = dict(trainer.model.state_dict())
     for name, tensor in checkpoint.tensors.items():
