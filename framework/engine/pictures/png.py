@@ -48,6 +48,9 @@ def cleaned(data: bytes) -> bytes:
             # Pillow spreads grey of few bits over 0 to 255, but not the level that is transparent.
             level = (body[1] & ((1 << depth) - 1)) * 255 // ((1 << depth) - 1)
             body = memoryview(bytes((0, level)))
+        if kind == b"tRNS" and colour == 2 and depth == 16 and len(body) == 6:
+            # Pillow keeps the upper eight bits of each sample, so only those can be compared.
+            body = memoryview(bytes(b for high in body[::2] for b in (0, high)))
         if kind in _COMMENTS:
             exif = _comment_exif(kind, bytes(body[: 2 * _MOST_EXIF]))
             if exif is None:

@@ -128,7 +128,11 @@ def test_the_readmes_program_answers_as_engine_does(
     assert program is not None
     (folder / "classify.py").write_text(program[1], encoding="utf-8")
     colours = np.random.default_rng(0).integers(0, 256, (90, 131, 3), dtype=np.uint8)
-    Image.fromarray(colours).resize((400, 300)).save(folder / "picture.png")
+    lying = Image.Exif()
+    lying[0x0112] = 6
+    half = Image.new("L", (400, 300), 128)
+    clear = Image.merge("RGBA", [*Image.fromarray(colours).resize((400, 300)).split(), half])
+    clear.save(folder / "picture.png", exif=lying)
     names = ["Кошка", "собака на траве", "x"]
     done = subprocess.run(
         [sys.executable, "classify.py", "picture.png", *names],

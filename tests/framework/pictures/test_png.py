@@ -163,6 +163,15 @@ def test_sixteen_bits_of_colour() -> None:
     assert pixel(png(head(16, 6), chunk(b"IDAT", rows(with_alpha)))) == (255, 255, 255)
 
 
+def test_a_transparent_colour_of_sixteen_bits() -> None:
+    """By its upper eight bits: Pillow keeps no others."""
+    key, other = struct.pack(">HHH", 0xC8FF, 0x1E00, 0x2880), struct.pack(">HHH", 0xFF01, 1, 0x80FF)
+    samples = [key * 6 + other * 7] * SIZE[1]
+    data = png(head(16, 2), chunk(b"tRNS", key), chunk(b"IDAT", rows(samples)))
+    assert pixel(data, (0, 0)) == (255, 255, 255)
+    assert pixel(data, (12, 0)) == (255, 0, 128)
+
+
 def exif(orientation: int) -> bytes:
     found = Image.Exif()
     found[0x0112] = orientation

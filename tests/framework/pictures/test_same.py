@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -237,6 +238,34 @@ def test_a_file_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
     os.truncate(path, 1 << 40)
     with pytest.raises(BrokenImageError, match="512 MiB"):
         read_picture(path)
+
+
+def test_mutated_files() -> None:
+    """By seed: each is read, or refused with its reason."""
+    files = [make() for make in FILES.values()]
+    whole = 0
+    for seed in range(400):
+        rng = random.Random(seed)
+        data = bytearray(rng.choice(files))
+        for _ in range(rng.choice((1, 2, 8))):
+            early = rng.random() < 0.5
+            place = rng.randrange(min(len(data), 200) if early else len(data))
+            kind = rng.randrange(4)
+            if kind == 0:
+                data[place] ^= 1 << rng.randrange(8)
+            elif kind == 1:
+                data[place : place + 4] = rng.choice((b"\xff" * 4, bytes(4), b"\xff\xff\xff\x7f"))
+            elif kind == 2:
+                data[place:place] = rng.randbytes(rng.choice((1, 40)))
+            elif len(data) > 100:
+                del data[place : place + rng.choice((1, 40))]
+        try:
+            found = decode(bytes(data), at_least=rng.choice((None, 10))).image
+        except BrokenImageError:
+            continue
+        assert found.mode == "RGB"
+        whole += 1
+    assert 20 < whole < 300
 
 
 _PROGRAM = """
