@@ -20,7 +20,6 @@ import contextlib
 import hashlib
 import json
 import os
-import re
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -29,8 +28,8 @@ from typing import Any
 
 from engine.errors import ArtifactError
 from engine.files import refuse_foreign, replacing_folder, target_of
+from engine.manifest import FORMAT, parse_manifest
 
-FORMAT = 1
 MANIFEST = "engine.json"
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
@@ -38,9 +37,6 @@ TOKENIZER = "tokenizer.json"
 CLUSTERS = "clusters.safetensors"
 CLUSTERS_JSON = "clusters.json"
 CLUSTERS_PAGE = "clusters.html"
-
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_LARGEST_MANIFEST = 64 << 20  # bytes
 
 
 @contextlib.contextmanager
@@ -89,17 +85,12 @@ def _ours(folder: Path) -> set[str] | None:
 def _listed(path: Path) -> set[str] | None:
     """The files that a manifest lists; ``None`` where it is not a manifest of an artifact."""
     try:
-        stat = path.lstat()
-        if not S_ISREG(stat.st_mode) or stat.st_size > _LARGEST_MANIFEST:
+        if not S_ISREG(path.lstat().st_mode):
             return None
-        manifest = json.loads(path.read_bytes())
-        int(manifest["format"])
-        files = {str(name): (entry["sha256"], entry["bytes"])
-                 for name, entry in manifest["files"].items()}  # fmt: skip
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        files = set(parse_manifest(path)["files"])
+    except (OSError, ArtifactError):
         return None
-    plain = all(_PLAIN_NAME.fullmatch(name) for name in files)
-    return set(files) if plain and {CONFIG, WEIGHTS, TOKENIZER} <= files.keys() else None
+    return files if {CONFIG, WEIGHTS, TOKENIZER} <= files else None
 
 
 @contextlib.contextmanager
@@ -186,7 +177,13 @@ def _digests(paths: Collection[Path]) -> dict[str, dict[str, Any]]:
 
 
 def _write_manifest(folder: Path, manifest: Mapping[str, Any], files: Mapping[str, Any]) -> None:
-    text = json.dumps({"format": FORMAT, **manifest, "files": files}, ensure_ascii=False, indent=1)
+    whole = {"format": FORMAT, **manifest, "files": files}
+    try:
+        text = json.dumps(whole, ensure_ascii=False, indent=1, allow_nan=False)
+    except ValueError as error:  # no reader would take it
+        raise ArtifactError(
+            f"{folder}: a number of the manifest is not finite, so nothing was written"
+        ) from error
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
 
 
@@ -219,29 +216,17 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
             f"{folder} is no artifact: it has no {MANIFEST}",
             hint="`engine build CONFIG` writes one",
         )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        files = manifest["files"]
-        entries = {str(name): (str(f["sha256"]), int(f["bytes"])) for name, f in files.items()}
-        newest = int(manifest["format"])
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{path} is damaged ({type(error).__name__}: {error})") from error
-    if newest > FORMAT:
-        raise ArtifactError(
-            f"{folder} is of artifact format {newest}; this Engine reads up to {FORMAT}",
-            hint="upgrade Engine",
-        )
+    manifest = parse_manifest(path)
+    entries = {name: (entry["sha256"], entry["bytes"]) for name, entry in manifest["files"].items()}
     for name, (digest, size) in entries.items():
         _check_file(folder, name, digest, size, verify=verify)
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if name not in entries:
             raise ArtifactError(f"{path} lists no {name}")
-    return dict(manifest)
+    return manifest
 
 
 def _check_file(folder: Path, name: str, digest: str, size: int, *, verify: bool) -> None:
-    if not _PLAIN_NAME.fullmatch(name):
-        raise ArtifactError(f"{folder / MANIFEST} names a file {name!r}, which is no plain name")
     path = folder / name
     if not path.is_file():
         raise ArtifactError(f"{path} is missing", hint="build or copy the artifact again")

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.clusters.document import Cluster, Document, EmbedderOrigin
 from engine.clusters.flatten import compact
 from engine.clusters.names import name_of, telling_terms
 from engine.clusters.ngrams import Texts, most_frequent
-from engine.clusters.store import Cluster, Clusters, Document, EmbedderOrigin
+from engine.clusters.store import Clusters
 from engine.config.schema import ClustersSettings, EngineConfig, count_misfit
 from engine.contracts.settings import EmbedderSettings, Use
 from engine.contracts.source import UnreachableError

@@ -13,18 +13,21 @@ Prediction needs neither file: a clustered projection has its own router. Traini
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from engine.artifact import CLUSTERS, CLUSTERS_JSON
+from engine.clusters.document import Document
 from engine.contracts.settings import Use, UseClusterer, UseEmbedder
 from engine.errors import ArtifactError, DataError, EngineError
+from engine.terminal import one_line
 
 if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder
@@ -49,66 +52,8 @@ _OWN = {
 _PARTS = ("embedder.", "clusterer.")
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class EmbedderOrigin(_Strict):
-    """Which embedder made the vectors.
-
-    Attributes:
-        used: the mapping of a config.
-        asked: the one that could not be reached, where ``used`` stands in for it.
-        reason: why it could not.
-    """
-
-    used: dict[str, Any]
-    asked: dict[str, Any] | None = None
-    reason: str = ""
-
-
-class Cluster(_Strict):
-    """One cluster.
-
-    Attributes:
-        name: for people: its most telling terms.
-        terms: those, and more.
-        typical: n-grams nearest to its middle.
-        size: how many different n-grams it has.
-        occurrences: how often they occur.
-    """
-
-    name: str
-    terms: list[str]
-    typical: list[str]
-    size: int = Field(ge=1)
-    occurrences: int = Field(ge=0)
-
-
-class Document(_Strict):
-    """``clusters.json``. Numbers of the fit as in the config and in ``NGrams``, and:
-
-    Attributes:
-        unknown: n-grams that the embedder knows nothing of, which were left out.
-        unnamed: clusters so small that the classifier puts all their own n-grams into others.
-        scores: of each number of clusters that was tried.
-    """
-
-    format: Literal[1] = 1
-    ngram: int = Field(ge=1)
-    most_frequent: int = Field(ge=1)
-    held_out: float = Field(ge=0, lt=1)
-    embedder: EmbedderOrigin
-    clusterer: dict[str, Any]
-    width: int = Field(ge=1)
-    read: int = Field(ge=0)
-    distinct: int = Field(ge=0)
-    missed: int = Field(ge=0)
-    unknown: int = Field(ge=0)
-    unnamed: list[int]
-    scores: dict[str, float]
-    clusters: list[Cluster] = Field(min_length=1)
-    texts: list[str]
+_MOST_COUNTED = 1 << 40  # of one n-gram, or of one pair of clusters: sums stay far below 2^63
+_LARGEST_COMPONENT = 1e6  # of the map; those of unit vectors are below 1
 
 
 class Clusters:
@@ -282,25 +227,46 @@ def read(folder: Path, registry: Registry | None = None) -> Clusters:
             )
     document = _read_document(folder / CLUSTERS_JSON)
     arrays = _read_arrays(folder / CLUSTERS)
-    try:
+    with _damaged(folder):
         _check(document, arrays)
         embedder_use = _use(UseEmbedder, document.embedder.used, registry)
         clusterer: Clusterer = _use(UseClusterer, document.clusterer, registry).create()
         clusterer.load_arrays(_part(arrays, "clusterer."))
-        if clusterer.count != len(document.clusters):
-            raise ArtifactError(
-                f"the clusterer has {clusterer.count} clusters, {CLUSTERS_JSON} names"
-                f" {len(document.clusters)}"
-            )
-    except EngineError as error:
-        raise ArtifactError(f"{folder}: {error.message}", hint=error.hint) from error
+        _check_clusterer(clusterer, document)
 
     def embedder() -> Embedder:
         made: Embedder = embedder_use.create()
-        made.load_arrays(_part(arrays, "embedder."))
+        with _damaged(folder):
+            made.load_arrays(_part(arrays, "embedder."))
         return made
 
     return Clusters(document, arrays, embedder, clusterer)
+
+
+@contextlib.contextmanager
+def _damaged(folder: Path) -> Iterator[None]:
+    """Name the folder in errors; what a plugin raises on arrays that it did not write is one."""
+    try:
+        yield
+    except EngineError as error:
+        raise ArtifactError(f"{folder}: {error.message}", hint=error.hint) from error
+    except Exception as error:  # the plugins' libraries raise anything (faiss: AssertionError)
+        raise ArtifactError(
+            f"{folder}: its clusters are damaged ({type(error).__name__}: {one_line(str(error))})"
+        ) from error
+
+
+def _check_clusterer(clusterer: Clusterer, document: Document) -> None:
+    """Raise ArtifactError where the clusterer is not the one of the document."""
+    count = len(document.clusters)
+    if clusterer.count != count:
+        raise ArtifactError(
+            f"the clusterer has {clusterer.count} clusters, {CLUSTERS_JSON} names {count}"
+        )
+    vector = np.full((1, document.width), document.width**-0.5, np.float32)
+    found = clusterer.predict(vector)
+    if found.shape != (1,) or not 0 <= found[0] < count:
+        raise ArtifactError("the clusterer gives clusters that there are not")
 
 
 def _read_document(path: Path) -> Document:
@@ -312,7 +278,7 @@ def _read_document(path: Path) -> Document:
         return Document.model_validate_json(data)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(map(str, first["loc"])) or "the file"
+        place = one_line(".".join(map(str, first["loc"]))) or "the file"
         raise ArtifactError(f"{path} is damaged: {place}: {first['msg']}") from error
 
 
@@ -348,8 +314,18 @@ def _check(document: Document, arrays: Mapping[str, NDArray[Any]]) -> None:
     sizes = np.bincount(arrays["labels"], minlength=count).tolist()
     if sizes != [cluster.size for cluster in document.clusters]:
         raise ArtifactError("the sizes of the clusters are not those of the labels")
-    if arrays["confusion"].min() < 0 or not np.isfinite(arrays["map_components"]).all():
-        raise ArtifactError("the confusion or the map holds impossible numbers")
+    for name, least in (("counts", 1), ("confusion", 0)):
+        if (
+            not least
+            <= arrays[name].min(initial=least)
+            <= arrays[name].max(initial=least)
+            < (_MOST_COUNTED)
+        ):
+            raise ArtifactError(f"array `{name}` holds impossible numbers")
+    if not (np.abs(arrays["map_components"]) <= _LARGEST_COMPONENT).all():
+        raise ArtifactError("the map holds impossible numbers")
+    if beyond := [number for number in document.unnamed if number >= count]:
+        raise ArtifactError(f"`unnamed` holds {beyond[0]}, and there are {count} clusters")
 
 
 def _part(arrays: Arrays, prefix: str) -> Arrays:

@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.errors import EngineError, WeightsError
+from engine.terminal import one_line
 from engine.weights import kinds, torch_files
 from engine.weights.claims import SIZES, Claim, CodeError, Opaque, PickleError
 from engine.weights.wrappers import plain_names, state_dict_of
@@ -82,7 +83,7 @@ def _of_torch(path: Path, read: Callable[[Path], torch_files.TorchFile]) -> dict
         raise _not_torch(path, error.names) from error
     except CodeError as error:
         raise WeightsError(
-            f"{path}: its pickle names {_shown(error.name)}, which is more than tensors, so it"
+            f"{path}: its pickle names {one_line(error.name)}, which is more than tensors, so it"
             " could run code; refused",
             hint="Where you trust the file, load it in the program that it came from and save the"
             " model's state_dict() as safetensors.",
@@ -92,7 +93,7 @@ def _of_torch(path: Path, read: Callable[[Path], torch_files.TorchFile]) -> dict
             f"{path}: cannot be read as a torch file: {error}", hint=_AGAIN
         ) from error
     except Exception as error:  # zipfile, mmap and torch raise many kinds on hostile bytes
-        reason = f"{type(error).__name__}: {_shown(str(error))}"
+        reason = f"{type(error).__name__}: {one_line(str(error))}"
         raise WeightsError(
             f"{path}: cannot be read as a torch file ({reason})", hint=_AGAIN
         ) from error
@@ -104,7 +105,7 @@ def _not_torch(path: Path, names: list[str]) -> WeightsError:
             f"{path}: a pickle that torch did not write. A pickle could run code; refused",
             hint="Save the weights as safetensors in the program that they came from.",
         )
-    what = "NumPy arrays (.npz)" if names[0].endswith(".npy") else ", ".join(map(_shown, names))
+    what = "NumPy arrays (.npz)" if names[0].endswith(".npy") else ", ".join(map(one_line, names))
     return WeightsError(
         f"{path} is a zip archive of {what}, not a file of weights",
         hint="Unpack it and name the file inside that holds the weights, or convert it to"
@@ -127,7 +128,7 @@ def _tensors(path: Path, file: torch_files.TorchFile) -> dict[str, Tensor]:
         try:
             tensors[name] = file.tensor(claim)
         except PickleError as error:
-            raise PickleError(f"`{_shown(name)}`: {error}") from error
+            raise PickleError(f"`{one_line(name)}`: {error}") from error
     return tensors
 
 
@@ -144,7 +145,7 @@ def _claims(state: Mapping[Any, Any]) -> dict[str, Claim]:
         elif not str(name).endswith("_extra_state"):  # torch's own place for what is no weight
             odd = isinstance(value, Opaque)
             what = value.what if odd else f"of type {type(value).__name__}"
-            raise WeightsError(f"`{_shown(str(name))}` is {what}, not a tensor of numbers")
+            raise WeightsError(f"`{one_line(str(name))}` is {what}, not a tensor of numbers")
     return found
 
 
@@ -160,13 +161,4 @@ def _not_weights(path: Path, what: str) -> WeightsError:
         f"{path}: not a checkpoint of weights: {what}",
         hint="Expected a state dict: tensors by name, as `torch.save(model.state_dict(), ...)` or"
         " safetensors write it.",
-    )
-
-
-def _shown(text: str) -> str:
-    """Foreign text, short, with what a terminal would act upon escaped."""
-    return (
-        text[:120].encode("unicode_escape").decode("ascii")
-        if not text.isprintable()
-        else text[:120]
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,9 @@ from safetensors.numpy import load_file, save_file
 
 from engine.artifact import CLUSTERS, CLUSTERS_JSON
 from engine.clusters import Clusters, fit_texts, read
+from engine.clusters.report import page_of
 from engine.config.schema import ClustersSettings
-from engine.errors import ArtifactError
+from engine.errors import ArtifactError, EngineError
 
 
 def change_json(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
@@ -155,3 +157,93 @@ def test_a_changed_embedder_is_told_when_it_is_needed(
     found = read(tmp_path)  # to look at clusters, no embedder is needed
     with pytest.raises(ArtifactError):
         found.assign(["лиса"])
+
+
+ODD: list[Any] = [
+    None, True, -1, 0, 1, 3, 2**31, 2**53, 2**63, 10**300, 0.5, 1e308, "", "x", "\x1b[31m", [], [3],
+    ["x"], [[]], {}, {"use": "kmeans"}, {"use": 3}, {"use": "tfidf_svd", "width": 10**30}, {"1": 2},
+    {"x": 0.5}, {"999999999999": 0.5},
+]  # fmt: skip
+
+
+def places(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Every place of a document; of lists the first item."""
+    if place:
+        yield place
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from places(inner, (*place, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value[:1]):
+            yield from places(inner, (*place, index))
+
+
+def put(document: Any, place: tuple[Any, ...], value: Any) -> None:
+    for key in place[:-1]:
+        document = document[key]
+    document[place[-1]] = value
+
+
+def use(found: Clusters) -> None:
+    """Everything that is done with clusters that were read."""
+    json.dumps(found.manifest(), allow_nan=False).encode()
+    assert all(isinstance(line, str) for line in [*found.warnings, *found.names])
+    assert found.accuracy is None or 0 <= found.accuracy <= 1
+    page_of(found, "title").encode()
+    found.assign(["лиса", ""])
+
+
+def test_any_value_of_another_type_at_any_place(
+    clusters: Clusters, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either it is refused when it is read, or the clusters work."""
+    monkeypatch.setattr("engine.clusters.report._map", lambda clusters: "")  # t-SNE takes a second
+    clusters.write(tmp_path)
+    whole = json.loads((tmp_path / CLUSTERS_JSON).read_text(encoding="utf-8"))
+    refused = kept = longest = 0
+    for place in places(whole):
+        for value in ODD:
+            document = copy.deepcopy(whole)
+            put(document, place, value)
+            (tmp_path / CLUSTERS_JSON).write_text(json.dumps(document), encoding="utf-8")
+            try:
+                use(read(tmp_path))
+                kept += 1
+            except EngineError as error:
+                refused += 1
+                longest = max(longest, len(error.message))
+    assert refused > 10 * kept > 0
+    assert longest < 1000
+
+
+@pytest.mark.parametrize("text", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_that_json_does_not_have(clusters: Clusters, tmp_path: Path, text: str) -> None:
+    clusters.write(tmp_path)
+    document = json.loads((tmp_path / CLUSTERS_JSON).read_text(encoding="utf-8"))
+    document["scores"] = {"3": "HERE"}
+    whole = json.dumps(document).replace('"HERE"', text)
+    (tmp_path / CLUSTERS_JSON).write_text(whole, encoding="utf-8")
+    with pytest.raises(ArtifactError, match="damaged"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a["counts"].fill(0),
+        lambda a: a["counts"].fill(-5),
+        lambda a: a["counts"].fill(2**62),
+        lambda a: a["confusion"].fill(2**62),
+        lambda a: a["map_components"].fill(3e38),
+        lambda a: a.update({"clusterer.vectors": np.pad(a["clusterer.vectors"], ((0, 0), (0, 3)))}),
+        lambda a: a.update({"clusterer.vectors": a["clusterer.vectors"][:, :-1].copy()}),
+        lambda a: a.update({"clusterer.vectors": a["clusterer.vectors"].T.copy()}),
+    ],
+)
+def test_arrays_that_hold_impossible_numbers(
+    clusters: Clusters, tmp_path: Path, change: Callable[[dict[str, Any]], Any]
+) -> None:
+    clusters.write(tmp_path)
+    change_arrays(tmp_path, change)
+    with pytest.raises(ArtifactError):
+        read(tmp_path)
