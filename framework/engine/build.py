@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,25 @@ from engine.clusters.store import Clusters
 from engine.clusters.store import read as read_clusters
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
+from engine.contracts.description import TextEnd
 from engine.contracts.filling import check_filled, explain_misfit, tied_names, with_ties
-from engine.contracts.settings import Settings, TextEncoderSettings, TowerSettings, Use
+from engine.contracts.settings import (
+    Settings,
+    TextEncoderSettings,
+    TokenizerSettings,
+    TowerSettings,
+    Use,
+)
 from engine.contracts.source import UnreachableError
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower import Tower
+from engine.descriptions import (
+    check,
+    describe_weights,
+    differences,
+    text_end,
+    tokenizer_differences,
+)
 from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
 from engine.finite import STORAGE_DTYPES, check_finite, check_stored
 from engine.model import DualEncoder
@@ -43,11 +57,13 @@ class Origin:
         source: what the config named.
         initialised: ``"loaded"`` from there, or ``"random"``.
         reason: why they are random although a source was named; empty otherwise.
+        warnings: what a file beside them says and the model does not do, sentences.
     """
 
     source: str
     initialised: str
     reason: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -75,9 +91,12 @@ class Built:
         for part, origin in self.manifest.get("weights", {}).items():
             if origin["initialised"] == "random" and origin["reason"]:
                 found.append(f"{part}: RANDOM weights: {origin['reason']}")
+            found += origin.get("warnings", [])
         tokenizer = self.manifest.get("tokenizer", {})
         if "not reachable" in str(tokenizer.get("origin", "")):
             found.append(f"tokenizer: {tokenizer['origin']}")
+        found += tokenizer.get("warnings", [])
+        found = list(dict.fromkeys(found))
         return found + list(self.manifest.get("clusters", {}).get("warnings", []))
 
 
@@ -106,11 +125,19 @@ def make_model(config: EngineConfig) -> DualEncoder:
     )
 
 
-def load_tower(tower: Tower, use: Use, part: str, say: Say) -> Origin:
+def load_tower(tower: Tower, use: Use, part: str, say: Say, end: TextEnd | None = None) -> Origin:
     """Fill a tower from its config's source, or leave it random where the config allows that.
 
+    Args:
+        tower: the tower.
+        use: its plugin and settings.
+        part: ``"vision"`` or ``"text"``.
+        say: receives lines of progress.
+        end: how the config's tokenizer ends a text.
+
     Raises:
-        WeightsError: unreachable without ``otherwise: scratch``; damaged; or not fitting.
+        WeightsError: unreachable without ``otherwise: scratch``; damaged; not fitting; or a file
+            beside the weights contradicts the config.
     """
     assert isinstance(use.settings, TowerSettings)
     weights = use.settings.weights
@@ -123,8 +150,12 @@ def load_tower(tower: Tower, use: Use, part: str, say: Say) -> Origin:
         if weights.otherwise != "scratch":
             raise
         return Origin(weights.from_, "random", error.message)
+    found = [tower.describe(tensors), *describe_weights(weights.from_, part)]
+    place = f"model.{part}"
+    different = differences(tower, [one for one in found if one], end)
+    warnings = check({place: different}, weights.from_)[place]
     tower.load_weights(tensors, weights.from_)
-    return Origin(weights.from_, "loaded")
+    return Origin(weights.from_, "loaded", warnings=tuple(warnings))
 
 
 def make_tokenizer(config: EngineConfig) -> Tokenizer:
@@ -147,6 +178,22 @@ def make_tokenizer(config: EngineConfig) -> Tokenizer:
 
     tokenizer = use.target().make(use.settings, texts, settings.vocab_size)
     return check_tokenizer(tokenizer, config)
+
+
+def tokenizer_warnings(tokenizer: Tokenizer, config: EngineConfig) -> list[str]:
+    """What lies beside the vocabulary and the tokenizer does not do, as warnings.
+
+    Raises:
+        WeightsError: a file there contradicts the config.
+    """
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    own = settings.tokenizer.settings
+    assert isinstance(own, TokenizerSettings)
+    if not tokenizer.origin.startswith(own.from_):  # trained, or the source was out of reach
+        return []
+    found = tokenizer_differences(tokenizer, own.from_, settings.max_tokens)
+    return [line for some in check(found, own.from_).values() for line in some]
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: EngineConfig) -> Tokenizer:
@@ -172,15 +219,17 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
     config_size(config).check()
     say("tokenizer")
     tokenizer = make_tokenizer(config)
+    warnings = tokenizer_warnings(tokenizer, config)
     say("model")
     model = make_model(config)
+    end = text_end(tokenizer, model.text.settings.max_tokens)
     origins = {
         "vision": load_tower(model.vision, config.model.vision, "vision", say),
-        "text": load_tower(model.text, config.model.text, "text", say),
+        "text": load_tower(model.text, config.model.text, "text", say, end),
         "vision_projection": Origin("scratch", "random"),
         "text_projection": Origin("scratch", "random"),
     }
-    built = assemble(config, model, tokenizer, origins)
+    built = assemble(config, model, tokenizer, origins, warnings)
     if config.clusters is not None:
         built.clusters = fit_clusters(config, lambda line: say(f"clusters: {line}"))
         built.manifest["clusters"] = built.clusters.manifest()
@@ -188,7 +237,11 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
 
 
 def assemble(
-    config: EngineConfig, model: DualEncoder, tokenizer: Tokenizer, origins: dict[str, Origin]
+    config: EngineConfig,
+    model: DualEncoder,
+    tokenizer: Tokenizer,
+    origins: dict[str, Origin],
+    tokenizer_warnings: Sequence[str] = (),
 ) -> Built:
     """Put a finished model and its story together."""
     # Numbers that an image-side identity or parameterless part lacks cannot be random.
@@ -199,7 +252,11 @@ def assemble(
         "engine": engine.__version__,
         "name": config.name,
         "weights": {part: asdict(origin) for part, origin in origins.items()},
-        "tokenizer": {"origin": tokenizer.origin, "vocab_size": tokenizer.vocab_size},
+        "tokenizer": {
+            "origin": tokenizer.origin,
+            "vocab_size": tokenizer.vocab_size,
+            "warnings": list(tokenizer_warnings),
+        },
         "stages": [],
         "scores": {},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,8 +12,19 @@ from torch import Tensor
 
 from engine.build import Built, Origin, Say, assemble, make_model, make_tokenizer
 from engine.config.schema import EngineConfig
+from engine.contracts.description import Description
 from engine.contracts.filling import fill
 from engine.contracts.layout import KeyLayout
+from engine.contracts.settings import TextEncoderSettings
+from engine.contracts.tokenizer import Tokenizer
+from engine.descriptions import (
+    TOKENIZER,
+    check,
+    describe_weights,
+    differences,
+    text_end,
+    tokenizer_differences,
+)
 from engine.errors import WeightsError
 from engine.model import DualEncoder
 from engine.registry import Registry, default_registry
@@ -27,6 +39,9 @@ _FILES = (
     "open_clip_pytorch_model.bin",
 )
 """What may hold the weights in a folder of transformers or open_clip, the best first."""
+
+
+_SIDES = ("vision", "text")
 
 
 @runtime_checkable
@@ -82,6 +97,7 @@ def import_checkpoint(
     if isinstance(found, FinishingLayout):
         renamed = _finish(found, renamed, model.state_dict().keys(), path)
     adapted = _adapt(model, renamed)
+    _hold(model, found.describe(tensors), path)
     fill(
         model,
         adapted,
@@ -91,9 +107,45 @@ def import_checkpoint(
         " projections",
     )
     tokenizer = make_tokenizer(config)
+    warnings = _hold(model, found.describe(tensors), path, tokenizer)
     origin = Origin(f"file:{path.resolve().name} (layout {name})", "loaded")
-    parts = ("vision", "vision_projection", "text", "text_projection")
-    return assemble(config, model, tokenizer, dict.fromkeys(parts, origin))
+    origins = dict.fromkeys(("vision", "vision_projection", "text", "text_projection"), origin)
+    for part in _SIDES:
+        origins[part] = replace(origin, warnings=tuple(warnings[f"model.{part}"]))
+    return assemble(config, model, tokenizer, origins, warnings.get(TOKENIZER, ()))
+
+
+def _hold(
+    model: DualEncoder,
+    said: Mapping[str, Description],
+    path: Path,
+    tokenizer: Tokenizer | None = None,
+) -> dict[str, list[str]]:
+    """Hold the config against what lies beside the checkpoint, and what its tensors say.
+
+    Args:
+        model: of the config.
+        said: by the tensors, of each side.
+        path: the checkpoint.
+        tokenizer: of the config; ``None``: it is not made yet.
+
+    Returns:
+        Warnings by the plugin's place in the config: ``"model.text"``.
+
+    Raises:
+        WeightsError: a contradiction.
+    """
+    source = f"file:{path}"
+    settings = model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    end = text_end(tokenizer, settings.max_tokens) if isinstance(tokenizer, Tokenizer) else None
+    found = {}
+    for part in _SIDES:
+        own = [*([said[part]] if part in said else []), *describe_weights(source, part)]
+        found[f"model.{part}"] = differences(getattr(model, part), own, end)
+    if isinstance(tokenizer, Tokenizer):
+        found |= tokenizer_differences(tokenizer, source, settings.max_tokens)
+    return check(found, str(path))
 
 
 def _read(path: Path) -> dict[str, Tensor]:

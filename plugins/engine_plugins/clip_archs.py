@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -33,6 +34,13 @@ _QUICK_GELU_WEIGHTS = {
     ("ViT-B-32", "laion400m_e32"),
     ("ViT-H-14-worldwide", "metaclip2_worldwide"),
 }
+# Repositories of the hub that hold such weights: OpenAI's and their copies by timm, MetaCLIP, DFN.
+_QUICK_GELU_REPOSITORY = re.compile(
+    r"openai/clip-(vit|rn).*"
+    r"|timm/.*_clip_.*\.(openai|metaclip\w*|dfn\w*|laion400m_e3[12])|timm/.*clip_quickgelu.*"
+    r"|facebook/metaclip-.*|apple/DFN.*|laion/.*[-_]quickgelu.*"
+)
+_MAX_BYTES = 16_000_000  # of a description of a model
 _HALF = (0.5, 0.5, 0.5)
 
 
@@ -44,15 +52,58 @@ def weights_arch(source: str) -> tuple[str, str] | None:
 
 
 def quick_gelu(arch: str, source: str) -> bool:
-    """Whether the activation is QuickGELU: what open_clip's weights were trained with decides.
+    """Whether the activation is QuickGELU: what the weights were trained with decides.
 
-    Where the source is not open_clip's, the architecture's own file decides.
+    That is known of open_clip's weights, of repositories of the hub by their names, and of a folder
+    by the description beside its weights. Where it is not, the architecture's own file decides.
     """
     named = weights_arch(source)
     if named is None or named[0] not in arch_names():
-        return bool(_read(arch).get("quick_gelu", False))
+        trained = _trained_quick(source)
+        return bool(_read(arch).get("quick_gelu", False)) if trained is None else trained
     known = named[1] in _QUICK_GELU_TAGS or named in _QUICK_GELU_WEIGHTS
     return known or bool(_read(named[0]).get("quick_gelu", False))
+
+
+def _trained_quick(source: str) -> bool | None:
+    """Whether weights that are not open_clip's own were trained with QuickGELU; ``None``: unknown.
+
+    What is given here is held against the description beside the weights when they are loaded.
+    """
+    scheme, _, rest = source.partition(":")
+    if scheme == "hf":
+        return True if _QUICK_GELU_REPOSITORY.fullmatch(rest.partition("@")[0]) else None
+    if scheme != "file":
+        return None
+    try:
+        path = Path(rest).expanduser()
+        folder = path if path.is_dir() else path.parent
+        return _described_quick(folder)
+    except (OSError, ValueError, RecursionError, RuntimeError):
+        return None  # loading the weights says what is wrong with it
+
+
+def _described_quick(folder: Path) -> bool | None:
+    """By ``open_clip_config.json``, else by transformers' ``config.json``."""
+    for name in ("open_clip_config.json", "config.json"):
+        if not (folder / name).is_file():
+            continue
+        with (folder / name).open("rb") as file:
+            values = json.loads(file.read(_MAX_BYTES))
+        if not isinstance(values, Mapping):
+            continue
+        model = values.get("model_cfg")
+        if isinstance(model, Mapping):
+            return bool(model.get("quick_gelu", False))
+        kind = str(values.get("model_type"))
+        if not kind.startswith(("clip", "chinese_clip", "vision-text-dual-encoder")):
+            continue
+        own = [values.get(key) for key in ("vision_config", "text_config")]
+        acts = {part.get("hidden_act", "quick_gelu") for part in own if isinstance(part, Mapping)}
+        acts = acts or {values.get("hidden_act", "quick_gelu")}
+        if len(acts) == 1:
+            return acts == {"quick_gelu"}
+    return None
 
 
 def picture_settings(source: str) -> dict[str, Any]:

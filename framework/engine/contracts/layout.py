@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
+from torch import Tensor
+
+from engine.contracts.description import Description
 from engine.contracts.settings import Settings
 
 
@@ -28,3 +31,14 @@ class KeyLayout(ABC):
 
         A name that the model does not know is reported to the user, so pass unknown ones through.
         """
+
+    def describe(self, tensors: Mapping[str, Tensor]) -> dict[str, Description]:
+        """What the tensors say themselves of each tower's settings (default: nothing).
+
+        Args:
+            tensors: the checkpoint under its own names.
+
+        Returns:
+            Descriptions by ``"vision"`` and ``"text"``.
+        """
+        return {}

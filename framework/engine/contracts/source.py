@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
 from engine.errors import WeightsError
@@ -33,7 +33,13 @@ class UnreachableError(WeightsError):
     """The source does not exist, or cannot be reached from here: `otherwise: scratch` applies."""
 
 
-def find_source(source: str, names: Sequence[str], *, first_only: bool = False) -> dict[str, Path]:
+def find_source(
+    source: str,
+    names: Sequence[str],
+    *,
+    first_only: bool = False,
+    needs: Sequence[Collection[str]] = (),
+) -> dict[str, Path]:
     """Find the wanted files of a source.
 
     Args:
@@ -46,15 +52,17 @@ def find_source(source: str, names: Sequence[str], *, first_only: bool = False) 
             (``file:rugpt.pt``) stands for the wanted name that it equals, or else for the first
             with its suffix.
         first_only: give (and download) the best one alone, for names that are alternatives.
+        needs: sets of names, one of which must be there as a whole for the source to be of use; by
+            default any one file is. What is in no set is optional.
 
     Returns:
         The files found by wanted name, in the order of ``names``; at least one.
 
     Raises:
         UnreachableError: there is no such file, folder, repository or revision, or the hub cannot
-            be reached and its cache has none of the files.
-        WeightsError: the source is there but has none of the files, its name is malformed, or
-            this machine cannot store the files.
+            be reached and its cache has none of the files, or not enough of them.
+        WeightsError: the source is there but has none of the files, or not enough of them; its name
+            is malformed; or this machine cannot store the files.
     """
     for name in names:
         path = PurePosixPath(name)
@@ -62,9 +70,11 @@ def find_source(source: str, names: Sequence[str], *, first_only: bool = False) 
             raise WeightsError(f"`{name}` is no file name inside of {source}")
     scheme, _, rest = source.partition(":")
     if scheme in ("file", "artifact") and rest:
-        return _from_disk(source, Path(rest), names, first_only)
+        found = _from_disk(source, Path(rest), names)
+        _check_enough(source, found, needs)
+        return _best(found) if first_only else found
     if scheme == "hf":
-        return _from_hub(source, *_repository(rest), names, first_only)
+        return _from_hub(source, *_repository(rest), names, first_only, needs)
     raise WeightsError(
         f"`{source}` has no files to look for",
         hint="expected `file:<path>`, `artifact:<folder>` or `hf:<owner>/<name>`",
@@ -81,7 +91,21 @@ def _repository(text: str) -> tuple[str, str | None]:
     return match["repository"], match["revision"]
 
 
-def _from_disk(source: str, path: Path, names: Sequence[str], first_only: bool) -> dict[str, Path]:
+def _enough(found: Collection[str], needs: Sequence[Collection[str]]) -> bool:
+    """Whether the files are of use: any file where nothing is said of that."""
+    return bool(found) and (not needs or any(set(some) <= set(found) for some in needs))
+
+
+def _check_enough(source: str, found: Collection[str], needs: Sequence[Collection[str]]) -> None:
+    if not _enough(found, needs):
+        raise WeightsError(f"{source} has {', '.join(found)} alone", hint=_wanted(needs))
+
+
+def _wanted(needs: Sequence[Collection[str]]) -> str:
+    return "expected " + ", or ".join(" and ".join(f"`{n}`" for n in some) for some in needs)
+
+
+def _from_disk(source: str, path: Path, names: Sequence[str]) -> dict[str, Path]:
     try:
         path = path.expanduser()
         if path.is_file():
@@ -96,7 +120,7 @@ def _from_disk(source: str, path: Path, names: Sequence[str], first_only: bool) 
         raise WeightsError(f"{source} cannot be read: {error}") from error
     if not found:
         raise _none_found(source, names)
-    return _best(found) if first_only else found
+    return found
 
 
 def _best(found: dict[str, Path]) -> dict[str, Path]:
@@ -119,7 +143,12 @@ def _none_found(source: str, names: Iterable[str]) -> WeightsError:
 
 
 def _from_hub(
-    source: str, repository: str, revision: str | None, names: Sequence[str], first_only: bool
+    source: str,
+    repository: str,
+    revision: str | None,
+    names: Sequence[str],
+    first_only: bool,
+    needs: Sequence[Collection[str]],
 ) -> dict[str, Path]:
     import huggingface_hub
 
@@ -150,27 +179,34 @@ def _from_hub(
     except Exception as error:  # whatever the hub's client and the HTTP library beneath it raise
         if isinstance(error, OSError) and error.errno in _OUR_DISK:
             raise WeightsError(f"{source} cannot be stored on this machine: {error}") from error
-        if cached:
+        if _enough(cached, needs):
             return _best(cached) if first_only else cached
-        raise _unreachable(source, repository, names, error) from error
+        raise _unreachable(source, repository, names, cached, error) from error
     if not found:
         raise _none_found(source, names)
+    _check_enough(source, found, needs)
     return found
 
 
 def _unreachable(
-    source: str, repository: str, names: Sequence[str], error: Exception
+    source: str,
+    repository: str,
+    names: Sequence[str],
+    cached: Collection[str],
+    error: Exception,
 ) -> UnreachableError:
     from huggingface_hub import errors
 
+    held = f"{', '.join(cached)} alone" if cached else "none of the files"
     if isinstance(error, errors.RepositoryNotFoundError):
         reason = "the hub has no such repository, or it is private or gated"
     elif isinstance(error, errors.RevisionNotFoundError):
         reason = "the repository has no such revision"
     elif isinstance(error, errors.OfflineModeIsEnabled):
-        reason = "HF_HUB_OFFLINE is set, and the hub's cache has none of the files"
+        reason = f"HF_HUB_OFFLINE is set, and the hub's cache has {held}"
     else:
         reason = f"the hub cannot be reached ({type(error).__name__}: {error})"
+        reason += f", and its cache has {held}" if cached else ""
     return UnreachableError(
         f"{source}: {reason}",
         hint=f"on a machine with network, `hf download {repository} --local-dir FOLDER` gets it"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
+from typing import ClassVar
 
+from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.settings import TokenizerSettings
 
 Texts = Callable[[], Iterable[str]]
@@ -24,6 +26,22 @@ class Tokenizer(ABC):
     pad_id: int
     vocab_size: int
     origin: str
+
+    described: ClassVar[tuple[Table, ...]] = ()
+    """What it does in the place of other programs' settings (``contracts/description.py``)."""
+
+    def described_by(self, description: Description) -> list[Difference]:
+        """What a file beside a vocabulary says, and this tokenizer does not do.
+
+        Engine calls it for ``tokenizer_config.json``, ``special_tokens_map.json`` and others that
+        lie beside the vocabulary, or beside weights that are imported. A difference that gives a
+        text other ids is refused (lower case, accents, marks); others are shown as warnings. By
+        default the tables in :attr:`described` answer.
+
+        Args:
+            description: one file.
+        """
+        return compare(self, self.described, description)
 
     @classmethod
     @abstractmethod

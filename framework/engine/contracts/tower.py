@@ -14,6 +14,7 @@ from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
+from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.filling import fill
 from engine.contracts.settings import TextEncoderSettings, VisionTowerSettings
 from engine.contracts.state import MixesRows, Segment, State
@@ -41,6 +42,10 @@ class Tower(nn.Module, ABC):
 
     width: int
     mixes_rows: MixesRows = False
+
+    described: ClassVar[tuple[Table, ...]] = ()
+    """What the tower does in the place of other programs' settings (``contracts/description.py``).
+    """
 
     @abstractmethod
     def segments(self) -> list[Segment]:
@@ -73,6 +78,28 @@ class Tower(nn.Module, ABC):
         Names that the tower does not know are an error later, so leave out what is not a weight.
         """
         return dict(weights)
+
+    def described_by(self, description: Description) -> list[Difference]:
+        """What a file beside the weights says, and this tower does not do.
+
+        Engine calls it for every file that lies beside weights before they are loaded, and once
+        with the program ``NOTHING`` where there is none. A difference that changes what the tensors
+        compute is refused (the number of heads, the activation, where it pools); others are shown
+        as warnings. By default the tables in :attr:`described` answer; without a table the user is
+        warned that nothing was compared.
+
+        Args:
+            description: one file, or the section of it that is about this side.
+        """
+        return compare(self, self.described, description)
+
+    def describe(self, weights: Mapping[str, Tensor]) -> Description | None:
+        """What the tensors of a source say themselves of settings, where they do (default: no).
+
+        Args:
+            weights: as :meth:`adapt` receives them.
+        """
+        return None
 
     def load_weights(self, weights: Mapping[str, Tensor], source: str) -> None:
         """Load a source's tensors, every one of them fitting.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+
+from torch import Tensor
 
 from engine.contracts import KeyLayout
+from engine.contracts.description import Description
+from engine_plugins.clip_described import openai_numbers
 
 # OpenAI's files carry three numbers of the model; open_clip's once carried the causal mask.
 _NO_WEIGHTS = ("input_resolution", "context_length", "vocab_size", "attn_mask")
@@ -36,3 +40,8 @@ class OpenAiClip(KeyLayout):
             return key
         own = key.removeprefix("text.")
         return None if own in _NO_WEIGHTS else f"text.{own}"
+
+    def describe(self, tensors: Mapping[str, Tensor]) -> dict[str, Description]:
+        """See the contract: OpenAI's own files are known by three numbers that they carry."""
+        found = openai_numbers(tensors, "the file")
+        return {} if found is None else {"vision": found, "text": found}

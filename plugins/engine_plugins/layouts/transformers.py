@@ -23,7 +23,6 @@ from engine.errors import WeightsError
 from engine_plugins.layouts import transformers_names as names
 from engine_plugins.layouts.transformers_export import describe
 
-_NESTED = {"vision_model.vision_model.": "vision_model.", "text_model.text_model.": "text_model."}
 _MATRICES = {
     "visual_projection.weight": "vision_projection.weight",
     "text_projection.weight": "text_projection.weight",
@@ -49,9 +48,7 @@ class Transformers(KeyLayout):
         """
         if key in _MATRICES:
             return _MATRICES[key]
-        for nested, flat in _NESTED.items():
-            if key.startswith(nested):
-                key = flat + key[len(nested) :]
+        key = names.flat(key)
         side, _, own = key.partition(".")
         if side not in ("vision_model", "text_model"):
             return key

@@ -100,3 +100,37 @@ def join_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if stem and all(part in tensors for part in whole):
             done[f"{stem}.in_proj_{kind}"] = torch.cat([done.pop(part) for part in whole])
     return done
+
+
+NESTED = {"vision_model.vision_model.": "vision_model.", "text_model.text_model.": "text_model."}
+"""What version 4 wrote twice."""
+
+
+def flat(name: str) -> str:
+    """A name without the repetition of version 4."""
+    for nested, once in NESTED.items():
+        if name.startswith(nested):
+            return once + name[len(nested) :]
+    return name
+
+
+def clip_part(weights: Mapping[str, Tensor], side: str, matrix: str, own: str) -> dict[str, Tensor]:
+    """One tower of a checkpoint under transformers' names, by OpenAI's; any other as it is.
+
+    Args:
+        weights: tensors by their names in the checkpoint.
+        side: ``"vision_model"`` or ``"text_model"``.
+        matrix: transformers' name of the projection, [E, W].
+        own: OpenAI's name of it, [W, E].
+    """
+    named = {flat(name): tensor for name, tensor in weights.items()}
+    if not any(name.startswith(f"{side}.") for name in named):
+        return dict(weights)
+    start = len(side) + 1
+    inner = {n[start:]: t for n, t in named.items() if n.startswith(f"{side}.")}
+    part = join_attention(
+        {to_engine(side, n): t for n, t in inner.items() if not n.endswith(NO_WEIGHTS)}
+    )
+    if matrix in named and named[matrix].dim() == 2:
+        part[own] = named[matrix].t().contiguous()
+    return part

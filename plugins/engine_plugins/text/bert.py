@@ -9,17 +9,19 @@ arXiv:1905.07213) is ``DeepPavlov/rubert-base-cased``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import Segment, State, TextEncoder, segments_of
+from engine.contracts.description import Table
 from engine_plugins.layers import attend, first_rows, mean_over, seen_places
+from engine_plugins.text import tables
 from engine_plugins.text.settings import TOKEN_TYPES, BertTextSettings
 
-_EPS = 1e-12  # of every layer norm
+_EPS = tables.BERT_EPS  # of every layer norm
 # Of a file: the heads of the pre-training, the pooler, and stored indices, which are no weights.
 _NOT_OURS = ("cls.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
 # What a layer norm's weight and bias were called when files were converted from TensorFlow.
@@ -112,6 +114,7 @@ class BertText(TextEncoder):
     """
 
     settings: BertTextSettings
+    described: ClassVar[tuple[Table, ...]] = tables.BERT
 
     def __init__(self, settings: BertTextSettings) -> None:
         super().__init__(settings)

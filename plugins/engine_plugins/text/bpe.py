@@ -7,11 +7,15 @@ vocabulary is BPEmb's (Heinzerling and Strube, 2018, arXiv:1710.02187).
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
 from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine.contracts.description import Table
 from engine_plugins.layers import ClipTransformer, causal_to, mean_over, seen_places
+from engine_plugins.text import tables
 from engine_plugins.text.settings import BpeTextSettings
 
 
@@ -23,6 +27,7 @@ class BpeText(TextEncoder):
     """
 
     settings: BpeTextSettings
+    described: ClassVar[tuple[Table, ...]] = tables.BPE
 
     def __init__(self, settings: BpeTextSettings) -> None:
         super().__init__(settings)

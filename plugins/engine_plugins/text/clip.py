@@ -8,13 +8,17 @@ Source: github.com/openai/CLIP; Radford et al., 2021, arXiv:2103.00020.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine.contracts.description import Description, Difference, Table
+from engine_plugins import clip_described
 from engine_plugins.layers import ClipTransformer, causal_to, first_rows
-from engine_plugins.text.clip_settings import PlainClipTextSettings
+from engine_plugins.layouts.transformers_names import clip_part
+from engine_plugins.text.clip_settings import PlainClipTextSettings, RuClipTextSettings
 
 # Of a whole CLIP checkpoint: what is not the text transformer's, or no weight.
 _NOT_TEXT = ("visual.", "logit_scale", "logit_bias", "attn_mask")
@@ -29,6 +33,7 @@ class ClipText(TextEncoder):
     """
 
     settings: PlainClipTextSettings
+    described: ClassVar[tuple[Table, ...]] = clip_described.TEXT
 
     def __init__(self, settings: PlainClipTextSettings) -> None:
         super().__init__(settings)
@@ -84,12 +89,13 @@ class ClipText(TextEncoder):
         return state
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the text part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's).
+        """Take the text part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's,
+        transformers').
 
         Where ``max_tokens`` is less than the checkpoint's, the first places are taken: attention is
         causal, so a text that fits keeps its features.
         """
-        named = dict(weights)
+        named = clip_part(weights, "text_model", "text_projection.weight", "text_projection")
         if any(name.startswith("text.") for name in named):  # open_clip's CustomTextCLIP
             named = {n[len("text.") :]: t for n, t in named.items() if n.startswith("text.")}
         own = {
@@ -101,3 +107,14 @@ class ClipText(TextEncoder):
         if places is not None:
             own["positional_embedding"] = first_rows(places, self.settings.max_tokens)
         return own
+
+    def described_by(self, description: Description) -> list[Difference]:
+        """See the contract. A file of weights alone leaves the activation open: that is told."""
+        found = super().described_by(description) + clip_described.end_differences(description)
+        if isinstance(self.settings, RuClipTextSettings):
+            return found
+        return found + clip_described.unknown_activation(self, description)
+
+    def describe(self, weights: Mapping[str, Tensor]) -> Description | None:
+        """See the contract: OpenAI's own files are known by three numbers that they carry."""
+        return clip_described.openai_numbers(weights, "the file")

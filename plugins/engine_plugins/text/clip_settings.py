@@ -119,7 +119,9 @@ class ClipTextSettings(PlainClipTextSettings):
             return data
         arch = data.get("arch", DEFAULT_ARCH)
         try:
-            numbers = {**text_numbers(arch), "quick_gelu": quick_gelu(arch, source_of(data))}
+            numbers = text_numbers(arch)
+            if "quick_gelu" not in data:
+                numbers["quick_gelu"] = quick_gelu(arch, source_of(data))
             wanted = text_tokenizer(arch)
         except ValueError:
             return dict(data)  # told where it belongs, at `arch`

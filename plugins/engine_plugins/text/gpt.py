@@ -10,14 +10,16 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Mapping
-from typing import cast
+from typing import ClassVar, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine.contracts.description import Table
 from engine_plugins.layers import attend, attend_at, causal_to, first_rows
+from engine_plugins.text import tables
 from engine_plugins.text.settings import GptTextSettings
 
 # Of a file: the language model's head, and stored masks, which are no weights.
@@ -80,9 +82,9 @@ class GptBlock(nn.Module):
         super().__init__()
         width, std = settings.width, 0.02
         std_out = std * (2 * settings.layers) ** -0.5
-        self.ln_1 = nn.LayerNorm(width)
+        self.ln_1 = nn.LayerNorm(width, eps=tables.GPT_EPS)
         self.attn = GptAttention(width, settings.heads, std=std, std_out=std_out)
-        self.ln_2 = nn.LayerNorm(width)
+        self.ln_2 = nn.LayerNorm(width, eps=tables.GPT_EPS)
         self.mlp = nn.Sequential(
             OrderedDict(
                 c_fc=Conv1D(width, settings.mlp_width, std),
@@ -112,6 +114,7 @@ class GptText(TextEncoder):
     """
 
     settings: GptTextSettings
+    described: ClassVar[tuple[Table, ...]] = tables.GPT
 
     def __init__(self, settings: GptTextSettings) -> None:
         super().__init__(settings)
@@ -119,7 +122,7 @@ class GptText(TextEncoder):
         self.wte = nn.Embedding(settings.vocab_size, width)
         self.wpe = nn.Embedding(settings.n_positions, width)
         self.h = nn.ModuleList(GptBlock(settings) for _ in range(settings.layers))
-        self.ln_f = nn.LayerNorm(width)
+        self.ln_f = nn.LayerNorm(width, eps=tables.GPT_EPS)
         for table in (self.wte, self.wpe):
             nn.init.normal_(table.weight, std=0.02)
 

@@ -9,15 +9,19 @@ from __future__ import annotations
 import gzip
 import html
 import importlib.util
+import json
 import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any, ClassVar
 
 import ftfy
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
+from engine.contracts.description import Table
 from engine.contracts.source import UnreachableError, find_source
 from engine.errors import WeightsError
+from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import (
     Parts,
     RustTokenizer,
@@ -35,6 +39,10 @@ CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CLIP_MERGES = 49152 - 256 - 2
 """Merges that CLIP's vocabulary takes from its file, which holds more of them."""
 
+_TWO_FILES = ("vocab.json", "merges.txt")
+_ONE_FILE = "tokenizer.json"
+_CONFIG = "tokenizer_config.json"
+_WITHOUT_SPACE = ("GPT2Tokenizer", "RobertaTokenizer")  # unless their file says otherwise
 _WORD_END = "</w>"
 _START, _END = "<start_of_text>", "<end_of_text>"
 _MOST_BYTES = 64 * 2**20  # what a compressed vocabulary may unpack to
@@ -73,33 +81,34 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
     """White space folded, ``<s> ids </s>``."""
 
     name = "gpt2_bpe"
+    described: ClassVar[tuple[Table, ...]] = tables.GPT2_BPE
+
+    @property
+    def add_prefix_space(self) -> bool:
+        """Whether a space is put before a text."""
+        return _prefix_space(self._parts.backend)
 
     def prepare(self, text: str) -> str:
         return " ".join(text.split())
 
     @classmethod
     def read(cls, settings: Gpt2BpeSettings) -> Parts:
-        files = find_source(
-            settings.from_, ["vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json"]
-        )
+        files = find_source(settings.from_, [*_TWO_FILES, _ONE_FILE, "added_tokens.json"],
+                            needs=(_TWO_FILES, (_ONE_FILE,)))  # fmt: skip
         if "vocab.json" in files and "merges.txt" in files:
             vocabulary = read_ids(files["vocab.json"])
             merges = parse_merges(read_text(files["merges.txt"]), str(files["merges.txt"]))
-            backend = cls._backend(settings, vocabulary, merges)
+            backend = cls._backend(settings, vocabulary, merges, _stated_prefix_space(settings))
             added = read_ids(files["added_tokens.json"]) if "added_tokens.json" in files else {}
             return cls._assemble(settings, backend, {**vocabulary, **added})
-        if "tokenizer.json" not in files:
-            raise WeightsError(
-                f"{settings.from_} has {', '.join(files)} alone",
-                hint="expected `vocab.json` and `merges.txt`, or `tokenizer.json`",
-            )
-        path = files["tokenizer.json"]
+        path = files[_ONE_FILE]
         try:
             backend = parse_backend(read_text(path))
         except ValueError as error:
             raise WeightsError(f"{path}: {error}") from error
         if not isinstance(backend.model, models.BPE):
             raise WeightsError(f"{path} is no BPE, but {type(backend.model).__name__}")
+        _set_prefix_space(backend, _stated_prefix_space(settings), str(path))
         return cls._assemble(settings, backend, backend.get_vocab(with_added_tokens=True))
 
     @classmethod
@@ -124,7 +133,7 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
 
     @staticmethod
     def _splitter(settings: Gpt2BpeSettings) -> pre_tokenizers.PreTokenizer:
-        return pre_tokenizers.ByteLevel(add_prefix_space=settings.add_prefix_space)
+        return pre_tokenizers.ByteLevel(add_prefix_space=bool(settings.add_prefix_space))
 
     @classmethod
     def _backend(
@@ -132,10 +141,12 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
         settings: Gpt2BpeSettings,
         vocabulary: Mapping[str, int],
         merges: list[tuple[str, str]],
+        prefix_space: bool | None = None,
     ) -> Tokenizer:
         model = build_model(settings.from_, lambda: models.BPE(fill_holes(vocabulary), merges))
         backend = Tokenizer(model)
         backend.pre_tokenizer = cls._splitter(settings)
+        _set_prefix_space(backend, prefix_space, settings.from_)
         return backend
 
     @staticmethod
@@ -149,10 +160,54 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
         return Parts(backend, (ids[settings.bos],), (ids[settings.eos],), ids[settings.pad])
 
 
+def _stated_prefix_space(settings: Gpt2BpeSettings) -> bool | None:
+    """The setting; where it is left out, what ``tokenizer_config.json`` beside the files says."""
+    if settings.add_prefix_space is not None:
+        return settings.add_prefix_space
+    try:
+        path = find_source(settings.from_, [_CONFIG])[_CONFIG]
+        stated = json.loads(read_text(path))
+        usual = str(stated.get("tokenizer_class")).removesuffix("Fast") in _WITHOUT_SPACE
+        found = stated.get("add_prefix_space", False if usual else None)
+    except (WeightsError, ValueError, AttributeError, RecursionError):
+        return None  # no such file; a broken one is refused by who holds it against the config
+    return found if isinstance(found, bool) else None
+
+
+def _byte_levels(backend: Tokenizer) -> list[pre_tokenizers.ByteLevel]:
+    own: Any = backend.pre_tokenizer
+    several = isinstance(own, pre_tokenizers.Sequence)
+    steps: list[Any] = [*own] if several else [own]
+    return [step for step in steps if isinstance(step, pre_tokenizers.ByteLevel)]
+
+
+def _prefix_space(backend: Tokenizer) -> bool:
+    return any(step.add_prefix_space for step in _byte_levels(backend))
+
+
+def _set_prefix_space(backend: Tokenizer, wanted: bool | None, where: str) -> None:
+    """Put a space before every text, or do not; ``None``: as the backend does already.
+
+    Raises:
+        WeightsError: the backend has no step that could.
+    """
+    if wanted is None or wanted == _prefix_space(backend):
+        return
+    steps = _byte_levels(backend)
+    if not steps:
+        raise WeightsError(
+            f"{where} splits texts without the byte-level step, which puts the space before a text",
+            hint="leave the tokenizer's `add_prefix_space` out",
+        )
+    for step in steps:
+        step.add_prefix_space = wanted and step is steps[0]
+
+
 class ClipBpe(RustTokenizer[ClipBpeSettings]):
     """Mended, unescaped, folded, in lower case, ``<start_of_text> ids <end_of_text>``."""
 
     name = "clip_bpe"
+    described: ClassVar[tuple[Table, ...]] = tables.CLIP_BPE
 
     def prepare(self, text: str) -> str:
         return clip_clean(text)

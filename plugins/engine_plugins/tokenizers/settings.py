@@ -33,8 +33,10 @@ class Gpt2BpeSettings(TrainableSettings):
     bos: str = Field("<s>", min_length=1, description="the mark that begins a text")
     eos: str = Field("</s>", min_length=1, description="the mark that ends a text")
     pad: str = Field("<pad>", min_length=1, description="the token that fills a row up")
-    add_prefix_space: bool = Field(
-        False, description="a space before the text, so that its first word is like the others"
+    add_prefix_space: bool | None = Field(
+        None,
+        description="a space before the text, so that its first word is like the others; by default"
+        " as the source says, else false",
     )
 
 

@@ -11,11 +11,14 @@ import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from typing import ClassVar
 
 from tokenizers import Tokenizer, models
 
+from engine.contracts.description import Table
 from engine.contracts.source import find_source
 from engine.errors import ArtifactError, WeightsError
+from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, read_bytes, whole
 from engine_plugins.tokenizers.learn import (
     check_room,
@@ -47,6 +50,7 @@ class SentencePiece(RustTokenizer[SentencePieceSettings]):
     """``<s> ids </s>``, or the ids alone; a run of unknown characters is one unknown id."""
 
     name = "sentencepiece"
+    described: ClassVar[tuple[Table, ...]] = tables.SENTENCEPIECE
 
     def __init__(self, settings: SentencePieceSettings, parts: Parts, origin: str) -> None:
         super().__init__(settings, parts, origin)

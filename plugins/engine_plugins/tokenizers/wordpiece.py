@@ -6,11 +6,14 @@ Source: Devlin et al., 2018, arXiv:1810.04805; repository google-research/bert.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
+from engine.contracts.description import Table
 from engine.contracts.source import find_source
 from engine.errors import WeightsError
+from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, fill_holes, read_text
 from engine_plugins.tokenizers.learn import (
     Units,
@@ -30,6 +33,7 @@ class WordPiece(RustTokenizer[WordPieceSettings]):
     """``[CLS] ids [SEP]``; each word by the longest piece that fits, from its beginning."""
 
     name = "wordpiece"
+    described: ClassVar[tuple[Table, ...]] = tables.WORDPIECE
 
     @classmethod
     def read(cls, settings: WordPieceSettings) -> Parts:

@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
+from engine.contracts.description import Table
 from engine.contracts.source import find_source
 from engine.errors import WeightsError
+from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import (
     Parts,
     RustTokenizer,
@@ -142,6 +145,7 @@ class YouTokenToMe(RustTokenizer[YouTokenToMeSettings]):
     """``[begin] ids [end]``; a run of unknown characters inside a word is one unknown id."""
 
     name = "youtokentome"
+    described: ClassVar[tuple[Table, ...]] = tables.YOUTOKENTOME
 
     def prepare(self, text: str) -> str:
         return text.lower() if self.settings.lower else text

@@ -7,13 +7,17 @@ Source: github.com/openai/CLIP; Radford et al., 2021, arXiv:2103.00020.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts.description import Description, Difference, Table
+from engine_plugins import clip_described
 from engine_plugins.layers import ClipTransformer, random_parameter
-from engine_plugins.vision.settings import PlainClipVisionSettings
+from engine_plugins.layouts.transformers_names import clip_part
+from engine_plugins.vision.settings import PlainClipVisionSettings, RuClipVisionSettings
 
 
 class ClipVision(VisionTower):
@@ -24,6 +28,7 @@ class ClipVision(VisionTower):
 
     settings: PlainClipVisionSettings
     proj: nn.Parameter | None
+    described: ClassVar[tuple[Table, ...]] = clip_described.VISION
 
     def __init__(self, settings: PlainClipVisionSettings) -> None:
         super().__init__(settings)
@@ -87,11 +92,23 @@ class ClipVision(VisionTower):
         return normed
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the vision part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's)."""
-        named = dict(weights)
+        """Take the vision part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's, or
+        transformers')."""
+        named = clip_part(weights, "vision_model", "visual_projection.weight", "proj")
         if any(name.startswith("visual.") for name in named):
             prefix = len("visual.")
             named = {n[prefix:]: t for n, t in named.items() if n.startswith("visual.")}
         if self.proj is None:
             named.pop("proj", None)
         return named
+
+    def described_by(self, description: Description) -> list[Difference]:
+        """See the contract. A file of weights alone leaves the activation open: that is told."""
+        found = super().described_by(description)
+        if isinstance(self.settings, RuClipVisionSettings):
+            return found
+        return found + clip_described.unknown_activation(self, description)
+
+    def describe(self, weights: Mapping[str, Tensor]) -> Description | None:
+        """See the contract: OpenAI's own files are known by three numbers that they carry."""
+        return clip_described.openai_numbers(weights, "the file")

@@ -123,7 +123,9 @@ class ClipVisionSettings(PlainClipVisionSettings):
             return data
         arch, source = data.get("arch", DEFAULT_ARCH), source_of(data)
         try:
-            numbers = {**vision_numbers(arch), "quick_gelu": quick_gelu(arch, source)}
+            numbers = vision_numbers(arch)
+            if "quick_gelu" not in data:
+                numbers["quick_gelu"] = quick_gelu(arch, source)
         except ValueError:
             return dict(data)  # told where it belongs, at `arch`
         return {**numbers, **picture_settings(source), **data}

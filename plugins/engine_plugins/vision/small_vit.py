@@ -9,11 +9,13 @@ norm, so that a row's result does not depend on the other rows.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts.description import Fact, Table
 from engine_plugins.layers import clip_blocks, random_parameter
 from engine_plugins.vision.settings import SmallVitSettings
 
@@ -37,6 +39,9 @@ class SmallVit(VisionTower):
     """
 
     settings: SmallVitSettings
+    described: ClassVar[tuple[Table, ...]] = (
+        Table("engine", (), (Fact("heads", lambda t: t.settings.heads, "heads"),)),
+    )
 
     def __init__(self, settings: SmallVitSettings) -> None:
         super().__init__(settings)

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts.description import Description, Difference, Table
 from engine.errors import ConfigError, did_you_mean
 from engine_plugins.vision.settings import TimmVisionSettings
+from engine_plugins.vision.timm_described import timm_differences
 
 
 class TimmVision(VisionTower):
@@ -31,6 +33,7 @@ class TimmVision(VisionTower):
     """
 
     settings: TimmVisionSettings
+    described: ClassVar[tuple[Table, ...]] = (Table("timm", (), (), strict=False),)
 
     def __init__(self, settings: TimmVisionSettings) -> None:
         super().__init__(settings)
@@ -59,6 +62,13 @@ class TimmVision(VisionTower):
             else:
                 state["hidden"] = cut.blocks[index - 1](state["hidden"])
         return state
+
+    def described_by(self, description: Description) -> list[Difference]:
+        """See the contract. timm's records say which weights want QuickGELU."""
+        arch, record = self.settings.arch.partition(".")[0], _record(self.settings, self.model)
+        size = self.preprocess.size
+        own = timm_differences(arch, size, self.model, record, description)
+        return super().described_by(description) + own
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """timm's names get ``model.`` in front; its classifier is left out."""
