@@ -241,10 +241,10 @@ def _difference(plugin: object, fact: Fact, description: Description) -> Differe
         return None
     where = f"in {description.place}"
     if not stated:
-        where = f"by {description.program}'s default ({description.place} does not say)"
-    own = f"{type(plugin).__name__} computes with {shown(ours)}"
+        where = f"by the default of {description.program} ({description.place} does not say)"
+    own = f"{type(plugin).__name__} always computes with {shown(ours)}"
     if fact.setting:
-        own = f"`{fact.setting}` is {shown(ours)} in the config"
+        own = f"it is {shown(ours)} by `{fact.setting}` of the config"
     note = f" ({fact.note})" if fact.note else ""
     return Difference(f"`{fact.key}` is {shown(theirs)} {where}; {own}{note}", fact.refuse)
 

@@ -36,8 +36,49 @@ def _accents(tokenizer: Any) -> bool:
     return bool(own.do_lower_case if own.strip_accents is None else own.strip_accents)
 
 
+def _steps(theirs: Any) -> list[Mapping[str, Any]]:
+    """The steps of a normalizer or splitter of the library `tokenizers`."""
+    if not isinstance(theirs, Mapping):
+        return []
+    inner = theirs.get("normalizers", theirs.get("pretokenizers"))
+    if theirs.get("type") == "Sequence" and isinstance(inner, list):
+        return [step for step in inner if isinstance(step, Mapping)]
+    return [theirs]
+
+
+def _bert_step(theirs: Any) -> Mapping[str, Any]:
+    return next((s for s in _steps(theirs) if s.get("type") == "BertNormalizer"), {})
+
+
+def _knows_normalizers(theirs: Any, ours: Any) -> bool:
+    """BERT's own step, and beside it what changes no word: case, and white space."""
+    types = [step.get("type") for step in _steps(theirs)]
+    return ours in types and set(types) <= {ours, "Lowercase", "Strip", "Replace"}
+
+
+def _same_case(theirs: Any, ours: Any) -> bool:
+    lower = any(step.get("type") == "Lowercase" for step in _steps(theirs))
+    return (lower or bool(_bert_step(theirs).get("lowercase"))) is ours
+
+
+def _same_accents_of_steps(theirs: Any, ours: Any) -> bool:
+    step = _bert_step(theirs)
+    stripped = step.get("strip_accents")
+    return bool(step.get("lowercase") if stripped is None else stripped) is ours
+
+
+def _same_cleaning(theirs: Any, ours: Any) -> bool:
+    step = _bert_step(theirs)
+    return all(step.get(key, True) is ours for key in ("clean_text", "handle_chinese_chars"))
+
+
 def _unnamed_or(*values: object) -> Any:
     return lambda theirs, ours: theirs in values
+
+
+def _either(*marks: str) -> Any:
+    """OpenAI's name of a mark, or open_clip's."""
+    return lambda theirs, ours: any(same_token(theirs, mark) for mark in marks)
 
 
 _LOWER = "do_lower_case"
@@ -59,12 +100,12 @@ WORDPIECE = (
         _named("unk_token", "[UNK]"),
     ), strict=False),
     Table("tokenizers", (), (
-        Fact("normalizer.type", lambda t: "BertNormalizer"),
-        Fact("normalizer.lowercase", lambda t: t.settings.do_lower_case, _LOWER),
-        Fact("normalizer.strip_accents", _accents, "strip_accents", same=_same_accents),
-        Fact("normalizer.handle_chinese_chars", lambda t: True),
-        Fact("normalizer.clean_text", lambda t: True),
-        Fact("pre_tokenizer.type", lambda t: "BertPreTokenizer"),
+        Fact("normalizer", lambda t: "BertNormalizer", same=_knows_normalizers),
+        Fact("normalizer", lambda t: t.settings.do_lower_case, _LOWER, same=_same_case),
+        Fact("normalizer", _accents, "strip_accents", same=_same_accents_of_steps),
+        Fact("normalizer", lambda t: True, same=_same_cleaning),
+        Fact("pre_tokenizer", lambda t: "BertPreTokenizer",
+             same=lambda theirs, ours: [s.get("type") for s in _steps(theirs)] == [ours]),
         Fact("model.type", lambda t: "WordPiece"),
         Fact("model.continuing_subword_prefix", lambda t: "##"),
         Fact("model.max_input_chars_per_word", lambda t: 100),
@@ -87,8 +128,10 @@ CLIP_BPE = (
     Table("transformers", ("CLIPTokenizer",), (
         Fact(_LOWER, lambda t: True, default=True),
         Fact("add_prefix_space", lambda t: False, same=_unnamed_or(False, None)),
-        Fact("bos_token", lambda t: "<|startoftext|>", default="<|startoftext|>", same=same_token),
-        Fact("eos_token", lambda t: "<|endoftext|>", default="<|endoftext|>", same=same_token),
+        Fact("bos_token", lambda t: "<|startoftext|>", default="<|startoftext|>",
+             same=_either("<|startoftext|>", "<start_of_text>")),
+        Fact("eos_token", lambda t: "<|endoftext|>", default="<|endoftext|>",
+             same=_either("<|endoftext|>", "<end_of_text>")),
     ), strict=False),
     Table("open_clip", (), (
         Fact("hf_tokenizer_name", lambda t: None, default=None, same=_unnamed_or(None, "")),

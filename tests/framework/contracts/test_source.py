@@ -216,3 +216,55 @@ def test_a_dead_hub_is_given_up_within_seconds(tmp_path: Path) -> None:
     )
     assert re.search("UnreachableError: hf:owner/name: the hub cannot be reached", ran.stderr)
     assert time.monotonic() - start < 15
+
+
+PAIR = (("vocab.json", "merges.txt"), ("tokenizer.json",))
+
+
+@pytest.mark.parametrize("held", ["vocab.json", "merges.txt", "added_tokens.json"])
+def test_a_part_of_what_is_needed_in_the_cache_is_out_of_reach(
+    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeHub(tmp_path, ConnectionError("no route")).install(monkeypatch)
+    (tmp_path / held).write_text("x")
+
+    def cached(repository: str, name: str, **_: Any) -> str | None:
+        return str(tmp_path / name) if name == held else None
+
+    monkeypatch.setattr(huggingface_hub, "try_to_load_from_cache", cached)
+    names = ["vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json"]
+    with pytest.raises(UnreachableError, match=f"its cache has {held} alone"):
+        find_source("hf:owner/name", names, needs=PAIR)
+    assert find_source("hf:owner/name", names) == {held: tmp_path / held}
+
+
+@pytest.mark.parametrize(
+    "held", [("vocab.json", "merges.txt"), ("tokenizer.json",), ("tokenizer.json", "vocab.json")]
+)
+def test_enough_of_it_in_the_cache_serves(
+    held: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    FakeHub(tmp_path, ConnectionError("no route")).install(monkeypatch)
+    monkeypatch.setattr(
+        huggingface_hub,
+        "try_to_load_from_cache",
+        lambda repository, name, **_: str(tmp_path / name) if name in held else None,
+    )
+    names = ["vocab.json", "merges.txt", "tokenizer.json", "added_tokens.json"]
+    assert set(find_source("hf:owner/name", names, needs=PAIR)) == set(held)
+
+
+@pytest.mark.parametrize("held", ["vocab.json", "merges.txt"])
+def test_a_folder_with_a_part_is_broken(held: str, tmp_path: Path) -> None:
+    (tmp_path / held).write_text("x")
+    with pytest.raises(WeightsError, match=f"has {held} alone") as caught:
+        find_source(f"file:{tmp_path}", ["vocab.json", "merges.txt"], needs=PAIR)
+    assert not isinstance(caught.value, UnreachableError)
+    assert "`vocab.json` and `merges.txt`, or `tokenizer.json`" in str(caught.value.hint)
+
+
+def test_a_hub_with_a_part_is_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    FakeHub(tmp_path).install(monkeypatch)
+    with pytest.raises(WeightsError, match=r"merges\.txt alone") as caught:
+        find_source("hf:owner/name", ["merges.txt", "x.json"], needs=[("merges.txt", "x.json")])
+    assert not isinstance(caught.value, UnreachableError)

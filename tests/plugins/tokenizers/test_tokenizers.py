@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contracts import TokenizerSettings
+from engine.contracts.source import UnreachableError
 from engine.errors import ArtifactError, ConfigError, DataError, WeightsError
 from engine_plugins import engine_plugins
 
@@ -354,3 +355,23 @@ def test_settings_derive_from_the_contract() -> None:
     for plugin in PLUGINS.values():
         assert issubclass(plugin.load_settings(), TokenizerSettings)
         assert plugin.load().name == plugin.name
+
+
+@pytest.mark.parametrize("held", ["vocab.json", "merges.txt"])
+def test_half_of_a_vocabulary_in_the_cache_is_answered_by_otherwise(
+    held: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import huggingface_hub
+
+    (tmp_path / held).write_text("{}")
+    monkeypatch.setattr(
+        huggingface_hub,
+        "try_to_load_from_cache",
+        lambda repository, name, **_: str(tmp_path / name) if name == held else None,
+    )
+    source = {"from": "hf:owner/name"}
+    with pytest.raises(UnreachableError, match=f"{held} alone"):
+        make("gpt2_bpe", **source)
+    tokenizer = make("gpt2_bpe", **source, otherwise="scratch")
+    assert tokenizer.origin.startswith("trained on")
+    assert "hf:owner/name was not reachable" in tokenizer.origin
