@@ -10,7 +10,15 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
-from engine.build import Built, Origin, Say, assemble, make_model, make_tokenizer
+from engine.build import (
+    Built,
+    Origin,
+    Say,
+    assemble,
+    make_model,
+    make_tokenizer,
+    tokenizer_warnings,
+)
 from engine.config.schema import EngineConfig
 from engine.contracts.description import Description
 from engine.contracts.filling import fill
@@ -112,7 +120,8 @@ def import_checkpoint(
     origins = dict.fromkeys(("vision", "vision_projection", "text", "text_projection"), origin)
     for part in _SIDES:
         origins[part] = replace(origin, warnings=tuple(warnings[f"model.{part}"]))
-    return assemble(config, model, tokenizer, origins, warnings.get(TOKENIZER, ()))
+    of_tokenizer = warnings.get(TOKENIZER, []) + tokenizer_warnings(tokenizer, config)
+    return assemble(config, model, tokenizer, origins, of_tokenizer)
 
 
 def _hold(
@@ -144,7 +153,8 @@ def _hold(
         own = [*([said[part]] if part in said else []), *describe_weights(source, part)]
         found[f"model.{part}"] = differences(getattr(model, part), own, end)
     if isinstance(tokenizer, Tokenizer):
-        found |= tokenizer_differences(tokenizer, source, settings.max_tokens)
+        beside = tokenizer_differences(tokenizer, source, settings.max_tokens)
+        found |= {place: found.get(place, []) + some for place, some in beside.items()}
     return check(found, str(path))
 
 
