@@ -92,7 +92,7 @@ def module_file(name: str) -> Path | None:
     loaded = sys.modules.get(name)
     file = getattr(loaded, "__file__", None)
     if isinstance(file, str):
-        return Path(file)
+        return Path(file) if Path(file).is_absolute() else None
     spec = None if loaded is not None else _spec(name)
     if spec is None or not spec.has_location or spec.origin is None:
         return None
@@ -169,6 +169,7 @@ def versions_of(tops: Iterable[str]) -> dict[str, str]:
     return {name: version_of(name) for name in sorted(names)}
 
 
+@cache
 def version_of(distribution: str) -> str:
     """The installed version of a distribution."""
     try:

@@ -28,6 +28,7 @@ def run_contest(path: str, born: float) -> None:
 
     import torch
 
+    from engine.bench.code import imported_code, keep
     from engine.bench.datasets import Judged
     from engine.bench.job import read_job, reporting
     from engine.bench.judge import predictor_for
@@ -53,5 +54,6 @@ def run_contest(path: str, born: float) -> None:
         found = Contest(
             seconds=seconds, images=images, images_per_second=images / seconds,
             peak_mb=peak_mb(), sockets=watched,
+            code=keep(imported_code(job.packages), Path(job.code)),
         )  # fmt: skip
         write_text(Path(job.output), found.model_dump_json())

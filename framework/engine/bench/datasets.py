@@ -1,12 +1,9 @@
-"""The data sets of a suite: found, opened, fingerprinted."""
+"""The data sets of a suite: found and opened."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from engine.bench.suite import DataEntry, SuiteSettings
@@ -17,8 +14,6 @@ from engine.errors import DataError, EngineError, did_you_mean
 from engine.registry import Registry, default_registry
 
 TRUTH = "gt.json"
-MANY_FILES = 100_000
-"""Of a folder with more files only the first so many are looked at for its fingerprint."""
 
 
 @dataclass(frozen=True)
@@ -162,45 +157,3 @@ def _uses(value: object) -> Iterator[Use]:
     elif isinstance(value, Settings):
         for name in type(value).model_fields:
             yield from _uses(getattr(value, name))
-
-
-def fingerprint(use: Use, registry: Registry | None = None) -> str:
-    """Digest of a data set: its settings, its plugin's version, and the files that it names.
-
-    Files count by name, size and time of change: reading five million images to see whether a
-    result can be used again would cost more than the result.
-    """
-    registry = registry or default_registry()
-    digest = hashlib.sha256()
-    for leaf in leaves(use):
-        who = registry.registered("dataset", leaf.name).distribution
-        told = json.dumps([leaf.to_config(), who.name, who.version], sort_keys=True)
-        digest.update(told.encode())
-        for path in _paths(leaf.settings):
-            for line in _files(path):
-                digest.update(line.encode())
-    digest.update(json.dumps(use.to_config(), sort_keys=True).encode())
-    return digest.hexdigest()
-
-
-def _paths(settings: Settings) -> list[Path]:
-    values = (getattr(settings, name) for name in type(settings).model_fields)
-    return [value for value in values if isinstance(value, Path)]
-
-
-def _files(path: Path) -> Iterator[str]:
-    """A line for each file at or below a path, in order of their names."""
-    count = 0
-    waiting = [path]
-    while waiting and count < MANY_FILES:
-        here = waiting.pop()
-        try:
-            if here.is_dir():
-                waiting += sorted(here.iterdir(), reverse=True)
-                continue
-            stat = here.stat()
-        except OSError as error:
-            yield f"{here}: {type(error).__name__}\n"
-            continue
-        count += 1
-        yield f"{here} {stat.st_size} {stat.st_mtime_ns}\n"

@@ -35,6 +35,8 @@ class Job(_Fact):
         output: the file that the job writes, whole, at its end.
         answers: likewise, of ``judge``.
         features: folder of vision features that all entries share.
+        code: folder of the records of code.
+        packages: top-level packages of the plugins in use.
         parent: process id of the bench; the job ends when that one is gone.
     """
 
@@ -52,6 +54,8 @@ class Job(_Fact):
     output: str
     answers: str = ""
     features: str = ""
+    code: str = ""
+    packages: tuple[str, ...] = ()
     parent: int = 0
     draws: int = 10_000
 

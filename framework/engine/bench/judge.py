@@ -23,7 +23,7 @@ from engine.bench.results import (
     Weight,
 )
 from engine.bench.seen import Training
-from engine.bench.training import make_model, seconds_of
+from engine.bench.story import seconds_of
 from engine.build import Built, read_artifact
 from engine.config import dump_config
 from engine.contracts.dataset import Dataset
@@ -41,16 +41,19 @@ FEATURES_BUDGET = 4 * 10**9
 """Bytes of vision features that a bench keeps."""
 
 
-def judge(job: Job) -> tuple[Result, Answers]:
-    """Make the model where it is not there yet, and judge it.
+def judge(job: Job, folder: Path) -> tuple[Result, Answers]:
+    """Judge a model, or a file of predictions.
+
+    Args:
+        job: what to judge, and on what.
+        folder: the artifact; not read where predictions are judged.
 
     Raises:
-        EngineError: the model cannot be made, or the answers do not fit the data.
+        EngineError: the answers do not fit the data.
     """
     judged = [Judged.from_json(each) for each in job.datasets]
     if job.source == "predictions":
         return _judge_predictions(job, judged)
-    folder = make_model(job)
     print("judging", flush=True)
     built = read_artifact(folder)
     training = Training(built.config.data.train)

@@ -22,6 +22,7 @@ from engine.bench.schedule import (
     Watch,
     explain,
     last_line,
+    left_of,
     start,
     threads_of,
     write_job,
@@ -59,7 +60,7 @@ def run_on_ray(
         ray.init(include_dashboard=False)
     failures: dict[tuple[str, int, str], Failure] = {}
     todo = [(task, phase) for task in tasks for phase in task.phases if task.job is not None]
-    left = [(task, phase) for task, phase in todo if not task.done(phase)]
+    left = left_of(todo)
     done = len(todo) - len(left)
     try:
         for judging in (True, False):

@@ -8,6 +8,7 @@
     OUT/models/ENTRY.SEED.KEY/model/      the trained model, an artifact
     OUT/logs/                             what each process said
     OUT/features/                         vision features, shared by all
+    OUT/code/                             records of the code that results follow from
 """
 
 from __future__ import annotations
@@ -18,12 +19,13 @@ from pathlib import Path
 from typing import Any
 
 from engine.artifact import CONFIG, read_manifest, sha256
-from engine.bench.datasets import Judged, fingerprint
+from engine.bench.code import packages_of, why_model_stale, why_stale
+from engine.bench.datasets import Judged
+from engine.bench.fingerprints import Counted, Prints, files_digest
 from engine.bench.job import Job
-from engine.bench.keys import code_version, digest, machine, top_modules
+from engine.bench.keys import digest, machine
 from engine.bench.results import Answers, Contest, Failure, Made, Result, Speed, read_fact
 from engine.bench.suite import EntrySettings, SuiteSettings
-from engine.build import plugins_of
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
 from engine.errors import EngineError
@@ -74,14 +76,24 @@ class Task:
         answers = read_fact(Answers, Path(self.job.answers))
         if result is None or answers is None or result.key != self.job.key:
             return None
-        return result, answers
+        return None if self.why_stale(result) else (result, answers)
+
+    def why_stale(self, fact: Result | Speed | Contest) -> str:
+        """Why something measured must be measured again: the code changed; else empty."""
+        assert self.job is not None
+        folder = Path(self.job.code)
+        why = why_stale(fact.code, folder)
+        if not why and self.job.source == "config":
+            why = why_model_stale(Path(self.job.run), folder)
+        return why
 
     def measured(self, phase: str) -> Speed | Contest | None:
         """What ``speed`` or ``contest`` gave; ``None`` where it was not asked for or is missing."""
         if self.job is None or phase not in self.phases:
             return None
         path = self.output(phase)
-        return read_fact(Speed, path) if phase == "speed" else read_fact(Contest, path)
+        found = read_fact(Speed, path) if phase == "speed" else read_fact(Contest, path)
+        return None if found is None or self.why_stale(found) else found
 
     def job_of(self, phase: str, parent: int) -> Job:
         """The job of a phase."""
@@ -91,21 +103,34 @@ class Task:
 
 
 def plan(
-    suite: SuiteSettings, judged: Sequence[Judged], out: Path, registry: Registry | None = None
+    suite: SuiteSettings,
+    judged: Sequence[Judged],
+    out: Path,
+    registry: Registry | None = None,
+    counted: Counted = lambda name, files: None,
 ) -> list[Task]:
-    """The tasks of a suite; an entry that cannot be run is a task with its failure."""
+    """The tasks of a suite; an entry that cannot be run is a task with its failure.
+
+    Args:
+        suite: the suite.
+        judged: its data sets, open.
+        out: folder of the bench.
+        registry: of the plugins, by default all that are installed.
+        counted: told how many files of a data set were looked at, where there are many.
+    """
     registry = registry or default_registry()
     phases = ["judge"]
     phases += ["speed"] if suite.measure.speed else []
     phases += ["contest"] if suite.measure.contest else []
-    data = [[each.to_json(), fingerprint(each.use, registry)] for each in judged]
+    prints = Prints(registry, counted)
+    data = [[each.to_json(), prints.of(each.use)] for each in judged]
     tasks = []
     for entry in suite.entries:
         for seed in suite.seeds_of(entry):
             overrides = suite.overrides_of(entry, seed) if entry.source == "config" else []
             made = Made(source=entry.source, path=str(entry.path), overrides=tuple(overrides),
                         seed=seed)  # fmt: skip
-            planner = _Planner(suite, judged, data, out, registry)
+            planner = _Planner(suite, judged, data, out, registry, prints)
             try:
                 job = planner.job(entry, seed, overrides)
             except (EngineError, OSError) as error:
@@ -124,27 +149,32 @@ class _Planner:
     data: Sequence[Any]
     out: Path
     registry: Registry
+    prints: Prints
 
     def job(self, entry: EntrySettings, seed: int, overrides: Sequence[str]) -> Job:
         datasets = [each.to_json() for each in self.judged]
         config: Path | None = None
+        settings: EngineConfig | None = None
+        zero_shot: Any = None
         if entry.source == "config":
             settings = load_config(entry.path, overrides, registry=self.registry)
             model = digest("config", self._of_config(settings), self.suite.threads)
             run = self.out / "models" / f"{entry.name}.{seed}.{model[:12]}"
             config = self.out / "models" / f"{run.name}.yaml"
             write_text(config, dump_config(settings))
-            code = self._answering(settings)
+            zero_shot = settings.zero_shot.model_dump(mode="json")
         elif entry.source == "artifact":
             manifest = read_manifest(entry.path, verify=False)
             run = entry.path
             model = digest("artifact", manifest["files"])
-            code = self._answering(load_config(entry.path / CONFIG, registry=self.registry))
+            settings = load_config(entry.path / CONFIG, registry=self.registry)
+            zero_shot = settings.zero_shot.model_dump(mode="json")
         else:
-            run, code = self.out, code_version()
+            run = self.out
             model = digest("predictions", sha256(entry.path))
         measured = [self.suite.threads, dict(machine())]
-        key = digest(model, self.data, code, measured)
+        key = digest(model, self.data, zero_shot, measured)
+        uses = [*self._plugins(settings), *(each.use for each in self.judged)]
         stem = f"{entry.name}.{seed}.{key[:12]}"
         results = self.out / "results"
         return Job(
@@ -153,27 +183,20 @@ class _Planner:
             config=None if config is None else str(config), run=str(run),
             datasets=tuple(datasets), threads=self.suite.threads,
             output=str(results / f"{stem}.json"), answers=str(results / f"{stem}.answers.json"),
-            features=str(self.out / "features"), draws=self.suite.measure.draws,
+            features=str(self.out / "features"), code=str(self.out / "code"),
+            packages=packages_of(uses, self.registry), draws=self.suite.measure.draws,
         )  # fmt: skip
 
     def _of_config(self, config: EngineConfig) -> Mapping[str, Any]:
         """What a trained model follows from."""
         data = config.data.train
         plain = config.model_dump(mode="json", by_alias=True, round_trip=True)
-        plain["data"] = [] if data is None else [plain["data"]["train"], self._print(config)]
+        plain["data"] = [] if data is None else [plain["data"]["train"], self.prints.of(data)]
         for name in ("limits", "zero_shot"):  # no weight follows from these
             plain.pop(name, None)
-        return {"config": plain, "code": self._code(config)}
+        return {"config": plain, "files": files_digest(config.model)}
 
-    def _print(self, config: EngineConfig) -> str:
-        assert config.data.train is not None
-        return fingerprint(config.data.train, self.registry)
-
-    def _code(self, config: EngineConfig) -> str:
-        uses = plugins_of(config, self.registry)
-        targets = [self.registry.get(use["kind"], use["name"]).target for use in uses]
-        return code_version(top_modules(targets))
-
-    def _answering(self, config: EngineConfig) -> str:
-        """What answers follow from, beside the model and the data."""
-        return digest(self._code(config), config.zero_shot.model_dump(mode="json"))
+    @staticmethod
+    def _plugins(config: EngineConfig | None) -> list[object]:
+        """The settings of a config that choose plugins."""
+        return [] if config is None else [config.model, config.data, config.train, config.clusters]

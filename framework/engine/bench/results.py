@@ -130,6 +130,7 @@ class Speed(_Fact):
         texts_per_second: at the best batch, ``text_batch`` texts.
         peak_mb: most memory of the process, in 10^6 bytes.
         threads: of the arithmetic.
+        code: see :class:`Result`.
     """
 
     load_seconds: float
@@ -141,6 +142,7 @@ class Speed(_Fact):
     text_batch: int
     peak_mb: float
     threads: int
+    code: str = ""
 
 
 class Contest(_Fact):
@@ -152,6 +154,7 @@ class Contest(_Fact):
         images_per_second: of the whole run.
         peak_mb: most memory, in 10^6 bytes.
         sockets: how it is known that none was opened, in words.
+        code: see :class:`Result`.
     """
 
     seconds: float
@@ -159,6 +162,7 @@ class Contest(_Fact):
     images_per_second: float
     peak_mb: float
     sockets: str
+    code: str = ""
 
 
 class Made(_Fact):
@@ -209,13 +213,15 @@ class Result(_Fact):
     """One entry under one seed.
 
     Attributes:
-        key: digest of everything that it follows from.
+        key: digest of everything that it follows from, but for the code.
+        code: name of the record of the code that it follows from, see ``engine.bench.code``.
         entry: the entry's name.
         failure: set where it failed; then the numbers are missing.
     """
 
     format: int = FORMAT
     key: str
+    code: str = ""
     entry: str
     seed: int
     made: Made

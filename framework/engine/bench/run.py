@@ -18,7 +18,7 @@ from engine.bench.keys import machine, versions
 from engine.bench.plan import Task, plan
 from engine.bench.rank import Outcome, make_board
 from engine.bench.results import Answers, Failure, Result, names_of, read_fact
-from engine.bench.schedule import Failures, Watch, run_tasks
+from engine.bench.schedule import Doing, Failures, Watch, run_tasks
 from engine.bench.suite import SuiteSettings
 from engine.contracts.dataset import Dataset
 from engine.errors import DataError, did_you_mean
@@ -97,7 +97,12 @@ def run_suite(
     """
     judged, skipped = judged_of(suite)
     with _alone(out):
-        tasks = plan(suite, judged, out)
+        started = time.monotonic()
+
+        def counted(name: str, files: int) -> None:
+            watch(0, 1, [Doing(name, "looking at its files", started, f"{files:,} files")])
+
+        tasks = plan(suite, judged, out, counted=counted)
         failures = run(tasks, jobs=suite.jobs, logs=out / "logs", watch=watch)
         return gather(suite, tasks, judged, skipped, failures)
 

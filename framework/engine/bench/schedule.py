@@ -80,7 +80,7 @@ def run_tasks(
     """
     failures: dict[tuple[str, int, str], Failure] = {}
     todo = [(task, phase) for task in tasks for phase in task.phases if task.job is not None]
-    total, left = len(todo), [(task, phase) for task, phase in todo if not task.done(phase)]
+    total, left = len(todo), left_of(todo)
     first = [item for item in left if item[1] == "judge"]
     then = [item for item in left if item[1] != "judge"]
     crew = _Crew(logs, failures)
@@ -94,6 +94,15 @@ def run_tasks(
     finally:
         crew.stop()
     return failures
+
+
+def left_of(todo: Sequence[tuple[Task, str]]) -> list[tuple[Task, str]]:
+    """What is not done; where a model is to be judged, it is measured after that, too."""
+    return [
+        (task, phase)
+        for task, phase in todo
+        if not task.done(phase) or (phase != "judge" and not task.done("judge"))
+    ]
 
 
 def write_job(task: Task, phase: str, logs: Path, parent: int) -> tuple[Path, Path]:

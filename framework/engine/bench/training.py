@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from engine.artifact import is_artifact
+from engine.bench.code import imported_code, keep, model_record, uses_of, why_model_stale
 from engine.bench.job import Job
+from engine.bench.story import STORY, note_seconds, seconds_of
 from engine.build import build, save
 from engine.config.schema import EngineConfig
 from engine.files import locked, write_text
@@ -17,29 +18,30 @@ from engine.files import steps as lasting
 from engine.train.folder import MODEL, is_run
 from engine.train.run import train
 
-STORY = "bench.json"
-"""Beside a run's model: how long its training took here, over all of its beginnings."""
-
 _WAIT = 120.0
 """Seconds: a process of a killed bench sees that soon, finishes its step and saves."""
 
 
 def make_model(job: Job) -> Path:
-    """The artifact of an entry, made where it is not there yet.
+    """The artifact of an entry's config, made where it is not there yet or its code changed.
 
     Raises:
         EngineError: whatever building or training says.
     """
-    if job.source == "artifact":
-        return job.model
     config, folder = for_bench(job.load_config(), job.threads), Path(job.run)
     with _alone(folder):
+        why = why_model_stale(folder, Path(job.code))
+        if why and folder.exists():
+            print(f"made again: {why}", flush=True)
+            lasting.remove_tree(folder)
         if is_artifact(folder / MODEL):
             return folder / MODEL
+        _record(job, config)
         started, before = time.monotonic(), seconds_of(folder) or 0.0
         if config.train is None:
             print("building", flush=True)
             save(build(config, print), folder / MODEL)
+            _record(job, config)
             return folder / MODEL
         resume = is_run(folder)
         if not resume:  # a kill left less than a beginning, at most how long that took
@@ -49,11 +51,22 @@ def make_model(job: Job) -> Path:
             train(config, folder, resume=resume, judge=lambda built: None, say=print)
         finally:
             if folder.is_dir():
-                told = {"train_seconds": before + time.monotonic() - started}
-                write_text(folder / STORY, json.dumps(told) + "\n")
+                note_seconds(folder, before + time.monotonic() - started)
         for name in ("start", "checkpoints", "cache"):  # needed to go on, and it is over
             lasting.remove_tree(folder / name)
+        _record(job, config)
     return folder / MODEL
+
+
+def _record(job: Job, config: EngineConfig) -> None:
+    """Note which code makes the model: before, for a run that is killed, and after.
+
+    Plugins are imported for it, so that the first record names them too.
+    """
+    for use in uses_of([config.model, config.data, config.train]):
+        use.target()
+    name = keep(imported_code(job.packages), Path(job.code))
+    write_text(model_record(Path(job.run)), name + "\n")
 
 
 def for_bench(config: EngineConfig, threads: int) -> EngineConfig:
@@ -62,15 +75,6 @@ def for_bench(config: EngineConfig, threads: int) -> EngineConfig:
         return config
     update = {"threads": threads, "workers": threads, "loggers": (), "evaluate_every": 0}
     return config.model_copy(update={"train": config.train.model_copy(update=update)})
-
-
-def seconds_of(folder: Path) -> float | None:
-    """Seconds that the training in a folder took; ``None`` where it is not known."""
-    try:
-        told = json.loads((folder / STORY).read_text(encoding="utf-8"))
-        return float(told["train_seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
 
 
 @contextmanager

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from engine.bench.job import Job
+    from engine.bench.results import Result, Speed
+
+    F = TypeVar("F", Result, Speed)
 
 
 def main(path: str, born: float) -> None:
@@ -35,16 +42,31 @@ def _do(path: str, born: float) -> None:
         if job.phase == "speed":
             from engine.bench.speed import measure_speed
 
-            write_text(Path(job.output), measure_speed(job).model_dump_json())
+            speed = measure_speed(job)
+            write_text(Path(job.output), _with_code(job, speed).model_dump_json())
             return
         import torch
 
-        from engine.bench.judge import judge
-
         torch.set_num_threads(job.threads)
-        result, answers = judge(job)
+        for phase in ("speed", "contest"):  # of the model and the code before
+            Path(job.output).with_suffix(f".{phase}.json").unlink(missing_ok=True)
+        folder = job.model
+        if job.source == "config":
+            from engine.bench.training import make_model
+
+            folder = make_model(job)
+        from engine.bench.judge import judge  # after the model: it does not follow from this
+
+        result, answers = judge(job, folder)
         write_text(Path(job.answers), answers.model_dump_json())
-        write_text(Path(job.output), result.model_dump_json())
+        write_text(Path(job.output), _with_code(job, result).model_dump_json())
+
+
+def _with_code(job: Job, fact: F) -> F:
+    """What was measured, with the record of the code that this process imported."""
+    from engine.bench.code import imported_code, keep
+
+    return fact.model_copy(update={"code": keep(imported_code(job.packages), Path(job.code))})
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.datasets import Judged, fingerprint, judged_of, leaves, use_of
+from engine.bench.datasets import Judged, judged_of, leaves, use_of
 from engine.bench.seen import Training
 from engine.bench.suite import SuiteSettings
 from engine.errors import DataError
@@ -81,16 +81,6 @@ def test_data_without_classes_cannot_be_judged_on(tmp_path: Path) -> None:
 def test_a_judged_data_set_comes_back_from_json() -> None:
     judged = Judged("x", use_of(SHAPES), ("цифра {}",))
     assert Judged.from_json(json.loads(json.dumps(judged.to_json()))) == judged
-
-
-def test_the_fingerprint_follows_settings_and_files(photographs: Path) -> None:
-    folder = {"use": "zero_shot_folder", "path": str(photographs / "one"),
-              "truth": str(photographs / "gt.json")}  # fmt: skip
-    first = fingerprint(use_of(folder))
-    assert fingerprint(use_of(folder)) == first
-    (photographs / "one" / "img" / "0.png").write_bytes(b"changed")
-    assert fingerprint(use_of(folder)) != first
-    assert fingerprint(use_of(SHAPES)) != fingerprint(use_of({**SHAPES, "seed": 1}))
 
 
 def test_leaves_of_data_made_of_others() -> None:

@@ -1,0 +1,169 @@
+"""Digests of data: of a data set's settings, and of every file that settings name.
+
+Files count by name, size and time of change: reading five million images to see whether a result
+can be used again would cost more than the result. Every file counts, however many there are; they
+are taken as they come, and neither their names nor their order are kept in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from engine.bench.datasets import leaves
+from engine.contracts.settings import Settings, Use
+from engine.registry import Registry, default_registry
+
+Counted = Callable[[str, int], None]
+"""Told the name of a data set and how many of its files were looked at so far."""
+
+_EVERY = 10_000
+_SCHEMES = ("file:", "artifact:")
+_DIGEST = 32
+
+
+class Prints:
+    """Fingerprints of data sets, each computed once.
+
+    Args:
+        registry: of the plugins.
+        counted: told how it goes, every 10,000 files.
+    """
+
+    def __init__(self, registry: Registry | None = None, counted: Counted | None = None) -> None:
+        self._registry = registry or default_registry()
+        self._counted = counted or (lambda name, files: None)
+        self._known: dict[str, str] = {}
+
+    def of(self, use: Use) -> str:
+        """The fingerprint of a data set: its settings, its plugin's version, its files."""
+        told = json.dumps(use.to_config(), sort_keys=True)
+        if told not in self._known:
+            self._known[told] = self._compute(use, told)
+        return self._known[told]
+
+    def _compute(self, use: Use, told: str) -> str:
+        digest = hashlib.sha256()
+        for leaf in leaves(use):
+            who = self._registry.registered("dataset", leaf.name).distribution
+            about = json.dumps([leaf.to_config(), who.name, who.version], sort_keys=True)
+            digest.update(about.encode())
+            count = lambda files, name=leaf.name: self._counted(name, files)  # noqa: E731
+            digest.update(files_digest(leaf.settings, count).encode())
+        digest.update(told.encode())
+        return digest.hexdigest()
+
+
+def files_digest(settings: object, counted: Callable[[int], None] = lambda files: None) -> str:
+    """Digest of the files at and below every path that settings name, hexadecimal.
+
+    Args:
+        settings: paths, sources such as ``file:weights.pt``, and whatever holds such.
+        counted: told how many files were looked at, every 10,000.
+    """
+    digest, count = hashlib.sha256(), 0
+    for path in _paths(settings):
+        total = 0
+        for line in file_lines(path):
+            # A sum does not depend on the order in which a folder gives its files.
+            total += int.from_bytes(hashlib.sha256(line).digest(), "big")
+            count += 1
+            if count % _EVERY == 0:
+                counted(count)
+        digest.update((total % (1 << 8 * _DIGEST)).to_bytes(_DIGEST, "big"))
+    digest.update(count.to_bytes(8, "big"))
+    return digest.hexdigest()
+
+
+def file_lines(path: Path) -> Iterator[bytes]:
+    """A line for each file at or below a path: its name within it, size, time of change."""
+    try:
+        stat = path.stat()
+        if not path.is_dir():
+            yield _line(b"", stat)
+            return
+    except (OSError, ValueError) as error:
+        yield _line(b"", error)
+        return
+    open_folders: list[_Folder] = []
+    entered = _enter(os.fspath(path), b"", open_folders)
+    try:
+        while True:
+            if isinstance(entered, bytes):
+                yield entered
+            if not open_folders:
+                return
+            name, _, entries = open_folders[-1]
+            entered = _next(name, entries, open_folders)
+    finally:
+        for _, _, entries in open_folders:
+            entries.close()
+
+
+_Folder = tuple[bytes, tuple[int, int], "os._ScandirIterator[str]"]
+"""A folder that is being read: its name, what it is to the system, the rest of its entries."""
+
+
+def _enter(folder: str, name: bytes, above: list[_Folder]) -> bytes | None:
+    """Begin to read a folder, not one that is linked to within itself; a line where it cannot."""
+    try:
+        stat = Path(folder).stat()
+        inside = (stat.st_dev, stat.st_ino)
+        if any(inside == identity for _, identity, _ in above):
+            return name + b" is above itself"
+        above.append((name, inside, os.scandir(folder)))
+    except OSError as error:
+        return _line(name, error)
+    return None
+
+
+def _next(
+    folder: bytes, entries: os._ScandirIterator[str], above: list[_Folder]
+) -> bytes | None:  # fmt: skip
+    """The line of the folder's next entry; ``None``: another folder is entered, or this is over."""
+    try:
+        entry = next(entries, None)
+    except OSError as error:
+        entries.close()
+        above.pop()
+        return _line(folder, error)
+    if entry is None:
+        entries.close()
+        above.pop()
+        return None
+    name = folder + b"/" + os.fsencode(entry.name)
+    try:
+        if entry.is_dir():
+            return _enter(entry.path, name, above)
+        return _line(name, entry.stat())
+    except OSError as error:  # a link to nowhere, for example
+        return _line(name, error)
+
+
+def _line(name: bytes, found: os.stat_result | Exception) -> bytes:
+    if isinstance(found, Exception):
+        return name + f" {type(found).__name__}".encode()
+    return name + f" {found.st_size} {found.st_mtime_ns}".encode()
+
+
+def _paths(value: object) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, str):
+        for scheme in _SCHEMES:
+            if value.startswith(scheme) and len(value) > len(scheme):
+                yield Path(os.path.expanduser(value.removeprefix(scheme)))  # noqa: PTH111 - as is
+    elif isinstance(value, Use):
+        yield from _paths(value.settings)
+    elif isinstance(value, Settings):
+        for name in type(value).model_fields:
+            yield from _paths(getattr(value, name))
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from _paths(item)
+    elif isinstance(value, (list, tuple, set, frozenset)):
+        for item in value:
+            yield from _paths(item)
