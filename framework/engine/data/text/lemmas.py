@@ -8,9 +8,18 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Protocol
 
+from engine.data.text.characters import MARKS
 from engine.errors import DataError
 
-_WORD = re.compile(r"[а-яё]+(?:-[а-яё]+)*", re.IGNORECASE)
+_MARK = f"[{MARKS}\u00ad\u200b-\u200d\u2060\ufeff]"
+_JOINER = "[-'`\u2019\u02bc\u2010\u2011]"
+_TOKEN = re.compile(rf"[^\W_](?:[^\W_]|{_MARK}|{_JOINER}(?=[^\W_]))*")
+"""What is written together: letters and digits of any script, with combining marks and characters
+without width, and with hyphens and apostrophes between them."""
+
+_WORD = re.compile(r"(?=.*[а-яё]{2})[а-яё]+(?:-[а-яё]+)*", re.IGNORECASE)
+"""A whole token that is a Russian word. A single letter is none: it is a size, a unit, a mark."""
+
 _CACHE = 200_000
 _LONGEST = 60  # the analyser guesses at endings; beyond any word, that is time for nothing
 
@@ -21,6 +30,9 @@ class _Settings(Protocol):
 
 def lemmas(settings: _Settings) -> Callable[[str], str]:
     """Every Russian word in its dictionary form where the analyser is sure enough.
+
+    Only whole words change: in ``3д``, ``wi-fi-роутеры`` or ``кот2`` nothing does, nor in a word
+    with letters that Russian does not have (``київські``), and single letters stay.
 
     The scores of all readings with the same form are added up: whether ``кроссовки`` is nominative
     or accusative (0.5 each) changes nothing in its form. The contest's entry asked the first
@@ -50,6 +62,6 @@ def lemmas(settings: _Settings) -> Callable[[str], str]:
 
     def replace(match: re.Match[str]) -> str:
         word = match[0]
-        return word if len(word) > _LONGEST else lemma(word)
+        return lemma(word) if len(word) <= _LONGEST and _WORD.fullmatch(word) else word
 
-    return lambda text: _WORD.sub(replace, text)
+    return lambda text: _TOKEN.sub(replace, text)

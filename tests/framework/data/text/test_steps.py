@@ -137,6 +137,35 @@ def test_lemmas() -> None:
     assert run("lemmas", "ы" * 100) == "ы" * 100
 
 
+KEPT = [
+    "кот2", "2кота", "h2о", "а4 б5", "д", "в с к", "т.е. т.д.", "wi-fi-роутеры", "3-комнатные",
+    "iphone-чехлы", "чехлы-iphone", "cобаки", "київські", "қалалар", "коты\u0301", "е\u0308жики",
+    "об'екты", "д\u2019артаньяны", "диваны\u2011кровати", "ко\u00adты", "м²", "а-а", "wi-fi",
+]  # fmt: skip
+CHANGED = [
+    ("3д принтеры", "3д принтер"), ("wi-fi роутеры", "wi-fi роутер"), ("размеры М Л", "размер М Л"),
+    ("стальные№стальные", "стальной№стальной"), ("'ёжиками'", "'ёжик'"), ("«ёжиками»", "«ёжик»"),
+    ("-ёжиками-", "-ёжик-"), ("ёжиками_ёжиками", "ёжик_ёжик"), ("ёжиками,ёжиками", "ёжик,ёжик"),
+    ("2.ёжиками", "2.ёжик"), ("серо-зелёными", "серо-зелёный"), ("ёжиками–", "ёжик–"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "after"), [*CHANGED, *((text, text) for text in KEPT)])
+def test_lemmas_of_whole_words_only(before: str, after: str) -> None:
+    pytest.importorskip("pymorphy3_dicts_ru")
+    assert run("lemmas", before, score=0.0) == after
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.text("ёжиками3hї", min_size=1, max_size=8), max_size=5))
+def test_lemmas_keep_what_is_mixed(words: list[str]) -> None:
+    pytest.importorskip("pymorphy3_dicts_ru")
+    kept = run("lemmas", " ".join(words), score=0.0).split()
+    assert len(kept) == len(words)
+    for before, after in zip(words, kept, strict=True):
+        assert before == after or not set(before) & set("3hї")
+
+
 def test_lemmas_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pymorphy3", None)
     with pytest.raises(DataError, match="needs pymorphy3") as found:
