@@ -9,12 +9,12 @@ choice is too, unless the last chosen n-gram is as rare as a forgotten one may b
 from __future__ import annotations
 
 import heapq
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from engine.contracts.unicode import bounded_normalise
 from engine.errors import DataError
 
 CAPACITY = 1_000_000
@@ -51,7 +51,7 @@ class NGrams:
 
 def ngrams_of(text: str, words: int) -> Iterator[str]:
     """The n-grams of a text in lower case, white space folded; of a shorter text, all of it."""
-    parts = unicodedata.normalize("NFC", text).lower().split()
+    parts = bounded_normalise("NFC", text).lower().split()
     for start in range(max(1, len(parts) - words + 1) if parts else 0):
         gram = " ".join(parts[start : start + words])
         if len(gram) <= LONGEST:

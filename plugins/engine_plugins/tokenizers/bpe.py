@@ -20,6 +20,7 @@ from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from engine.contracts.description import Table
 from engine.contracts.source import UnreachableError, find_source
+from engine.contracts.unicode import bounded_normalise
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import (
@@ -273,8 +274,17 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
 def clip_clean(text: str) -> str:
     """CLIP's cleaning: wrong encodings mended, HTML unescaped twice, spaces folded, lower case."""
     if not (text.isascii() and text.isprintable() and "&" not in text):  # nothing to mend there
-        text = html.unescape(html.unescape(ftfy.fix_text(text)))
+        text = html.unescape(html.unescape(_mended(text)))
     return " ".join(text.split()).lower()
+
+
+def _mended(text: str) -> str:
+    """``ftfy.fix_text``, whose own normalisation takes time quadratic in a run of marks."""
+    while True:
+        mended = ftfy.fix_text(text, normalization=None)
+        text = bounded_normalise("NFC", mended)
+        if text == mended:
+            return text
 
 
 def _clip_file(source: str) -> Path:

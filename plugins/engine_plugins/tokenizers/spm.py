@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import ClassVar
@@ -17,6 +16,7 @@ from tokenizers import Tokenizer, models
 
 from engine.contracts.description import Table
 from engine.contracts.source import find_source
+from engine.contracts.unicode import bounded_normalise
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, read_bytes, whole
@@ -129,7 +129,7 @@ def _before(settings: SentencePieceSettings, text: str) -> str:
 
 def _plain(text: str) -> str:
     """The normalisation of a vocabulary trained here: NFKC, every white space a space."""
-    return " ".join(unicodedata.normalize("NFKC", text).split())
+    return " ".join(bounded_normalise("NFKC", text).split())
 
 
 def _extra(

@@ -7,13 +7,13 @@ of white space at the ends does not count as a text.
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from engine.contracts.settings import Settings
+from engine.contracts.unicode import bounded_normalise
 from engine.data.text import characters, lemmas, stopwords
 from engine.data.text.words import words_of
 from engine.errors import did_you_mean
@@ -40,7 +40,7 @@ def unicode(settings: Unicode) -> Clean:
             text = control.sub(" ", unseen.sub("", text))
         elif not text.isascii():
             text = unseen.sub("", text)  # variation selectors count as printable
-        return text if text.isascii() else unicodedata.normalize(form, text)
+        return bounded_normalise(form, text)
 
     return clean
 
@@ -130,7 +130,7 @@ def letters(settings: Letters) -> Clean:
 
     def clean(text: str) -> str:
         if not text.isascii():
-            text = marks.sub("", unicodedata.normalize("NFC", text))
+            text = marks.sub("", bounded_normalise("NFC", text))
         return others.sub(" ", text)
 
     return clean

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.contracts.unicode import bounded_normalise
 from engine.data.text.characters import ALPHABETS, MARKS
 
 _WORD = re.compile(rf"[\w{MARKS}]+")
@@ -28,8 +29,7 @@ def words_of(text: str) -> list[str]:
 
     Everything else parts words: white space, punctuation, underscores, signs.
     """
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
+    text = bounded_normalise("NFC", text)
     if "_" in text:
         text = text.replace("_", " ")
     found: list[str] = _WORD.findall(text.lower())
