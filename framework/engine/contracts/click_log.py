@@ -1,4 +1,4 @@
-"""The contest's training files: JSON lines from strangers, one bad line costing that line alone.
+"""The contest's training files: JSON lines from anywhere, a bad line costs that line alone.
 
 ``metadata.json`` has ``{"image": 1, "queries": ["...", "..."]}`` a line, ``images.json``
 ``{"image": 1, "url": "http://..."}``. Nothing here imports torch.
@@ -16,8 +16,13 @@ from engine.contracts.dataset import Record
 MAX_LINE = 1 << 20
 """Bytes of a line; a longer one is a bad line and is never in memory whole."""
 
-# An id becomes a file's name, and it comes from a stranger.
+# An id becomes a file's name, and anybody may have written it.
 _SAFE_ID = re.compile(r"[^./\\:\x00-\x1f\x7f][^/\\:\x00-\x1f\x7f]{0,199}")
+
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+
+_LONGEST_NUMBER = 10**200
+_MAX_WRITTEN = 1 << 63  # JSON readers in other languages know 64-bit integers with a sign
 
 REASONS = (
     "longer than 1 MiB",
@@ -112,8 +117,17 @@ def _parse(line: bytes) -> dict[str, Any]:
     return row
 
 
+def written_id(id_: str) -> int | str:
+    """An image's id as it is written to JSON: the contest numbers its images, so a number is one.
+
+    What the parsers read from it is ``id_`` again. Numbers from 2^63 upwards, and others that a
+    64-bit reader would round or refuse, stay texts.
+    """
+    return int(id_) if _NUMBER.fullmatch(id_) and int(id_) < _MAX_WRITTEN else id_
+
+
 def _image_id(value: object) -> str:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 63:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _LONGEST_NUMBER:
         return str(value)
     if isinstance(value, str) and _SAFE_ID.fullmatch(value) and _is_text(value):
         return value

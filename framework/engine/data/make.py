@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.contracts.click_log import written_id
 from engine.contracts.dataset import Dataset, Record
 from engine.data.contest import CLASSES, IMAGES
 from engine.errors import BrokenImageError, DataError
@@ -129,7 +130,7 @@ def write_click_log(
             if not _write_image(dataset, index, images / f"{row.id}.jpg"):
                 broken.append(row.id)
                 continue
-            line = {"image": _contest_id(row.id), "queries": list(queries)}
+            line = {"image": written_id(row.id), "queries": list(queries)}
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
             count, texts = count + 1, texts + len(queries)
     _check_any(dataset, count, broken, untold)
@@ -184,11 +185,6 @@ def _write_image(dataset: Dataset, index: int, path: Path) -> bool:
         return False
     image.save(path, format="JPEG", quality=95, subsampling=0)
     return True
-
-
-def _contest_id(name: str) -> int | str:
-    """The contest numbers its images; a name that is a number becomes one."""
-    return int(name) if re.fullmatch(r"0|[1-9][0-9]{0,17}", name) else name
 
 
 def _check_any(dataset: Dataset, count: int, broken: list[str], untold: list[str]) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.contracts.click_log import written_id
 from engine.data.text.repeats import COMPARING_STEPS, Local, TableStep
 from engine.data.text.settings import Step
 from engine.data.text.spill import Rows
@@ -170,7 +171,7 @@ def _rows(item: Batch | Piece) -> tuple[list[int | str], list[int], list[str]]:
     texts: list[str] = []
     found: Any
     if isinstance(item, Batch):
-        found = ((_contest_id(row.id), row.queries) for _, row in item.records())
+        found = ((written_id(row.id), row.queries) for _, row in item.records())
     else:
         lines = map(json.loads, item.data.splitlines())
         found = ((line["image"], line["queries"]) for line in lines)
@@ -179,12 +180,6 @@ def _rows(item: Batch | Piece) -> tuple[list[int | str], list[int], list[str]]:
         texts += queries
         ids.append(name)
     return ids, owners, texts
-
-
-def _contest_id(name: str) -> int | str:
-    """A whole number as a number, as the contest writes it."""
-    plain = name.isascii() and name.isdecimal() and (name == "0" or name[0] != "0")
-    return int(name) if plain and int(name) < 1 << 63 else name
 
 
 def _kept(
