@@ -7,6 +7,9 @@
     shards.py     tar shards and their parquet tables
     outcome.py    what can become of an image
     addresses.py  which addresses may be connected to
+    urls.py       URLs as they are sent
+    heads.py      heads of answers, as browsers read them
+    headers.py    what headers say
     fetch.py      one request
     schedule.py   many requests: limits a host, retries, deadlines
     shrink.py worker.py pool.py   decoding and encoding, in processes of their own

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import functools
 import socket
 import ssl
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from typing import Any
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import HttpProcessingError
 from yarl import URL
 
 from engine.data.download.addresses import NOT_PUBLIC, Resolver, socket_maker
+from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
+from engine.data.download.heads import MOST_BYTES, Heads, HeadTooLongError
 from engine.data.download.outcome import Failure, Kind
 from engine.data.download.settings import DownloadSettings
+from engine.data.download.urls import parse
 
 _ACCEPT = "image/webp,image/png,image/jpeg,image/*;q=0.8,*/*;q=0.5"
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _MAY_PASS = frozenset({408, 425, 429, 500, 502, 503, 504})
-_FORBIDDING = frozenset({"noai", "noimageai", "noindex", "noimageindex", "none"})
-_PACKINGS = {"gzip": 1, "x-gzip": 1, "deflate": 2}
+_BUSY = frozenset({429, 503})
 _LARGE = 2_000_000
 """Bytes of a body from which on only a few go on at once, so that memory stays bounded."""
 
@@ -31,7 +35,7 @@ _LARGE_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Body:
-    """A whole body as it came. ``packing``: 0 as it is, 1 gzip, 2 deflate."""
+    """A whole body as it came. ``packing``: see :func:`~.headers.packing_of`; 0 as it is."""
 
     data: bytes
     packing: int = 0
@@ -44,21 +48,43 @@ class Redirect:
     url: URL
 
 
-def parse(url: str, base: URL | None = None) -> URL | Failure:
-    """An address as text, maybe relative to ``base``; only http and https with a host pass."""
-    try:
-        found = URL(url.strip())
-        if base is not None:
-            found = base.join(found)
-        host = found.host
-        port = found.port
-    except (ValueError, TypeError) as error:
-        return Failure(Kind.BAD_URL, f"{error}")
-    if found.scheme not in ("http", "https"):
-        return Failure(Kind.BAD_URL, f"not http or https: {found.scheme[:20] or 'no scheme'}")
-    if not host or " " in host or not host.isprintable() or port is None or not 0 < port < 65536:
-        return Failure(Kind.BAD_URL, "no host")
-    return found.with_fragment(None) if found.raw_fragment else found
+class _Handler(ResponseHandler):
+    """aiohttp's end of a connection, which reads heads as browsers do."""
+
+    def set_response_params(self, **params: Any) -> None:
+        self._heads = Heads()
+        super().set_response_params(**params)
+
+    def data_received(self, data: bytes) -> None:
+        heads = getattr(self, "_heads", None)
+        if heads is None or not data:
+            super().data_received(data)
+            return
+        try:
+            ready = heads.feed(data)
+        except HeadTooLongError as error:
+            if self.transport is not None:
+                self.transport.close()
+            self.set_exception(HttpProcessingError(message=str(error)))
+            return
+        if heads.mended:
+            self.force_close()
+        if ready:
+            super().data_received(ready)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        heads = getattr(self, "_heads", None)
+        if heads is not None and (rest := heads.rest()):
+            super().data_received(rest)
+        super().connection_lost(exc)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connections of :class:`_Handler`."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(**more)
+        self._factory = functools.partial(_Handler, loop=asyncio.get_running_loop())
 
 
 class Fetcher:
@@ -66,12 +92,13 @@ class Fetcher:
 
     def __init__(self, settings: DownloadSettings) -> None:
         self._settings = settings
+        self._names = robot_names(settings.user_agent)
         self._large = asyncio.Semaphore(_LARGE_AT_ONCE)
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Fetcher:
         settings = self._settings
-        connector = aiohttp.TCPConnector(
+        connector = _Connector(
             limit=0,  # the scheduler limits, over all and a host
             resolver=Resolver(),
             ttl_dns_cache=300,
@@ -89,6 +116,9 @@ class Fetcher:
             },
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
             auto_decompress=False,
+            max_line_size=MOST_BYTES,
+            max_field_size=MOST_BYTES,
+            max_headers=MOST_BYTES,
             read_bufsize=1 << 18,
             trust_env=settings.proxy,
         )
@@ -105,7 +135,7 @@ class Fetcher:
             async with asyncio.timeout(seconds):
                 response = await self._session.get(url, allow_redirects=False)
                 try:
-                    return await self._read(response)
+                    return await self._read(response, url)
                 finally:
                     # Closes the connection, too, where the body was not read to its end.
                     response.release()
@@ -114,23 +144,19 @@ class Fetcher:
         except Exception as error:
             return _explained(error)
 
-    async def _read(self, response: aiohttp.ClientResponse) -> Body | Redirect | Failure:
+    async def _read(self, response: aiohttp.ClientResponse, url: URL) -> Body | Redirect | Failure:
         status, headers = response.status, response.headers
         if status in _REDIRECTS and "Location" in headers:
-            target = parse(headers["Location"], response.url)
+            target = parse(headers["Location"], url)
             return Redirect(target) if isinstance(target, URL) else target
         if status not in (200, 203):
-            wait = _seconds(headers.get("Retry-After", "")) if status in _MAY_PASS else 0.0
-            return Failure(Kind.http(status), "", status in _MAY_PASS, wait)
-        if self._settings.robots_tag and _forbids(headers.getall("X-Robots-Tag", [])):
-            return Failure(Kind.ROBOTS, headers["X-Robots-Tag"][:80])
-        packing = 0
-        if "Content-Encoding" in headers:
-            name = headers["Content-Encoding"].strip().lower()
-            if name not in ("", "identity"):
-                if name not in _PACKINGS:
-                    return Failure(Kind.ENCODING, f"Content-Encoding: {name[:40]}")
-                packing = _PACKINGS[name]
+            return _refused(status, headers.get("Retry-After"))
+        robots = headers.getall("X-Robots-Tag", [])
+        if self._settings.robots_tag and forbids(robots, self._names):
+            return Failure(Kind.ROBOTS, "; ".join(robots)[:80])
+        packing = packing_of(headers.getall("Content-Encoding", []))
+        if isinstance(packing, str):
+            return Failure(Kind.ENCODING, f"Content-Encoding: {packing}")
         length = response.content_length
         if length is not None and length > self._settings.max_bytes:
             return Failure(Kind.TOO_LARGE, f"{length:,} bytes")
@@ -161,28 +187,23 @@ class Fetcher:
         return b"".join(pieces)
 
 
-def _seconds(text: str) -> float:
-    """Retry-After (RFC 9110, 10.2.3): seconds or a date."""
-    text = text.strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        when = parsedate_to_datetime(text)
-        if when.tzinfo is None:
-            when = when.replace(tzinfo=UTC)
-        return max(0.0, (when - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError, OverflowError, IndexError):
-        return 0.0
-
-
-def _forbids(values: list[str]) -> bool:
-    """Whether X-Robots-Tag forbids such use to everyone (rules for one named robot do not)."""
-    return any(word.strip().lower() in _FORBIDDING for value in values for word in value.split(","))
+def _refused(status: int, retry_after: str | None) -> Failure:
+    """What a status other than success says."""
+    may_pass, busy = status in _MAY_PASS, status in _BUSY
+    return Failure(
+        Kind.http(status),
+        may_pass=may_pass,
+        retry_after=seconds_to_wait(retry_after or "") if may_pass else 0.0,
+        busy=busy,
+        free=busy and (status == 429 or retry_after is not None),
+    )
 
 
 def _explained(error: Exception) -> Failure:
     """What went wrong with a connection, and whether it may pass."""
-    text = str(error)[:200]
+    # The text of an answer that could not be read, without the URL that aiohttp adds to it.
+    told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    text = told[:200]
     cause = getattr(error, "os_error", None) or error
     if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
         number = getattr(cause, "errno", None)
@@ -195,7 +216,7 @@ def _explained(error: Exception) -> Failure:
         number = getattr(cause, "errno", None)
         return Failure(Kind.CONNECT, errno.errorcode.get(number or 0, ""), may_pass=True)
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return Failure(Kind.BAD_URL, text)
+        return Failure(Kind.BAD_URL, type(error).__name__)
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientConnectionError | OSError):
         return Failure(Kind.BROKE, type(error).__name__, may_pass=True)
     return Failure(Kind.PROTOCOL, f"{type(error).__name__}: {text}")

@@ -101,7 +101,7 @@ def import_lists(
     made = False
     try:
         _bounded(table)
-        table.execute("ATTACH ? AS raw", (str(raw),))
+        table.execute("ATTACH ? AS raw", (os.fsencode(raw),))
         table.execute("PRAGMA raw.journal_mode=OFF")
         table.execute("PRAGMA raw.synchronous=OFF")
         table.execute("PRAGMA raw.cache_size=-16000")

@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
+
+_LONGEST_DETAIL, _LONGEST_HOST = 300, 255
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_USERINFO = re.compile(
+    r"(?:(?<=:)|^)//(?:[^/?#\s]+@"  # user and password as they should be written
+    # or with a `/`, `?` or `#` that is not escaped, so that they seem to end in no port
+    r"|[^/?#@:\s]*:(?![0-9]*(?:[/?#\s]|$))[^@\s]{1,200}@)"
+)
+
+
+def plain(text: str, longest: int = _LONGEST_DETAIL) -> str:
+    """Text from outside as it may be stored and shown.
+
+    What was not UTF-8 becomes U+FFFD, control characters become spaces, user names and passwords
+    of URLs are left out, and no more than ``longest`` characters stay.
+    """
+    text = _SURROGATES.sub("\ufffd", text[: 8 * longest])
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else " " for char in text)
+    return without_password(text)[:longest]
+
+
+def without_password(text: str) -> str:
+    """Replace user names and passwords of the URLs in a text by ``***``."""
+    return _USERINFO.sub("//***@", text) if "@" in text else text
 
 
 class Kind:
@@ -41,15 +67,23 @@ class Failure:
 
     Attributes:
         kind: for counting.
-        detail: for people; may be empty.
+        detail: for people; may be empty. Servers write it: it is made :func:`plain`.
         may_pass: another try might help.
         retry_after: seconds that the server asks to wait, or 0.
+        busy: the host asks for fewer requests (429 or 503).
+        free: such an answer that says nothing about this image, so that it does not count as one
+            of its attempts (429, or 503 with Retry-After).
     """
 
     kind: str
     detail: str = ""
     may_pass: bool = False
     retry_after: float = 0.0
+    busy: bool = False
+    free: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "detail", plain(self.detail))
 
 
 @dataclass(frozen=True)
@@ -74,7 +108,7 @@ class Had:
     Attributes:
         position: its place in the list.
         width: of the JPEG, in pixels.
-        height: likewise.
+        height: of the JPEG, in pixels.
         size: of the JPEG, in bytes.
         sha256: of the JPEG, 32 bytes.
         received: bytes that came over the network.
@@ -98,3 +132,6 @@ class Lost:
     host: str
     failure: Failure
     attempts: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "host", plain(self.host, _LONGEST_HOST))

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.data.download.shards import contest_id
+from engine.contracts.click_log import written_id
+from engine.data.download.outcome import without_password
 from engine.data.download.state import State
 from engine.files import write_pieces
 
@@ -30,13 +31,18 @@ def write_tables(out: Path, state: State) -> dict[str, Any]:
 def _metadata(state: State) -> Iterator[bytes]:
     """``{"image": 1, "queries": [...]}`` of each image that was had, in list order."""
     for row in state.rows():
-        image = json.dumps(contest_id(row.id), ensure_ascii=False)
+        image = json.dumps(written_id(row.id), ensure_ascii=False)
         yield f'{{"image": {image}, "queries": {row.queries}}}\n'.encode()
 
 
 def _failed(state: State) -> Iterator[bytes]:
     for id_, url, kind, detail in state.failures():
-        row = {"image": contest_id(id_), "url": url, "reason": kind, "detail": detail}
+        row = {
+            "image": written_id(id_),
+            "url": without_password(url),
+            "reason": kind,
+            "detail": detail,
+        }
         yield (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 

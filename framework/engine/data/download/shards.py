@@ -1,18 +1,19 @@
 """Tar shards as WebDataset reads them, each with a parquet table.
 
 A shard holds ``<id>.jpg`` and ``<id>.json`` of each image in list order. The table tells where in
-the tar each JPEG lies, so that a reader needs one seek. Same rows and pictures, same bytes.
+the tar each JPEG lies, so that a reader needs one seek. Same rows and pictures, same bytes. URLs
+stand there without user names and passwords.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from engine.data.download.outcome import without_password
 from engine.data.download.state import Row
 from engine.errors import DataError
 from engine.files import steps
@@ -30,11 +31,6 @@ def shard_paths(out: Path, number: int) -> tuple[Path, Path]:
 def key_of(id_: str) -> str:
     """An image's name within a tar: WebDataset ends the key at the first dot, so there is none."""
     return id_.replace("%", "%25").replace(".", "%2E")
-
-
-def contest_id(id_: str) -> int | str:
-    """The contest numbers its images; an id that is a number becomes one."""
-    return int(id_) if re.fullmatch(r"0|[1-9][0-9]{0,18}", id_) else id_
 
 
 def write_shard(out: Path, number: int, rows: Iterable[Row], read: Callable[[Row], bytes]) -> int:
@@ -71,7 +67,7 @@ def _tar(
     for row in rows:
         about = {
             "id": row.id,
-            "url": row.url,
+            "url": without_password(row.url),
             "queries": json.loads(row.queries),
             "width": row.width,
             "height": row.height,
@@ -107,7 +103,7 @@ def _write_table(path: Path, rows: list[tuple[Row, int]]) -> None:
 
     columns: dict[str, tuple[Any, list[Any]]] = {
         "id": (pa.string(), [row.id for row, _ in rows]),
-        "url": (pa.string(), [row.url for row, _ in rows]),
+        "url": (pa.string(), [without_password(row.url) for row, _ in rows]),
         "queries": (pa.list_(pa.string()), [json.loads(row.queries) for row, _ in rows]),
         "width": (pa.int32(), [row.width for row, _ in rows]),
         "height": (pa.int32(), [row.height for row, _ in rows]),

@@ -7,6 +7,7 @@ import io
 import zlib
 from dataclasses import dataclass
 
+from engine.data.download.headers import GZIP
 from engine.data.download.resize import resize
 from engine.errors import BrokenImageError
 from engine.pictures import decode
@@ -14,7 +15,9 @@ from engine.pictures import decode
 _LONGEST_SIDE = 65_500
 """Of a JPEG, as libjpeg writes it."""
 
-_WINDOW = {1: 16 + zlib.MAX_WBITS, 2: zlib.MAX_WBITS}
+_GZIP_MAGIC = b"\x1f\x8b"
+_MOST_MEMBERS = 10_000
+_FIRST_STEP, _LARGEST_STEP = 1 << 12, 1 << 20
 
 
 class UnpackError(Exception):
@@ -35,25 +38,92 @@ class Kept:
 
 
 def unpack(data: bytes, packing: int, most: int) -> bytes:
-    """Undo gzip (1) or deflate (2), never making more than ``most`` bytes.
+    """Undo what a server packed, never making more than ``most`` bytes at any step.
+
+    Args:
+        data: the body as it came.
+        packing: digits of base 4, the lowest undone first: 1 gzip, 2 deflate, 0 nothing. Of a
+            packing that stands there several times, only the first must be there: servers and the
+            proxies before them both add a header for the same one.
+        most: bytes.
 
     Raises:
         UnpackError: broken, or more than that.
     """
-    if packing == 0:
+    before = 0
+    while packing:
+        kind, packing = packing % 4, packing // 4
+        if kind != before or _looks_packed(data, kind):
+            data = _gunzip(data, most) if kind == GZIP else _inflate(data, most)
+        before = kind
+    return data
+
+
+def _looks_packed(data: bytes, kind: int) -> bool:
+    if kind == GZIP:
+        return data.startswith(_GZIP_MAGIC)
+    return _is_zlib(data)
+
+
+def _is_zlib(data: bytes) -> bool:
+    """Whether it begins as zlib's format does (RFC 1950, 2.2)."""
+    return len(data) > 1 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
+
+
+def _inflate(data: bytes, most: int) -> bytes:
+    """Undo deflate; servers say it of both zlib's format and the bare one."""
+    if not data:
         return data
-    # Servers say deflate of both zlib's format and the bare one.
-    bare = packing == 2 and data[:1] and (data[0] & 0x0F) != 8
-    unpacker = zlib.decompressobj(-zlib.MAX_WBITS if bare else _WINDOW[packing])
+    window = zlib.MAX_WBITS if _is_zlib(data) else -zlib.MAX_WBITS
+    return _unpacked(memoryview(data), window, most)[0]
+
+
+def _gunzip(data: bytes, most: int) -> bytes:
+    """Undo gzip of one or several members, one after another; what follows them is passed over."""
+    if not data:
+        return data
+    view = memoryview(data)
+    pieces: list[bytes] = []
+    size = 0
+    for _ in range(_MOST_MEMBERS):
+        piece, used = _unpacked(view, 16 + zlib.MAX_WBITS, most, size)
+        pieces.append(piece)
+        size += len(piece)
+        view = view[used:]
+        if bytes(view[:2]) != _GZIP_MAGIC:
+            return b"".join(pieces)
+    raise UnpackError(f"over {_MOST_MEMBERS:,} members of gzip")
+
+
+def _unpacked(view: memoryview, window: int, most: int, size: int = 0) -> tuple[bytes, int]:
+    """One stream at the beginning of some bytes: its content, and how many bytes it takes.
+
+    ``size`` bytes of the ``most`` are there already.
+    """
+    unpacker = zlib.decompressobj(window)
+    pieces: list[bytes] = []
+    at = 0
+    step = _FIRST_STEP
     try:
-        found = unpacker.decompress(data, most + 1)
+        while not unpacker.eof and at < len(view):
+            # In steps, or each of very many members would copy everything that follows it.
+            piece = unpacker.decompress(view[at : at + step], most + 1 - size)
+            at = min(at + step, len(view))
+            step = min(2 * step, _LARGEST_STEP)
+            while True:
+                pieces.append(piece)
+                size += len(piece)
+                if size > most:
+                    raise UnpackError(f"over {most:,} bytes once unpacked")
+                if not unpacker.unconsumed_tail:
+                    break
+                piece = unpacker.decompress(unpacker.unconsumed_tail, most + 1 - size)
+        at -= len(unpacker.unused_data)
     except zlib.error as error:
         raise UnpackError(str(error)) from error
-    if len(found) > most:
-        raise UnpackError(f"over {most:,} bytes once unpacked")
     if not unpacker.eof:
         raise UnpackError("cut off")
-    return found
+    return b"".join(pieces), at
 
 
 def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:

@@ -62,15 +62,20 @@ def answer(
         else:
             text = kept.data
     except UnpackError as error:
-        status, text = PACKED, str(error).encode()
+        status, text = PACKED, _text(error)
     except BrokenImageError as error:
-        status, text = kind_of(error.reason), error.reason.encode()[:400]
+        status, text = kind_of(error.reason), _text(error.reason)
     except MemoryError:
         status, text = PIXELS, b"it takes too much memory to decode"
     except OSError as error:
-        status, text = DISK, str(error).encode()
+        status, text = DISK, _text(error)
     target.write(RESULT.pack(job, status, width, height, size, digest, len(text)) + text)
     target.flush()
+
+
+def _text(reason: object) -> bytes:
+    """A reason as it goes into a frame; it may quote anything that stands in a picture."""
+    return str(reason).encode(errors="backslashreplace")[:400]
 
 
 def kind_of(reason: str) -> int:

@@ -13,10 +13,12 @@ from email.utils import format_datetime
 import pytest
 from yarl import URL
 
-from engine.data.download.fetch import Body, Redirect, _seconds, parse
+from engine.data.download.fetch import Body, Redirect
+from engine.data.download.headers import seconds_to_wait
 from engine.data.download.outcome import Failure, Had, Item, Kind, Lost
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
+from engine.data.download.urls import parse
 
 from .conftest import QUICK, Lists, Request, Server, picture
 
@@ -184,12 +186,12 @@ def test_retry_after_is_honoured(server: Server, lists: Lists) -> None:
      ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0), ("Mon, 99 Foo 99999 99:99:99", 0, 0)],
 )  # fmt: skip
 def test_retry_after_is_read(text: str, least: float, most: float) -> None:
-    assert least <= _seconds(text) <= most
+    assert least <= seconds_to_wait(text) <= most
 
 
 def test_retry_after_may_be_a_date() -> None:
     coming = datetime.now(UTC) + timedelta(seconds=500)
-    assert 300 <= _seconds(format_datetime(coming)) <= 500
+    assert 300 <= seconds_to_wait(format_datetime(coming)) <= 500
 
 
 @pytest.mark.parametrize(
