@@ -11,7 +11,8 @@
     heads.py      heads of answers, as browsers read them
     headers.py    what headers say
     fetch.py      one request
-    schedule.py   many requests: limits a host, retries, deadlines
+    hosts.py      how fast each host is asked
+    schedule.py   many requests: their order, retries, deadlines
     shrink.py worker.py pool.py   decoding and encoding, in processes of their own
     report.py     counts for people and programs
     run.py        all of it together; spread.py: the same over Ray

@@ -9,7 +9,7 @@ import socket
 import ssl
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 from aiohttp.client_proto import ResponseHandler
@@ -84,7 +84,8 @@ class _Connector(aiohttp.TCPConnector):
 
     def __init__(self, **more: Any) -> None:
         super().__init__(**more)
-        self._factory = functools.partial(_Handler, loop=asyncio.get_running_loop())
+        loop = asyncio.get_running_loop()
+        self._factory = functools.partial(cast("type[ResponseHandler]", _Handler), loop=loop)
 
 
 class Fetcher:

@@ -55,6 +55,9 @@ class Kind:
     STUCK: Final = "decoding took too long"
     LONG_ID: Final = "id too long for a file name"
 
+    ANSWERED: Final = frozenset({TOO_LARGE, ROBOTS, ENCODING})
+    """What is known of an answer that the host gave as it should."""
+
     @staticmethod
     def http(status: int) -> str:
         """The kind of an answer that is no success."""

@@ -1,7 +1,7 @@
-"""Which image is asked for next: limits in all and a host, retries, deadlines.
+"""Which image is asked for next: limits in all and of each host, retries, deadlines.
 
-Every request, also a redirect's next hop and a retry, waits in line for its own host, so the limit
-a host holds for all of them, and a slow host holds up nobody else.
+Every request, also a redirect's next hop and a retry, waits in line for its own host, so that the
+host's pace holds for all of them, and a slow host delays no other.
 """
 
 from __future__ import annotations
@@ -10,52 +10,39 @@ import asyncio
 import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import replace
 from typing import Protocol
 
 from yarl import URL
 
-from engine.data.download.fetch import Body, Redirect, parse
+from engine.data.download.fetch import Body, Redirect
+from engine.data.download.hosts import Host, Job, Pace
 from engine.data.download.outcome import Failure, Had, Item, Kind, Lost
 from engine.data.download.settings import DownloadSettings
+from engine.data.download.urls import parse
 
 _HELD = 4096
 """Images that wait for their host or for a retry; beyond, no more of the list is read."""
+
+_REMEMBERED = 10_000
+"""Hosts whose pace is remembered while nothing is wanted of them."""
+
+
+_ALONE, _ALONE_FREE = 2, 8
+"""Times that an image is refused while others of its host are answered, before it counts as tries
+of the image: by a plain 503; by 429, or 503 with Retry-After."""
+
+Answer = Body | Redirect | Failure
 
 
 class Get(Protocol):
     """One request."""
 
-    def __call__(self, url: URL, seconds: float) -> Awaitable[Body | Redirect | Failure]: ...
+    def __call__(self, url: URL, seconds: float) -> Awaitable[Answer]: ...
 
 
 Decode = Callable[[Item, Body], Awaitable[Had | Failure]]
 Done = Callable[[Item, Had | Lost], None]
-
-
-@dataclass(eq=False)
-class Job:
-    """An image on its way."""
-
-    item: Item
-    url: URL
-    hops: int = 0
-    attempts: int = 1
-    deadline: float | None = None
-
-    @property
-    def host(self) -> str:
-        """Of the URL it is at now."""
-        return self.url.host or ""
-
-
-@dataclass(eq=False)
-class Host:
-    """Requests under way and in line at one host; none before ``rest_until``."""
-
-    active: int = 0
-    line: deque[Job] = field(default_factory=deque)
-    rest_until: float = 0.0
 
 
 class Scheduler:
@@ -174,13 +161,28 @@ class Scheduler:
     def _place(self, job: Job) -> bool:
         """Take a place at the job's host, or stand in line there."""
         assert self._loop is not None
-        host = self._hosts.setdefault(job.host, Host())
-        if host.active < self._settings.per_host and host.rest_until <= self._loop.time():
-            host.active += 1
+        host = self._hosts.get(job.host)
+        if host is None:
+            host = self._hosts[job.host] = Host(self._settings)
+        now = self._loop.time()
+        if not len(host) and host.pace.has_room() and not host.pace.wait(now):
+            self._take(host, job, now)
             return True
-        host.line.append(job)
+        # Others are before it: that is not its own time. A rest that it was told to keep is.
+        told = job.failure is not None and job.failure.free
+        job.queued = now + (host.pace.wait(now) if told else 0.0)
+        host.add(job)
         self._held += 1
+        self._wait(job.host, host, now)
         return False
+
+    def _take(self, host: Host, job: Job, now: float) -> None:
+        """Give a job its place at a host."""
+        host.pace.begin(now)
+        job.begun = now
+        if job.deadline is not None:
+            job.deadline += max(0.0, now - job.queued)
+        job.queued = now
 
     def _queue(self, job: Job) -> None:
         if self._place(job):
@@ -188,32 +190,39 @@ class Scheduler:
 
     def _leave(self, name: str) -> None:
         """A request has ended: the next in line may go."""
-        self._hosts[name].active -= 1
+        self._hosts[name].pace.end()
         self._advance(name)
 
     def _advance(self, name: str) -> None:
+        """Let go who may, and come back when the next one may."""
         assert self._loop is not None
         host = self._hosts.get(name)
         if host is None:
             return
-        resting = host.rest_until > self._loop.time()
-        while host.line and not resting and host.active < self._settings.per_host:
-            host.active += 1
+        now = self._loop.time()
+        while len(host) and host.pace.has_room() and not host.pace.wait(now):
+            job = host.pop()
             self._held -= 1
-            self._ready.append(host.line.popleft())
-        if not host.active and not host.line and not resting:
+            self._take(host, job, now)
+            self._ready.append(job)
+        self._wait(name, host, now)
+        if not len(host) and not host.pace.active and self._forgets(host):
             del self._hosts[name]
 
-    def _rest(self, name: str, seconds: float) -> None:
-        """Ask a host for nothing for a while, as it said (Retry-After)."""
-        assert self._loop is not None
-        host = self._hosts.setdefault(name, Host())
-        until = self._loop.time() + seconds
-        if until > host.rest_until:
-            host.rest_until = until
-            self._later(seconds, lambda: self._advance(name))
+    def _wait(self, name: str, host: Host, now: float) -> None:
+        """Come back when the first in line may go; where there is no room, one that ends calls."""
+        if host.timer is None and len(host) and host.pace.has_room():
 
-    def _later(self, seconds: float, then: Callable[[], object]) -> None:
+            def again() -> None:
+                host.timer = None
+                self._advance(name)
+
+            host.timer = self._later(host.pace.wait(now), again)
+
+    def _forgets(self, host: Host) -> bool:
+        return host.pace.is_forgettable() or len(self._hosts) > _REMEMBERED
+
+    def _later(self, seconds: float, then: Callable[[], object]) -> asyncio.TimerHandle:
         assert self._loop is not None
 
         def fire() -> None:
@@ -224,6 +233,7 @@ class Scheduler:
         # A little late, so that the clock has passed what waits for it.
         timer = self._loop.call_later(seconds + 0.01, fire)
         self._timers.add(timer)
+        return timer
 
     # ---- one job --------------------------------------------------------------------------
 
@@ -234,11 +244,14 @@ class Scheduler:
             job.deadline = now + self._settings.deadline
         seconds = min(self._settings.timeout, job.deadline - now)
         host = job.host
+        found: Answer | None = None
         try:
             if seconds <= 0:
-                found: Body | Redirect | Failure = Failure(Kind.TIMEOUT, "with all its retries")
+                found = job.failure or Failure(Kind.TIMEOUT, "with all its retries")
+                found = replace(found, may_pass=False)
             else:
                 found = await self._get(job.url, seconds)
+                found = self._learn(job, found)
         finally:
             self._fetching -= 1
             self._leave(host)
@@ -258,6 +271,38 @@ class Scheduler:
             else:
                 self._done(job.item, result)
 
+    def _learn(self, job: Job, found: Answer) -> Answer:
+        """Learn from an answer how fast its host may be asked; gives what it says of the image."""
+        assert self._loop is not None
+        pace, now = self._hosts[job.host].pace, self._loop.time()
+        if not isinstance(found, Failure):
+            pace.answered(now)
+        elif found.busy:
+            return self._learn_refusal(job, found, pace, now)
+        elif found.retry_after:
+            pace.rest(now, found.retry_after)
+        elif found.kind in Kind.ANSWERED or (found.kind[:4] == "HTTP" and not found.may_pass):
+            pace.answered(now)
+        return found
+
+    def _learn_refusal(self, job: Job, found: Failure, pace: Pace, now: float) -> Failure:
+        """Slow the host down; also find out whether it is the image's fault.
+
+        An image that is refused again and again while others are answered has only itself to
+        blame: that says nothing of the host, and counts as a try. So does a plain 503 of a host
+        that never gave another answer, which is more likely broken than busy.
+        """
+        if job.refused < pace.answered_at:
+            job.alone += 1
+        if job.refused == float("inf"):
+            pace.refused_images += 1
+        job.refused = now
+        if job.alone > (_ALONE_FREE if found.free else _ALONE):
+            return replace(found, free=False)
+        if found.free or job.alone < _ALONE:
+            pace.refused(job.begun, now, found.retry_after, plain=not found.free)
+        return replace(found, free=found.free or pace.has_answered())
+
     def _lost(self, job: Job, failure: Failure) -> Lost:
         return Lost(job.item.position, job.host, failure, job.attempts)
 
@@ -266,27 +311,50 @@ class Scheduler:
         if job.hops > self._settings.max_redirects:
             self._done(job.item, self._lost(job, Failure(Kind.REDIRECTS, f"over {job.hops - 1}")))
             return
-        job.url = found.url
+        job.url, job.failure = found.url, None
+        job.refused, job.alone = float("inf"), 0
         self._queue(job)
 
     def _fail(self, job: Job, failure: Failure) -> None:
-        """Try again after a pause where that may help, else give the image up."""
+        """Try again where that may help and there is time, else give the image up."""
         assert self._loop is not None
         assert job.deadline is not None
-        settings = self._settings
-        pause = settings.pause * 2 ** (job.attempts - 1) * random.uniform(0.5, 1.5)
-        pause = max(min(pause, settings.max_pause), failure.retry_after)
-        if failure.retry_after and failure.may_pass:
-            self._rest(job.host, min(failure.retry_after, settings.max_pause))
-        hopeless = pause > settings.max_pause or self._loop.time() + pause > job.deadline
-        if not failure.may_pass or job.attempts > settings.retries or hopeless:
+        job.failure = failure
+        now = self._loop.time()
+        if failure.busy and self._is_closed(job.host, failure):
             self._done(job.item, self._lost(job, failure))
             return
-        job.attempts += 1
-        self._held += 1
+        pause = max(0.0 if failure.free else self._pause(job), failure.retry_after)
+        used_up = not failure.free and job.attempts > self._settings.retries
+        if not failure.may_pass or used_up or now + pause > job.deadline:
+            self._done(job.item, self._lost(job, failure))
+        elif failure.free:
+            self._queue(job)  # its host rests as long as it must
+        else:
+            job.attempts += 1
+            self._held += 1
 
-        def again() -> None:
+            def again() -> None:
+                self._held -= 1
+                self._queue(job)
+
+            self._later(pause, again)
+
+    def _pause(self, job: Job) -> float:
+        """Seconds before the next try of an image; they double with each, and vary by half."""
+        pause = self._settings.pause * 2.0 ** min(job.attempts - 1, 30)
+        return min(pause * random.uniform(0.5, 1.5), self._settings.max_pause)
+
+    def _is_closed(self, name: str, failure: Failure) -> bool:
+        """Whether a host only ever refuses; whoever waits for it is then given up."""
+        assert self._loop is not None
+        host = self._hosts.get(name)
+        if host is None or not host.is_closed(self._loop.time()):
+            return False
+        told = f"the host has answered nothing else for {self._settings.deadline:.0f} s"
+        while len(host):
+            job = host.pop()
             self._held -= 1
-            self._queue(job)
-
-        self._later(pause, again)
+            lost = Lost(job.item.position, name, replace(failure, detail=told), job.attempts - 1)
+            self._done(job.item, lost)
+        return True

@@ -23,7 +23,7 @@ class DownloadSettings:
         keep_original: keep the bytes as they came, after decoding them whole.
         shard_size: places of the list in one shard.
         connections: requests at once.
-        per_host: requests at once to one host.
+        per_host: requests at once to one host; fewer while it says that there are too many.
         connect_timeout: seconds for a connection; finding the name counts into ``timeout``.
         timeout: seconds for one request.
         min_rate: bytes a second below which a body is too slow.
@@ -31,7 +31,8 @@ class DownloadSettings:
         deadline: seconds for one image with all its retries and pauses, from its first request.
         retries: further tries of what may pass.
         pause: seconds before the first retry; doubles, and varies by half.
-        max_pause: seconds; also the bound on what Retry-After may ask for.
+        max_pause: seconds; the longest pause that a host did not ask for. What Retry-After asks for
+            is kept up to ``deadline``.
         max_bytes: of a body, also once unpacked.
         max_redirects: of one image.
         workers: processes that decode; 0: one a core.
