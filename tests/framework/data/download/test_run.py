@@ -46,7 +46,6 @@ def test_files(server: Server, lists: Lists) -> None:
         "failed.json",
         "report.json",
         "state.sqlite",
-        "lock",
     }
     for row in rows:
         with Image.open(lists.out / "images" / f"{row['image']}.jpg") as image:
