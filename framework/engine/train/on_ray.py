@@ -16,10 +16,8 @@ from typing import Any
 
 from engine.config import dump_config, load_config
 from engine.config.schema import EngineConfig
-from engine.errors import EngineError, PluginError, TrainingError
-
-Outcome = dict[str, Any]
-"""What a worker comes back with: ``manifest`` and ``bytes``, or ``error`` and ``hint``."""
+from engine.errors import EngineError, PluginError
+from engine.train.ray_workers import Need, Outcome, Workers
 
 
 def train_on_ray(
@@ -32,7 +30,7 @@ def train_on_ray(
 
     Raises:
         PluginError: Ray is not installed.
-        TrainingError: a worker failed; says why.
+        TrainingError: the cluster has no room for the workers, or one of them failed; says why.
     """
     try:
         ray: Any = importlib.import_module("ray")  # optional, so its types are not always there
@@ -44,30 +42,19 @@ def train_on_ray(
     own = not ray.is_initialized()
     if own:
         ray.init(log_to_driver=True, include_dashboard=False)
+    gpus = 1 if config.train is not None and _wants_gpu(config.train.device) else 0
+    text, where, here = dump_config(config), str(folder.absolute()), str(Path.cwd())
     try:
-        gpus = 1 if config.train is not None and _wants_gpu(config.train.device) else 0
-        worker = ray.remote(num_cpus=1, num_gpus=gpus)(Worker)
-        actors = [worker.remote() for _ in range(workers)]
-        address, port = ray.get(actors[0].address.remote())
-        text, where, here = dump_config(config), str(folder.absolute()), str(Path.cwd())
-        found: list[Outcome] = ray.get(
-            [
-                actor.train.remote(rank, workers, address, port, text, where, here, resume, force)
-                for rank, actor in enumerate(actors)
-            ]
-        )
-    except ray.exceptions.RayError as error:
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise TrainingError(
-            f"a worker on Ray failed: {lines[-1]}",
-            hint="`--resume` goes on from the last checkpoint",
-        ) from error
+        with Workers(ray, Worker, workers, Need(gpus=gpus)) as started:
+            address, port = started.first(lambda actor: actor.address.remote())
+            found = started.together(
+                lambda rank, actor: actor.train.remote(
+                    rank, workers, address, port, text, where, here, resume, force
+                )
+            )
     finally:
         if own:
             ray.shutdown()
-    for outcome in found:
-        if "error" in outcome:
-            raise TrainingError(f"a worker on Ray: {outcome['error']}", hint=outcome["hint"])
     return found[0]
 
 
