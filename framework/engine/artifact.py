@@ -27,7 +27,7 @@ from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any
 
 from engine.errors import ArtifactError
-from engine.files import refuse_foreign, replacing_folder, target_of
+from engine.files import recover, refuse_foreign, replacing_folder, target_of
 from engine.manifest import FORMAT, parse_manifest
 
 MANIFEST = "engine.json"
@@ -209,6 +209,8 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
         ArtifactError: no artifact, of a newer format, or a file is missing or was changed.
     """
     path = folder / MANIFEST
+    if not folder.is_dir():
+        recover(folder)
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder", hint="`engine build CONFIG` writes one")
     if not path.is_file():

@@ -15,7 +15,8 @@ from engine.build import build, save
 from engine.config.schema import EngineConfig
 from engine.files import locked, write_text
 from engine.files import steps as lasting
-from engine.train.folder import MODEL, is_run
+from engine.train.folder import is_run
+from engine.train.names import MODEL
 from engine.train.run import train
 
 _WAIT = 120.0

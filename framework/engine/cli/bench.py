@@ -89,7 +89,7 @@ def run(
     """
     from engine.bench.run import BOARD, PAGE, run_suite
     from engine.errors import DataError
-    from engine.files import check_target
+    from engine.files import check_outputs
 
     settings = _suite(suite, overrides or [], limit, jobs, contest=contest)
     out = folder or Path("build/bench") / settings.name
@@ -98,7 +98,10 @@ def run(
     for target in targets:
         if target.suffix.lower() not in FORMS:
             raise DataError(f"{target}: a board is written as one of {', '.join(FORMS)}")
-        check_target(target)
+    check_outputs(
+        [*targets, *_prediction_files(settings, predictions)],
+        [suite or DEFAULT, *(entry.path for entry in settings.entries)],
+    )
     with _watching() as watch:
         if on == "ray":
             from engine.bench.on_ray import run_on_ray
@@ -208,6 +211,16 @@ def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
                 str(each[key]) for key in ("dataset", "pretrained", "model", "language", "task")
             )
             write_text(folder / f"{name}.json", json.dumps(each) + "\n")
+
+
+def _prediction_files(suite: SuiteSettings, folder: Path | None) -> list[Path]:
+    if folder is None:
+        return []
+    return [
+        folder / f"{entry.name}.{seed}.json"
+        for entry in suite.entries
+        for seed in suite.seeds_of(entry)
+    ]
 
 
 def _write_predictions(bench: Bench, folder: Path) -> None:

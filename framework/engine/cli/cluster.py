@@ -68,10 +68,9 @@ def show(
     from engine.cli.progress import working
     from engine.clusters.report import page_of
     from engine.clusters.store import read
-    from engine.files import check_target, write_text
+    from engine.files import check_outputs, write_text
 
-    if html is not None:
-        check_target(html)
+    check_outputs([html], [where])
     clusters = read(where)
     if html is not None:
         with working("drawing the map"):

@@ -123,11 +123,10 @@ def stats(
     """Understand the texts: lengths, 3-grams, vocabulary, scripts, duplicates, samples."""
     from engine.data.text.stats import measure
     from engine.data.text.summary import to_json
-    from engine.files import check_target, replacing
+    from engine.files import check_outputs, replacing
     from engine.terminal import print_json
 
-    if html is not None:
-        check_target(html)
+    check_outputs([html], reads_of(out))
     with sharing() as tell:
         found = measure(out, workers=workers, top=top, progress=tell)
     if html is not None:
@@ -142,6 +141,14 @@ def stats(
         if html is not None:
             typer.echo(f"written to {html}")
     _warn_bad_lines(found.table.bad_json())
+
+
+def reads_of(out: Path) -> list[Path]:
+    """What is read of a folder of data, so that no output takes its place."""
+    from engine.data.text.table import find_table
+
+    table = find_table(out)
+    return [table, *(table.parent / name for name in ("images", "shards"))]
 
 
 def _show_stats(found: Stats) -> None:
@@ -202,12 +209,12 @@ def show(
     from engine.data.sheet import CLUSTERS, choose, find_font, read_cluster, to_html, to_png
     from engine.data.text.table import find_table
     from engine.errors import DataError
-    from engine.files import check_target, replacing
+    from engine.files import check_outputs, replacing
     from engine.terminal import print_json
 
     if output.suffix.lower() not in (".html", ".png"):
         raise DataError(f"{output}: a sheet is a page (.html) or a picture (.png)")
-    check_target(output)
+    check_outputs([output], [*reads_of(out), clusters])
     letters = find_font(font) if output.suffix.lower() == ".png" else None
     table = find_table(out)
     within = None

@@ -21,6 +21,7 @@ from engine.cli.predict import (
     open_predictor,
     predictions_json,
     read_labels,
+    reads_of,
     run_all,
     show_gallery,
     tell_of_cache,
@@ -82,11 +83,9 @@ def command(
             " gt.json`",
         )
     from engine.cli.tables import print_warning
-    from engine.files import check_target, write_text
+    from engine.files import check_outputs, write_text
 
-    for target in (output, html):
-        if target is not None:
-            check_target(target)
+    check_outputs((output, html), reads_of(artifact, data, truth))
     labels = read_labels(data, truth)
     if labels is None:
         raise DataError(f"{data} has no gt.json", hint="name the right answers: --truth gt.json")

@@ -79,12 +79,10 @@ def command(
     and the others are done (exit code 0).
     """
     from engine.cli.tables import stdout
-    from engine.files import check_target, write_text
+    from engine.files import check_outputs, write_text
     from engine.terminal import print_json
 
-    for target in (output, html):
-        if target is not None:
-            check_target(target)
+    check_outputs((output, html), reads_of(artifact, data, truth))
     labels = read_labels(data, truth)
     datasets = open_datasets(data, only)
     predictor = open_predictor(artifact, threads)
@@ -113,6 +111,16 @@ def command(
         for written in filter(None, (output, html)):
             stdout().print(f"written to {written}")
     warn(predictor, runs)
+
+
+def reads_of(artifact: Path, data: Path, truth: Path | None) -> list[Path]:
+    """What `predict` and `eval` read, so that no output takes its place."""
+    from engine.data.contest import CLASSES, IMAGES, find_zero_shot_folders
+
+    found = [artifact, data / "gt.json"] + ([] if truth is None else [truth])
+    for folder in find_zero_shot_folders(data):
+        found += [folder / CLASSES, folder / IMAGES]
+    return found
 
 
 def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:

@@ -58,7 +58,7 @@ def check_regular(target: Path, shown: Path) -> None:
 
 
 def check_outputs(outputs: Iterable[Path | None], reads: Iterable[Path | None]) -> None:
-    """Refuse outputs that would replace something that the same command reads.
+    """Refuse outputs that cannot be written, or would replace what the same command reads.
 
     Args:
         outputs: files to be written; ``None`` is passed over.
@@ -66,11 +66,13 @@ def check_outputs(outputs: Iterable[Path | None], reads: Iterable[Path | None]) 
             followed, and two names of one file are recognised.
 
     Raises:
-        DataError: an output is one of them, or two outputs are the same file.
+        DataError: see :func:`check_target`; an output is one of the inputs; two outputs are the
+            same file.
     """
     written = [path for path in outputs if path is not None]
     inputs = [path for path in reads if path is not None]
     for number, path in enumerate(written):
+        check_target(path)
         target = target_of(path)
         for other in written[:number]:
             if target == target_of(other) or _same(target, other):

@@ -27,11 +27,19 @@ from engine.contracts.training_settings import LoggerSettings
 from engine.errors import TrainingError
 from engine.files import foreign, locked, recover, target_of
 from engine.files import steps as lasting
-from engine.train.history import FILE
+from engine.train.names import (
+    CACHE,
+    CHECKPOINTS,
+    CONFIG,
+    HISTORY,
+    LOCK,
+    MODEL,
+    START,
+    STARTED,
+    STARTING,
+)
 
-CONFIG, START, MODEL, CHECKPOINTS, CACHE = "config.yaml", "start", "model", "checkpoints", "cache"
-LOCK, STARTING, STARTED = ".lock", ".starting", ".started"
-_OURS = (START, MODEL, CHECKPOINTS, FILE, CONFIG)
+_OURS = (START, MODEL, CHECKPOINTS, HISTORY, CONFIG)
 """In the order in which they are moved: the config comes last."""
 
 _CHECKPOINT = re.compile(r"(step-[0-9]{8,}/((state\.json|tensors\.safetensors)?)|\.step-.*)")
@@ -43,7 +51,7 @@ def is_run(folder: Path) -> bool:
     """Whether a run lies in a folder, finished or not."""
     if (folder / STARTED).is_dir():
         return True
-    signs = (FILE, f"{START}/{artifact.MANIFEST}", f"{MODEL}/{artifact.MANIFEST}", CHECKPOINTS)
+    signs = (HISTORY, f"{START}/{artifact.MANIFEST}", f"{MODEL}/{artifact.MANIFEST}", CHECKPOINTS)
     return (folder / CONFIG).is_file() and any((folder / sign).exists() for sign in signs)
 
 
@@ -131,7 +139,7 @@ class RunFolder:
             lasting.remove_tree(self.folder / CACHE)  # it costs time alone, and takes room
         lasting.remove_tree(self.place)
         (self.place / CHECKPOINTS).mkdir(parents=True)
-        (self.place / FILE).touch()
+        (self.place / HISTORY).touch()
         return self.place
 
     @property

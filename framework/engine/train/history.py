@@ -11,8 +11,7 @@ from typing import Any
 
 from engine.errors import TrainingError
 from engine.files import write_text
-
-FILE = "history.jsonl"
+from engine.train.names import HISTORY
 
 
 class History:
@@ -25,7 +24,7 @@ class History:
     """
 
     def __init__(self, folder: Path, step: int, ended: int = 0) -> None:
-        path = folder / FILE
+        path = folder / HISTORY
         kept = [
             line
             for line in _lines(path)
@@ -77,12 +76,13 @@ def read_history(folder: Path) -> Story:
     Raises:
         TrainingError: there is none.
     """
-    if not (folder / FILE).is_file():
+    if not (folder / HISTORY).is_file():
         raise TrainingError(
-            f"{folder} is no run: it has no {FILE}", hint="`engine train CONFIG -o RUN` writes one"
+            f"{folder} is no run: it has no {HISTORY}",
+            hint="`engine train CONFIG -o RUN` writes one",
         )
     notes, points, stages = [], {}, {}
-    for line in _lines(folder / FILE):
+    for line in _lines(folder / HISTORY):
         if "note" in line:
             notes.append((line["step"], str(line["note"])))
         elif "ended" in line:

@@ -32,11 +32,12 @@ from engine.train.device import (
     seed_step,
 )
 from engine.train.distribution import Processes
-from engine.train.folder import CHECKPOINTS, RunFolder
+from engine.train.folder import RunFolder
 from engine.train.health import Watched
 from engine.train.history import History
 from engine.train.interrupt import Interrupt
 from engine.train.judge import Judge
+from engine.train.names import CHECKPOINTS
 from engine.train.setup import StagePlan, StageRun, plan_stages
 from engine.train.stages import freeze, rate_at
 from engine.train.step import Measured, largest_gradient, limit_scale
@@ -184,7 +185,9 @@ class Trainer:
             saving.restore_optimizer(self, stage, checkpoint)
         if not self.at.stage_step:
             self.note(f"stage {number + 1}, {plan.settings.name}: {stage.describe()}")
-        while self.at.epoch < plan.epochs and self.at.stage_step < plan.steps:
+        # A checkpoint of the last step, before its evaluation, is within an epoch that has no step
+        # left: that epoch is ended here, and judged.
+        while self.at.epoch < plan.epochs and (self.at.stage_step < plan.steps or self.at.batch):
             self._run_epoch(stage)
             faults.check_finite(self, stage)
             self.at.epoch, self.at.batch = self.at.epoch + 1, 0

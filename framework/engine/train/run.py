@@ -30,9 +30,10 @@ from engine.size import SizeReport
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
-from engine.train.folder import CONFIG, MODEL, START, STARTING, RunFolder, holding, is_run
+from engine.train.folder import RunFolder, holding, is_run
 from engine.train.judge import Judge, judge_of
 from engine.train.loop import Trainer
+from engine.train.names import CONFIG, MODEL, START, STARTING
 
 Say = Callable[[str], None]
 
