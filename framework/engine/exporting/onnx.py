@@ -39,6 +39,7 @@ from engine.exporting.pictures import PACKAGE, reader_package
 from engine.exporting.readme import onnx_readme
 from engine.exporting.source import Source, Worst, read_source
 from engine.exporting.tokenizer import standalone
+from engine.files import disk_trouble
 from engine.model import DualEncoder
 
 _MOST_IN_ONE_FILE = 1_900_000_000
@@ -234,6 +235,8 @@ def _capture(tower: Tower, example: Example) -> torch.export.ExportedProgram:
             with _quiet():
                 return way()
         except Exception as error:  # a plugin's code: it may raise anything
+            if disk_trouble(error):
+                raise
             failures.append(error)
     with _told(tower.file, "cannot be followed by torch's exporter"):
         raise failures[1]  # strict mode's names the line
@@ -245,6 +248,8 @@ def _told(file: str, what: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if disk_trouble(error):
+            raise  # not the tower's fault
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         cause = next((line for line in lines if line.startswith("Caused by:")), "")
         reason = " ".join([*lines[:1], cause]).strip()
