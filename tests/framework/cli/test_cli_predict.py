@@ -243,7 +243,7 @@ def bad(name: str) -> tuple[object, ...]:
         ("unknown only", "did you mean `two`"),
         ("truth of others", "no answer for two"),
         ("output is a folder", "is a folder"),
-        ("output below a file", "is no folder"),
+        ("output below a file", "is not a folder"),
         ("unknown data set", "did you mean `two`"),
         ("no data", "nowhere"),
         ("no artifact", "nothing"),
