@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts.projection import Projection
+from engine.contracts.projection import Projection, project_state
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 
@@ -47,8 +47,7 @@ class DualEncoder(nn.Module):
 
     def image_state(self, state: State) -> State:
         """``pixels`` [B, 3, S, S] -> the state with ``features`` and ``embedding`` [B, J]."""
-        projected: State = self.vision_projection(self.vision(state))
-        return projected
+        return project_state(self.vision_projection, self.vision(state))
 
     def text_state(self, state: State) -> State:
         """``ids``, ``mask`` [B, L] -> the state with ``features`` and ``embedding`` [B, J].
@@ -58,8 +57,7 @@ class DualEncoder(nn.Module):
         out: State = self.text(state)
         if "embeddings" in self.text_projection.reads and "embeddings" not in out:
             out = {**out, "embeddings": self.text.embed(state["ids"])}
-        projected: State = self.text_projection({**state, **out})
-        return projected
+        return project_state(self.text_projection, {**state, **out})
 
     def encode_image(self, pixels: Tensor) -> Tensor:
         """[B, 3, S, S] float -> [B, J], rows of length 1."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -39,9 +38,11 @@ class Projection(nn.Module, ABC):
 
     mixes_rows: MixesRows = False
 
-    reads: ClassVar[frozenset[str]] = frozenset()
+    reads: frozenset[str] = frozenset()
     """Entries of the state that this projection reads beside ``features``, for example
-    ``{"embeddings", "mask"}``. The model computes ``embeddings`` only where they are read."""
+    ``{"embeddings", "mask"}``. The model computes ``embeddings`` only where they are read. A
+    projection is given these, ``features``, and ``cluster`` where a text's cluster is known; what
+    it reads and the side does not give is an error (:func:`project_state`)."""
 
     def __init__(
         self,
@@ -67,3 +68,40 @@ class Projection(nn.Module, ABC):
     def forward(self, state: State) -> State:
         """Return the state with ``embedding`` [B, out_width] added (not normalised)."""
         return {**state, "embedding": self.project(state["features"])}
+
+
+_ALWAYS = frozenset({"features", "cluster"})
+
+
+def project_state(projection: Projection, state: State) -> State:
+    """The state with what a projection adds to it.
+
+    The projection is given what its ``reads`` names and no more, so that one that reads an entry
+    without saying so fails everywhere, and not in training alone, where the rest is not kept.
+
+    Args:
+        projection: the projection of the side that the state is of.
+        state: what the tower gave, with the tokens on the text side.
+
+    Raises:
+        PluginError: it reads an entry that the state does not have, or one that it does not name.
+    """
+    name = type(projection).__name__
+    if missing := sorted(projection.reads - state.keys()):
+        raise PluginError(
+            f"the projection {name} reads `{missing[0]}`, which this side does not give (it gives"
+            f" {', '.join(sorted(state))})",
+            hint="choose another projection, or a tower that gives it",
+        )
+    wanted = _ALWAYS | projection.reads
+    try:
+        found: State = projection({key: state[key] for key in state if key in wanted})
+    except KeyError as error:
+        key = error.args[0] if error.args else None
+        if key in wanted or key not in state:
+            raise
+        raise PluginError(
+            f"the projection {name} reads `{key}`, which its `reads` does not name",
+            hint="a fault of the plugin: its author adds the name to `reads`",
+        ) from error
+    return {**state, **found}

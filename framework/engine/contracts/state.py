@@ -98,6 +98,15 @@ def pad_tokens(rows: Sequence[Sequence[int]], pad_id: int) -> State:
     return {"ids": ids, "mask": mask}
 
 
+def is_by_row(tensor: Tensor, rows: int) -> bool:
+    """Whether a tensor has a row for each of ``rows`` samples, as every entry of a state should.
+
+    A number for the whole batch (no dimension) is none: what a plugin adds of that kind stays with
+    it, and is neither gathered from other processes nor given to a loss.
+    """
+    return tensor.dim() > 0 and len(tensor) == rows
+
+
 def last_place(mask: Tensor) -> Tensor:
     """[B, L] bool -> [B] int64: the place of each row's last token (where ``</s>`` stands)."""
     return mask.sum(dim=1) - 1

@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from engine.contracts.dataset import Record
+from engine.contracts.projection import project_state
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.errors import BrokenImageError, DataError
@@ -198,7 +199,9 @@ class Predictor:
         """
         with evaluating(self.model), torch.inference_mode():
             state = (tower or self.vision_state)(pixels)
-            embedding = self.model.vision_projection(state)["embedding"].float().cpu()
+            embedding = (
+                project_state(self.model.vision_projection, state)["embedding"].float().cpu()
+            )
             vectors = unit_rows(embedding, "image", lambda i: names[i] if names else str(i))
         return vectors.clone()  # an ordinary tensor: usable under autograd too
 

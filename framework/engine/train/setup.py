@@ -17,7 +17,7 @@ from engine.cache.frozen import FrozenPrefix, open_prefix, probe
 from engine.config.schema import EngineConfig
 from engine.config.train_schema import StageSettings
 from engine.contracts.settings import TextEncoderSettings
-from engine.contracts.state import State
+from engine.contracts.state import State, is_by_row
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.errors import ConfigError, DataError
 from engine.model import DualEncoder
@@ -129,8 +129,9 @@ def _given(model: DualEncoder, data: TrainingRows) -> frozenset[str]:
     state = data.table.padded([0])
     state = {name: tensor.to(model.logit_scale.device) for name, tensor in state.items()}
     with torch.no_grad():
-        added = model.text_state(state).keys() - state.keys()
-    found = set(added) | ({"cluster"} if data.clusters is not None else set())
+        out = model.text_state(state)
+    added = {name for name, tensor in out.items() if is_by_row(tensor, len(state["ids"]))}
+    found = (added - state.keys()) | ({"cluster"} if data.clusters is not None else set())
     return frozenset(found)
 
 

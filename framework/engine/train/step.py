@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts.state import State
+from engine.contracts.projection import project_state
+from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
 from engine.contracts.training import Loss, Rows
 from engine.model import DualEncoder
@@ -230,7 +231,7 @@ class Step:
     def _image_embeddings(self, groups: Sequence[Group]) -> Tensor:
         projection = self.model.vision_projection
         state = self._image_pass.forward(groups, projection.reads)
-        return functional.normalize(projection(state)["embedding"].float(), dim=-1)
+        return functional.normalize(project_state(projection, state)["embedding"].float(), dim=-1)
 
     def _text_embeddings(self, batch: Batch) -> tuple[Tensor, State]:
         projection = self.model.text_projection
@@ -243,12 +244,12 @@ class Step:
             state["embeddings"] = self.model.text.embed(state["ids"])
         if self._teacher_forcing and batch.text_clusters is not None:
             state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
-        out: State = projection(state)
+        out = project_state(projection, state)
         embedding = functional.normalize(out["embedding"].float(), dim=-1)
         extras = {
             name: tensor.float() if tensor.dtype.is_floating_point else tensor
             for name, tensor in out.items()
-            if name not in state and name != "embedding" and len(tensor) == len(place)
+            if name not in state and name != "embedding" and is_by_row(tensor, len(place))
         }
         if len(batch.counts) == len(batch.texts):
             return embedding, extras

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -86,7 +86,7 @@ class Clustered(Projection):
         embedding_width: E, width of the token embeddings.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"embeddings", "mask"})
+    reads: frozenset[str] = frozenset({"embeddings", "mask"})
     settings: ClusteredSettings
 
     def __init__(
@@ -104,6 +104,7 @@ class Clustered(Projection):
             for _ in range(settings.count)
         )
         self.router = Router(settings.router, embedding_width, settings.count)
+        self.reads = type(self).reads | self._read_by_one
 
     def forward(self, state: State) -> State:
         """See the class."""
