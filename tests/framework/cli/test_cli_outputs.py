@@ -68,6 +68,44 @@ def test_what_is_read_is_never_replaced(engine: Engine, model: Path) -> None:
         assert engine("predict", "m", "d/test", "-o", "d/test/p.json")[0] == 0
 
 
+@pytest.mark.parametrize("place", ["mine.txt", "train/images/mine.jpg", "test/mine/deep.txt"])
+def test_made_data_is_replaced_only_where_nothing_was_added(
+    engine: Engine, model: Path, place: str
+) -> None:
+    make = ("data", "make", "shapes", "d", "--set", "count=12", "--set", "size=16")
+    code, _, err = engine(*make)
+    assert code == 2
+    assert "`--force` replaces it" in err
+    assert engine(*make, "--force")[0] == 0
+    (model / "d" / place).parent.mkdir(exist_ok=True)
+    (model / "d" / place).write_text("mine")
+    code, _, err = engine(*make, "--force")
+    assert code == 2
+    assert "also holds" in err
+    assert "mine" in err
+    assert (model / "d" / place).read_text() == "mine"
+    assert not [p.name for p in model.iterdir() if p.name.startswith(".")]
+
+
+def test_a_folder_of_another_program_with_an_engine_json_is_left_alone(
+    engine: Engine, model: Path
+) -> None:
+    game = model / "game"
+    game.mkdir()
+    (game / "engine.json").write_text('{"name": "another engine"}')
+    (game / "level.dat").write_text("work of years")
+    code, _, err = engine("build", "little.yaml", "-o", "game")
+    assert (code, "is not an artifact" in err) == (2, True)
+    assert (game / "level.dat").read_text() == "work of years"
+    (model / "m" / "notes.txt").write_text("mine")
+    code, _, err = engine("build", "little.yaml", "-o", "m")
+    assert (code, "also holds notes.txt" in err) == (2, True)
+
+
+CLUSTERS = [
+    "--set", "clusters={most_frequent: 60, embedder: {use: tfidf_svd, width: 8},"
+    " clusterer: {use: agglomerative_knn, count: 4}}",
+]  # fmt: skip
 LIMITED = (
     "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}));"
     "from engine.cli.main import run; run()"
@@ -80,7 +118,8 @@ LIMITED = (
         ["build", "little.yaml", "-o", "new"],
         ["build", "little.yaml", "-o", "m"],
         ["train", "little.yaml", "-o", "run"],
-        ["export", "m", "--to", "onnx", "-o", "x"],
+        ["cluster", "fit", "little.yaml", "-o", "c", *CLUSTERS],
+        pytest.param(["export", "m", "--to", "onnx", "-o", "x"], marks=pytest.mark.slow),
     ],
 )
 def test_a_disk_that_takes_no_more_is_told_in_one_line(model: Path, command: list[str]) -> None:
