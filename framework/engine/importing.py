@@ -85,7 +85,7 @@ def import_checkpoint(
     are stored in, the model is float32.
 
     Args:
-        path: safetensors, or a torch file (read with ``weights_only=True``); or a folder of
+        path: safetensors, or a torch file (no code in it is run); or a folder of
             transformers or open_clip, whose file of weights is found (in several parts, too).
         config: what the checkpoint is, in Engine's terms.
         layout: name of a ``key_layout`` plugin; ``None``: found by the names in the file.
