@@ -11,6 +11,7 @@ from engine.contracts.dataset import Dataset
 from engine.contracts.settings import Settings, Use
 from engine.data.contest import find_zero_shot_folders, read_truth
 from engine.errors import DataError, EngineError, did_you_mean
+from engine.foreign import clean_name
 from engine.registry import Registry, default_registry
 
 TRUTH = "gt.json"
@@ -116,7 +117,8 @@ def _judged(entry: DataEntry) -> Iterator[Judged]:
         yield Judged(name, entry.dataset, entry.templates)
         return
     assert entry.folder is not None
-    folders = {path.resolve().name: path for path in find_zero_shot_folders(entry.folder)}
+    found = find_zero_shot_folders(entry.folder)
+    folders = {clean_name(path.resolve().name): path for path in found}
     truth = entry.folder / TRUTH
     if not truth.is_file():
         raise DataError(

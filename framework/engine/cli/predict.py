@@ -131,9 +131,10 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
     """
     from engine.data.contest import find_zero_shot_folders
     from engine.errors import DataError, did_you_mean
+    from engine.foreign import clean_name
     from engine.registry import default_registry
 
-    folders = {folder.resolve().name: folder for folder in find_zero_shot_folders(data)}
+    folders = {clean_name(folder.resolve().name): folder for folder in find_zero_shot_folders(data)}
     for name in only or ():
         if name not in folders:
             raise DataError(

@@ -8,12 +8,14 @@ is its file name without the suffix.
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from engine.errors import DataError
+from engine.foreign import read_json
+from engine.terminal import one_line
 
 CLASSES = "classes.json"
 IMAGES = "img"
@@ -21,7 +23,11 @@ IMAGES = "img"
 Answers = dict[str, dict[str, int]]
 """Class index of every image of every data set: ``answers["caltech101"]["0a1b"] == 7``."""
 
-_MAX_BYTES = 1 << 30
+MAX_CLASSES = 1_000_000
+"""Classes that a file of answers may speak of, over all its data sets. The largest public task has
+some 22,000 (ImageNet-21k); counts of every class are kept in memory."""
+
+_SHOWN = 8
 _FORMAT = 'expected {"<data set>": {"<image id>": <class index>, ...}, ...}'
 
 
@@ -54,8 +60,11 @@ def find_zero_shot_folders(root: Path) -> list[Path]:
 def read_truth(path: Path) -> Answers:
     """Read the right answers (``gt.json``).
 
+    Names that UTF-8 cannot hold are given as :func:`engine.foreign.clean_name` gives them.
+
     Raises:
-        DataError: missing, unreadable, not the format above, or without any data set.
+        DataError: missing, unreadable, too large, not the format above, without any data set, or
+            of more than ``MAX_CLASSES`` classes.
     """
     return _read_answers(path, "answers")
 
@@ -70,49 +79,40 @@ def read_predictions(path: Path) -> Answers:
 
 
 def _read_answers(path: Path, what: str) -> Answers:
-    value = _read_json(path)
+    value = read_json(path, hint=_FORMAT)
     if not isinstance(value, dict):
         raise DataError(f"{path} holds no {what}: its top is {_kind(value)}", hint=_FORMAT)
     if not value:
         raise DataError(f"{path} holds no {what}: it names no data set", hint=_FORMAT)
-    problems: list[str] = []
-    for name, images in value.items():
-        if not isinstance(images, dict):
-            problems.append(f"{name}: {_kind(images)} instead of image ids with classes")
-            continue
-        problems += [
-            f"{name}, image {image}: {_show(label)} is no class index"
-            for image, label in images.items()
-            if isinstance(label, bool) or not isinstance(label, int) or label < 0
-        ]
+    problems = list(islice(_problems(value), _SHOWN + 1))
     if problems:
-        more = [f"  and {len(problems) - 8} more"] if len(problems) > 8 else []
-        listed = "\n".join([f"  {line}" for line in problems[:8]] + more)
-        raise DataError(f"{path} is not in the format of {what}:\n{listed}", hint=_FORMAT)
-    return {name: dict(images) for name, images in value.items()}
+        more = ["and more"] if len(problems) > _SHOWN else []
+        listed = "; ".join(problems[:_SHOWN] + more)
+        raise DataError(f"{path} is not in the format of {what}: {listed}", hint=_FORMAT)
+    classes = sum(max(images.values(), default=0) + 1 for images in value.values())
+    if classes > MAX_CLASSES:
+        raise DataError(
+            f"{path} names {classes:,} classes in all, where {MAX_CLASSES:,} are allowed",
+            hint="class indices count the class names of a data set from 0",
+        )
+    return value
 
 
-def _read_json(path: Path) -> Any:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file")
-    if path.stat().st_size > _MAX_BYTES:
-        raise DataError(f"{path} is over {_MAX_BYTES >> 20} MiB, too large for a file of answers")
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"), object_pairs_hook=_no_twice)
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error.reason}") from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}") from error
-
-
-def _no_twice(pairs: list[tuple[str, Any]]) -> Mapping[str, Any]:
-    """Refuse a key that stands twice: of two answers for an image, neither is the right one."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        counts = Counter(key for key, _ in pairs)
-        twice = next(key for key, count in counts.items() if count > 1)
-        raise ValueError(f"the key {_show(twice)} stands twice")
-    return found
+def _problems(value: dict[str, Any]) -> Iterator[str]:
+    """What is not in the format, in words."""
+    for name, images in value.items():
+        name = one_line(name, 60)
+        if not isinstance(images, dict):
+            yield f"{name}: {_kind(images)} instead of image ids with classes"
+            continue
+        for image, label in images.items():
+            if isinstance(label, bool) or not isinstance(label, int) or label < 0:
+                yield f"{name}, image {one_line(image, 60)}: {_show(label)} is no class index"
+            elif label >= MAX_CLASSES:
+                yield (
+                    f"{name}, image {one_line(image, 60)}: class index {label} is too large"
+                    f" ({MAX_CLASSES - 1:,} at most)"
+                )
 
 
 def _kind(value: object) -> str:
@@ -121,5 +121,6 @@ def _kind(value: object) -> str:
 
 
 def _show(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "..."
+    if isinstance(value, (dict, list)):
+        return _kind(value)
+    return one_line(json.dumps(value, ensure_ascii=False), 60)

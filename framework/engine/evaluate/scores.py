@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.data.contest import MAX_CLASSES
 from engine.errors import DataError, did_you_mean
 
 Labels = Mapping[str, Mapping[str, int]]
@@ -186,19 +187,10 @@ def score_dataset(
             f" is `{strangers[0]}`{did_you_mean(strangers[0], truth)}",
             hint="predictions and truth must be of the same data",
         )
+    given = {image: answer[0] for image, answer in top.items()}
+    classes = _classes_of(name, [*truth.values(), *given.values()], classes)
     labels = np.fromiter(truth.values(), np.int64, len(truth))
-    first = (top[image][0] if image in top else -1 for image in truth)
-    answers = np.fromiter(first, np.int64, len(truth))
-    given = answers[[image in top for image in truth]]
-    known = int(max(labels.max(), given.max(initial=0))) + 1
-    if labels.min() < 0 or given.min(initial=0) < 0 or (classes is not None and known > classes):
-        worst = min(int(labels.min()), int(given.min(initial=0)))
-        index = worst if worst < 0 else known - 1
-        raise DataError(
-            f"data set `{name}`: class index {index} does not exist"
-            + (f" (there are {classes} classes, numbered from 0)" if classes else "")
-        )
-    classes = known if classes is None else classes
+    answers = np.fromiter((given.get(image, -1) for image in truth), np.int64, len(truth))
     correct = int((labels == answers).sum())
     hits = sum(label in top[image][:5] for image, label in truth.items() if image in top)
     recall = class_recall(labels, answers, classes)
@@ -215,6 +207,22 @@ def score_dataset(
         recall=recall,
         mean_recall=math.fsum(defined) / len(defined),
     )
+
+
+def _classes_of(name: str, indices: Sequence[int], classes: int | None) -> int:
+    """The number of classes, every index checked against it."""
+    for index in indices:
+        if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
+            raise DataError(f"data set `{name}`: {index!r} is no class index")
+    lowest, highest = min(indices), max(indices)
+    if lowest < 0 or highest >= (MAX_CLASSES if classes is None else classes):
+        there = f"there are {classes} classes, numbered from 0"
+        most = f"{MAX_CLASSES - 1:,} is the largest that is allowed"
+        raise DataError(
+            f"data set `{name}`: class index {lowest if lowest < 0 else highest} does not exist"
+            f" ({most if classes is None else there})"
+        )
+    return int(highest) + 1 if classes is None else classes
 
 
 def combine(datasets: Sequence[DatasetScore]) -> Score:

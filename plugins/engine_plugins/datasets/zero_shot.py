@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import Any
 
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
 from engine.errors import DataError
+from engine.foreign import clean_name, read_json
 from engine.pictures import looks_like_picture, open_image
 from engine_plugins.datasets.settings import ZeroShotFolderSettings
 
@@ -48,14 +48,14 @@ class ZeroShotFolder(Dataset):
                 f"zero-shot folder {folder}: no such folder",
                 hint="`path` names a folder with classes.json and img/",
             )
-        self.name = folder.resolve().name
+        self.name = clean_name(folder.resolve().name)
         self.classes = _read_classes(folder / "classes.json")
         self._files, self.left_out = _find_images(folder / "img")
         self._labels: dict[str, int] = {}
         self.unmatched: tuple[str, ...] = ()
         if settings.truth is not None:
             self._labels = _read_labels(settings.truth, self.name, len(self.classes))
-            ids = {Path(file).stem for file in self._files}
+            ids = {_id_of(file) for file in self._files}
             self.unmatched = tuple(sorted(self._labels.keys() - ids))
             if self.unmatched:
                 _log.warning(
@@ -70,7 +70,7 @@ class ZeroShotFolder(Dataset):
     def record(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        name = Path(self._files[index]).stem
+        name = _id_of(self._files[index])
         return Record(name, label=self._labels.get(name))
 
     def image(self, index: int) -> Image:
@@ -80,7 +80,7 @@ class ZeroShotFolder(Dataset):
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
-    names = _read_json(path, hint='expected a JSON list of class names: ["кошка", "собака", ...]')
+    names = read_json(path, hint='expected a JSON list of class names: ["кошка", "собака", ...]')
     hint = 'expected a list of different names: ["кошка", "собака", ...]'
     if not isinstance(names, list):
         raise DataError(f"{path} is not a JSON list", hint=hint)
@@ -91,12 +91,13 @@ def _read_classes(path: Path) -> tuple[str, ...]:
         if not isinstance(name, str) or not name.strip():
             shown = json.dumps(name, ensure_ascii=False)[:60]
             raise DataError(f"{path}: class {place} is {shown}, not a name", hint=hint)
+        name = clean_name(name)
         if name in first:
             raise DataError(
                 f"{path}: classes {first[name]} and {place} are both {name!r}", hint=hint
             )
         first[name] = place
-    return tuple(names)
+    return tuple(first)
 
 
 def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
@@ -121,7 +122,7 @@ def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
         )  # fmt: skip
     first: dict[str, str] = {}
     for file in files:
-        name = Path(file).stem
+        name = _id_of(file)
         if name in first:
             raise DataError(
                 f"{folder}: {first[name]} and {file} have the same id `{name}`",
@@ -143,9 +144,14 @@ def _is_picture(path: Path) -> bool:
         return False
 
 
+def _id_of(file: str) -> str:
+    """The image's id: its file name without the suffix, such that UTF-8 can hold it."""
+    return clean_name(Path(file).stem)
+
+
 def _read_labels(path: Path, name: str, classes: int) -> dict[str, int]:
     hint = f'expected {{"{name}": {{"<image id>": <class index>, ...}}}}'
-    truth = _read_json(path, hint=hint)
+    truth = read_json(path, hint=hint)
     if not isinstance(truth, dict) or not isinstance(truth.get(name), dict):
         known = ", ".join(list(truth)[:8]) if isinstance(truth, dict) else "no data set"
         raise DataError(f"{path} has no data set `{name}` (it has: {known})", hint=hint)
@@ -157,14 +163,3 @@ def _read_labels(path: Path, name: str, classes: int) -> dict[str, int]:
                 hint=hint,
             )
     return dict(truth[name])
-
-
-def _read_json(path: Path, hint: str) -> Any:
-    if not path.is_file():
-        raise DataError(f"{path}: no such file", hint=hint)
-    try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path} is not UTF-8 text: {error.reason}", hint=hint) from error
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"{path} is not JSON: {error}", hint=hint) from error
