@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from typer.core import TyperGroup
 
+from engine.cli.inputs import check_files, check_folder, files_of_suite
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
@@ -89,19 +90,17 @@ def run(
     """
     from engine.bench.run import BOARD, PAGE, run_suite
     from engine.errors import DataError
-    from engine.files import check_outputs
 
     settings = _suite(suite, overrides or [], limit, jobs, contest=contest)
+    read = files_of_suite(suite or DEFAULT, settings)
     out = folder or Path("build/bench") / settings.name
     page = html or out / PAGE
     targets = [page, *(output or [])]
     for target in targets:
         if target.suffix.lower() not in FORMS:
             raise DataError(f"{target}: a board is written as one of {', '.join(FORMS)}")
-    check_outputs(
-        [*targets, *_prediction_files(settings, predictions)],
-        [suite or DEFAULT, *(entry.path for entry in settings.entries)],
-    )
+    check_files([*targets, *_prediction_files(settings, predictions)], read)
+    check_folder(clip_benchmark, [path for path in read if path.suffix == ".json"])
     with _watching() as watch:
         if on == "ray":
             from engine.bench.on_ray import run_on_ray

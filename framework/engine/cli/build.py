@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.inputs import check_folder, sources_of
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def command(
     settings = load_config(config, overrides or ())
     config_size(settings).check()
     folder = output or Path("build") / settings.name
+    check_folder(folder, [config, *sources_of(settings)])
 
     from engine.build import build, save
     from engine.cli.progress import working

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.inputs import check_files, files_of_artifact
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
@@ -68,9 +69,9 @@ def show(
     from engine.cli.progress import working
     from engine.clusters.report import page_of
     from engine.clusters.store import read
-    from engine.files import check_outputs, write_text
+    from engine.files import write_text
 
-    check_outputs([html], [where])
+    check_files([html], files_of_artifact(where))
     clusters = read(where)
     if html is not None:
         with working("drawing the map"):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.inputs import check_files, files_of_table
 from engine.cli.options import Json
 from engine.cli.progress import sharing
 from engine.terminal import one_line
@@ -68,10 +69,13 @@ def clean(
 ) -> None:
     """Clean the texts: a new table beside the old one, and a report of what was dropped and why."""
     from engine.data.text.clean import clean as run
+    from engine.data.text.clean import output_paths
     from engine.data.text.settings import load_clean_settings
+    from engine.data.text.table import find_table
     from engine.terminal import print_json
 
     settings = load_clean_settings(config, overrides or ())
+    check_files(output_paths(find_table(out), output), [config])
     with sharing() as tell:
         done = run(out, settings, name=output, workers=workers, progress=tell)
     if json:
@@ -123,10 +127,10 @@ def stats(
     """Understand the texts: lengths, 3-grams, vocabulary, scripts, duplicates, samples."""
     from engine.data.text.stats import measure
     from engine.data.text.summary import to_json
-    from engine.files import check_outputs, replacing
+    from engine.files import replacing
     from engine.terminal import print_json
 
-    check_outputs([html], reads_of(out))
+    check_files([html], files_of_table(out))
     with sharing() as tell:
         found = measure(out, workers=workers, top=top, progress=tell)
     if html is not None:
@@ -141,14 +145,6 @@ def stats(
         if html is not None:
             typer.echo(f"written to {html}")
     _warn_bad_lines(found.table.bad_json())
-
-
-def reads_of(out: Path) -> list[Path]:
-    """What is read of a folder of data, so that no output takes its place."""
-    from engine.data.text.table import find_table
-
-    table = find_table(out)
-    return [table, *(table.parent / name for name in ("images", "shards"))]
 
 
 def _show_stats(found: Stats) -> None:
@@ -209,14 +205,15 @@ def show(
     from engine.data.sheet import CLUSTERS, choose, find_font, read_cluster, to_html, to_png
     from engine.data.text.table import find_table
     from engine.errors import DataError
-    from engine.files import check_outputs, replacing
+    from engine.files import replacing
     from engine.terminal import print_json
 
     if output.suffix.lower() not in (".html", ".png"):
         raise DataError(f"{output}: a sheet is a page (.html) or a picture (.png)")
-    check_outputs([output], [*reads_of(out), clusters])
-    letters = find_font(font) if output.suffix.lower() == ".png" else None
     table = find_table(out)
+    read = [*files_of_table(out), clusters or table.parent / CLUSTERS, font]
+    check_files([output], read)
+    letters = find_font(font) if output.suffix.lower() == ".png" else None
     within = None
     if cluster is not None:
         within = read_cluster(clusters or table.parent / CLUSTERS, cluster)

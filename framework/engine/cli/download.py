@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from engine import terminal
+from engine.cli.inputs import check_files
 from engine.cli.options import Json
 from engine.cli.progress import counting
 
@@ -107,6 +108,8 @@ def download(
         robots_tag=robots_tag,
         proxy=proxy,
     )
+    written = (out / name for name in ("metadata.json", "failed.json", "report.json"))
+    check_files(written, [metadata, images])
     with _watching() as (watch, every, watch_lists):
         outcome = run(
             metadata,

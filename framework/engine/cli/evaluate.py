@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.inputs import check_files, files_of_artifact, files_of_tasks
 from engine.cli.options import Json
 from engine.cli.predict import (
     BatchSize,
@@ -17,11 +18,11 @@ from engine.cli.predict import (
     Pictures,
     Threads,
     Workers,
+    check_labels,
     open_datasets,
     open_predictor,
     predictions_json,
     read_labels,
-    reads_of,
     run_all,
     show_gallery,
     tell_of_cache,
@@ -83,9 +84,9 @@ def command(
             " gt.json`",
         )
     from engine.cli.tables import print_warning
-    from engine.files import check_outputs, write_text
+    from engine.files import write_text
 
-    check_outputs((output, html), reads_of(artifact, data, truth))
+    check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
     labels = read_labels(data, truth)
     if labels is None:
         raise DataError(f"{data} has no gt.json", hint="name the right answers: --truth gt.json")
@@ -95,6 +96,7 @@ def command(
         raise DataError(
             f"the truth has no answer for {', '.join(names)}; it knows: {', '.join(labels)}"
         )
+    check_labels(datasets, labels)
     predictor = open_predictor(artifact, threads)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache

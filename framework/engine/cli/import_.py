@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.inputs import check_folder, sources_of
 from engine.cli.options import Json, Overrides
 
 
@@ -33,6 +34,7 @@ def command(
 
     settings = load_config(config, overrides or ())
     folder = output or Path("build") / settings.name
+    check_folder(folder, [checkpoint, config, *sources_of(settings)])
 
     from engine.build import save
     from engine.cli.build import show_built

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from engine.cli.inputs import check_files, files_of_artifact, files_of_tasks
 from engine.cli.options import Json
 
 if TYPE_CHECKING:
@@ -79,12 +80,14 @@ def command(
     and the others are done (exit code 0).
     """
     from engine.cli.tables import stdout
-    from engine.files import check_outputs, write_text
+    from engine.files import write_text
     from engine.terminal import print_json
 
-    check_outputs((output, html), reads_of(artifact, data, truth))
+    check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
     labels = read_labels(data, truth)
     datasets = open_datasets(data, only)
+    if html:
+        check_labels(datasets, labels)
     predictor = open_predictor(artifact, threads)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache
@@ -111,16 +114,6 @@ def command(
         for written in filter(None, (output, html)):
             stdout().print(f"written to {written}")
     warn(predictor, runs)
-
-
-def reads_of(artifact: Path, data: Path, truth: Path | None) -> list[Path]:
-    """What `predict` and `eval` read, so that no output takes its place."""
-    from engine.data.contest import CLASSES, IMAGES, find_zero_shot_folders
-
-    found = [artifact, data / "gt.json"] + ([] if truth is None else [truth])
-    for folder in find_zero_shot_folders(data):
-        found += [folder / CLASSES, folder / IMAGES]
-    return found
 
 
 def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
@@ -158,6 +151,24 @@ def read_labels(data: Path, truth: Path | None) -> Labels | None:
     if truth is None and beside.is_file():
         truth = beside
     return None if truth is None else read_truth(truth)
+
+
+def check_labels(datasets: Sequence[Dataset], labels: Labels | None) -> None:
+    """Refuse right answers that name a class which their data set does not have.
+
+    Raises:
+        DataError: names the data set, the image and the class.
+    """
+    from engine.errors import DataError
+
+    for dataset in datasets:
+        for image, label in (labels or {}).get(dataset.name, {}).items():
+            if label >= len(dataset.classes):
+                raise DataError(
+                    f"the truth says that image `{image}` of data set `{dataset.name}` shows class"
+                    f" {label}, but there are {len(dataset.classes)} classes, numbered from 0",
+                    hint="class names and right answers must be of the same data",
+                )
 
 
 def open_predictor(artifact: Path, threads: int | None) -> Predictor:

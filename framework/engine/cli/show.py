@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.inputs import check_files, files_of_run
 from engine.cli.options import Json
 
 if TYPE_CHECKING:
@@ -23,15 +24,13 @@ def command(
 ) -> None:
     """Show a run, finished or under way: stages and scores, and a page with its curves."""
     from engine.cli.tables import stdout
-    from engine.files import check_outputs
     from engine.terminal import print_json
     from engine.train.curves import write_page
     from engine.train.history import read_history
-    from engine.train.names import CHECKPOINTS, CONFIG, HISTORY, MODEL, START
 
     story = read_history(run)
     page = html or run / "curves.html"
-    check_outputs([page], [run / name for name in (HISTORY, CONFIG, START, MODEL, CHECKPOINTS)])
+    check_files([page], files_of_run(run))
     write_page(page, run.name, story)
     if json:
         print_json(

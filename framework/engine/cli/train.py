@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from engine.cli.inputs import check_folder, sources_of
 from engine.cli.options import Json, Overrides
 
 
@@ -42,6 +43,8 @@ def command(
     folder = output or Path("runs") / settings.name
     from engine.size import config_size
 
+    if force:
+        check_folder(folder, [config, *sources_of(settings)])
     config_size(settings).check()
     if on is not None:
         from engine.train.on_ray import train_on_ray
