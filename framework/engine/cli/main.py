@@ -6,7 +6,10 @@ screen; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP.
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import sys
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
@@ -77,7 +80,7 @@ def root(
 
 def run() -> None:
     """Entry point of the ``engine`` command."""
-    with terminal.guarded(), ending_in_order():
+    with terminal.guarded(), ending_in_order(), _logged():
         _run()
 
 
@@ -119,6 +122,27 @@ def _tell_stopped(stop: BaseException) -> None:
         found = found.__cause__ or found.__context__
     told = notes[0] if notes else "nothing half-written is left; the same command starts again"
     print(f"stopped; {told}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[None]:
+    """What Engine and its plugins log as a warning is shown as one."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            from engine.cli.tables import print_warning
+
+            print_warning(record.getMessage())
+
+    handler = Shown(logging.WARNING)
+    loggers = [logging.getLogger(name) for name in ("engine", "engine_plugins")]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
 
 
 def _show_deprecations() -> None:

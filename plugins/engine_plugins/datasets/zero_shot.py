@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 from PIL.Image import Image
@@ -97,6 +98,7 @@ def _read_classes(path: Path) -> tuple[str, ...]:
                 f"{path}: classes {first[name]} and {place} are both {name!r}", hint=hint
             )
         first[name] = place
+    _tell_of_cleaned(path, "class names", names)
     return tuple(first)
 
 
@@ -129,6 +131,7 @@ def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
                 hint="predictions go by the id, so remove or rename one of them",
             )
         first[name] = file
+    _tell_of_cleaned(folder, "names of images", files)
     return files, tuple(others)
 
 
@@ -142,6 +145,16 @@ def _is_picture(path: Path) -> bool:
             return looks_like_picture(file.read(16))
     except OSError:
         return False
+
+
+def _tell_of_cleaned(where: Path, what: str, names: Sequence[str]) -> None:
+    """Warn of names that UTF-8 cannot hold: each stands in answers as it is cleaned."""
+    cleaned = [name for name in names if clean_name(name) != name]
+    if cleaned:
+        _log.warning(
+            "%s: %d %s that UTF-8 cannot hold are written with escapes (first: %s)",
+            where, len(cleaned), what, clean_name(cleaned[0]),
+        )  # fmt: skip
 
 
 def _id_of(file: str) -> str:

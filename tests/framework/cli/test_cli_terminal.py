@@ -27,47 +27,17 @@ STEER = "\x1b]0;owned\x07\x1b[2J\x9b31m\x7f\r\u202e\u2066"
 EVIL = f"зло🙂[b]{STEER}"
 FORBIDDEN = {*STEER} - {*"]0;owned[2J31m"}
 
-CONFIG = """\
-engine: 1
-name: little
-model:
-  joint_width: 16
-  vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
-  text: {use: gpt3small, width: 16, layers: 1, heads: 2, vocab_size: 400, max_tokens: 15,
-         n_positions: 32, tokenizer: {use: trained}}
-  projection: {vision: {use: linear}, text: {use: linear}}
-data:
-  train: {use: shapes, count: 40, size: 16}
-  evaluate: [{use: shapes, count: 24, size: 16, split: test}]
-train:
-  threads: 1
-  device: cpu
-  stages: [{name: NAME, trains: {text: {blocks: last 1}}, steps: 2, batch_size: 8}]
-"""
-
-
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What is dear to make: an artifact, clusters."""
-    from engine.build import build, save
-    from engine.config import load_config
-
-    folder = tmp_path_factory.mktemp("kept")
-    (folder / "little.yaml").write_text(CONFIG, encoding="utf-8")
-    config = load_config(folder / "little.yaml")
-    save(build(config), folder / "artifact")
-    return folder
-
 
 @pytest.fixture(autouse=True)
-def hostile(tmp_path: Path, kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def hostile(tmp_path: Path, built: Path) -> None:
     """Files whose names and contents steer a terminal, in the folder that commands run in."""
     write = lambda name, text: (tmp_path / name).write_text(text, encoding="utf-8")  # noqa: E731
-    (tmp_path / "artifact").symlink_to(kept / "artifact")
-    write("little.yaml", CONFIG)
-    write("evil.yaml", CONFIG.replace("NAME", '"a\\e[2J\\u202eb"'))
-    write("wrong.yaml", CONFIG + '"a\\e[2Jb\\u009b": 1\n')
-    (tmp_path / f"{EVIL}.yaml").write_text(CONFIG, encoding="utf-8")
+    (tmp_path / "artifact").symlink_to(built)
+    config = (built.parent / "little.yaml").read_text(encoding="utf-8")
+    write("little.yaml", config)
+    write("evil.yaml", config.replace("NAME", '"a\\e[2J\\u202eb"'))
+    write("wrong.yaml", config + '"a\\e[2Jb\\u009b": 1\n')
+    (tmp_path / f"{EVIL}.yaml").write_text(config, encoding="utf-8")
     for name in ("d", EVIL):
         (tmp_path / "data" / name / "img").mkdir(parents=True)
         write(f"data/{name}/classes.json", json.dumps([EVIL, "кошка"]))
