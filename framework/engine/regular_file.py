@@ -37,6 +37,7 @@ def read_regular(path: Path, most: int) -> bytes:
         OSError: see :func:`open_regular`; or it has more bytes, which are then not read.
     """
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most:
-            raise OSError(f"the file has more than {most >> 20} MiB")
-        return file.read(most + 1)
+        size = os.fstat(file.fileno()).st_size
+        if size > most:
+            raise OSError(f"the file has {size:,} bytes, and {most:,} are allowed")
+        return file.read(size)  # memory is taken for what is there, not for what might be

@@ -9,39 +9,59 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
-_LONGEST_NUMBER = 400  # characters; 2^1000 has 302
+from engine.terminal import one_line
+
+LONGEST_NUMBER = 400
+"""Digits of a whole number; 2^1000 has 302."""
+
 _ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")  # UTF-8 itself cannot hold a half
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def parse_json(data: bytes) -> Any:
+def parse_json(
+    data: bytes,
+    *,
+    longest_number: int = LONGEST_NUMBER,
+    clean: Callable[[str], str] | None = None,
+) -> Any:
     """Parse JSON.
+
+    Args:
+        data: UTF-8, with or without a byte order mark.
+        longest_number: digits of a whole number.
+        clean: makes a name of an object whole where it holds half of a surrogate pair; texts that
+            are values may then hold halves too. ``None``: both are refused.
 
     Raises:
         ValueError: it is not JSON in UTF-8, or nested too deeply; says why in one line.
     """
+
+    def integer(text: str) -> int:
+        if len(text.lstrip("-")) > longest_number:
+            raise ValueError(f"the number {one_line(text, 40)} has {len(text):,} digits")
+        return int(text)
+
+    def object_of(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        return _object(pairs if clean is None else [(clean(name), each) for name, each in pairs])
+
     try:
         text = data.decode("utf-8-sig")
         found = json.loads(
             text,
-            parse_int=_integer,
+            parse_int=integer,
             parse_float=_float,
             parse_constant=_constant,
-            object_pairs_hook=_object,
+            object_pairs_hook=object_of,
         )
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if _ESCAPED.search(text) is not None:
+    if clean is None and _ESCAPED.search(text) is not None:
         _check_texts(found)
     return found
-
-
-def _integer(text: str) -> int:
-    if len(text) > _LONGEST_NUMBER:
-        raise ValueError(f"a number of {len(text):,} digits")
-    return int(text)
 
 
 def _float(text: str) -> float:
@@ -56,9 +76,11 @@ def _constant(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Of two values for one name, neither is the right one."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("an object gives one name twice")
+        twice = next(name for name, count in Counter(n for n, _ in pairs).items() if count > 1)
+        raise ValueError(f'the key "{one_line(twice, 60)}" stands twice')
     return found
 
 

@@ -30,7 +30,7 @@ def spoil_text(predictor: Predictor, value: float) -> None:
 class Spoiled(nn.Module):
     """A projection that spoils the rows where the colour is blue."""
 
-    reads = ()
+    reads: frozenset[str] = frozenset()
     out_width = 3
 
     def __init__(self, value: float) -> None:
