@@ -145,7 +145,7 @@ def load_tower(tower: Tower, use: Use, part: str, say: Say, end: TextEnd | None 
         return Origin("scratch", "random")
     say(f"{part}: weights from {weights.from_}")
     try:
-        tensors = fetch(weights.from_, part)
+        tensors = fetch(weights.from_, part, use.settings.preferred_files)
     except UnreachableError as error:
         if weights.otherwise != "scratch":
             raise

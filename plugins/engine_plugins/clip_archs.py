@@ -17,6 +17,7 @@ from typing import Any
 from engine.errors import did_you_mean
 
 DEFAULT_ARCH = "ViT-B-32-quickgelu"
+OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 # Keys of a tower's JSON that the plain transformers of `openai_clip` understand or may ignore.
 _TEXT_KEYS = {

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.dataset import Dataset, Record
+    from engine.contracts.description import Description, Difference, Fact, Table
     from engine.contracts.layout import KeyLayout
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
     from engine.contracts.projection import Projection
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
     "dataset": ("Dataset", "Record"),
+    "description": ("Description", "Difference", "Fact", "Table"),
     "layout": ("KeyLayout",),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
@@ -103,9 +105,12 @@ __all__ = [
     "ClustererSettings",
     "Dataset",
     "DatasetSettings",
+    "Description",
+    "Difference",
     "Embedder",
     "EmbedderSettings",
     "Epoch",
+    "Fact",
     "KeyLayout",
     "Logger",
     "LoggerSettings",
@@ -124,6 +129,7 @@ __all__ = [
     "Settings",
     "SourceName",
     "State",
+    "Table",
     "TensorPlan",
     "TextEncoder",
     "TextEncoderSettings",

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, Literal, Protocol, Self
+from typing import Annotated, Any, ClassVar, Literal, Protocol, Self
 
 from pydantic import (
     BaseModel,
@@ -340,6 +340,10 @@ class WeightsSettings(Settings):
 
 class TowerSettings(Settings):
     """Base of the settings of both kinds of tower."""
+
+    preferred_files: ClassVar[tuple[str, ...]] = ()
+    """Names of files of weights that this tower takes where a source has several; after them come
+    the usual ones (``model.safetensors``, ``pytorch_model.bin``)."""
 
     weights: WeightsSettings = WeightsSettings()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from engine.contracts.description import NOTHING, Description
 from engine.contracts.source import find_source
 from engine.descriptions.programs import mapping, of_file, open_clip_model, pictures
 from engine.errors import WeightsError
+from engine.strict_json import parse_json
 
 BESIDE_WEIGHTS = (
     "config.json",
@@ -45,23 +45,13 @@ def read_beside(path: Path) -> dict[str, Any]:
     """
     most = _MAX_BYTES.get(path.name, _MAX_BYTES_OF_OTHERS)
 
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is not a number of JSON")
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(f"the key {next(k for k in keys if keys.count(k) > 1)!r} stands twice")
-        return found
-
     try:
         with path.open("rb") as file:
             data = file.read(most + 1)
         if len(data) > most:
             raise ValueError(f"it is larger than {most:,} bytes")
-        value = json.loads(data.decode("utf-8"), parse_constant=refuse, object_pairs_hook=unique)
-    except (OSError, ValueError, RecursionError) as error:
+        value = parse_json(data)
+    except (OSError, ValueError) as error:
         pointer = path.is_file() and _is_pointer(path)
         raise WeightsError(
             f"{path} lies beside the weights and cannot be read as JSON: {error}",
@@ -88,6 +78,8 @@ def find_beside(source: str, names: Sequence[str]) -> dict[str, Path]:
     scheme, _, rest = source.partition(":")
     if scheme == "file":
         path = Path(rest).expanduser()
+        if not path.exists():
+            return {}
         folder = path if path.is_dir() else path.parent
         return {name: folder / name for name in names if (folder / name).is_file()}
     try:

@@ -88,7 +88,8 @@ def _transformers(
     """
     general = {**(general or {}), **_general(values)}
     key, kinds = _SECTIONS[part]
-    kind = values.get("model_type")
+    stated = values.get("model_type")
+    kind = None if stated is None else str(stated)
     if kind in kinds or key in values:
         inner, where = mapping(values, key), f"{place}, {key}"
         if kind in kinds and isinstance(values.get(f"{key}_dict"), Mapping):
@@ -101,7 +102,7 @@ def _transformers(
         if kind in _POOLED_FIRST:
             general["pooler_output"] = "first"
         return _transformers(inner, part, where, general)
-    kind = _by_class(values) if kind is None else str(kind)
+    kind = _by_class(values) if kind is None else kind
     own = {name: value for name, value in values.items() if name != _CODE}
     return Description("transformers", kind, place, {**own, **general})
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
@@ -19,12 +20,13 @@ _FILES = (
 )
 
 
-def fetch(source: str, part: str) -> dict[str, Tensor]:
+def fetch(source: str, part: str, preferred: Sequence[str] = ()) -> dict[str, Tensor]:
     """The tensors that ``from:`` names.
 
     Args:
         source: ``hf:``, ``open_clip:``, ``file:`` or ``artifact:`` with its rest.
         part: ``"vision"`` or ``"text"``: of an artifact, this tower alone is given.
+        preferred: files that come before the usual ones, where the source has both.
 
     Raises:
         UnreachableError: it cannot be reached; ``otherwise: scratch`` may step in.
@@ -39,7 +41,8 @@ def fetch(source: str, part: str) -> dict[str, Tensor]:
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     if scheme == "file" and Path(rest).expanduser().is_file():
         return read_checkpoint(Path(rest).expanduser())
-    return read_checkpoint(next(iter(find_source(source, _FILES, first_only=True).values())))
+    names = tuple(dict.fromkeys((*preferred, *_FILES)))
+    return read_checkpoint(next(iter(find_source(source, names, first_only=True).values())))
 
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

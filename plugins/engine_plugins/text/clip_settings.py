@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from engine.contracts.settings import TextEncoderSettings, UseTokenizer
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,
+    OPEN_CLIP_FILES,
     quick_gelu,
     text_numbers,
     text_tokenizer,
@@ -46,6 +47,9 @@ def fill_ruclip(data: Any, numbers: Callable[[Mapping[str, Any]], dict[str, Any]
 
 class PlainClipTextSettings(TextEncoderSettings):
     """The numbers of CLIP's text transformer; the defaults are ViT-B/32's."""
+
+    # A repository of timm's keeps an image model under the usual names, and CLIP beside it.
+    preferred_files: ClassVar[tuple[str, ...]] = OPEN_CLIP_FILES
 
     vocab_size: int = Field(
         49408, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"

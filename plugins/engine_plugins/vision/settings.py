@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -13,6 +13,7 @@ from engine.contracts.settings import VisionTowerSettings
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,
+    OPEN_CLIP_FILES,
     picture_settings,
     quick_gelu,
     vision_numbers,
@@ -35,6 +36,9 @@ def _positive(std: Channels) -> Channels:
 
 class PlainClipVisionSettings(VisionTowerSettings):
     """The numbers of CLIP's vision transformer; the defaults are ViT-B/32's."""
+
+    # A repository of timm's keeps an image model under the usual names, and CLIP beside it.
+    preferred_files: ClassVar[tuple[str, ...]] = OPEN_CLIP_FILES
 
     image_size: int = Field(224, ge=1, le=4096, description="side of the square image, in pixels")
     patch_size: int = Field(32, ge=1, le=MAX_IMAGE_SIDE, description="side of a patch, in pixels")
