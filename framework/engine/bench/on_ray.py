@@ -29,6 +29,7 @@ from engine.bench.schedule import (
 )
 from engine.errors import PluginError
 from engine.files import write_text
+from engine.train.ray_workers import check_machine
 
 
 def run_on_ray(
@@ -47,6 +48,7 @@ def run_on_ray(
 
     Raises:
         PluginError: Ray is not installed.
+        TrainingError: no machine of the cluster has the CPUs that a task takes.
     """
     try:
         ray: Any = importlib.import_module("ray")
@@ -63,6 +65,8 @@ def run_on_ray(
     left = left_of(todo)
     done = len(todo) - len(left)
     try:
+        if left:
+            check_machine(ray, max(threads_of(task, phase) for task, phase in left))
         for judging in (True, False):
             waiting = {}
             for task, phase in left:

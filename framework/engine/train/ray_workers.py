@@ -1,6 +1,6 @@
 """Workers on a Ray cluster: all of them get their place, or none; the first error ends them all.
 
-Knows nothing of training: it starts actors, waits for their answers, and never waits for ever.
+Knows nothing of training: it starts actors, waits for their answers, and never waits without end.
 """
 
 from __future__ import annotations
@@ -187,6 +187,33 @@ class Workers:
         if self._group is not None:
             self._ray.util.remove_placement_group(self._group)
             self._group = None
+
+
+def check_machine(ray: Any, cpus: int, *, patience: float = PATIENCE) -> None:
+    """Whether a machine of the cluster has so many CPUs at all; without one a task would wait without end.
+
+    Args:
+        ray: the module.
+        cpus: that a single task takes.
+        patience: seconds for a cluster that may grow.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    there = [node["Resources"].get("CPU", 0) for node in ray.nodes() if node["Alive"]]
+    largest = max(there, default=0)
+    if largest >= cpus:
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        group = ray.util.placement_group([Need(cpus).bundle])
+        placed = group.wait(patience)
+        ray.util.remove_placement_group(group)
+        if placed:
+            return
+    raise TrainingError(
+        f"Ray has no machine for a task of {cpus} CPUs: the largest has {largest:g}",
+        hint="fewer `threads`, or a cluster with larger machines (`RAY_ADDRESS` names it)",
+    )
 
 
 def failure(error: BaseException) -> TrainingError:

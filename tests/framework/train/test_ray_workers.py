@@ -1,4 +1,4 @@
-"""Workers on a real, local Ray cluster of three slots: errors end them, missing room is told."""
+"""Workers on a real, local Ray cluster of three slots: errors end them, missing room is reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from engine.errors import TrainingError
-from engine.train.ray_workers import Need, Workers, failure
+from engine.train.ray_workers import Need, Workers, check_machine, failure
 
 from .test_processes import ENVIRONMENT, write_config
 
@@ -131,6 +131,17 @@ def test_slots_that_others_hold_are_missing_too() -> None:
         Workers(ray, actor(), 2, Need(), patience=0.5),
     ):
         raise AssertionError("they have no room")
+    assert free() == 3
+
+
+@pytest.mark.parametrize("address", ["", "auto"])
+def test_a_task_larger_than_any_machine_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    check_machine(ray, 3)
+    with pytest.raises(TrainingError, match="a task of 4 CPUs: the largest has 3"):
+        check_machine(ray, 4, patience=0.5)
     assert free() == 3
 
 
