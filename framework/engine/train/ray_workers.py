@@ -190,7 +190,7 @@ class Workers:
 
 
 def check_machine(ray: Any, cpus: int, *, patience: float = PATIENCE) -> None:
-    """Whether a machine of the cluster has so many CPUs at all; without one a task would wait without end.
+    """Whether a machine of the cluster has so many CPUs: without one, a task waits without end.
 
     Args:
         ray: the module.

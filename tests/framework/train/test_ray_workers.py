@@ -1,4 +1,4 @@
-"""Workers on a real, local Ray cluster of three slots: errors end them, missing room is reported."""
+"""Workers on a real, local Ray cluster of three slots: errors and missing room end all of them."""
 
 from __future__ import annotations
 
