@@ -16,6 +16,7 @@ from engine.artifact import read_manifest
 from engine.config.schema import EngineConfig
 from engine.errors import ArtifactError, DataError, EngineError, TrainingError, WriteError
 from engine.files import locked, steps
+from engine.train.folder import is_run
 from engine.train.history import read_history
 from engine.train.run import train
 
@@ -64,7 +65,7 @@ def tidy(folder: Path) -> bool:
 
 def go_on(config: EngineConfig, folder: Path, *, force: bool = False) -> None:
     """Give the same command again, and what its message names."""
-    if not force and (folder / "config.yaml").exists():
+    if not force and is_run(folder):  # also where it is whole and has yet to be moved
         with pytest.raises(TrainingError, match="holds a run already") as told:
             train(config, folder)
         assert "`--resume` goes on with it" in str(told.value.hint)
