@@ -16,9 +16,12 @@ MOST_BYTES = 1 << 18
 _END = re.compile(rb"\r?\n\r?\n")
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _SOUND = re.compile(
-    rb"HTTP/1\.[01] [0-9]{3}(?: [^\r\n\0]*)?\r\n(?:" + _TOKEN + rb":[^\r\n\0]*\r\n)*\r\n"
+    rb"HTTP/1\.[01] (?:[02-9][0-9]{2}|101)(?: [^\r\n\0]*)?\r\n(?:"
+    + _TOKEN
+    + rb":[^\r\n\0]*\r\n)*\r\n"
 )
 _STATUS = re.compile(rb"HTTP/([0-9])(?:\.[0-9]+)?[ \t]+([0-9]{3})(?![0-9])", re.IGNORECASE)
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)")
 _NAME = re.compile(_TOKEN)
 _FRAMING = (b"content-length", b"transfer-encoding")
 _FRAMING_LINE = re.compile(rb"(?im)^(?:content-length|transfer-encoding)[ \t]*:[^\n]*\n")
@@ -49,6 +52,9 @@ class Heads:
         """
         if self._whole:
             return data
+        if not self._buffer and _is_sound(data[: data.find(b"\r\n\r\n") + 4]):
+            self._whole = True  # nearly every answer, in one piece and with nothing to mend
+            return data
         ready = b""
         seen = len(self._buffer)
         self._buffer += data if seen else data.lstrip(b"\r\n")
@@ -68,7 +74,7 @@ class Heads:
             good = mend(head)
             self.mended |= good is not head
             # A head of a hundred is followed by another (103, Early Hints).
-            self._whole = not re.match(rb"HTTP/1\.[01] 1(?!01)", good)
+            self._whole = not _INTERIM.match(good)
             ready += good
         self._whole = True
         return ready + self.rest()
@@ -86,9 +92,7 @@ def mend(head: bytes) -> bytes:
     (the body then ends with the connection), folded lines are joined, and lines without a header's
     name are left out. Different lengths stay, so that the parser refuses them, as browsers do.
     """
-    framing = _FRAMING_LINE.findall(head)
-    plain = not framing or (len(framing) == 1 and _PLAIN_FRAMING.fullmatch(framing[0]))
-    if plain and _SOUND.fullmatch(head):
+    if _is_sound(head) or _INTERIM.match(head):
         return head
     lines = re.split(rb"\r?\n", head.strip(b"\r\n"))
     status = _STATUS.match(lines[0])
@@ -100,6 +104,14 @@ def mend(head: bytes) -> bytes:
     return b"\r\n".join(
         [first, *(name + b": " + value for name, value in [*kept, *_framing(fields)]), b"", b""]
     )
+
+
+def _is_sound(head: bytes) -> bool:
+    """Whether it is the whole head of a last answer, and nothing is to be mended."""
+    if not _SOUND.fullmatch(head):
+        return False
+    framing = _FRAMING_LINE.findall(head)
+    return not framing or (len(framing) == 1 and bool(_PLAIN_FRAMING.fullmatch(framing[0])))
 
 
 def _fields(lines: list[bytes]) -> list[tuple[bytes, bytes]]:

@@ -11,6 +11,26 @@ Format = Literal["files", "webdataset"]
 
 USER_AGENT = "engine-download/1 (image-text research; respects X-Robots-Tag)"
 
+_DAY = 86_400.0
+_BOUNDS: dict[str, tuple[float, float]] = {
+    "size": (1, 65_500),  # the longest side of a JPEG
+    "quality": (1, 100),
+    "shard_size": (1, 10_000_000),
+    "connections": (1, 65_536),
+    "per_host": (1, 65_536),
+    "connect_timeout": (0.001, _DAY),
+    "timeout": (0.001, _DAY),
+    "min_rate": (0, 1 << 40),
+    "slow_after": (0.0, _DAY),
+    "deadline": (0.001, _DAY),
+    "retries": (0, 1000),
+    "pause": (0.0, _DAY),
+    "max_pause": (0.0, _DAY),
+    "max_bytes": (1, 1 << 31),
+    "max_redirects": (0, 100),
+    "workers": (0, 1024),
+}
+
 
 @dataclass(frozen=True)
 class DownloadSettings:
@@ -69,14 +89,16 @@ class DownloadSettings:
     proxy: bool = False
 
     def __post_init__(self) -> None:
-        for name in ("size", "shard_size", "connections", "per_host", "timeout", "max_bytes"):
-            if getattr(self, name) <= 0:
-                raise DataError(f"download: `{name}` must be above 0")
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:  # which NaN is not, either
+                raise DataError(
+                    f"download: `{name}` is {value}, and must be from {least:,} to {most:,}"
+                )
         if self.format not in ("files", "webdataset"):
             raise DataError(f"download: no format `{self.format}`; files or webdataset")
-        if not 1 <= self.quality <= 100:
-            raise DataError("download: `quality` must be from 1 to 100")
-        if not self.user_agent.isprintable() or not self.user_agent.isascii():
+        agent = self.user_agent
+        if not agent.isprintable() or not agent.isascii() or len(agent) > 1000:
             raise DataError("download: the user agent must be plain ASCII on one line")
         if self.proxy and not self.allow_private:
             raise DataError(

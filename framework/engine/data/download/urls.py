@@ -117,13 +117,15 @@ def _host(host: str) -> str:
         return f"[{IPv6Address(host[1:-1])}]"
     if "%" in host:
         host = unquote_to_bytes(host).decode("utf-8")
-    try:
-        found = URL.build(scheme="http", host=host).raw_host if host else None
-    except ValueError:
-        raise ValueError("the host's name holds what no name may hold") from None
-    if not found or not _HOST.fullmatch(found):
-        raise ValueError("no host")
-    return found
+    if not host.isascii():
+        try:
+            host = URL.build(scheme="http", host=host).raw_host or ""
+        except ValueError:
+            host = ""
+    host = host.lower()
+    if not _HOST.fullmatch(host):
+        raise ValueError("no host, or one whose name holds what no name may hold")
+    return host
 
 
 def _without_dots(path: str) -> str:

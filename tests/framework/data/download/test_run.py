@@ -172,7 +172,14 @@ def test_hosts_in_memory_are_bounded() -> None:
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [({"size": 0}, "size"), ({"quality": 101}, "quality"), ({"format": "zip"}, "zip"),
-     ({"user_agent": "a\nb"}, "user agent"), ({"proxy": True}, "proxy")],
+     ({"user_agent": "a\nb"}, "user agent"), ({"user_agent": "a" * 2000}, "user agent"),
+     ({"proxy": True}, "proxy"), ({"size": 10**30}, "size"), ({"shard_size": 1 << 63}, "shard"),
+     ({"workers": 1_000_000}, "workers"), ({"workers": -1}, "work"), ({"retries": 10**9}, "retr"),
+     ({"connections": 1 << 40}, "connections"), ({"per_host": 0}, "per_host"),
+     ({"timeout": float("nan")}, "timeout"), ({"deadline": float("inf")}, "deadline"),
+     ({"pause": -1.0}, "pause"), ({"max_pause": float("nan")}, "max_pause"),
+     ({"max_bytes": 1 << 33}, "max_bytes"), ({"max_redirects": 10**20}, "max_redirects"),
+     ({"min_rate": 10**30}, "min_rate"), ({"connect_timeout": 0.0}, "connect_timeout")],
 )  # fmt: skip
 def test_choices_that_are_none(wrong: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):

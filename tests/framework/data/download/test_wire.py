@@ -429,6 +429,7 @@ def test_a_folder_whose_name_is_not_utf8(server: Server, lists: Lists) -> None:
     assert verify(lists.out).whole
     lists.out = lists.folder / os.fsdecode(b"\xff")
     assert lists.run(replace(QUICK, format="webdataset")).report["images"]["had"] == 1
+    assert verify(lists.out).whole
     with pytest.raises(DataError, match="begun otherwise"):
         lists.run(QUICK)
 
