@@ -287,13 +287,11 @@ class Soak:
 
 
 def _temporary(path: Path) -> bool:
-    if path.name.startswith("torchinductor"):  # torch's own, for the next process
-        return False
+    if path.parent.name == "tmp":  # others put caches there (torch's compiler, onnxruntime)
+        return "engine" in path.name and path.name.endswith(_TEMPORARY)
     if {"cache", "features"} & {*path.parts}:  # the store of features keeps the files of its locks
         return path.name.endswith((".tmp", ".old"))
-    if path.name.startswith(".") or path.name.endswith(_TEMPORARY):
-        return True
-    return path.parent.name == "tmp"
+    return path.name.startswith(".") or path.name.endswith(_TEMPORARY)
 
 
 def orphans(work: Path, seconds: float = 15.0) -> list[int]:
