@@ -44,7 +44,7 @@ def test_two_hundred_kills_go_to_every_command(soak: ModuleType) -> None:
     assert soak.shares(7, "build") == {"build": 7}
 
 
-@pytest.mark.parametrize("place", ["place/out/.model.x.tmp", "place/.out.lock", "tmp/.engine-scratch.x.tmp",
+@pytest.mark.parametrize("place", ["place/out/.model.x.tmp", "place/.out.lock", "tmp/.engine-x.tmp",
                                    "place/out/spool.old"])  # fmt: skip
 def test_leftovers_are_seen(
     soak: ModuleType, tmp_path: Path, place: str, monkeypatch: pytest.MonkeyPatch
