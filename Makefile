@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Processes of the tests; each computes with one thread, so that they do not slow each other down.
+JOBS ?= 2
 
 .PHONY: help setup test lint demo docs oracles clean
 help:
@@ -29,8 +31,9 @@ $(VENV)/.oracles: $(VENV)/.ready
 	-$(BIN)/python -m pip install --quiet --no-deps 'ruclip==0.0.2'
 	@touch $@
 
+test: export OMP_NUM_THREADS = 1
 test: setup oracles
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: setup
 	$(BIN)/ruff format --check .

@@ -82,7 +82,7 @@ def memory() -> tuple[int, int]:
     return tuple(int(lines[name].split()[0]) * 1024 for name in ("RssAnon", "RssFile"))  # type: ignore[return-value]
 
 
-# ---- jobs, each a process of its own -------------------------------------------------------------
+# ---- jobs, each a process of its own -----------------------------------------------------------
 
 
 def job_fill(name: str, folder: str, sort: str, count: int) -> dict[str, float]:
@@ -174,7 +174,7 @@ def result(process: subprocess.Popen[str]) -> dict[str, float] | int:
     return found
 
 
-# ---- measurements --------------------------------------------------------------------------------
+# ---- measurements ------------------------------------------------------------------------------
 
 
 def measure(name: str, folder: Path, sort: str, count: int) -> dict[str, float]:

@@ -51,12 +51,12 @@ ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = Path(__file__).with_suffix(".yaml")
 
 
-# ---- trainings -----------------------------------------------------------------------------------
+# ---- trainings ---------------------------------------------------------------------------------
 
 
 def train_tower(job: Job) -> None:
     """Train a vision tower; keep it, the clusters, and the features of the test's images."""
-    from engine.build import build, save
+    from engine.core.build import build, save
 
     folder, started = base_folder(job.key), time.perf_counter()
     if (folder / "tower.json").is_file():
@@ -80,7 +80,7 @@ def train_tower(job: Job) -> None:
     of_rows, of_texts = labelled(clusters, dataset)
     np.savez(folder / "data.npz", rows=of_rows, texts=of_texts, **kept)
     about = {
-        "scores": judged(built, folder, names),
+        "scores": evaluated(built, folder, names),
         "names": names,
         "clusters": [cluster.name for cluster in clusters.document.clusters],
         "rows": np.bincount(of_rows[of_rows >= 0], minlength=clusters.count).tolist(),
@@ -138,15 +138,15 @@ def trained(built: Any, dataset: Any, labels: Any, folder: Path) -> Plain:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     built.model.eval()
-    built.manifest["stages"] = trainer.ended
-    found: Plain = trainer.ended[-1]
+    built.manifest["stages"] = trainer.finished_stages
+    found: Plain = trainer.finished_stages[-1]
     return found
 
 
 def train_variant(job: Job) -> Plain:
-    """Train a variant's text side against the shared vision tower, and judge it."""
-    from engine.build import build
+    """Train a variant's text side against the shared vision tower, and evaluate it."""
     from engine.clusters.assign import DatasetLabels
+    from engine.core.build import build
 
     started = time.perf_counter()
     base = base_folder(job.base)
@@ -162,14 +162,14 @@ def train_variant(job: Job) -> Plain:
         "variant": job.variant,
         "batches": job.batches,
         "seed": job.seed,
-        **judged(built, base, about["names"]),
+        **evaluated(built, base, about["names"]),
         "steps": stage["steps"],
         "loss": stage["loss"],
         "seconds": round(time.perf_counter() - started, 1),
     }
 
 
-def judged(built: Any, base: Path, names: Mapping[str, Sequence[str]]) -> Plain:
+def evaluated(built: Any, base: Path, names: Mapping[str, Sequence[str]]) -> Plain:
     """Accuracy over all classes and within clusters, unseen and seen; what the router does.
 
     Args:
@@ -225,7 +225,7 @@ def scored(cosines: Any, labels: Any, clusters: Any) -> tuple[tuple[float, float
     )
 
 
-# ---- all of them ---------------------------------------------------------------------------------
+# ---- all of them -------------------------------------------------------------------------------
 
 
 def read_results(path: Path) -> dict[str, Plain]:

@@ -122,7 +122,7 @@ def jobs_of(settings: Plain, base: Job, variants: Sequence[str]) -> Iterator[Job
 
 def check_sizes(settings: Plain, jobs: Sequence[Job]) -> dict[str, int]:
     """Numbers of each arm's text projection by ``<data> <variant>``; equal ones must be equal."""
-    from engine.size import config_size
+    from engine.core.size import config_size
 
     found: dict[str, int] = {}
     for job in jobs:
@@ -140,7 +140,7 @@ def check_sizes(settings: Plain, jobs: Sequence[Job]) -> dict[str, int]:
 
 def loaded(job: Job) -> Any:
     """The job's settings as Engine reads them."""
-    from engine.config import load_config
+    from engine.core.config import load_config
 
     path = PLACE / "configs" / f"{job.key}.{os.getpid()}.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -155,8 +155,8 @@ def dataset_of(plain: Plain) -> Any:
     """A data set as a config names it."""
     from pydantic import TypeAdapter
 
-    from engine.contracts.settings import UseDataset
-    from engine.registry import default_registry
+    from engine.contracts.settings import DatasetRef
+    from engine.core.registry import default_registry
 
-    adapter: TypeAdapter[Any] = TypeAdapter(UseDataset)
+    adapter: TypeAdapter[Any] = TypeAdapter(DatasetRef)
     return adapter.validate_python(plain, context={"registry": default_registry()}).create()

@@ -176,7 +176,7 @@ class Report:
         """Percent of guessing, mean over seeds."""
         return statistics.fmean(r[f"chance_{measure}"] for r in self.rows if r["data"] == data)
 
-    # ---- shown -----------------------------------------------------------------------------------
+    # ---- shown ----------------------------------------------------------------------------------
 
     def show(self, console: Console) -> None:
         """Print the tables."""
@@ -246,7 +246,7 @@ class Report:
             ],
         }  # fmt: skip
 
-    # ---- the page --------------------------------------------------------------------------------
+    # ---- the page -------------------------------------------------------------------------------
 
     def page(self) -> str:
         """One HTML file that needs nothing else: dots are seeds, bars means, lines sd."""

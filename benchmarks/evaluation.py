@@ -84,7 +84,7 @@ def peer_python() -> str:
     return str(python)
 
 
-# ---- running ------------------------------------------------------------------------------------
+# ---- running -----------------------------------------------------------------------------------
 
 
 def run_job(kind: str, job: dict[str, Any], side: Side, folder: Path) -> None:
@@ -187,7 +187,7 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-# ---- figures ------------------------------------------------------------------------------------
+# ---- figures -----------------------------------------------------------------------------------
 
 
 def table_of(cases: Sequence[Case], options: Namespace, best: dict[str, Any]) -> Table:

@@ -27,6 +27,8 @@ from fuzz_mutate import (
     mutate_zip,
 )
 
+from engine.clusters import read_clustered
+
 ROOT = Path(__file__).resolve().parent.parent
 Mutate = Callable[[bytes, Random], bytes]
 
@@ -34,7 +36,7 @@ MODEL: dict[str, Any] = {
     "engine": 1,
     "name": "fuzzed",
     "model": {
-        "joint_width": 8,
+        "embed_dim": 8,
         "vision": {"use": "small_vit", "image_size": 16, "width": 8, "layers": 1, "heads": 2,
                    "convolutions": 2},
         "text": {"use": "bag_of_tokens", "width": 8, "layers": 2, "vocab_size": 200,
@@ -52,9 +54,9 @@ def prepare(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from engine.build import build, save
-    from engine.config.schema import EngineConfig
-    from engine.registry import default_registry
+    from engine.core.build import build, save
+    from engine.core.config.schema import EngineConfig
+    from engine.core.registry import default_registry
 
     torch.manual_seed(0)
     config = EngineConfig.model_validate(MODEL, context={"registry": default_registry()})
@@ -123,7 +125,7 @@ def _checkpoint(good: Path, work: Path, chance: Random) -> None:
     import torch
 
     from engine.contracts.filling import check_filled
-    from engine.weights import read_checkpoint
+    from engine.core.weights import read_checkpoint
 
     source = chance.choice(sorted((good / "checkpoints").iterdir()))
     data = source.read_bytes()
@@ -145,9 +147,9 @@ def _checkpoint(good: Path, work: Path, chance: Random) -> None:
 
 
 def _text_tower() -> Any:
-    from engine.build import make_model
-    from engine.config.schema import EngineConfig
-    from engine.registry import default_registry
+    from engine.core.build import make_model
+    from engine.core.config.schema import EngineConfig
+    from engine.core.registry import default_registry
 
     data = {**MODEL, "clusters": None}
     config = EngineConfig.model_validate(data, context={"registry": default_registry()})
@@ -157,8 +159,7 @@ def _text_tower() -> Any:
 def _artifact(good: Path, work: Path, chance: Random) -> None:
     import torch
 
-    from engine.build import read_artifact
-    from engine.size import artifact_size
+    from engine.core.size import artifact_size
 
     folder = work / "artifact"
     shutil.copytree(good / "artifact", folder)
@@ -174,7 +175,7 @@ def _artifact(good: Path, work: Path, chance: Random) -> None:
     sealed = chance.random() < 0.8
     if sealed:
         _seal(folder)
-    built = read_artifact(folder, clusters=True)
+    built = read_clustered(folder)
     listed = path.name != "engine.json"
     assert sealed or not listed or after == before, "a changed file was not noticed"
     artifact_size(folder)
@@ -212,8 +213,8 @@ def _seal(folder: Path) -> None:
 
 
 def _config(good: Path, work: Path, chance: Random) -> None:
-    from engine.config import dump_config, load_config
-    from engine.size import config_size
+    from engine.core.config import dump_config, load_config
+    from engine.core.size import config_size
 
     source = chance.choice(sorted((ROOT / "configs").rglob("*.yaml")))
     mutate = chance.choice((mutate_bytes, mutate_lines, mutate_lines))
@@ -243,7 +244,7 @@ def _predictions(good: Path, work: Path, chance: Random) -> None:
 
 
 def _shard(good: Path, work: Path, chance: Random) -> None:
-    from engine.shards import read_members, read_table
+    from engine.data.shards import read_members, read_table
 
     for suffix in ("tar", "parquet"):
         shutil.copy(good / f"00000.{suffix}", work)

@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import State
-from engine.registry import default_registry
+from engine.core.registry import default_registry
 from engine_plugins.projections.clustered import Clustered
 from engine_plugins.projections.few_rows import FewRows
 

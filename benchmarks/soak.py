@@ -404,8 +404,8 @@ def _import_everything() -> None:
     import engine.clusters.place
     import engine.data.download.run
     import engine.data.text.clean
-    import engine.exporting.onnx
-    import engine.importing
+    import engine.exchange.importing
+    import engine.exchange.onnx
     import engine.train.run  # noqa: F401
 
     torch.set_num_threads(1)

@@ -19,7 +19,7 @@ CONFIG = """\
 engine: 1
 name: little
 model:
-  joint_width: 16
+  embed_dim: 16
   vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
   text: {use: gpt3small, width: 16, layers: 1, heads: 2, vocab_size: 400, max_tokens: 15,
          n_positions: 32, tokenizer: {use: trained}}

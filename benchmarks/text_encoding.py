@@ -21,8 +21,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from engine.build import make_model, make_tokenizer
-from engine.config import load_config
+from engine.core.build import make_model, make_tokenizer
+from engine.core.config import load_config
 from engine.evaluate.texts import encode_texts
 
 ARCH = "ViT-B-32-quickgelu"

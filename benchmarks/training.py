@@ -3,7 +3,7 @@
 Stage 1 is the contest's own: ViT-B/32 frozen, GPT-2-small text whose last three blocks train,
 both projections, batch 256, queries of 4 to 15 tokens (10 on average). Stage 2 trains the
 embeddings too. The plain loop locks the image tower as open_clip does, pads texts to 77 tokens (the
-config's own limit is 15), and computes everything anew each step; its pictures lie decoded in
+config's own limit is 15), and computes everything again each step; its pictures lie decoded in
 memory, so nothing but arithmetic is compared. Both are processes of their own with the same weights
 (random), data and seeds, and take their steps in turn. An epoch is two batches: Engine's first one
 fills the cache, the later ones read it.

@@ -22,10 +22,10 @@ from measure import ROOT
 from PIL import Image
 from torch.nn import functional
 
-from engine.build import Built, make_model
-from engine.config import load_config
-from engine.config.schema import EngineConfig
 from engine.contracts import Dataset, Epoch, Record, Tokenizer
+from engine.core.build import Built, make_model
+from engine.core.config import load_config
+from engine.core.config.schema import EngineConfig
 from engine.evaluate.images import normalise
 from engine.train.data import TrainingRows, draws, seed_of
 from engine.train.loop import Trainer

@@ -13,19 +13,20 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from engine.version import __version__
+
 if TYPE_CHECKING:
-    from engine.config import load_config
+    from engine.contracts.hooks import Plugin, hookimpl
+    from engine.core.config import load_config
     from engine.evaluate import load
-    from engine.hookspecs import Plugin, hookimpl
 
 _HOME = {
     "load": "engine.evaluate",
-    "load_config": "engine.config",
-    "Plugin": "engine.hookspecs",
-    "hookimpl": "engine.hookspecs",
+    "load_config": "engine.core.config",
+    "Plugin": "engine.contracts.hooks",
+    "hookimpl": "engine.contracts.hooks",
 }
-__all__ = ["Plugin", "hookimpl", "load", "load_config"]
-__version__ = "0.1.0"
+__all__ = ["Plugin", "__version__", "hookimpl", "load", "load_config"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from engine.core.regular_file import read_regular
+from engine.core.strict_json import parse_json
 from engine.errors import DataError
-from engine.regular_file import read_regular
-from engine.strict_json import parse_json
 
 MOST_BYTES = 64 << 20
 """Bytes of a JSON file that is read whole: answers to some three million images."""
@@ -32,7 +32,7 @@ def clean_name(text: str) -> str:
 
 
 def read_json(path: Path, *, most_bytes: int = MOST_BYTES, hint: str | None = None) -> Any:
-    """Read a JSON file by :func:`engine.strict_json.parse_json`, keys by :func:`clean_name`.
+    """Read a JSON file by :func:`engine.core.strict_json.parse_json`, keys by :func:`clean_name`.
 
     Args:
         path: the file.

@@ -5,7 +5,7 @@ This module is imported by every command, so it names the plugins and imports no
 
 from __future__ import annotations
 
-from engine.hookspecs import Plugin, hookimpl
+from engine.contracts.hooks import Plugin, hookimpl
 
 ENGINE_API = "1.0"
 """The version of the plugin API that these are written for."""
@@ -93,12 +93,15 @@ def engine_plugins() -> list[Plugin]:
                 "Ward's clustering, then the nearest neighbours' vote: the contest entry's"),
         _plugin("clusterer", "kmeans", "clusterers.kmeans.KMeans", "KMeansSettings",
                 "spherical k-means, then the nearest centre (faiss)"),
-        _plugin("key_layout", "ruclip_first", "layouts.ruclip_first.RuClipFirst", "LayoutSettings",
+        _plugin("checkpoint_adapter", "ruclip_first",
+                "checkpoint_adapters.ruclip_first.RuClipFirst", "AdapterSettings",
                 "CLIP by Sber, first generation, with one projection or one for each cluster"),
-        _plugin("key_layout", "openai_clip", "layouts.openai_clip.OpenAiClip", "LayoutSettings",
+        _plugin("checkpoint_adapter", "openai_clip",
+                "checkpoint_adapters.openai_clip.OpenAiClip", "AdapterSettings",
                 "OpenAI CLIP, open_clip, and ruCLIP, second generation"),
-        _plugin("key_layout", "transformers", "layouts.transformers.Transformers",
-                "LayoutSettings", "CLIPModel and VisionTextDualEncoderModel of transformers"),
+        _plugin("checkpoint_adapter", "transformers",
+                "checkpoint_adapters.transformers.Transformers", "AdapterSettings",
+                "CLIPModel and VisionTextDualEncoderModel of transformers"),
         _plugin("loss", "contrastive", "losses.pairs.Contrastive", "ContrastiveSettings",
                 "CLIP's symmetric cross-entropy over the batch, with a learned scale"),
         _plugin("loss", "sigmoid", "losses.pairs.Sigmoid", "SigmoidSettings",

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.contracts.source import find_source
+from engine.core.sources import find_source
 from engine.errors import WeightsError
 
 RuClipArch = Literal[

@@ -60,7 +60,7 @@ def _raises(error: BaseException) -> object:
 
 
 @pytest.mark.parametrize(
-    ("error", "ended"),
+    ("error", "finished_stages"),
     [
         (ValueError("x"), "fault"),
         (MemoryError(), "fault"),

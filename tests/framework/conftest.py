@@ -16,7 +16,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-from engine.config.schema import ZeroShotSettings
 from engine.contracts import (
     Dataset,
     Preprocess,
@@ -31,9 +30,10 @@ from engine.contracts import (
     VisionTower,
     VisionTowerSettings,
 )
+from engine.core.config.schema import ZeroShotSettings
+from engine.core.model import DualEncoder
 from engine.errors import BrokenImageError
 from engine.evaluate.predictor import Predictor
-from engine.model import DualEncoder
 
 COLOURS = {
     "красный": (1.0, -1.0, -1.0), "зелёный": (-1.0, 1.0, -1.0), "синий": (-1.0, -1.0, 1.0),
@@ -88,7 +88,7 @@ class ColourOfText(TextEncoder):
     def run(self, state: State, start: int, stop: int) -> State:
         self.batches.append(tuple(state["ids"].shape))
         known = state["mask"].unsqueeze(-1)
-        return {**state, "features": (self.table(state["ids"]) * known).sum(dim=1)}
+        return {**state, "pooled": (self.table(state["ids"]) * known).sum(dim=1)}
 
     def embed(self, ids: torch.Tensor) -> torch.Tensor:
         return self.table(ids)
@@ -104,7 +104,7 @@ class ColourOfImage(VisionTower):
         return []
 
     def run(self, state: State, start: int, stop: int) -> State:
-        return {**state, "features": state["pixels"].mean(dim=(2, 3))}
+        return {**state, "pooled": state["pixels"].mean(dim=(2, 3))}
 
 
 class Same(Projection):

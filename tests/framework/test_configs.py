@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from engine.build import build, read_artifact, save
-from engine.config import load_config
-from engine.size import artifact_size, config_size, model_plan
+from engine.core.build import build, read_artifact, save
+from engine.core.config import load_config
+from engine.core.size import artifact_size, config_size, model_plan
 from engine_plugins.datasets.settings import CLDR, EMOJI_FONT
 
 ROOT = Path(__file__).resolve().parents[2]

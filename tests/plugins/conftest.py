@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import nn
 
-from engine.contracts import Use
-from engine.registry import default_registry
+from engine.contracts import PluginRef
+from engine.core.registry import default_registry
 
 
 @pytest.fixture(scope="session")
-def make_use() -> Callable[..., Use]:
+def make_use() -> Callable[..., PluginRef]:
     """``make_use("text_encoder", "ruclip", width=64)``: a plugin with its validated settings."""
 
-    def make(kind: str, name: str, /, **settings: Any) -> Use:
+    def make(kind: str, name: str, /, **settings: Any) -> PluginRef:
         registry = default_registry()
         plugin = registry.get(kind, name)
         validate = plugin.load_settings().model_validate
-        return Use(plugin, validate(settings, context={"registry": registry}))
+        return PluginRef(plugin, validate(settings, context={"registry": registry}))
 
     return make
 

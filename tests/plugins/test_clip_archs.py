@@ -15,11 +15,11 @@ import torch
 from open_clip.model import _build_text_tower, _build_vision_tower
 from open_clip.transform import PreprocessCfg
 
-from engine.contracts import Use
-from engine.size import plan_of_module, tower_plan
+from engine.contracts import PluginRef
+from engine.core.size import plan_of_module, tower_plan
 from engine_plugins import clip_archs
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 
 
 def is_plain(numbers: Callable[[str], dict[str, Any]], arch: str) -> bool:

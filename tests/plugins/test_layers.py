@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from engine.size import plan_of_module
+from engine.core.size import plan_of_module
 from engine_plugins import plans
 from engine_plugins.layers import (
     ClipAttention,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.registry import default_registry
+from engine.core.registry import default_registry
 
 HUGE = [
     ("text_encoder", name, key)

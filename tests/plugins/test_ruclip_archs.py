@@ -15,11 +15,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from engine.contracts import Use
-from engine.size import tower_plan
+from engine.contracts import PluginRef
+from engine.core.size import tower_plan
 from engine_plugins import ruclip_archs
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 SIDES = ("vision_tower", "text_encoder")
 FOLDER = {
     "embed_dim": 24, "image_resolution": 32, "vision_layers": 2, "vision_width": 128,

@@ -14,12 +14,12 @@ import pytest
 import torch
 from PIL import Image
 
-from engine.build import build, read_artifact, save
-from engine.config import load_config
+from engine.core.build import build, read_artifact, save
+from engine.core.config import load_config
+from engine.data.pictures.cut import square
 from engine.errors import EngineError
 from engine.evaluate.images import normalise
 from engine.evaluate.predictor import Predictor
-from engine.pictures.cut import square
 
 WHY = "`make oracles` installs ruclip and youtokentome, the originals that this compares with"
 WORDS = [
@@ -39,7 +39,7 @@ CONFIG = """
 engine: 1
 name: ruclip
 model:
-  joint_width: 24
+  embed_dim: 24
   vision: {use: ruclip, weights: {from: "file:FOLDER"}}
   text: {use: ruclip, weights: {from: "file:FOLDER"}}
   projection: {vision: {use: identity}, text: {use: identity}}

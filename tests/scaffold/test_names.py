@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.contracts import KINDS
+from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
-from engine.registry import Registry, default_registry
 from engine.scaffold import Names
 
 

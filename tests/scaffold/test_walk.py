@@ -67,7 +67,7 @@ def test_their_contracts_are_kept(
 TRAIN = """
 import sys
 from pathlib import Path
-from engine.config import load_config
+from engine.core.config import load_config
 from engine.train.run import train
 
 for path in map(Path, sys.argv[1:]):
@@ -96,7 +96,7 @@ def test_their_configs_train(
     for kind, (names, _) in packages.items():
         config = tmp_path / "runs" / names.plugin / "model" / "config.yaml"
         assert (f"use: {names.plugin}" in config.read_text(encoding="utf-8")) == (
-            kind != "key_layout"
+            kind != "checkpoint_adapter"
         )
     lines = (tmp_path / "runs" / "own_logger" / "log.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,name,value"
@@ -106,7 +106,7 @@ def test_their_configs_train(
 def test_a_checkpoint_is_imported(
     packages: dict[str, tuple[Names, Path]], clean: Environment, tmp_path: Path
 ) -> None:
-    names, folder = packages["key_layout"]
+    names, folder = packages["checkpoint_adapter"]
     shutil.copy(folder / "my.yaml", tmp_path)
     clean.done("engine", "build", "my.yaml", cwd=tmp_path)
     theirs = f"""

@@ -39,7 +39,7 @@ def test_what_a_package_says_of_itself(kind: str, packages: dict[str, Path]) -> 
     config = yaml.safe_load((folder / "my.yaml").read_text(encoding="utf-8"))
     assert config["name"] == names.plugin
     uses = f"use: {names.plugin}" in (folder / "my.yaml").read_text(encoding="utf-8")
-    assert uses == (kind != "key_layout")  # which reads a checkpoint into any config
+    assert uses == (kind != "checkpoint_adapter")  # which reads a checkpoint into any config
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert all(line in readme for line in ("pip install -e '.[test]'", "pytest", "my.yaml"))
 

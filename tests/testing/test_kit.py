@@ -16,8 +16,8 @@ import pytest
 
 import engine.testing
 from engine.contracts import KINDS
+from engine.contracts.hooks import Plugin
 from engine.errors import PluginError
-from engine.hookspecs import Plugin
 from engine.testing import CheckFailure, Failure, Outcome, Report, assert_plugin, checks
 from engine.testing import check_plugin as check
 from engine.testing.core import Rule
@@ -227,7 +227,7 @@ def test_importing_the_kit_is_light() -> None:
 
 
 TEST_FILE = """\
-from engine.hookspecs import Plugin
+from engine.contracts.hooks import Plugin
 from engine.testing import plugin_checks
 
 THEIRS = Plugin("sampler", "theirs", "wrong_parts:{name}",

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.hookspecs import Plugin
+from engine.contracts.hooks import Plugin
 from engine.testing import Report, check_plugin
 
 KEYS = ["pictures.0.weight", "pictures.1.weight", "words.weight"]
@@ -19,12 +19,12 @@ SETTINGS = {
     "embedder": "engine.contracts.settings:EmbedderSettings",
     "clusterer": "engine.contracts.settings:ClustererSettings",
     "dataset": "engine.contracts.settings:DatasetSettings",
-    "key_layout": "engine.contracts.settings:Settings",
+    "checkpoint_adapter": "engine.contracts.settings:Settings",
     "loss": "engine.contracts.training_settings:LossSettings",
     "sampler": "engine.contracts.training_settings:SamplerSettings",
     "logger": "engine.contracts.training_settings:LoggerSettings",
 }
-HINTS: dict[str, dict[str, Any]] = {"key_layout": {"keys": KEYS}}
+HINTS: dict[str, dict[str, Any]] = {"checkpoint_adapter": {"keys": KEYS}}
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ RIGHT = [
     part("projection", "ProjectionSaysThatItMixes", ""),
     part("projection", "RightProjection", ""), part("loss", "RightLoss", ""),
     part("sampler", "RightSampler", ""), part("logger", "RightLogger", ""),
-    part("key_layout", "RightLayout", ""), part("tokenizer", "RightTokenizer", ""),
+    part("checkpoint_adapter", "RightLayout", ""), part("tokenizer", "RightTokenizer", ""),
     part("embedder", "RightEmbedder", ""), part("clusterer", "RightClusterer", ""),
     part("dataset", "RightDataset", ""),
 ]  # fmt: skip
@@ -110,7 +110,7 @@ CASES = [
     text("PositionsInEmbed", "embed", "every place"),
     text("ShortTextsOnly", "longest_text", "12 tokens", "no position 11", settings="NoPlan"),
     # Towers: segments.
-    text("RunsToTheEnd", "segments_compose", "`features` already", "heed `stop`"),
+    text("RunsToTheEnd", "segments_compose", "`pooled` already", "heed `stop`"),
     text("StartsAnew", "segments_compose", "the whole run", "differ by"),
     text("RemembersBesideTheState", "state_stored", "as if never stored", "_first"),
     text("TimeFirst", "state_batch_first", "after stem", "[7, 4, 32]"),
@@ -143,9 +143,9 @@ CASES = [
     part("projection", "TooWide", "width", "out_width, 8", "9 wide"),
     part("projection", "ProjectionLeaks", "batch_independence", "a row sees its neighbours"),
     part("projection", "ProjectionMixesInTraining", "batch_independence", "GroupNorm"),
-    part("projection", "ReadsSecretly", "forward", "'embeddings'", "reads"),
+    part("projection", "ReadsSecretly", "forward", "'token_embeddings'", "reads"),
     part("projection", "ProjectionSeesPadding", "padding_independence", "mask"),
-    part("projection", "LosesTheState", "forward", "`features` is gone"),
+    part("projection", "LosesTheState", "forward", "`pooled` is gone"),
     part("projection", "ProjectionDetaches", "gradients", "gradient at the features"),
     # Losses.
     part("loss", "LossOfEachRow", "scalar", "no dimension", "[12]"),
@@ -169,12 +169,13 @@ CASES = [
     part("logger", "ClosesOnce", "closing", "second close()"),
     part("logger", "WritesAnywhere", "files", "`lines.txt` in the current folder"),
     part("logger", "CannotGoOn", "calls", "goes on from step 10", "FileExistsError"),
-    # Key layouts.
-    part("key_layout", "MatchesAll", "matches", "False for no names"),
-    part("key_layout", "DropsUnknown", "unknown_names", "passed through", "None"),
-    part("key_layout", "TwoOfOneName", "renames", "'pictures.1.weight' are 'vision.0.weight'"),
-    part("key_layout", "OtherParts", "renames", "'image.0.weight'"),
-    part("key_layout", "RightLayout", "matches", "its own checkpoint", keys=["a.b"]),
+    # Checkpoint adapters.
+    part("checkpoint_adapter", "MatchesAll", "matches", "False for no names"),
+    part("checkpoint_adapter", "DropsUnknown", "unknown_names", "passed through", "None"),
+    part("checkpoint_adapter", "TwoOfOneName", "renames",
+         "'pictures.1.weight' are 'vision.0.weight'"),
+    part("checkpoint_adapter", "OtherParts", "renames", "'image.0.weight'"),
+    part("checkpoint_adapter", "RightLayout", "matches", "its own checkpoint", keys=["a.b"]),
     # Tokenizers.
     part("tokenizer", "IdsBeyond", "ids_in_range", "vocab_size is"),
     part("tokenizer", "EmptyForNothing", "never_empty", "none for ''"),

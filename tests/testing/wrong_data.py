@@ -128,7 +128,7 @@ class TakesAnyBytes(RightTokenizer):
         return cls(found["letters"], found["origin"])
 
 
-# ---- embedders ----------------------------------------------------------------------------------
+# ---- embedders ---------------------------------------------------------------------------------
 
 
 class RightEmbedder(Embedder):
@@ -198,7 +198,7 @@ class KeepsNothing(RightEmbedder):
         pass
 
 
-# ---- clusterers ---------------------------------------------------------------------------------
+# ---- clusterers --------------------------------------------------------------------------------
 
 
 class RightClusterer(Clusterer):
@@ -305,7 +305,7 @@ class LearnsOnTop(RightClusterer):
             self.centres = before
 
 
-# ---- datasets -----------------------------------------------------------------------------------
+# ---- datasets ----------------------------------------------------------------------------------
 
 
 class RightDataset(Dataset):
@@ -331,7 +331,7 @@ class RightDataset(Dataset):
 
 
 class RowsChange(RightDataset):
-    """Draws its texts anew."""
+    """Draws its texts again."""
 
     def record(self, index: int) -> Record:
         row = super().record(index)
@@ -402,7 +402,7 @@ class Grey(RightDataset):
 
 
 class NoEnd(RightDataset):
-    """Begins anew where it ends."""
+    """Begins again where it ends."""
 
     def record(self, index: int) -> Record:
         return super().record(index % len(self))

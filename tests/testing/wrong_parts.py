@@ -1,4 +1,4 @@
-"""Right and wrong projections, losses, samplers, loggers and key layouts."""
+"""Right and wrong projections, losses, samplers, loggers and checkpoint adapters."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import (
+    CheckpointAdapter,
     Epoch,
-    KeyLayout,
     Logger,
     Loss,
     Projection,
@@ -72,25 +72,25 @@ class ReadsSecretly(RightProjection):
     """Reads the tokens without saying so."""
 
     def forward(self, state: State) -> State:
-        mean = state["embeddings"].mean(dim=1)
+        mean = state["token_embeddings"].mean(dim=1)
         return {**super().forward(state), "mean": mean}
 
 
 class ProjectionSeesPadding(RightProjection):
     """Adds the mean of the tokens, padding included."""
 
-    reads: ClassVar[frozenset[str]] = frozenset({"embeddings", "mask"})
+    reads: ClassVar[frozenset[str]] = frozenset({"token_embeddings", "mask"})
 
     def forward(self, state: State) -> State:
-        mean = state["embeddings"].mean(dim=(1, 2)).unsqueeze(-1)
-        return {**state, "embedding": self.project(state["features"]) + mean}
+        mean = state["token_embeddings"].mean(dim=(1, 2)).unsqueeze(-1)
+        return {**state, "embedding": self.project(state["pooled"]) + mean}
 
 
 class LosesTheState(RightProjection):
     """Gives the embedding alone."""
 
     def forward(self, state: State) -> State:
-        return {"embedding": self.project(state["features"])}
+        return {"embedding": self.project(state["pooled"])}
 
 
 class ProjectionDetaches(RightProjection):
@@ -100,7 +100,7 @@ class ProjectionDetaches(RightProjection):
         return super().project(features.detach())
 
 
-# ---- losses -------------------------------------------------------------------------------------
+# ---- losses ------------------------------------------------------------------------------------
 
 
 class RightLoss(Loss):
@@ -174,7 +174,7 @@ class LossReadsItsOwn(RightLoss):
         return super().forward(batch) + batch["gates"].square().mean()
 
 
-# ---- samplers -----------------------------------------------------------------------------------
+# ---- samplers ----------------------------------------------------------------------------------
 
 
 class RightSampler(Sampler):
@@ -192,7 +192,7 @@ class RightSampler(Sampler):
 
 
 class RepeatsRows(RightSampler):
-    """Each batch is drawn anew from all rows."""
+    """Each batch is drawn again from all rows."""
 
     def batches(self, epoch: Epoch) -> Sequence[Rows]:
         super().batches(epoch)
@@ -247,7 +247,7 @@ class SilentAboutTooFew(RightSampler):
         return [] if epoch.rows < epoch.batch_size else super().batches(epoch)
 
 
-# ---- loggers ------------------------------------------------------------------------------------
+# ---- loggers -----------------------------------------------------------------------------------
 
 
 class RightLogger(Logger):
@@ -292,10 +292,10 @@ class CannotGoOn(RightLogger):
         self.file = (run.folder / "lines.txt").open("x", encoding="utf-8")
 
 
-# ---- key layouts --------------------------------------------------------------------------------
+# ---- checkpoint adapters -----------------------------------------------------------------------
 
 
-class RightLayout(KeyLayout):
+class RightLayout(CheckpointAdapter):
     """``pictures.*`` and ``words.*``."""
 
     PLACES: ClassVar[dict[str, str]] = {"pictures.": "vision.", "words.": "text."}

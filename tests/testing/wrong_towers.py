@@ -47,7 +47,7 @@ class RightText(TextEncoder):
             if index == 0:
                 state["hidden"] = self.stem(state)
             elif index == 3:
-                state["features"] = self.head(state.pop("hidden"), state["mask"])
+                state["pooled"] = self.head(state.pop("hidden"), state["mask"])
             else:
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
         return state
@@ -260,7 +260,7 @@ class OtherNames(RightText):
     """Layers instead of blocks."""
 
     def segments(self) -> list[Segment]:
-        names = ("embeddings", "layer 1", "layer 2", "norm")
+        names = ("token_embeddings", "layer 1", "layer 2", "norm")
         parts = (self.table, *self.blocks, self.norm)
         return [Segment(name, (part,)) for name, part in zip(names, parts, strict=True)]
 
@@ -426,7 +426,7 @@ class RightVision(VisionTower):
             elif index == 1:
                 state["hidden"] = self.block(state["hidden"])
             else:
-                state["features"] = self.norm(state.pop("hidden").mean(dim=1))
+                state["pooled"] = self.norm(state.pop("hidden").mean(dim=1))
         return state
 
     def stem(self, pixels: Tensor) -> Tensor:

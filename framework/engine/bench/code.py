@@ -25,11 +25,11 @@ from types import ModuleType
 from typing import Any
 
 from engine.bench.results import _Fact
-from engine.code_identity import MISSING, counts_by_source, version_of, versions_of
-from engine.contracts.settings import Settings, Use
-from engine.files import write_text
-from engine.hookspecs import GROUP
-from engine.registry import Registry
+from engine.contracts.hooks import GROUP
+from engine.contracts.settings import PluginRef, Settings
+from engine.core.code_identity import MISSING, counts_by_source, version_of, versions_of
+from engine.core.files import write_text
+from engine.core.registry import Registry
 
 _ENGINE = "engine"
 _LARGE = 1 << 24
@@ -76,9 +76,9 @@ class Code(_Fact):
                 yield f"{top} was not installed and is now"
 
 
-def uses_of(value: object) -> Iterator[Use]:
+def uses_of(value: object) -> Iterator[PluginRef]:
     """Every plugin that settings choose, those within other plugins' settings too."""
-    if isinstance(value, Use):
+    if isinstance(value, PluginRef):
         yield value
         yield from uses_of(value.settings)
     elif isinstance(value, Settings):
@@ -174,7 +174,7 @@ def why_model_stale(run: Path, folder: Path) -> str:
     return why_stale(name, folder)
 
 
-# ---- what is loaded ------------------------------------------------------------------------------
+# ---- what is loaded ----------------------------------------------------------------------------
 
 
 def _loaded() -> dict[str, ModuleType]:
@@ -230,7 +230,7 @@ def _is_there(top: str) -> bool:
         return False
 
 
-# ---- files ---------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------
 
 
 def _homes(top: str) -> list[Path]:

@@ -39,7 +39,7 @@ class DatasetComparison:
 
     Attributes:
         only_a: images that only the first got right (under its first seed).
-        only_b: likewise.
+        only_b: in the same way.
         p: McNemar's exact test between the first seeds.
     """
 
@@ -96,7 +96,7 @@ def side_of_predictions(path: Path, truth: Path) -> Side:
     from engine.evaluate.scores import score
 
     labels, answers = read_truth(truth), read_predictions(path)
-    score(labels, answers)  # tells strangers among data sets, images and classes
+    score(labels, answers)  # tells unknown among data sets, images and classes
     right = {
         name: {image: [answers.get(name, {}).get(image) == label] for image, label in rows.items()}
         for name, rows in labels.items()

@@ -15,12 +15,12 @@ from pathlib import Path
 from engine.bench.offline import forbid_sockets
 
 
-def run_contest(path: str, born: float) -> None:
+def run_contest(path: str, started_at: float) -> None:
     """Run the job of a file.
 
     Args:
         path: the job.
-        born: ``time.monotonic()`` of the process that started this one, just before.
+        started_at: ``time.monotonic()`` of the process that started this one, just before.
     """
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
@@ -29,14 +29,14 @@ def run_contest(path: str, born: float) -> None:
     import torch
 
     from engine.bench.code import imported_code, keep
-    from engine.bench.datasets import Judged
+    from engine.bench.datasets import EvaluatedDataset
+    from engine.bench.evaluator import predictor_for
     from engine.bench.job import read_job, reporting
-    from engine.bench.judge import predictor_for
     from engine.bench.results import Contest
     from engine.bench.speed import peak_mb
-    from engine.build import read_artifact
+    from engine.core.build import read_artifact
+    from engine.core.files import scratch, write_text
     from engine.evaluate.runner import run
-    from engine.files import scratch, write_text
 
     job = read_job(path)
     with reporting(job):
@@ -44,12 +44,12 @@ def run_contest(path: str, born: float) -> None:
         built = read_artifact(job.model)
         predictions = {}
         for value in job.datasets:
-            judged = Judged.from_json(value)
-            ran = run(predictor_for(built, judged), judged.open(), workers=1)
-            predictions[judged.name] = ran.predictions
+            evaluated = EvaluatedDataset.from_json(value)
+            ran = run(predictor_for(built, evaluated), evaluated.open(), workers=1)
+            predictions[evaluated.name] = ran.predictions
         with scratch(Path(job.output)) as folder:
             write_text(folder / "predictions.json", json.dumps(predictions))
-        seconds = time.monotonic() - born
+        seconds = time.monotonic() - started_at
         images = sum(map(len, predictions.values()))
         found = Contest(
             seconds=seconds, images=images, images_per_second=images / seconds,

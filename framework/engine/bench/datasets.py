@@ -8,18 +8,18 @@ from typing import Any
 
 from engine.bench.suite import DataEntry, SuiteSettings
 from engine.contracts.dataset import Dataset
-from engine.contracts.settings import Settings, Use
+from engine.contracts.settings import PluginRef, Settings
+from engine.core.registry import Registry, default_registry
 from engine.data.contest import find_zero_shot_folders, read_truth
 from engine.errors import DataError, EngineError, did_you_mean
 from engine.foreign import clean_name
-from engine.registry import Registry, default_registry
 
 TRUTH = "gt.json"
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A data set to be judged on.
+class EvaluatedDataset:
+    """A data set to be evaluated on.
 
     Attributes:
         name: on the board.
@@ -28,7 +28,7 @@ class Judged:
     """
 
     name: str
-    use: Use
+    use: PluginRef
     templates: tuple[str, ...] | None
 
     def open(self) -> Dataset:
@@ -42,8 +42,8 @@ class Judged:
             raise DataError(f"data set `{self.name}` has no image")
         if not dataset.classes:
             raise DataError(
-                f"data set `{self.name}` has no classes, so nothing can be judged on it",
-                hint="judge on a data set with class names; `engine plugins dataset` lists them",
+                f"data set `{self.name}` has no classes, so nothing can be evaluated on it",
+                hint="evaluate on a data set with class names; `engine plugins dataset` lists them",
             )
         if all(dataset.record(i).label is None for i in range(len(dataset))):
             raise DataError(
@@ -57,14 +57,14 @@ class Judged:
         return {"name": self.name, "use": self.use.to_config(), "templates": self.templates}
 
     @staticmethod
-    def from_json(value: Mapping[str, Any], registry: Registry | None = None) -> Judged:
+    def from_json(value: Mapping[str, Any], registry: Registry | None = None) -> EvaluatedDataset:
         """Back again."""
         templates = value["templates"]
         use = use_of(value["use"], registry)
-        return Judged(value["name"], use, None if templates is None else tuple(templates))
+        return EvaluatedDataset(value["name"], use, None if templates is None else tuple(templates))
 
 
-def use_of(config: Mapping[str, Any], registry: Registry | None = None) -> Use:
+def use_of(config: Mapping[str, Any], registry: Registry | None = None) -> PluginRef:
     """``{use: NAME, ...}`` of a data set as validated settings."""
     registry = registry or default_registry()
     entry = DataEntry.model_validate({"dataset": config}, context={"registry": registry})
@@ -72,13 +72,13 @@ def use_of(config: Mapping[str, Any], registry: Registry | None = None) -> Use:
     return entry.dataset
 
 
-def judged_of(suite: SuiteSettings) -> tuple[list[Judged], dict[str, str]]:
+def judged_of(suite: SuiteSettings) -> tuple[list[EvaluatedDataset], dict[str, str]]:
     """The data sets of a suite, and those left out (by name, with why).
 
     Raises:
         DataError: one that is not optional is missing, two have one name, or none is left.
     """
-    found: list[Judged] = []
+    found: list[EvaluatedDataset] = []
     skipped: dict[str, str] = {}
     for entry in suite.data:
         try:
@@ -111,10 +111,10 @@ def _name(entry: DataEntry) -> str:
     return entry.name or entry.dataset.name
 
 
-def _judged(entry: DataEntry) -> Iterator[Judged]:
+def _judged(entry: DataEntry) -> Iterator[EvaluatedDataset]:
     if entry.dataset is not None:
         name = entry.name or entry.dataset.create().name
-        yield Judged(name, entry.dataset, entry.templates)
+        yield EvaluatedDataset(name, entry.dataset, entry.templates)
         return
     assert entry.folder is not None
     found = find_zero_shot_folders(entry.folder)
@@ -122,7 +122,7 @@ def _judged(entry: DataEntry) -> Iterator[Judged]:
     truth = entry.folder / TRUTH
     if not truth.is_file():
         raise DataError(
-            f"{entry.folder} has no {TRUTH}, so there is nothing to judge answers by",
+            f"{entry.folder} has no {TRUTH}, so there is nothing to evaluate answers by",
             hint='it holds {"<data set>": {"<image id>": <class index>}}',
         )
     known = read_truth(truth)
@@ -135,10 +135,10 @@ def _judged(entry: DataEntry) -> Iterator[Judged]:
     for name, path in folders.items():
         if name in known and (not entry.only or name in entry.only):
             use = use_of({"use": "zero_shot_folder", "path": str(path), "truth": str(truth)})
-            yield Judged(name, use, entry.templates)
+            yield EvaluatedDataset(name, use, entry.templates)
 
 
-def leaves(use: Use) -> list[Use]:
+def leaves(use: PluginRef) -> list[PluginRef]:
     """The data sets that a data set is made of; itself, where it is made of none."""
     inner = [
         leaf
@@ -150,8 +150,8 @@ def leaves(use: Use) -> list[Use]:
     return inner or [use]
 
 
-def _uses(value: object) -> Iterator[Use]:
-    if isinstance(value, Use):
+def _uses(value: object) -> Iterator[PluginRef]:
+    if isinstance(value, PluginRef):
         yield value
     elif isinstance(value, (list, tuple)):
         for item in value:

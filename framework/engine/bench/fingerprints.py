@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from engine.bench.datasets import leaves
-from engine.contracts.settings import Settings, Use
-from engine.registry import Registry, default_registry
+from engine.contracts.settings import PluginRef, Settings
+from engine.core.registry import Registry, default_registry
 
 Counted = Callable[[str, int], None]
 """Told the name of a data set and how many of its files were looked at so far."""
@@ -38,14 +38,14 @@ class Prints:
         self._counted = counted or (lambda name, files: None)
         self._known: dict[str, str] = {}
 
-    def of(self, use: Use) -> str:
+    def of(self, use: PluginRef) -> str:
         """The fingerprint of a data set: its settings, its plugin's version, its files."""
         told = json.dumps(use.to_config(), sort_keys=True)
         if told not in self._known:
             self._known[told] = self._compute(use, told)
         return self._known[told]
 
-    def _compute(self, use: Use, told: str) -> str:
+    def _compute(self, use: PluginRef, told: str) -> str:
         digest = hashlib.sha256()
         for leaf in leaves(use):
             who = self._registry.registered("dataset", leaf.name).distribution
@@ -156,7 +156,7 @@ def _paths(value: object) -> Iterator[Path]:
         for scheme in _SCHEMES:
             if value.startswith(scheme) and len(value) > len(scheme):
                 yield Path(os.path.expanduser(value.removeprefix(scheme)))  # noqa: PTH111 - as is
-    elif isinstance(value, Use):
+    elif isinstance(value, PluginRef):
         yield from _paths(value.settings)
     elif isinstance(value, Settings):
         for name in type(value).model_fields:

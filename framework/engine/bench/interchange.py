@@ -48,7 +48,7 @@ def _classification(each: DatasetResult) -> dict[str, float]:
     return {
         "acc1": each.accuracy / 100,
         "acc5": math.nan if each.top5 is None else each.top5 / 100,
-        "mean_per_class_recall": each.mean_recall / 100,
+        "mean_recall": each.mean_recall / 100,
     }
 
 

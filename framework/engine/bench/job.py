@@ -12,10 +12,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from engine import terminal
 from engine.bench.results import _Fact
-from engine.config.loader import load_config
-from engine.config.schema import EngineConfig
+from engine.core import terminal
+from engine.core.config.loader import load_config
+from engine.core.config.schema import EngineConfig
 from engine.errors import EngineError
 
 
@@ -23,24 +23,24 @@ class Job(_Fact):
     """One process's work.
 
     Attributes:
-        phase: ``judge`` makes the model and answers; ``speed`` and ``contest`` measure a model that
-            is there.
+        phase: ``evaluate`` makes the model and answers; ``speed`` and ``contest`` measure a model
+            that is there.
         key: of the result.
         source: of the entry.
         path: what the entry named.
         config: file of the resolved config; ``None`` where there is none.
         run: folder of the training; the model is ``run/model``. For an artifact its own folder.
-        datasets: see ``Judged.to_json``.
+        datasets: see ``EvaluatedDataset.to_json``.
         threads: of the arithmetic.
         output: the file that the job writes, whole, at its end.
-        answers: likewise, of ``judge``.
+        answers: in the same way, of ``evaluate``.
         features: folder of vision features that all entries share.
         code: folder of the records of code.
         packages: top-level packages of the plugins in use.
         parent: process id of the bench; the job ends when that one is gone.
     """
 
-    phase: Literal["judge", "speed", "contest"]
+    phase: Literal["evaluate", "speed", "contest"]
     entry: str
     seed: int
     key: str
@@ -61,7 +61,7 @@ class Job(_Fact):
 
     @property
     def model(self) -> Path:
-        """The artifact that is judged."""
+        """The artifact that is evaluated."""
         return Path(self.run) if self.source == "artifact" else Path(self.run) / "model"
 
     def load_config(self) -> EngineConfig:

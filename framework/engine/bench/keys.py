@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import engine
+from engine.version import __version__
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "tokenizers", "sentencepiece")
 """Versions that are shown with a result."""
@@ -27,7 +27,7 @@ def digest(*parts: Any) -> str:
 @cache
 def versions() -> dict[str, str]:
     """Versions of Engine, Python and the libraries that a reader asks for."""
-    found = {"engine": engine.__version__, "python": platform.python_version()}
+    found = {"engine": __version__, "python": platform.python_version()}
     for name in LIBRARIES:
         try:
             found[name] = version(name)

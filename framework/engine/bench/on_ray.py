@@ -27,8 +27,8 @@ from engine.bench.schedule import (
     threads_of,
     write_job,
 )
+from engine.core.files import write_text
 from engine.errors import PluginError
-from engine.files import write_text
 from engine.train.ray_workers import check_machine
 
 
@@ -67,11 +67,11 @@ def run_on_ray(
     try:
         if left:
             check_machine(ray, max(threads_of(task, phase) for task, phase in left))
-        for judging in (True, False):
+        for evaluating in (True, False):
             waiting = {}
             for task, phase in left:
-                failed = (task.entry.name, task.seed, "judge") in failures
-                if (phase == "judge") == judging and not failed:
+                failed = (task.entry.name, task.seed, "evaluate") in failures
+                if (phase == "evaluate") == evaluating and not failed:
                     waiting[_submit(ray, task, phase, logs)] = (task, phase, time.monotonic())
             while waiting:
                 ready, _ = ray.wait(list(waiting), timeout=tick)

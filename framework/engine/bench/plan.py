@@ -18,19 +18,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.artifact import CONFIG, read_manifest, sha256
 from engine.bench.code import packages_of, why_model_stale, why_stale
-from engine.bench.datasets import Judged
+from engine.bench.datasets import EvaluatedDataset
 from engine.bench.fingerprints import Counted, Prints, files_digest
 from engine.bench.job import Job
 from engine.bench.keys import digest, machine
-from engine.bench.results import Answers, Contest, Failure, Made, Result, Speed, read_fact
+from engine.bench.results import Answers, Contest, Failure, Provenance, Result, Speed, read_fact
 from engine.bench.suite import EntrySettings, SuiteSettings
-from engine.config import dump_config, load_config
-from engine.config.schema import EngineConfig
+from engine.core.artifact import CONFIG, read_manifest, sha256
+from engine.core.config import dump_config, load_config
+from engine.core.config.schema import EngineConfig
+from engine.core.files import write_text
+from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError
-from engine.files import write_text
-from engine.registry import Registry, default_registry
 
 
 @dataclass(frozen=True)
@@ -43,15 +43,15 @@ class Task:
         job: what makes its result; ``None`` where it failed already.
         made: what is known of it before anything runs.
         failure: why it cannot be run.
-        phases: what is to be done, ``judge`` first.
+        phases: what is to be done, ``evaluate`` first.
     """
 
     entry: EntrySettings
     seed: int
     job: Job | None
-    made: Made
+    made: Provenance
     failure: Failure | None = None
-    phases: Sequence[str] = field(default=("judge",))
+    phases: Sequence[str] = field(default=("evaluate",))
 
     @property
     def title(self) -> str:
@@ -62,17 +62,19 @@ class Task:
         """The file that a phase writes."""
         assert self.job is not None
         path = Path(self.job.output)
-        return path if phase == "judge" else path.with_suffix(f".{phase}.json")
+        return path if phase == "evaluate" else path.with_suffix(f".{phase}.json")
 
     def done(self, phase: str) -> bool:
         """Whether a phase is over, and what it wrote is whole."""
-        return self.outcome() is not None if phase == "judge" else self.measured(phase) is not None
+        return (
+            self.outcome() is not None if phase == "evaluate" else self.measured(phase) is not None
+        )
 
     def outcome(self) -> tuple[Result, Answers] | None:
         """The result with its answers; ``None`` where there is none."""
         if self.job is None:
             return None
-        result = read_fact(Result, self.output("judge"))
+        result = read_fact(Result, self.output("evaluate"))
         answers = read_fact(Answers, Path(self.job.answers))
         if result is None or answers is None or result.key != self.job.key:
             return None
@@ -104,7 +106,7 @@ class Task:
 
 def plan(
     suite: SuiteSettings,
-    judged: Sequence[Judged],
+    evaluated: Sequence[EvaluatedDataset],
     out: Path,
     registry: Registry | None = None,
     counted: Counted = lambda name, files: None,
@@ -113,31 +115,31 @@ def plan(
 
     Args:
         suite: the suite.
-        judged: its data sets, open.
+        evaluated: its data sets, open.
         out: folder of the bench.
         registry: of the plugins, by default all that are installed.
         counted: told how many files of a data set were looked at, where there are many.
     """
     registry = registry or default_registry()
-    phases = ["judge"]
+    phases = ["evaluate"]
     phases += ["speed"] if suite.measure.speed else []
     phases += ["contest"] if suite.measure.contest else []
     prints = Prints(registry, counted)
-    data = [[each.to_json(), prints.of(each.use)] for each in judged]
+    data = [[each.to_json(), prints.of(each.use)] for each in evaluated]
     tasks = []
     for entry in suite.entries:
         for seed in suite.seeds_of(entry):
             overrides = suite.overrides_of(entry, seed) if entry.source == "config" else []
-            made = Made(source=entry.source, path=str(entry.path), overrides=tuple(overrides),
+            made = Provenance(source=entry.source, path=str(entry.path), overrides=tuple(overrides),
                         seed=seed)  # fmt: skip
-            planner = _Planner(suite, judged, data, out, registry, prints)
+            planner = _Planner(suite, evaluated, data, out, registry, prints)
             try:
                 job = planner.job(entry, seed, overrides)
             except (EngineError, OSError) as error:
                 told = str(error) if isinstance(error, EngineError) else f"{entry.path}: {error}"
                 tasks.append(Task(entry, seed, None, made, Failure(what=told), ()))
                 continue
-            some = phases if entry.source != "predictions" else ["judge"]
+            some = phases if entry.source != "predictions" else ["evaluate"]
             tasks.append(Task(entry, seed, job, made, None, some))
     return tasks
 
@@ -145,14 +147,14 @@ def plan(
 @dataclass(frozen=True)
 class _Planner:
     suite: SuiteSettings
-    judged: Sequence[Judged]
+    evaluated: Sequence[EvaluatedDataset]
     data: Sequence[Any]
     out: Path
     registry: Registry
     prints: Prints
 
     def job(self, entry: EntrySettings, seed: int, overrides: Sequence[str]) -> Job:
-        datasets = [each.to_json() for each in self.judged]
+        datasets = [each.to_json() for each in self.evaluated]
         config: Path | None = None
         settings: EngineConfig | None = None
         zero_shot: Any = None
@@ -174,11 +176,11 @@ class _Planner:
             model = digest("predictions", sha256(entry.path))
         measured = [self.suite.threads, dict(machine())]
         key = digest(model, self.data, zero_shot, measured)
-        uses = [*self._plugins(settings), *(each.use for each in self.judged)]
+        uses = [*self._plugins(settings), *(each.use for each in self.evaluated)]
         stem = f"{entry.name}.{seed}.{key[:12]}"
         results = self.out / "results"
         return Job(
-            phase="judge", entry=entry.name, seed=seed, key=key, source=entry.source,
+            phase="evaluate", entry=entry.name, seed=seed, key=key, source=entry.source,
             path=str(entry.path), overrides=tuple(overrides),
             config=None if config is None else str(config), run=str(run),
             datasets=tuple(datasets), threads=self.suite.threads,

@@ -1,4 +1,4 @@
-"""Results become a board: means over seeds, intervals, places under limits, comparisons."""
+"""Results become a board: means over seeds, intervals, ranks under limits, comparisons."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.bench.board import (
-    Board,
+from engine.bench.leaderboard import (
     Cell,
     Comparison,
     DatasetFacts,
-    Place,
+    Leaderboard,
+    Rank,
     Row,
-    Tier,
+    SizeBucket,
 )
 from engine.bench.results import Answers, Contest, DatasetResult, Result, Speed
 from engine.evaluate.statistics import bootstrap_interval, holm, paired_test
@@ -44,25 +44,25 @@ class Outcome:
     answers: Answers
 
 
-def make_board(
+def make_leaderboard(
     suite: str,
     entries: Sequence[str],
     outcomes: Sequence[Outcome],
     *,
-    tiers: Sequence[int],
+    size_buckets: Sequence[int],
     failed: Mapping[str, Mapping[int, str]],
     skipped: Mapping[str, str],
     failures: Sequence[Result] = (),
     draws: int = 10_000,
     made: Mapping[str, Any] | None = None,
-) -> Board:
+) -> Leaderboard:
     """The board of a suite.
 
     Args:
         suite: its name.
         entries: every entry, in order.
         outcomes: what there is; all of the same data sets.
-        tiers: limits in bytes, the strictest first.
+        size_buckets: limits in bytes, the strictest first.
         failed: by entry and seed, why there is no result.
         skipped: data sets left out, each with why.
         failures: results of what failed, to be shown with how they were made.
@@ -77,12 +77,14 @@ def make_board(
     ]
     rows = _fronts(rows)
     comparisons = _compare(rows, by_entry, correct, draws)
-    return Board(
+    return Leaderboard(
         suite=suite,
         datasets=_facts(outcomes),
         skipped=skipped,
         rows=tuple(rows),
-        tiers=tuple(_tier(limit, rows, comparisons) for limit in (*tiers, None)),
+        size_buckets=tuple(
+            _size_bucket(limit, rows, comparisons) for limit in (*size_buckets, None)
+        ),
         comparisons=tuple(comparisons),
         results=(*(outcome.result for outcome in outcomes), *failures),
         method=METHOD,
@@ -215,7 +217,7 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-# ---- places --------------------------------------------------------------------------------------
+# ---- ranks ------------------------------------------------------------------------------------
 
 
 def _fronts(rows: Sequence[Row]) -> list[Row]:
@@ -274,7 +276,9 @@ def _compare(
     return found
 
 
-def _tier(limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparison]) -> Tier:
+def _size_bucket(
+    limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparison]
+) -> SizeBucket:
     known = [row for row in rows if row.accuracy is not None]
     weighed = [row for row in known if row.weight is not None]
     unweighed = [row for row in known if row.weight is None]
@@ -283,8 +287,8 @@ def _tier(limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparis
     ranked = sorted(under, key=lambda row: (-(row.accuracy or 0), row.entry))
     names = {row.entry for row in ranked}
     real = [each for each in comparisons if each.real and {each.a, each.b} <= names]
-    places = tuple(
-        Place(
+    ranks = tuple(
+        Rank(
             entry=row.entry,
             best=1 + sum(each.b == row.entry for each in real),
             worst=len(ranked) - sum(each.a == row.entry for each in real),
@@ -292,9 +296,9 @@ def _tier(limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparis
         for row in ranked
     )
     heavy = sorted(over, key=lambda row: row.weight.bytes if row.weight else 0)
-    return Tier(
+    return SizeBucket(
         limit=limit,
-        places=places,
+        ranks=ranks,
         over=tuple(row.entry for row in heavy),
         unweighed=tuple(row.entry for row in unweighed),
     )

@@ -165,7 +165,7 @@ class Contest(_Fact):
     code: str = ""
 
 
-class Made(_Fact):
+class Provenance(_Fact):
     """How the model came about, enough to make it again.
 
     Attributes:
@@ -224,7 +224,7 @@ class Result(_Fact):
     code: str = ""
     entry: str
     seed: int
-    made: Made
+    made: Provenance
     weight: Weight | None = None
     datasets: tuple[DatasetResult, ...] = ()
     speed: Speed | None = None

@@ -11,18 +11,18 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.bench.board import Board
 from engine.bench.compare import Side
-from engine.bench.datasets import Judged, judged_of
+from engine.bench.datasets import EvaluatedDataset, judged_of
 from engine.bench.keys import machine, versions
+from engine.bench.leaderboard import Leaderboard
 from engine.bench.plan import Task, plan
-from engine.bench.rank import Outcome, make_board
+from engine.bench.rank import Outcome, make_leaderboard
 from engine.bench.results import Answers, Failure, Result, names_of, read_fact
 from engine.bench.schedule import Doing, Failures, Watch, run_tasks
 from engine.bench.suite import SuiteSettings
 from engine.contracts.dataset import Dataset
+from engine.core.files import locked
 from engine.errors import DataError, did_you_mean
-from engine.files import locked
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -42,13 +42,13 @@ class Bench:
     Attributes:
         board: the board.
         answers: of each entry's first seed.
-        judged: the data sets.
+        evaluated: the data sets.
         outcomes: every result with its answers.
     """
 
-    board: Board
+    board: Leaderboard
     answers: Mapping[str, Answers]
-    judged: Sequence[Judged]
+    evaluated: Sequence[EvaluatedDataset]
     outcomes: Sequence[Outcome]
 
     def picture(self, dataset: str, image: str) -> Image | None:
@@ -58,7 +58,7 @@ class Bench:
 
     @cached_property
     def _pictures(self) -> dict[str, _Pictures]:
-        return {each.name: _Pictures(each.open()) for each in self.judged}
+        return {each.name: _Pictures(each.open()) for each in self.evaluated}
 
 
 class _Pictures:
@@ -92,19 +92,19 @@ def run_suite(
         run: runs tasks: here, or on a cluster.
 
     Raises:
-        DataError: a data set is missing or cannot be judged on; another bench runs in the folder.
-        KeyboardInterrupt, SystemExit: interrupted; what is done is kept.
+        DataError: a data set is missing or cannot be evaluated on; another bench runs in the
+        folder. KeyboardInterrupt, SystemExit: interrupted; what is done is kept.
     """
-    judged, skipped = judged_of(suite)
+    evaluated, skipped = judged_of(suite)
     with _alone(out):
         started = time.monotonic()
 
         def counted(name: str, files: int) -> None:
             watch(0, 1, [Doing(name, "looking at its files", started, f"{files:,} files")])
 
-        tasks = plan(suite, judged, out, counted=counted)
+        tasks = plan(suite, evaluated, out, counted=counted)
         failures = run(tasks, jobs=suite.jobs, logs=out / "logs", watch=watch)
-        return gather(suite, tasks, judged, skipped, failures)
+        return gather(suite, tasks, evaluated, skipped, failures)
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def _alone(out: Path) -> Iterator[None]:
 def gather(
     suite: SuiteSettings,
     tasks: Sequence[Task],
-    judged: Sequence[Judged],
+    evaluated: Sequence[EvaluatedDataset],
     skipped: Mapping[str, str],
     failures: Failures,
 ) -> Bench:
@@ -150,9 +150,9 @@ def gather(
             made = made.model_copy(update={"warnings": (*made.warnings, *told)})
             found = Outcome(found.result.model_copy(update={"made": made}), found.answers)
         outcomes.append(found)
-    board = make_board(
+    board = make_leaderboard(
         suite.name, [entry.name for entry in suite.entries], outcomes,
-        tiers=suite.tiers, failed=failed, skipped=skipped, failures=results,
+        size_buckets=suite.size_buckets, failed=failed, skipped=skipped, failures=results,
         draws=suite.measure.draws,
         made={
             "date": time.strftime("%Y-%m-%d %H:%M"), "versions": versions(),
@@ -162,7 +162,7 @@ def gather(
     firsts: dict[str, Answers] = {}
     for outcome in outcomes:
         firsts.setdefault(outcome.result.entry, outcome.answers)
-    return Bench(board, firsts, judged, outcomes)
+    return Bench(board, firsts, evaluated, outcomes)
 
 
 def _whys(task: Task, failures: Failures) -> list[Failure]:
@@ -190,7 +190,7 @@ def side_of_entry(folder: Path, name: str) -> Side:
     Raises:
         DataError: there is no bench, or it has no such entry with answers.
     """
-    board = read_board(folder)
+    board = read_leaderboard(folder)
     found: dict[str, dict[str, list[bool]]] = {}
     seeds = 0
     for result in board.results:
@@ -215,7 +215,7 @@ def side_of_entry(folder: Path, name: str) -> Side:
     return Side(name, found, seeds)
 
 
-def read_board(folder: Path) -> Board:
+def read_leaderboard(folder: Path) -> Leaderboard:
     """The board of a bench that was run.
 
     Raises:
@@ -226,7 +226,7 @@ def read_board(folder: Path) -> Board:
         value = json.loads(path.read_bytes())
         for each in value["comparisons"]:
             each.pop("real", None)  # said beside the numbers, for readers of the file
-        return Board.model_validate(value)
+        return Leaderboard.model_validate(value)
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise DataError(

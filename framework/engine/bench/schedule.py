@@ -1,7 +1,8 @@
 """Runs the tasks of a suite, each phase in a process of its own.
 
-Models are trained and judged ``jobs`` at a time; speed is measured afterwards, one at a time, with
-nothing else running. What is there already is not done again, what failed is told and stops nobody.
+Models are trained and evaluated ``jobs`` at a time; speed is measured afterwards, one at a time,
+with nothing else running. What is there already is not done again, what failed is told and stops
+nobody.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import IO, Protocol
 
 from engine.bench.plan import Task
 from engine.bench.results import Failure
-from engine.files import write_text
+from engine.core.files import write_text
 
 GRACE = 60.0
 """Seconds that a process gets to save its training when the bench is interrupted."""
@@ -70,7 +71,7 @@ def run_tasks(
 
     Args:
         tasks: those that failed in planning are passed over.
-        jobs: processes at once, of training and judging.
+        jobs: processes at once, of training and evaluating.
         logs: folder for what the processes say.
         watch: told how it goes, about four times a second.
         tick: seconds between two looks.
@@ -81,8 +82,8 @@ def run_tasks(
     failures: dict[tuple[str, int, str], Failure] = {}
     todo = [(task, phase) for task in tasks for phase in task.phases if task.job is not None]
     total, left = len(todo), left_of(todo)
-    first = [item for item in left if item[1] == "judge"]
-    then = [item for item in left if item[1] != "judge"]
+    first = [item for item in left if item[1] == "evaluate"]
+    then = [item for item in left if item[1] != "evaluate"]
     crew = _Crew(logs, failures)
     try:
         for waiting, at_once in ((first, jobs), (then, 1)):
@@ -97,11 +98,11 @@ def run_tasks(
 
 
 def left_of(todo: Sequence[tuple[Task, str]]) -> list[tuple[Task, str]]:
-    """What is not done; where a model is to be judged, it is measured after that, too."""
+    """What is not done; where a model is to be evaluated, it is measured after that, too."""
     return [
         (task, phase)
         for task, phase in todo
-        if not task.done(phase) or (phase != "judge" and not task.done("judge"))
+        if not task.done(phase) or (phase != "evaluate" and not task.done("evaluate"))
     ]
 
 
@@ -130,12 +131,12 @@ def threads_of(task: Task, phase: str) -> int:
     return 1 if phase == "contest" else task.job.threads
 
 
-def start(job: Path, born: float, threads: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
+def start(job: Path, started_at: float, threads: int, output: IO[bytes]) -> subprocess.Popen[bytes]:
     """Start the process of a job.
 
     Args:
         job: its file.
-        born: ``time.monotonic()`` now.
+        started_at: ``time.monotonic()`` now.
         threads: that its libraries may use.
         output: receives all that it says.
     """
@@ -144,7 +145,7 @@ def start(job: Path, born: float, threads: int, output: IO[bytes]) -> subprocess
     # a socket, which the contest's conditions forbid.
     told.setdefault("USER", "engine")
     return subprocess.Popen(
-        [sys.executable, "-m", "engine.bench.work", str(job), repr(born)],
+        [sys.executable, "-m", "engine.bench.worker", str(job), repr(started_at)],
         stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=told,
         start_new_session=True,
     )  # fmt: skip
@@ -174,7 +175,7 @@ class _Crew:
         while queue or self._running:
             while queue and len(self._running) < at_once:
                 task, phase = queue.pop(0)
-                if (task.entry.name, task.seed, "judge") in self._failures:
+                if (task.entry.name, task.seed, "evaluate") in self._failures:
                     self._over.add((task.entry.name, task.seed, phase))
                     continue  # there is no model to measure
                 self._running.append(self._start(task, phase))
@@ -186,9 +187,9 @@ class _Crew:
     def _start(self, task: Task, phase: str) -> _Running:
         job, log = write_job(task, phase, self._logs, os.getpid())
         file = log.open("wb")
-        born = time.monotonic()
-        process = start(job, born, threads_of(task, phase), file)
-        return _Running(task, phase, process, log, file, born)
+        started_at = time.monotonic()
+        process = start(job, started_at, threads_of(task, phase), file)
+        return _Running(task, phase, process, log, file, started_at)
 
     def _reap(self) -> bool:
         """Take in those that have ended; whether any has."""

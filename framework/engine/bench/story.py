@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from engine.files import write_text
+from engine.core.files import write_text
 
 STORY = "bench.json"
 """Beside a run's model: how long its training took here, over all of its beginnings."""

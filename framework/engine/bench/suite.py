@@ -1,4 +1,4 @@
-"""The suite: which models are judged on which data, under which limits. Nothing here imports torch.
+"""The suite: which models are evaluated on which data, under which limits, without importing torch.
 
 ::
 
@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from engine.config.loader import load_settings
-from engine.config.schema import ZeroShotSettings
 from engine.contracts.limits import MAX_SEED, MAX_WORKERS
-from engine.contracts.settings import Bytes, Settings, UseDataset
+from engine.contracts.settings import Bytes, DatasetRef, Settings
+from engine.core.config.loader import load_settings
+from engine.core.config.schema import ZeroShotSettings
 
 if TYPE_CHECKING:
-    from engine.registry import Registry
+    from engine.core.registry import Registry
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 _ONE_OF = "exactly one of `config`, `artifact` and `predictions`"
@@ -45,7 +45,7 @@ class EntrySettings(Settings):
     """One entry: a config that is built and trained, a finished artifact, or a file of answers."""
 
     name: str = Field(pattern=NAME, max_length=60, description="name on the board")
-    config: Path | None = Field(None, description="a config: built, trained, then judged")
+    config: Path | None = Field(None, description="a config: built, trained, then evaluated")
     artifact: Path | None = Field(None, description="a folder that `engine build` or `train` wrote")
     predictions: Path | None = Field(
         None, description="the contest's `{data set: {image id: class index}}`; no model is seen"
@@ -82,12 +82,12 @@ class EntrySettings(Settings):
 
 
 class DataEntry(Settings):
-    """Data to be judged on: one data set, or a folder of the contest's layout."""
+    """Data to be evaluated on: one data set, or a folder of the contest's layout."""
 
     name: str | None = Field(
         None, pattern=NAME, max_length=60, description="on the board; by default the data set's own"
     )
-    dataset: UseDataset | None = Field(None, description="a data set by its plugin")
+    dataset: DatasetRef | None = Field(None, description="a data set by its plugin")
     folder: Path | None = Field(
         None,
         description="a folder of data sets in the contest's layout, the right answers in gt.json",
@@ -137,7 +137,9 @@ class SuiteSettings(Settings):
         (0,), min_length=1, description="every config is trained once with each"
     )
     threads: int = Field(1, ge=1, le=MAX_WORKERS, description="threads of each process")
-    jobs: int = Field(1, ge=1, le=MAX_WORKERS, description="processes that train and judge at once")
+    jobs: int = Field(
+        1, ge=1, le=MAX_WORKERS, description="processes that train and evaluate at once"
+    )
     limits: tuple[Bytes, ...] = Field(
         (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9),
         description="a board for each, most bytes of the weight file",
@@ -181,7 +183,7 @@ class SuiteSettings(Settings):
         return [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in laid]
 
     @property
-    def tiers(self) -> tuple[int, ...]:
+    def size_buckets(self) -> tuple[int, ...]:
         """The limits, each once, the strictest first."""
         return tuple(sorted(set(self.limits)))
 

@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine.artifact import is_artifact
 from engine.bench.code import imported_code, keep, model_record, uses_of, why_model_stale
 from engine.bench.job import Job
 from engine.bench.story import STORY, note_seconds, seconds_of
-from engine.build import build, save
-from engine.config.schema import EngineConfig
-from engine.files import locked, write_text
-from engine.files import steps as lasting
+from engine.clusters import build_clustered
+from engine.core.artifact import is_artifact
+from engine.core.build import save
+from engine.core.config.schema import EngineConfig
+from engine.core.files import locked, write_text
+from engine.core.files import steps as lasting
 from engine.train.folder import is_run
 from engine.train.names import MODEL
 from engine.train.run import train
@@ -41,7 +42,7 @@ def make_model(job: Job) -> Path:
         started, before = time.monotonic(), seconds_of(folder) or 0.0
         if config.train is None:
             print("building", flush=True)
-            save(build(config, print), folder / MODEL)
+            save(build_clustered(config, print), folder / MODEL)
             _record(job, config)
             return folder / MODEL
         resume = is_run(folder)
@@ -49,7 +50,7 @@ def make_model(job: Job) -> Path:
             lasting.remove(folder / STORY)
             before = 0.0
         try:
-            train(config, folder, resume=resume, judge=lambda built: None, say=print)
+            train(config, folder, resume=resume, evaluator=lambda built: None, say=print)
         finally:
             if folder.is_dir():
                 note_seconds(folder, before + time.monotonic() - started)
@@ -71,7 +72,7 @@ def _record(job: Job, config: EngineConfig) -> None:
 
 
 def for_bench(config: EngineConfig, threads: int) -> EngineConfig:
-    """The config as the bench trains it: its own threads, judged at the end alone, no loggers."""
+    """The config as the bench trains it: its own threads, evaluated at the end only, no loggers."""
     if config.train is None:
         return config
     update = {"threads": threads, "workers": threads, "loggers": (), "evaluate_every": 0}

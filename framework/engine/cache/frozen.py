@@ -17,7 +17,7 @@ from engine.cache.entry import Entry
 from engine.cache.items import entries_of, pack, unpack
 from engine.cache.key import activation_key
 from engine.cache.store import ActivationCache, Item
-from engine.contracts.settings import Use
+from engine.contracts.settings import PluginRef
 from engine.contracts.state import State
 from engine.contracts.tower import Tower
 
@@ -107,7 +107,7 @@ def probe(
 ) -> list[Entry]:
     """What must be kept of a tower's state after ``stop`` segments.
 
-    At the tower's end that is ``features`` and what is read beside them; before it, all that the
+    At the tower's end that is ``pooled`` and what is read beside them; before it, all that the
     state holds.
 
     Args:
@@ -125,7 +125,7 @@ def probe(
             {
                 name: tensor
                 for name, tensor in tower.run(row, 0, stop).items()
-                if name not in given and (not at_end or name in {"features", *reads})
+                if name not in given and (not at_end or name in {"pooled", *reads})
             }
             for row in (short, long)
         ]
@@ -136,7 +136,7 @@ def open_prefix(
     modality: str,
     tower: Tower,
     stop: int,
-    plugin: Use,
+    plugin: PluginRef,
     entries: Sequence[Entry],
     budget: Budget,
     *,

@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from engine.cache.entry import Entry
-from engine.code_identity import reachable_code
-from engine.contracts.settings import Use
+from engine.contracts.settings import PluginRef
 from engine.contracts.state import Segment
 from engine.contracts.tower import Tower
-from engine.registry import Registry, default_registry
+from engine.core.code_identity import reachable_code
+from engine.core.registry import Registry, default_registry
 
 FORMAT = 2
 """Of what is stored. Raise it where the same ingredients would give other bytes."""
@@ -46,7 +46,7 @@ def item_key(array: NDArray[Any]) -> bytes:
 def activation_key(
     tower: Tower,
     stop: int,
-    plugin: Use,
+    plugin: PluginRef,
     entries: Sequence[Entry],
     *,
     device: torch.device,

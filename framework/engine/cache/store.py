@@ -93,7 +93,7 @@ class ActivationCache:
         self._writable = False
         self._open()
 
-    # ---- opening ---------------------------------------------------------------------------------
+    # ---- opening --------------------------------------------------------------------------------
 
     def _open(self) -> None:
         self._process = os.getpid()
@@ -170,7 +170,7 @@ class ActivationCache:
             self._open()
         return self._index
 
-    # ---- reading ---------------------------------------------------------------------------------
+    # ---- reading --------------------------------------------------------------------------------
 
     def known(self, keys: Iterable[bytes]) -> set[bytes]:
         """Those of the keys that the index names. Their records are not looked at."""
@@ -250,7 +250,7 @@ class ActivationCache:
         except (OSError, DamagedIndexError):
             return
 
-    # ---- writing ---------------------------------------------------------------------------------
+    # ---- writing --------------------------------------------------------------------------------
 
     def write(self, items: Mapping[bytes, Item]) -> None:
         """Add records, all or none; where there is no room left, none, and that is told once."""
@@ -310,7 +310,7 @@ class ActivationCache:
             self._told = True
             self._say(f"the activation cache {self.folder} {what}")
 
-    # ---- the end ---------------------------------------------------------------------------------
+    # ---- the end --------------------------------------------------------------------------------
 
     def close(self) -> None:
         """Let go of the files; the cache then holds nothing and keeps nothing."""

@@ -38,8 +38,8 @@ class _Group(TyperGroup):
 
 app = typer.Typer(
     cls=_Group,
-    help="Train, judge and compare models under limits on their bytes. `engine bench SUITE` runs a"
-    " suite (its options: `engine bench run --help`), `engine bench` the small one of a checkout.",
+    help="Train, evaluate and compare models under limits on their bytes. `engine bench SUITE` runs"
+    " a suite (options: `engine bench run --help`), `engine bench` the small one of a checkout.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -84,9 +84,9 @@ def run(
 ) -> None:
     """Run what is left of a suite and show its board.
 
-    Every entry is trained and judged in a process of its own. What was done before is not done
+    Every entry is trained and evaluated in a process of its own. What was done before is not done
     again, a killed run goes on, and an entry that fails is a row with its error. Exit code 0 also
-    then; 2 where nothing at all could be judged.
+    then; 2 where nothing at all could be evaluated.
     """
     from engine.bench.run import BOARD, PAGE, run_suite
     from engine.errors import DataError
@@ -117,7 +117,7 @@ def run(
     _tell(bench, page, as_json=json)
     if not bench.outcomes:
         raise DataError(
-            "not one entry could be judged", hint=f"what each process said: {out / 'logs'}"
+            "not one entry could be evaluated", hint=f"what each process said: {out / 'logs'}"
         )
 
 
@@ -155,7 +155,7 @@ def _watching() -> Iterator[Watch]:
     """A bar and a line for each process; without a terminal, a line for each that ends."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from engine.terminal import console, live
+    from engine.core.terminal import console, live
 
     shown = console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(),
@@ -185,8 +185,8 @@ def _watching() -> Iterator[Watch]:
 
 
 def _write(bench: Bench, path: Path) -> None:
-    from engine.bench import forms
-    from engine.files import write_text
+    from engine.bench import renderers
+    from engine.core.files import write_text
 
     suffix = path.suffix.lower()
     if suffix == ".html":
@@ -194,7 +194,9 @@ def _write(bench: Bench, path: Path) -> None:
 
         write_page(path, bench.board, bench.answers, bench.picture)
         return
-    make = {".md": forms.to_markdown, ".csv": forms.to_csv, ".json": forms.to_json}[suffix]
+    make = {".md": renderers.to_markdown, ".csv": renderers.to_csv, ".json": renderers.to_json}[
+        suffix
+    ]
     write_text(path, make(bench.board))
 
 
@@ -202,7 +204,7 @@ def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
     import json
 
     from engine.bench.interchange import clip_benchmark_json
-    from engine.files import write_text
+    from engine.core.files import write_text
 
     for outcome in bench.outcomes:
         for each in clip_benchmark_json(outcome.result):
@@ -226,7 +228,7 @@ def _write_predictions(bench: Bench, folder: Path) -> None:
     import json
 
     from engine.bench.interchange import contest_predictions
-    from engine.files import write_text
+    from engine.core.files import write_text
 
     for outcome in bench.outcomes:
         name = f"{outcome.result.entry}.{outcome.result.seed}.json"
@@ -237,9 +239,9 @@ def _write_predictions(bench: Bench, folder: Path) -> None:
 def _tell(bench: Bench, page: Path, *, as_json: bool) -> None:
     import json
 
-    from engine.bench.forms import tables, to_json
+    from engine.bench.renderers import tables, to_json
     from engine.cli.tables import stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     if as_json:
         print_json(json.loads(to_json(bench.board)), indent=1)
@@ -268,7 +270,7 @@ def compare_command(
     """
     from engine.bench.compare import compare
     from engine.cli.tables import stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     compared = compare(_side(a, folder, truth), _side(b, folder, truth))
     if json:

@@ -11,8 +11,8 @@ from engine.cli.inputs import check_folder, sources_of
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.build import Built
-    from engine.size import SizeReport
+    from engine.core.build import Built
+    from engine.core.size import SizeReport
 
 
 def command(
@@ -24,19 +24,20 @@ def command(
     json: Json = False,
 ) -> None:
     """Build a model: weights loaded (or random, where the config allows), tokenizer, artifact."""
-    from engine.config import load_config
-    from engine.size import config_size
+    from engine.core.config import load_config
+    from engine.core.size import config_size
 
     settings = load_config(config, overrides or ())
     config_size(settings).check()
     folder = output or Path("build") / settings.name
     check_folder(folder, [config, *sources_of(settings)])
 
-    from engine.build import build, save
     from engine.cli.progress import working
+    from engine.clusters import build_clustered
+    from engine.core.build import save
 
     with working(f"building {settings.name}") as say:
-        built = build(settings, say)
+        built = build_clustered(settings, say)
         say("writing")
         report = save(built, folder)
     show_built(built, report, folder, as_json=json)
@@ -45,7 +46,7 @@ def command(
 def show_built(built: Built, report: SizeReport, folder: Path, *, as_json: bool) -> None:
     """Print what was built: table, warnings, where it lies."""
     from engine.cli.tables import print_warning, size_table, stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     weights = built.manifest["weights"]
     if as_json:
@@ -63,10 +64,12 @@ def show_built(built: Built, report: SizeReport, folder: Path, *, as_json: bool)
             f" {built.manifest['tokenizer']['vocab_size']:,} ids",
             markup=False,
         )  # fmt: skip
-        if built.clusters is not None:
-            from engine.cli.cluster import summary
+        from engine.cli.cluster import summary
+        from engine.clusters import clusters_of
 
-            stdout().print(summary(built.clusters, folder))
+        clusters = clusters_of(built)
+        if clusters is not None:
+            stdout().print(summary(clusters, folder))
     for warning in built.warnings:
         print_warning(warning)
     if not as_json:

@@ -39,7 +39,7 @@ def fit(
     untouched.
     """
     from engine.cli.progress import working
-    from engine.config import load_config
+    from engine.core.config import load_config
 
     settings = load_config(config, overrides or ())
     folder = output or Path("build") / settings.name
@@ -69,7 +69,7 @@ def show(
     from engine.cli.progress import working
     from engine.clusters.report import page_of
     from engine.clusters.store import read
-    from engine.files import write_text
+    from engine.core.files import write_text
 
     check_files([html], files_of_artifact(where))
     clusters = read(where)
@@ -94,8 +94,8 @@ def assign(
     """
     from engine.clusters.assign import read_lines
     from engine.clusters.store import UNKNOWN, read
+    from engine.core.terminal import one_line, print_data, print_json, reader_gone
     from engine.errors import DataError
-    from engine.terminal import one_line, print_data, print_json, reader_gone
 
     if sys.stdin is None or sys.stdin.isatty():
         raise DataError(
@@ -132,14 +132,14 @@ def summary(clusters: Clusters, folder: Path) -> str:
 
 
 def _bytes(folder: Path) -> int:
-    from engine.artifact import CLUSTERS, CLUSTERS_JSON
+    from engine.core.artifact import CLUSTERS, CLUSTERS_JSON
 
     return sum((folder / name).stat().st_size for name in (CLUSTERS, CLUSTERS_JSON))
 
 
 def _print(clusters: Clusters, folder: Path, *, as_json: bool, html: Path | None = None) -> None:
     from engine.cli.tables import stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     if as_json:
         print_json(_report(clusters, folder, html))
@@ -150,7 +150,7 @@ def _print(clusters: Clusters, folder: Path, *, as_json: bool, html: Path | None
 
 
 def _report(clusters: Clusters, folder: Path, html: Path | None) -> dict[str, Any]:
-    from engine.artifact import CLUSTERS, CLUSTERS_JSON
+    from engine.core.artifact import CLUSTERS, CLUSTERS_JSON
 
     document = clusters.document
     return {
@@ -170,7 +170,7 @@ def _table(clusters: Clusters) -> Any:
     from rich.text import Text
 
     from engine.clusters.report import table_rows
-    from engine.terminal import one_line
+    from engine.core.terminal import one_line
 
     table = Table()
     for name in ("", "cluster", "n-grams", "share", "occurrences", "right", "typical"):

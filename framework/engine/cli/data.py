@@ -14,9 +14,9 @@ from engine.cli.options import Json
 from engine.cli.progress import tracking
 
 if TYPE_CHECKING:
+    from engine.contracts.hooks import Plugin
     from engine.contracts.settings import Settings
     from engine.data.make import Layout, Written
-    from engine.hookspecs import Plugin
 
 app = typer.Typer(help="Training data: make, download, clean, look at.", no_args_is_help=True)
 app.command("download")(download_commands.download)
@@ -51,11 +51,11 @@ def make(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Write a data set in the contest's layout: OUT/train to learn from, OUT/test to judge by."""
+    """Write a data set in the contest's layout: OUT/train to learn from, OUT/test to evaluate."""
+    from engine.core.registry import default_registry
+    from engine.core.terminal import print_json
     from engine.data.make import write_contest_layout
     from engine.errors import DataError
-    from engine.registry import default_registry
-    from engine.terminal import print_json
 
     plugin = default_registry().get("dataset", name)
     if "split" not in plugin.load_settings().model_fields:
@@ -91,8 +91,8 @@ def make(
 
 def _makeable() -> list[str]:
     """The dataset plugins with splits."""
+    from engine.core.registry import default_registry
     from engine.errors import PluginError
-    from engine.registry import default_registry
 
     names = []
     for registered in default_registry().all("dataset"):
@@ -128,8 +128,8 @@ def _values(overrides: list[str]) -> dict[str, Any]:
 def _validate(plugin: Plugin, values: dict[str, Any], count: int | None) -> Settings:
     from pydantic import ValidationError
 
+    from engine.core.registry import default_registry
     from engine.errors import ConfigError, did_you_mean
-    from engine.registry import default_registry
 
     settings = plugin.load_settings()
     if count is not None:
@@ -157,7 +157,7 @@ def _report(name: str, out: Path, layout: Layout) -> dict[str, Any]:
             "images": written.images,
             texts: written.texts,
             "broken": list(written.broken),
-            "without_text": list(written.untold),
+            "without_text": list(written.without_text),
         }
 
     return {
@@ -174,7 +174,7 @@ def _explain(name: str, out: Path, layout: Layout) -> None:
     train, test = layout.train, layout.tests[0]
     assert train is not None
     for written in (train, *layout.tests):
-        for what, ids in (("broken", written.broken), ("without text", written.untold)):
+        for what, ids in (("broken", written.broken), ("without text", written.without_text)):
             if ids:
                 listed = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
                 print_warning(f"{written.name}: {len(ids)} images left out, {what}: {listed}")
@@ -189,7 +189,7 @@ def _explain(name: str, out: Path, layout: Layout) -> None:
         "    evaluate:\n"
         f"      - {{use: zero_shot_folder, path: {folder}, truth: {truth}}}\n"
         "\n"
-        f"Or judge a built model on it: engine eval MODEL {out / 'test'}"
+        f"Or evaluate a built model on it: engine eval MODEL {out / 'test'}"
     )
 
 

@@ -10,7 +10,7 @@ import typer
 from engine.cli.inputs import check_files, files_of_table
 from engine.cli.options import Json
 from engine.cli.progress import sharing
-from engine.terminal import one_line
+from engine.core.terminal import one_line
 
 if TYPE_CHECKING:
     from engine.data.sheet import Sheet
@@ -68,11 +68,11 @@ def clean(
     json: Json = False,
 ) -> None:
     """Clean the texts: a new table beside the old one, and a report of what was dropped and why."""
+    from engine.core.terminal import print_json
     from engine.data.text.clean import clean as run
     from engine.data.text.clean import output_paths
     from engine.data.text.settings import load_clean_settings
     from engine.data.text.table import find_table
-    from engine.terminal import print_json
 
     settings = load_clean_settings(config, overrides or ())
     check_files(output_paths(find_table(out), output), [config])
@@ -125,10 +125,10 @@ def stats(
     json: Json = False,
 ) -> None:
     """Understand the texts: lengths, 3-grams, vocabulary, scripts, duplicates, samples."""
+    from engine.core.files import replacing
+    from engine.core.terminal import print_json
     from engine.data.text.stats import measure
     from engine.data.text.summary import to_json
-    from engine.files import replacing
-    from engine.terminal import print_json
 
     check_files([html], files_of_table(out))
     with sharing() as tell:
@@ -202,11 +202,11 @@ def show(
 ) -> None:
     """A contact sheet of random images with their queries."""
     from engine.cli.tables import print_warning
+    from engine.core.files import replacing
+    from engine.core.terminal import print_json
     from engine.data.sheet import CLUSTERS, choose, find_font, read_cluster, to_html, to_png
     from engine.data.text.table import find_table
     from engine.errors import DataError
-    from engine.files import replacing
-    from engine.terminal import print_json
 
     if output.suffix.lower() not in (".html", ".png"):
         raise DataError(f"{output}: a sheet is a page (.html) or a picture (.png)")
@@ -245,7 +245,7 @@ def _sheet_json(sheet: Sheet, output: Path) -> dict[str, Any]:
 
 def _click_log(table: Path) -> Any:
     """The data set of a table, read by the plugin."""
-    from engine.registry import default_registry
+    from engine.core.registry import default_registry
 
     registry = default_registry()
     plugin = registry.get("dataset", "click_log")

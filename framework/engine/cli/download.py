@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from engine import terminal
 from engine.cli.inputs import check_files
 from engine.cli.options import Json
 from engine.cli.progress import counting
+from engine.core import terminal
 
 if TYPE_CHECKING:
     from engine.data.download.run import Progress
@@ -83,9 +83,9 @@ def download(
     OUT/report.json say which, how many and why. Exit code 130, 143 or 129 after Ctrl-C,
     SIGTERM or SIGHUP.
     """
+    from engine.core.terminal import print_json
     from engine.data.download.run import download as run
     from engine.data.download.settings import USER_AGENT, DownloadSettings
-    from engine.terminal import print_json
 
     settings = DownloadSettings(
         format=format_,
@@ -141,8 +141,8 @@ def verify(
     """
     from dataclasses import asdict
 
+    from engine.core.terminal import print_json
     from engine.data.verify import verify as look
-    from engine.terminal import print_json
 
     with counting(transient=True) as bar:
         task = bar.add_task("looking at images", total=None)

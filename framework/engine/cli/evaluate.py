@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    artifact: Annotated[Path | None, typer.Argument(help="The model to judge.")] = None,
+    artifact: Annotated[Path | None, typer.Argument(help="The model to evaluate.")] = None,
     data: Annotated[Path | None, typer.Argument(help="The data, as for `engine predict`.")] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Score this file instead of a model (needs --truth).")
@@ -84,7 +84,7 @@ def command(
             " gt.json`",
         )
     from engine.cli.tables import print_warning
-    from engine.files import write_text
+    from engine.core.files import write_text
 
     check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
     labels = read_labels(data, truth)
@@ -148,7 +148,7 @@ def score_file(predictions: Path, truth: Path, only: list[str] | None = None) ->
 def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> None:
     """Print a score: one JSON object, or a table for people."""
     from engine.cli.tables import print_warning, stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     if as_json:
         print_json({**score.to_json(), **(details or {})})

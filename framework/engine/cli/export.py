@@ -27,7 +27,7 @@ def command(
     """Export a model, compare the export with it, and write it whole or not at all."""
     from engine.cli.progress import working
     from engine.cli.tables import print_warning, stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     folder = output or artifact.absolute().with_name(f"{artifact.absolute().name}-{to}")
     with working(f"exporting {artifact.name}") as say:
@@ -52,10 +52,10 @@ def command(
 
 def _export(artifact: Path, folder: Path, to: str, say: Any) -> dict[str, Any]:
     if to == "onnx":
-        from engine.exporting.onnx import export_onnx
+        from engine.exchange.onnx import export_onnx
 
         return export_onnx(artifact, folder, say)
-    from engine.exporting.transformers import export_transformers
+    from engine.exchange.transformers import export_transformers
 
     return export_transformers(artifact, folder, "clip" if to == "clip" else "transformers", say)
 

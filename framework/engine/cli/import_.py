@@ -24,22 +24,24 @@ def command(
     ] = None,
     layout: Annotated[
         str | None,
-        typer.Option(help="Key layout (`engine plugins key_layout`); default: found by its names."),
+        typer.Option(
+            help="Key layout (`engine plugins checkpoint_adapter`); default: found by its names."
+        ),
     ] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
     """Import a checkpoint by the names of its tensors. No pickle in it is ever executed."""
-    from engine.config import load_config
+    from engine.core.config import load_config
 
     settings = load_config(config, overrides or ())
     folder = output or Path("build") / settings.name
     check_folder(folder, [checkpoint, config, *sources_of(settings)])
 
-    from engine.build import save
     from engine.cli.build import show_built
     from engine.cli.progress import working
-    from engine.importing import import_checkpoint
+    from engine.core.build import save
+    from engine.exchange.importing import import_checkpoint
 
     with working(f"importing {checkpoint.name}") as say:
         built = import_checkpoint(checkpoint, settings, layout, say=say)

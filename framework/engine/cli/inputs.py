@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.bench.suite import SuiteSettings
-    from engine.config import EngineConfig
+    from engine.core.config import EngineConfig
 
 
 def check_files(outputs: Iterable[Path | None], reads: Iterable[Path | None]) -> None:
-    """:func:`engine.files.check_outputs`, imported when it is called."""
-    from engine.files import check_outputs
+    """:func:`engine.core.files.check_outputs`, imported when it is called."""
+    from engine.core.files import check_outputs
 
     check_outputs(outputs, reads)
 
@@ -28,8 +28,8 @@ def check_folder(folder: Path | None, reads: Iterable[Path | None]) -> None:
     Raises:
         DataError: names the file.
     """
+    from engine.core.files import target_of
     from engine.errors import DataError
-    from engine.files import target_of
 
     if folder is None:
         return
@@ -44,7 +44,7 @@ def check_folder(folder: Path | None, reads: Iterable[Path | None]) -> None:
 
 def files_of_artifact(folder: Path) -> list[Path]:
     """The files that an artifact consists of, whether they are there or not."""
-    from engine import artifact
+    from engine.core import artifact
 
     names = (artifact.MANIFEST, artifact.CONFIG, artifact.WEIGHTS, artifact.TOKENIZER,
              artifact.CLUSTERS, artifact.CLUSTERS_JSON, artifact.CLUSTERS_PAGE)  # fmt: skip

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 import typer
 
-from engine import terminal
 from engine.cli import (
     bench,
     build,
@@ -31,9 +30,10 @@ from engine.cli import (
     size,
     train,
 )
+from engine.core import terminal
+from engine.core.files import disk_trouble
+from engine.core.signals import ending_in_order
 from engine.errors import EngineError
-from engine.files import disk_trouble
-from engine.signals import ending_in_order
 
 app = typer.Typer(
     name="engine",
@@ -63,7 +63,7 @@ app.add_typer(data.app, name="data", short_help="Training data: make, download, 
 
 def _version(show: bool) -> None:
     if show:
-        from engine import __version__
+        from engine.version import __version__
 
         typer.echo(f"engine {__version__}")
         raise typer.Exit
@@ -149,7 +149,7 @@ def _show_deprecations() -> None:
     """What a config uses and a later version will not have is a warning of ours, in one line."""
     import warnings
 
-    from engine.deprecation import EngineDeprecation
+    from engine.contracts.deprecation import EngineDeprecation
 
     before = warnings.showwarning
 

@@ -9,7 +9,7 @@ import typer
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a setting: --set model.joint_width=512"
+        "--set", metavar="KEY=VALUE", help="Override a setting: --set model.embed_dim=512"
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]

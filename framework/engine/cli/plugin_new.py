@@ -34,8 +34,8 @@ def new(
     taken, or the folder exists.
     """
     from engine.cli.tables import stdout
+    from engine.core.terminal import print_json
     from engine.scaffold import new_package
-    from engine.terminal import print_json
 
     package = new_package(name, kind, output)
     names = package.names

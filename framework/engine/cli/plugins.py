@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from engine.config.settings_table import Row
-    from engine.hookspecs import Plugin
-    from engine.registry import Registered, Registry
+    from engine.contracts.hooks import Plugin
+    from engine.core.config.settings_table import Row
+    from engine.core.registry import Registered, Registry
 
 
 def command(
@@ -34,8 +34,8 @@ def command(
     `broken` and `clashes` of --json.
     """
     from engine.cli.tables import stdout
-    from engine.registry import default_registry
-    from engine.terminal import print_json
+    from engine.core.registry import default_registry
+    from engine.core.terminal import print_json
 
     registry = default_registry()
     chosen = _chosen(registry, kind)
@@ -77,7 +77,7 @@ def _settings(registered: Registered) -> list[Row] | str:
     """The rows of its settings, or why there are none."""
     from pydantic.errors import PydanticUserError
 
-    from engine.config.settings_table import settings_table
+    from engine.core.config.settings_table import settings_table
     from engine.errors import PluginError
 
     try:
@@ -89,7 +89,7 @@ def _settings(registered: Registered) -> list[Row] | str:
 
 
 def _as_json(registry: Registry, chosen: list[Registered], *, traceback: bool) -> dict[str, Any]:
-    from engine.hookspecs import API_VERSION
+    from engine.contracts.hooks import API_VERSION
 
     plugins = []
     for registered in chosen:

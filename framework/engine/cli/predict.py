@@ -80,8 +80,8 @@ def command(
     and the others are done (exit code 0).
     """
     from engine.cli.tables import stdout
-    from engine.files import write_text
-    from engine.terminal import print_json
+    from engine.core.files import write_text
+    from engine.core.terminal import print_json
 
     check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
     labels = read_labels(data, truth)
@@ -122,10 +122,10 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
     Raises:
         DataError: there is none, or ``only`` names one that is not there.
     """
+    from engine.core.registry import default_registry
     from engine.data.contest import find_zero_shot_folders
     from engine.errors import DataError, did_you_mean
     from engine.foreign import clean_name
-    from engine.registry import default_registry
 
     folders = {clean_name(folder.resolve().name): folder for folder in find_zero_shot_folders(data)}
     for name in only or ():

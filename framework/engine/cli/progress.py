@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from engine.terminal import console, live
+from engine.core.terminal import console, live
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from engine.terminal import json_text, print_json
+from engine.core.terminal import json_text, print_json
 
 
 def command(
@@ -21,15 +21,15 @@ def command(
     `# yaml-language-server: $schema=engine.schema.json`.
     """
     from engine.cli.tables import print_warning
-    from engine.config import EngineConfig, config_schema
-    from engine.registry import default_registry
+    from engine.core.config import EngineConfig, config_schema
+    from engine.core.registry import default_registry
 
     registry = default_registry()
     schema, left_out = config_schema(EngineConfig, registry)
     if output is None:
         print_json(schema, indent=2)
     else:
-        from engine.files import check_target, write_text
+        from engine.core.files import check_target, write_text
 
         check_target(output)
         write_text(output, json_text(schema, indent=2) + "\n")

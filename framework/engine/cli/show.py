@@ -24,7 +24,7 @@ def command(
 ) -> None:
     """Show a run, finished or under way: stages and scores, and a page with its curves."""
     from engine.cli.tables import stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
     from engine.train.curves import write_page
     from engine.train.history import read_history
 

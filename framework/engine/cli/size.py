@@ -10,7 +10,7 @@ import typer
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.size import SizeReport
+    from engine.core.size import SizeReport
 
 
 def command(
@@ -27,7 +27,7 @@ def command(
 ) -> None:
     """Tell what models weigh, to the byte. Exit code 1 where one is over its limit."""
     from engine.cli.tables import size_table, stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     allowed = _limit(limit)
     reports = [_report(path, allowed, overrides or [], meta=meta) for path in paths]
@@ -55,10 +55,10 @@ def _limit(text: str | None) -> int | None:
 
 
 def _report(path: Path, limit: int | None, overrides: list[str], *, meta: bool) -> SizeReport:
-    from engine.artifact import is_artifact
-    from engine.config import load_config
+    from engine.core.artifact import is_artifact
+    from engine.core.config import load_config
+    from engine.core.size import artifact_size, config_size
     from engine.errors import ConfigError
-    from engine.size import artifact_size, config_size
 
     if is_artifact(path):
         return artifact_size(path, limit)

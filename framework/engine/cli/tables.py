@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from engine import terminal
+from engine.core import terminal
 
 if TYPE_CHECKING:
-    from engine.size import PartSize, SizeReport
+    from engine.core.size import PartSize, SizeReport
 
 
 def stdout() -> Console:

@@ -37,11 +37,11 @@ def command(
     Several processes: torchrun --nproc-per-node 2 -m engine train CONFIG -o RUN; or --on ray.
     Ctrl-C and SIGTERM finish the step, save and leave.
     """
-    from engine.config import load_config
+    from engine.core.config import load_config
 
     settings = load_config(config, overrides or ())
     folder = output or Path("runs") / settings.name
-    from engine.size import config_size
+    from engine.core.size import config_size
 
     if force:
         check_folder(folder, [config, *sources_of(settings)])
@@ -63,7 +63,7 @@ def command(
 def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool) -> None:
     """Print what came out."""
     from engine.cli.tables import human, print_warning, stdout
-    from engine.terminal import print_json
+    from engine.core.terminal import print_json
 
     artifact, manifest = folder / "model", outcome["manifest"]
     if as_json:

@@ -15,6 +15,7 @@ module         what it does
 ``flatten``    a map of the texts in the plane
 ``store``      :class:`Clusters`, its two files, read without trust
 ``assign``     texts, lines and data sets to clusters, in batches
+``building``   a model together with its clusters
 ``place``      into an artifact, or into a folder of their own
 ``report``     one HTML page
 =============  ==========================================================================
@@ -29,10 +30,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.clusters.assign import DatasetLabels, label_dataset
+    from engine.clusters.building import build_clustered, clusters_of, read_clustered
     from engine.clusters.pipeline import fit, fit_texts
     from engine.clusters.store import Clusters, read
 
 _HOME = {
+    "build_clustered": "building",
+    "clusters_of": "building",
+    "read_clustered": "building",
     "Clusters": "store",
     "DatasetLabels": "assign",
     "fit": "pipeline",
@@ -40,7 +45,17 @@ _HOME = {
     "label_dataset": "assign",
     "read": "store",
 }
-__all__ = ["Clusters", "DatasetLabels", "fit", "fit_texts", "label_dataset", "read"]
+__all__ = [
+    "Clusters",
+    "DatasetLabels",
+    "build_clustered",
+    "clusters_of",
+    "fit",
+    "fit_texts",
+    "label_dataset",
+    "read",
+    "read_clustered",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -16,9 +16,9 @@ from engine.clusters.flatten import compact
 from engine.clusters.names import name_of, telling_terms
 from engine.clusters.ngrams import Texts, most_frequent
 from engine.clusters.store import Clusters
-from engine.config.schema import ClustersSettings, EngineConfig, count_misfit
-from engine.contracts.settings import EmbedderSettings, Use
-from engine.contracts.source import UnreachableError
+from engine.contracts.settings import EmbedderSettings, PluginRef
+from engine.core.config.schema import ClustersSettings, EngineConfig, count_misfit
+from engine.core.sources import UnreachableError
 from engine.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def fit_texts(settings: ClustersSettings, texts: Texts, say: Say = lambda line: 
     clusterer: Clusterer = settings.clusterer.create()
     say(f"{settings.clusterer.name}: {len(vectors):,} vectors")
     labels = clusterer.cluster(vectors)
-    say("judging on held-out n-grams")
+    say("evaluating on held-out n-grams")
     confusion = _held_out(clusterer, vectors, labels, settings.held_out)
     clusterer.learn(vectors, labels)
     rows, components = compact(vectors, labels)
@@ -123,7 +123,7 @@ def fit_texts(settings: ClustersSettings, texts: Texts, say: Say = lambda line: 
     )
 
 
-def make_embedder(use: Use, say: Say = lambda line: None) -> tuple[Embedder, EmbedderOrigin]:
+def make_embedder(use: PluginRef, say: Say = lambda line: None) -> tuple[Embedder, EmbedderOrigin]:
     """The embedder, or the one that its settings name for when its model cannot be reached.
 
     Raises:

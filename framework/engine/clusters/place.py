@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from engine import artifact
 from engine.clusters.report import page_of
 from engine.clusters.store import Clusters
-from engine.config import dump_config, load_config
-from engine.config.schema import EngineConfig
+from engine.core import artifact
+from engine.core.config import dump_config, load_config
+from engine.core.config.schema import EngineConfig
+from engine.core.registry import Registry, default_registry
 from engine.errors import ArtifactError
-from engine.registry import Registry, default_registry
 
 FILES = (artifact.CLUSTERS, artifact.CLUSTERS_JSON, artifact.CLUSTERS_PAGE)
 

@@ -60,7 +60,7 @@ _FOOTER = (
     "An n-gram's place on the map is t-SNE's: neighbours are alike, distances and sizes of clouds"
     " mean little. Terms are those that stand in a cluster surely more often than elsewhere"
     " (log-odds ratio); typical texts are nearest to the cluster's middle. Held-out n-grams were"
-    " kept from the classifier that was judged; the classifier in use has learned from all."
+    " kept from the classifier that was evaluated; the classifier in use has learned from all."
 )
 
 

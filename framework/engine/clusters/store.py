@@ -23,15 +23,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
-from engine.artifact import CLUSTERS, CLUSTERS_JSON
 from engine.clusters.document import Document
-from engine.contracts.settings import Use, UseClusterer, UseEmbedder
+from engine.contracts.settings import ClustererRef, EmbedderRef, PluginRef
+from engine.core.artifact import CLUSTERS, CLUSTERS_JSON
+from engine.core.terminal import one_line
 from engine.errors import ArtifactError, DataError, EngineError
-from engine.terminal import one_line
 
 if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder
-    from engine.registry import Registry
+    from engine.core.registry import Registry
 
 MAX_JSON = 1 << 30
 """Bytes of ``clusters.json`` that are read."""
@@ -160,7 +160,7 @@ class Clusters:
         return found
 
     def manifest(self) -> dict[str, Any]:
-        """What an artifact's manifest says of them, for ever."""
+        """What an artifact's manifest says of them, permanently."""
         origin = self.document.embedder
         return {
             "count": self.count,
@@ -215,7 +215,7 @@ def read(folder: Path, registry: Registry | None = None) -> Clusters:
         ArtifactError: there are none, they are damaged, or the files do not fit each other.
     """
     if registry is None:
-        from engine.registry import default_registry
+        from engine.core.registry import default_registry
 
         registry = default_registry()
     for name in (CLUSTERS, CLUSTERS_JSON):
@@ -229,8 +229,8 @@ def read(folder: Path, registry: Registry | None = None) -> Clusters:
     arrays = _read_arrays(folder / CLUSTERS)
     with _damaged(folder):
         _check(document, arrays)
-        embedder_use = _use(UseEmbedder, document.embedder.used, registry)
-        clusterer: Clusterer = _use(UseClusterer, document.clusterer, registry).create()
+        embedder_use = _use(EmbedderRef, document.embedder.used, registry)
+        clusterer: Clusterer = _use(ClustererRef, document.clusterer, registry).create()
         clusterer.load_arrays(_part(arrays, "clusterer."))
         _check_clusterer(clusterer, document)
 
@@ -332,11 +332,11 @@ def _part(arrays: Arrays, prefix: str) -> Arrays:
     return {k.removeprefix(prefix): a for k, a in arrays.items() if k.startswith(prefix)}
 
 
-def _use(kind: Any, mapping: dict[str, Any], registry: Registry) -> Use:
+def _use(kind: Any, mapping: dict[str, Any], registry: Registry) -> PluginRef:
     try:
         use = TypeAdapter(kind).validate_python(mapping, context={"registry": registry})
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
         raise ArtifactError(f"{CLUSTERS_JSON} cannot be used here: {first['msg']}") from error
-    assert isinstance(use, Use)
+    assert isinstance(use, PluginRef)
     return use

@@ -10,7 +10,7 @@ tokenizer       :class:`Tokenizer`       :class:`TokenizerSettings`
 embedder        :class:`Embedder`        :class:`EmbedderSettings`
 clusterer       :class:`Clusterer`       :class:`ClustererSettings`
 dataset         :class:`Dataset`         :class:`DatasetSettings`
-key_layout      :class:`KeyLayout`       :class:`Settings`
+checkpoint_adapter      :class:`CheckpointAdapter`       :class:`Settings`
 loss            :class:`Loss`            :class:`LossSettings`
 sampler         :class:`Sampler`         :class:`SamplerSettings`
 logger          :class:`Logger`          :class:`LoggerSettings`
@@ -25,32 +25,32 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.contracts.checkpoint_adapter import CheckpointAdapter
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.dataset import Dataset, Record
     from engine.contracts.description import Description, Difference, Fact, Table
-    from engine.contracts.layout import KeyLayout
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
     from engine.contracts.projection import Projection
     from engine.contracts.settings import (
         KINDS,
         Bytes,
+        ClustererRef,
         ClustererSettings,
+        DatasetRef,
         DatasetSettings,
+        EmbedderRef,
         EmbedderSettings,
+        PluginRef,
+        ProjectionRef,
         ProjectionSettings,
         Settings,
         SourceName,
+        TextEncoderRef,
         TextEncoderSettings,
+        TokenizerRef,
         TokenizerSettings,
         TowerSettings,
-        Use,
-        UseClusterer,
-        UseDataset,
-        UseEmbedder,
-        UseProjection,
-        UseTextEncoder,
-        UseTokenizer,
-        UseVisionTower,
+        VisionTowerRef,
         VisionTowerSettings,
         WeightsSettings,
     )
@@ -66,34 +66,34 @@ if TYPE_CHECKING:
     from engine.contracts.tower import Preprocess, TextEncoder, Tower, VisionTower
     from engine.contracts.training import Epoch, Logger, Loss, Rows, RunInfo, Sampler
     from engine.contracts.training_settings import (
+        LoggerRef,
         LoggerSettings,
+        LossRef,
         LossSettings,
+        SamplerRef,
         SamplerSettings,
-        UseLogger,
-        UseLoss,
-        UseSampler,
     )
 
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
     "dataset": ("Dataset", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
-    "layout": ("KeyLayout",),
+    "checkpoint_adapter": ("CheckpointAdapter",),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
     "settings": (
         "KINDS", "Bytes", "ClustererSettings", "DatasetSettings", "EmbedderSettings",
         "ProjectionSettings", "Settings", "SourceName",
-        "TextEncoderSettings", "TokenizerSettings", "TowerSettings", "Use", "UseClusterer",
-        "UseDataset", "UseEmbedder", "UseProjection", "UseTextEncoder", "UseTokenizer",
-        "UseVisionTower", "VisionTowerSettings", "WeightsSettings",
+        "TextEncoderSettings", "TokenizerSettings", "TowerSettings", "PluginRef", "ClustererRef",
+        "DatasetRef", "EmbedderRef", "ProjectionRef", "TextEncoderRef", "TokenizerRef",
+        "VisionTowerRef", "VisionTowerSettings", "WeightsSettings",
     ),
     "state": ("Segment", "State", "last_place", "pad_tokens", "segments_of", "take_place"),
     "tokenizer": ("Texts", "Tokenizer"),
     "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
     "training_settings": (
-        "LoggerSettings", "LossSettings", "SamplerSettings", "UseLogger", "UseLoss", "UseSampler",
+        "LoggerSettings", "LossSettings", "SamplerSettings", "LoggerRef", "LossRef", "SamplerRef",
     ),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
@@ -101,29 +101,37 @@ __all__ = [
     "KINDS",
     "Arrays",
     "Bytes",
+    "CheckpointAdapter",
     "Clusterer",
+    "ClustererRef",
     "ClustererSettings",
     "Dataset",
+    "DatasetRef",
     "DatasetSettings",
     "Description",
     "Difference",
     "Embedder",
+    "EmbedderRef",
     "EmbedderSettings",
     "Epoch",
     "Fact",
-    "KeyLayout",
     "Logger",
+    "LoggerRef",
     "LoggerSettings",
     "Loss",
+    "LossRef",
     "LossSettings",
     "Plan",
+    "PluginRef",
     "Preprocess",
     "Projection",
+    "ProjectionRef",
     "ProjectionSettings",
     "Record",
     "Rows",
     "RunInfo",
     "Sampler",
+    "SamplerRef",
     "SamplerSettings",
     "Segment",
     "Settings",
@@ -132,25 +140,17 @@ __all__ = [
     "Table",
     "TensorPlan",
     "TextEncoder",
+    "TextEncoderRef",
     "TextEncoderSettings",
     "Texts",
     "Tokenizer",
+    "TokenizerRef",
     "TokenizerSettings",
     "Tower",
     "TowerPlan",
     "TowerSettings",
-    "Use",
-    "UseClusterer",
-    "UseDataset",
-    "UseEmbedder",
-    "UseLogger",
-    "UseLoss",
-    "UseProjection",
-    "UseSampler",
-    "UseTextEncoder",
-    "UseTokenizer",
-    "UseVisionTower",
     "VisionTower",
+    "VisionTowerRef",
     "VisionTowerSettings",
     "WeightsSettings",
     "check_vectors",

@@ -1,7 +1,7 @@
 """Embedders and clusterers: texts to vectors, vectors to clusters. Nothing here imports torch.
 
 Finding clusters and telling the cluster of a new vector are two steps of a clusterer, because the
-second is judged on vectors that were held out of it::
+second is evaluated on vectors that were held out of it::
 
     labels = clusterer.cluster(vectors)             # the clusters
     clusterer.learn(vectors[kept], labels[kept])    # a classifier of them
@@ -13,7 +13,8 @@ from __future__ import annotations
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -155,3 +156,13 @@ def count_different(vectors: NDArray[np.float32]) -> int:
     # Digests, because sorting rows of a thousand numbers takes ten times as long. -0 becomes 0.
     rows = (row + np.float32(0) for row in vectors)
     return len({hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows})
+
+
+class FittedClusters(Protocol):
+    """Clusters as a built model carries them; ``engine.clusters`` fits, writes and reads them."""
+
+    def manifest(self) -> dict[str, Any]:
+        """What the artifact's manifest says about them, JSON types."""
+
+    def write(self, folder: Path) -> None:
+        """Write their files into an artifact's folder."""

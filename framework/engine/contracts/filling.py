@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from engine.contracts.finite import check_finite
 from engine.errors import EngineError, WeightsError, did_you_mean
-from engine.finite import check_finite
 
 _SHOWN = 8
 

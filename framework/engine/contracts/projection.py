@@ -31,18 +31,18 @@ class Projection(nn.Module, ABC):
     Args:
         settings: the plugin's settings.
         in_width: width of the tower's features.
-        out_width: the joint width.
-        embedding_width: width E of ``state["embeddings"]`` on the text side, ``None`` on the
+        out_width: the embedding dimension.
+        embedding_width: width E of ``state["token_embeddings"]`` on the text side, ``None`` on the
             vision side.
     """
 
     mixes_rows: MixesRows = False
 
     reads: frozenset[str] = frozenset()
-    """Entries of the state that this projection reads beside ``features``, for example
-    ``{"embeddings", "mask"}``. The model computes ``embeddings`` only where they are read. A
-    projection is given these, ``features``, and ``cluster`` where a text's cluster is known; what
-    it reads and the side does not give is an error (:func:`project_state`)."""
+    """Entries of the state that this projection reads beside ``pooled``, for example
+    ``{"token_embeddings", "mask"}``. The model computes ``token_embeddings`` only where they are
+    read. A projection is given these, ``pooled``, and ``cluster`` where a text's cluster is known;
+    what it reads and the side does not give is an error (:func:`project_state`)."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Projection(nn.Module, ABC):
         super().__init__()
         self.settings = settings
         self.in_width, self.out_width = in_width, out_width
-        if embedding_width is None and "embeddings" in self.reads:
+        if embedding_width is None and "token_embeddings" in self.reads:
             raise PluginError(
                 f"{type(self).__name__} reads token embeddings, which only the text side has",
                 hint="use it under model.projection.text, and another kind for vision",
@@ -67,10 +67,10 @@ class Projection(nn.Module, ABC):
 
     def forward(self, state: State) -> State:
         """Return the state with ``embedding`` [B, out_width] added (not normalised)."""
-        return {**state, "embedding": self.project(state["features"])}
+        return {**state, "embedding": self.project(state["pooled"])}
 
 
-_ALWAYS = frozenset({"features", "cluster"})
+_ALWAYS = frozenset({"pooled", "cluster"})
 
 
 def project_state(projection: Projection, state: State) -> State:

@@ -2,15 +2,16 @@
 
 Every plugin has one settings class, a pydantic model derived from :class:`Settings` (or from one of
 the bases below, which its kind asks for). Unknown keys are refused. A setting that is itself a
-plugin is typed with one of the ``Use...`` names::
+plugin is typed with one of the ``PluginRef...`` names::
 
     class ClusteredSettings(Settings):
         \"\"\"K projections and a router that chooses one for each text.\"\"\"
 
-        of: UseProjection = {"use": "residual"}   # validated like anything a user writes
+        of: ProjectionRef = {"use": "residual"}   # validated like anything a user writes
         count: int = Field(10, ge=2, description="number of clusters, K")
 
-After validation ``settings.of`` is a :class:`Use`: ``settings.of.create(...)`` builds the plugin.
+After validation ``settings.of`` is a :class:`PluginRef`: ``settings.of.create(...)`` builds the
+plugin.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
+from engine.contracts.deprecation import warn_once
 from engine.contracts.limits import MAX_INTEGER, MAX_TOKENS, MAX_VOCABULARY
 from engine.contracts.plan import Plan, TowerPlan
-from engine.deprecation import warn_once
 from engine.errors import EngineError, PluginError
 
 KINDS: dict[str, str] = {
@@ -48,7 +49,7 @@ KINDS: dict[str, str] = {
     "embedder": "turns texts into vectors for clustering",
     "clusterer": "finds clusters among vectors, and the cluster of a new one",
     "dataset": "images with queries, or with classes",
-    "key_layout": "reads checkpoints of another program by the names of their tensors",
+    "checkpoint_adapter": "reads checkpoints of another program by the names of their tensors",
     "loss": "what training makes small",
     "sampler": "chooses the rows of every training batch",
     "logger": "receives what training measures",
@@ -97,7 +98,7 @@ class BuiltIn(str):
 
 
 class PluginLike(Protocol):
-    """What :class:`Use` needs to know of a registered plugin (see ``engine.hookspecs.Plugin``)."""
+    """What :class:`PluginRef` needs of a registered plugin, ``engine.contracts.hooks.Plugin``."""
 
     @property
     def kind(self) -> str: ...
@@ -116,7 +117,7 @@ class Lookup(Protocol):
     def get(self, kind: str, name: str) -> PluginLike: ...
 
 
-class Use:
+class PluginRef:
     """A plugin chosen in a config, with its validated settings.
 
     Attributes:
@@ -150,7 +151,7 @@ class Use:
         return {"use": self.name, **settings}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Use) and (self.kind, self.to_config()) == (
+        return isinstance(other, PluginRef) and (self.kind, self.to_config()) == (
             other.kind,
             other.to_config(),
         )
@@ -159,7 +160,7 @@ class Use:
         return hash((self.kind, self.name))
 
     def __repr__(self) -> str:
-        return f"Use({self.kind} {self.name}, {self.settings!r})"
+        return f"PluginRef({self.kind} {self.name}, {self.settings!r})"
 
 
 def _look_up(registry: Lookup, kind: str, name: str) -> tuple[str, PluginLike]:
@@ -172,14 +173,14 @@ def _look_up(registry: Lookup, kind: str, name: str) -> tuple[str, PluginLike]:
         return qualified, registry.get(kind, qualified)
 
 
-class OfKind:
-    """Annotation that makes a field a plugin of ``kind``: ``Annotated[Use, OfKind("dataset")]``."""
+class PluginField:
+    """Makes a field a plugin of ``kind``: ``Annotated[PluginRef, PluginField("dataset")]``."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
 
-    def _validate(self, value: Any, info: ValidationInfo) -> Use:
-        if isinstance(value, Use):
+    def _validate(self, value: Any, info: ValidationInfo) -> PluginRef:
+        if isinstance(value, PluginRef):
             return value
         if isinstance(value, str):  # `text: gpt3small` is short for `text: {use: gpt3small}`
             value = {"use": value}
@@ -203,7 +204,7 @@ class OfKind:
             )
         name, plugin, settings_type = self._find(registry, value["use"])
         rest = {key: item for key, item in value.items() if key != "use"}
-        return Use(plugin, self._settings(settings_type, rest, info, plugin), name)
+        return PluginRef(plugin, self._settings(settings_type, rest, info, plugin), name)
 
     def _find(self, registry: Lookup, name: object) -> tuple[str, PluginLike, type[Settings]]:
         """The name by which the plugin is found again, the plugin, and its settings class."""
@@ -244,7 +245,7 @@ class OfKind:
     ) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(
             self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(Use.to_config),
+            serialization=core_schema.plain_serializer_function_ser_schema(PluginRef.to_config),
         )
 
     def __get_pydantic_json_schema__(
@@ -254,13 +255,13 @@ class OfKind:
         return {"x-engine-kind": self.kind}
 
 
-UseTextEncoder = Annotated[Use, OfKind("text_encoder")]
-UseVisionTower = Annotated[Use, OfKind("vision_tower")]
-UseProjection = Annotated[Use, OfKind("projection")]
-UseTokenizer = Annotated[Use, OfKind("tokenizer")]
-UseEmbedder = Annotated[Use, OfKind("embedder")]
-UseClusterer = Annotated[Use, OfKind("clusterer")]
-UseDataset = Annotated[Use, OfKind("dataset")]
+TextEncoderRef = Annotated[PluginRef, PluginField("text_encoder")]
+VisionTowerRef = Annotated[PluginRef, PluginField("vision_tower")]
+ProjectionRef = Annotated[PluginRef, PluginField("projection")]
+TokenizerRef = Annotated[PluginRef, PluginField("tokenizer")]
+EmbedderRef = Annotated[PluginRef, PluginField("embedder")]
+ClustererRef = Annotated[PluginRef, PluginField("clusterer")]
+DatasetRef = Annotated[PluginRef, PluginField("dataset")]
 
 
 _UNITS = {
@@ -355,7 +356,7 @@ class TowerSettings(Settings):
 class TextEncoderSettings(TowerSettings):
     """Base of every text encoder's settings."""
 
-    tokenizer: UseTokenizer
+    tokenizer: TokenizerRef
     vocab_size: int = Field(
         ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
     )
@@ -404,7 +405,7 @@ class DatasetSettings(Settings):
 class EmbedderSettings(Settings):
     """Base of every embedder's settings."""
 
-    otherwise: UseEmbedder | None = Field(
+    otherwise: EmbedderRef | None = Field(
         None,
         description="the embedder to use where this one's model cannot be reached: said loudly, and"
         " recorded in the artifact",

@@ -16,18 +16,21 @@ So that any point between two segments can be stored a sample at a time and take
 holds everything the rest of the tower needs. Where a tensor counts tokens, they are its second
 dimension, and what stands under padding is not kept. The names that Engine itself reads and writes:
 
-=============== ================== ======= ====================================================
-name            shape              dtype   written by
-=============== ================== ======= ====================================================
-``ids``         [B, L]             int64   the tokenizer (padded with its ``pad_id``)
-``mask``        [B, L]             bool    the tokenizer (True on tokens, False on padding)
-``pixels``      [B, 3, H, W]       float   the image transform
-``hidden``      the tower's own    float   stem and blocks
-``features``    [B, tower.width]   float   the head
-``embeddings``  [B, L, E]          float   ``TextEncoder.embed`` (only where a projection reads it)
-``embedding``   [B, joint width]   float   the projection (not normalised)
-``cluster``     [B]                int64   training: the cluster of each text, where known
-=============== ================== ======= ====================================================
+==================== ================== ======= ==========================================
+name                 shape              dtype   written by
+==================== ================== ======= ==========================================
+``ids``              [B, L]             int64   the tokenizer (padded with its ``pad_id``)
+``mask``             [B, L]             bool    the tokenizer (True on tokens, False on
+                                                padding)
+``pixels``           [B, 3, H, W]       float   the image transform
+``hidden``           the tower's own    float   stem and blocks
+``pooled``           [B, tower.width]   float   the head
+``token_embeddings`` [B, L, E]          float   ``TextEncoder.embed`` (only where a
+                                                projection reads it)
+``embedding``        [B, embed_dim]     float   the projection (not normalised)
+``cluster``          [B]                int64   training: the cluster of each text, where
+                                                known
+==================== ================== ======= ==========================================
 
 A plugin may add names of its own. It never changes a state in place: it returns a new dictionary.
 """

@@ -10,7 +10,7 @@ from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.settings import TokenizerSettings
 
 Texts = Callable[[], Iterable[str]]
-"""Gives the training texts anew at each call; raises DataError where the config names none."""
+"""Gives the training texts again at each call; raises DataError where the config names none."""
 
 
 class Tokenizer(ABC):

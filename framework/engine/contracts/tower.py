@@ -36,7 +36,7 @@ class Tower(nn.Module, ABC):
     In training mode, too, no row sees the others, unless ``mixes_rows`` says so.
 
     Attributes:
-        width: the width of the features, ``state["features"]`` is [B, width].
+        width: the width of the features, ``state["pooled"]`` is [B, width].
         mixes_rows: see :data:`engine.contracts.state.MixesRows`.
     """
 
@@ -64,11 +64,11 @@ class Tower(nn.Module, ABC):
                 (``ids`` and ``mask``, or ``pixels``). Not changed.
             start: index of the first segment to run.
             stop: index after the last; with ``stop == len(segments())`` the result has
-                ``features`` [B, width].
+                ``pooled`` [B, width].
         """
 
     def forward(self, state: State) -> State:
-        """Run the whole tower; the result has ``features`` [B, width]."""
+        """Run the whole tower; the result has ``pooled`` [B, width]."""
         return self.run(state, 0, len(self.segments()))
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

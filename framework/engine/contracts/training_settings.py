@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from engine.contracts.settings import OfKind, Settings, Use
+from engine.contracts.settings import PluginField, PluginRef, Settings
 
 
 class LossSettings(Settings):
@@ -25,6 +25,6 @@ class LoggerSettings(Settings):
     """Base of every logger's settings."""
 
 
-UseLoss = Annotated[Use, OfKind("loss")]
-UseSampler = Annotated[Use, OfKind("sampler")]
-UseLogger = Annotated[Use, OfKind("logger")]
+LossRef = Annotated[PluginRef, PluginField("loss")]
+SamplerRef = Annotated[PluginRef, PluginField("sampler")]
+LoggerRef = Annotated[PluginRef, PluginField("logger")]

@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from engine.core.terminal import one_line
 from engine.errors import DataError
 from engine.foreign import read_json
-from engine.terminal import one_line
 
 CLASSES = "classes.json"
 IMAGES = "img"

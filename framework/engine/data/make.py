@@ -22,12 +22,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.contracts.click_log import written_id
 from engine.contracts.dataset import Dataset, Record
+from engine.core.files import refuse_foreign, replacing_folder
+from engine.data.click_log import written_id
 from engine.data.contest import CLASSES, IMAGES
+from engine.data.pictures import rgb
 from engine.errors import BrokenImageError, DataError
-from engine.files import refuse_foreign, replacing_folder
-from engine.pictures import rgb
 
 MARK = "engine-data.json"
 TRAIN, TEST = "train", "test"
@@ -48,14 +48,14 @@ class Written:
         images: images written.
         texts: queries written (training) or classes (test).
         broken: ids of the images that did not decode and were left out.
-        untold: ids of training images without a query or a class, left out.
+        without_text: ids of training images without a query or a class, left out.
     """
 
     name: str
     images: int
     texts: int
     broken: tuple[str, ...] = ()
-    untold: tuple[str, ...] = ()
+    without_text: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,14 +118,14 @@ def write_click_log(
     """
     images = folder / "images"
     images.mkdir(parents=True)
-    broken, untold, count, texts = [], [], 0, 0
+    broken, without_text, count, texts = [], [], 0, 0
     with (folder / "metadata.json").open("w", encoding="utf-8", newline="\n") as lines:
         for index, row in _rows(dataset, f"{dataset.name}, training", track):
             queries = row.queries
             if not queries and row.label is not None:
                 queries = (dataset.classes[row.label],)
             if not queries:
-                untold.append(row.id)
+                without_text.append(row.id)
                 continue
             if not _write_image(dataset, index, images / f"{row.id}.jpg"):
                 broken.append(row.id)
@@ -133,8 +133,8 @@ def write_click_log(
             line = {"image": written_id(row.id), "queries": list(queries)}
             lines.write(json.dumps(line, ensure_ascii=False) + "\n")
             count, texts = count + 1, texts + len(queries)
-    _check_any(dataset, count, broken, untold)
-    return Written(dataset.name, count, texts, tuple(broken), tuple(untold))
+    _check_any(dataset, count, broken, without_text)
+    return Written(dataset.name, count, texts, tuple(broken), tuple(without_text))
 
 
 def write_zero_shot(
@@ -187,11 +187,11 @@ def _write_image(dataset: Dataset, index: int, path: Path) -> bool:
     return True
 
 
-def _check_any(dataset: Dataset, count: int, broken: list[str], untold: list[str]) -> None:
+def _check_any(dataset: Dataset, count: int, broken: list[str], without_text: list[str]) -> None:
     if not count:
         raise DataError(
             f"data set {dataset.name}: not one of {len(dataset)} images could be written"
-            f" ({len(broken)} broken, {len(untold)} without text)"
+            f" ({len(broken)} broken, {len(without_text)} without text)"
         )
 
 

@@ -14,9 +14,9 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from engine.contracts.dataset import Dataset, Record
+from engine.data.pictures import rgb
 from engine.data.text.page import facts, page, text
 from engine.errors import BrokenImageError, DataError
-from engine.pictures import rgb
 
 CLUSTERS = "clusters.json"
 THUMBNAIL = 360

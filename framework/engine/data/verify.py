@@ -17,15 +17,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from engine.contracts.click_log import BadLineError, parse_queries, read_lines
+from engine.core.regular_file import open_regular, read_regular
+from engine.data.click_log import BadLineError, parse_queries, read_lines
 from engine.data.download.report import METADATA, REPORT, make_report
 from engine.data.download.shards import FOLDER, key_of
 from engine.data.download.state import NAME, State
 from engine.data.download.store import IMAGES, Folder
+from engine.data.pictures import MAX_BYTES, decode
+from engine.data.shards import read_members, read_table
 from engine.errors import BrokenImageError, DataError
-from engine.pictures import MAX_BYTES, decode
-from engine.regular_file import open_regular, read_regular
-from engine.shards import read_members, read_table
 
 _LISTED = 1000
 _UNDER_WAY = 64

@@ -19,7 +19,7 @@ from engine.cache.frozen import FrozenPrefix, autocast, current_precision, open_
 from engine.cache.items import pack
 from engine.cache.key import item_key
 from engine.contracts.state import State
-from engine.pictures.cut import Pixels
+from engine.data.pictures.cut import Pixels
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor
@@ -28,7 +28,7 @@ BUDGET = 2 * 10**9
 """Bytes that a folder may hold: a million pictures of a tower 500 wide."""
 
 Tower = Callable[[Sequence[Pixels]], State]
-"""B pictures of ``images.square`` -> a state with ``features`` [B, W]."""
+"""B pictures of ``images.square`` -> a state with ``pooled`` [B, W]."""
 
 
 class FeatureCache:
@@ -83,7 +83,7 @@ class FeatureCache:
             tower,
             len(tower.segments()),
             predictor.config.model.vision,
-            [Entry("features", (tower.width,), False, "float32")],
+            [Entry("pooled", (tower.width,), False, "float32")],
             self._budget,
             device=device,
             precision=current_precision(device),

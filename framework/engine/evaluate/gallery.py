@@ -16,14 +16,14 @@ from pathlib import Path
 
 from PIL import Image
 
-from engine.artifact import WEIGHTS
+from engine.core.artifact import WEIGHTS
+from engine.core.files import write_text
+from engine.data.pictures import rgb
 from engine.errors import BrokenImageError
 from engine.evaluate.gallery_style import STYLE
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import DatasetRun, Row
 from engine.evaluate.scores import METHOD, DatasetScore, Labels, Score
-from engine.files import write_text
-from engine.pictures import rgb
 
 THUMBNAIL = 400
 """Longest side of a shown photograph, in pixels."""
@@ -83,7 +83,7 @@ def header_of(predictor: Predictor) -> Header:
     """The header of a model."""
     model = predictor.config.model
     facts = [("vision", model.vision.name), ("text", model.text.name)]
-    facts.append(("joint width", f"{predictor.model.joint_width:,}"))
+    facts.append(("embedding dimension", f"{predictor.model.embed_dim:,}"))
     files = predictor.manifest.get("files", {})
     weight = files.get(WEIGHTS, {}).get("bytes", 0)
     if weight:

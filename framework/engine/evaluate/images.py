@@ -22,9 +22,9 @@ from torch import Tensor
 
 from engine.contracts.dataset import Record
 from engine.contracts.tower import Preprocess
+from engine.data.pictures import rgb
+from engine.data.pictures.cut import Pixels, square
 from engine.errors import BrokenImageError
-from engine.pictures import rgb
-from engine.pictures.cut import Pixels, square
 
 
 def normalise(pixels: Sequence[Pixels], preprocess: Preprocess) -> Tensor:

@@ -28,18 +28,18 @@ from engine.contracts.dataset import Record
 from engine.contracts.projection import project_state
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
+from engine.core.model import DualEncoder
+from engine.data.pictures import Picture, problem_of, read_picture
+from engine.data.pictures.cut import Pixels
 from engine.errors import BrokenImageError, DataError
 from engine.evaluate.alike import notes_of
 from engine.evaluate.images import normalise, read_batches
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.vectors import unit_rows, without_direction
 from engine.evaluate.zero_shot import best, class_vectors
-from engine.model import DualEncoder
-from engine.pictures import Picture, problem_of, read_picture
-from engine.pictures.cut import Pixels
 
 if TYPE_CHECKING:
-    from engine.build import Built
+    from engine.core.build import Built
     from engine.evaluate.features import Tower
 
 
@@ -57,7 +57,7 @@ def load(path: str | Path) -> Predictor:
         ArtifactError: no artifact, or one that was changed since it was written.
         ConfigError: it uses plugins that are not installed here.
     """
-    from engine.build import read_artifact
+    from engine.core.build import read_artifact
 
     return Predictor(read_artifact(Path(path)))
 
@@ -206,7 +206,7 @@ class Predictor:
         return vectors.clone()  # an ordinary tensor: usable under autograd too
 
     def vision_state(self, pixels: Sequence[Pixels]) -> State:
-        """B pictures of ``images.square`` -> what the vision tower gives, ``features`` [B, W]."""
+        """B pictures of ``images.square`` -> what the vision tower gives, ``pooled`` [B, W]."""
         vision = self.model.vision
         dtype = next((p.dtype for p in vision.parameters() if p.is_floating_point()), None)
         batch = normalise(pixels, vision.preprocess).to(self.model.logit_scale.device, dtype)
@@ -230,7 +230,7 @@ class Predictor:
         return scale
 
     def __repr__(self) -> str:
-        return f"Predictor({self.config.name}, {self.model.joint_width} wide)"
+        return f"Predictor({self.config.name}, {self.model.embed_dim} wide)"
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def random_weights(manifest: dict[str, Any]) -> list[str]:
     """One warning for each part whose weights are random; empty once all were loaded or trained.
 
-    A source that could not be reached is told for ever, training or not.
+    A source that could not be reached is told permanently, training or not.
     """
     found = []
     for part, origin in manifest.get("weights", {}).items():

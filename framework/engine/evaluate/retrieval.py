@@ -42,7 +42,8 @@ class Retrieval:
     Attributes:
         image_to_text: percent of images with an own text among the k nearest texts; only k below
             the number of texts.
-        text_to_image: percent of texts with an own image among the k nearest images; likewise.
+        text_to_image: percent of texts with an own image among the k nearest images; in the same
+            way.
         images: that were queries: with at least one text.
         texts: that were queries: with at least one image.
     """
@@ -124,8 +125,8 @@ def _ahead(
     """How many wrong candidates are ahead of the best right one, by query.
 
     Returns:
-        [I] wrong texts ahead of each image's best own text; [T] wrong images likewise. A row that
-        has no own has no meaning.
+        [I] wrong texts ahead of each image's best own text; [T] wrong images in the same way. A
+        row that has no own has no meaning.
     """
     near = np.concatenate(
         [

@@ -206,7 +206,7 @@ def encode_batches(
     """
     tower = features.tower(predictor) if features else None
     preprocess = predictor.model.vision.preprocess
-    empty = torch.empty(0, predictor.model.joint_width)
+    empty = torch.empty(0, predictor.model.embed_dim)
     for batch in read_batches(
         rows, preprocess, batch_size=batch_size, workers=workers, limit=limit
     ):

@@ -180,11 +180,11 @@ def score_dataset(
     """
     if not truth:
         raise DataError(f"the truth of data set `{name}` names no image")
-    strangers = [image for image in top if image not in truth]
-    if strangers:
+    unknown = [image for image in top if image not in truth]
+    if unknown:
         raise DataError(
-            f"data set `{name}`: {len(strangers)} predicted images are not in the truth, the first"
-            f" is `{strangers[0]}`{did_you_mean(strangers[0], truth)}",
+            f"data set `{name}`: {len(unknown)} predicted images are not in the truth, the first"
+            f" is `{unknown[0]}`{did_you_mean(unknown[0], truth)}",
             hint="predictions and truth must be of the same data",
         )
     given = {image: answer[0] for image, answer in top.items()}

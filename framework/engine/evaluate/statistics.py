@@ -167,7 +167,7 @@ def paired_test(a: Correct, b: Correct, *, draws: int = 10_000, seed: int = 0) -
 
     Args:
         a: one array a data set, [seeds, images] bool.
-        b: likewise; the number of seeds may differ.
+        b: in the same way; the number of seeds may differ.
         draws: of the bootstrap.
         seed: of the draws.
 
@@ -201,7 +201,7 @@ def mcnemar(a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float:
 
     Args:
         a: [images] bool, right or wrong.
-        b: likewise, of the same images.
+        b: in the same way, of the same images.
 
     Raises:
         DataError: the shapes differ.

@@ -15,8 +15,8 @@ from torch import Tensor
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import pad_tokens
 from engine.contracts.tokenizer import Tokenizer
+from engine.core.model import DualEncoder
 from engine.evaluate.vectors import check_rows, unit_rows
-from engine.model import DualEncoder
 
 TOKENS_A_BATCH = 1024
 """Tokens, padding included, that run through the tower at once."""
@@ -50,12 +50,12 @@ def encode_texts(
     settings = model.text.settings
     assert isinstance(settings, TextEncoderSettings)
     if not texts:
-        return torch.empty(0, model.joint_width)
+        return torch.empty(0, model.embed_dim)
     unique = list(dict.fromkeys(texts))
     tokens = [tuple(row) for row in tokenizer.encode(unique, settings.max_tokens)]
     # Texts that differ only in what the tokenizer folds (case, spaces) share a row too.
     rows = sorted(dict.fromkeys(tokens), key=len)
-    vectors = torch.empty(len(rows), model.joint_width)
+    vectors = torch.empty(len(rows), model.embed_dim)
     device = model.logit_scale.device
     with torch.inference_mode():
         for start, stop in _batches([len(row) for row in rows], tokens_a_batch):

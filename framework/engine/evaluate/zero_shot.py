@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from engine.config.schema import ZeroShotSettings
+from engine.core.config.schema import ZeroShotSettings
 from engine.errors import DataError
 from engine.evaluate.vectors import unit_rows
 

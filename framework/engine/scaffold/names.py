@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 
 from engine.contracts.settings import KINDS
+from engine.core.registry import Registry
 from engine.errors import PluginError, did_you_mean
-from engine.registry import Registry
 
 LONGEST = 40
 

@@ -34,7 +34,7 @@ INIT = '''\
 
 from __future__ import annotations
 
-from engine.hookspecs import Plugin, hookimpl
+from engine.contracts.hooks import Plugin, hookimpl
 
 ENGINE_API = "$api"  # the version of Engine's plugin API that this is written for
 
@@ -58,7 +58,7 @@ CONFIG = """\
 engine: 1
 name: $name
 model:
-  joint_width: 64
+  embed_dim: 64
   vision: $vision
   text:$text
   projection:

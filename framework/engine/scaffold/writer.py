@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from string import Template
 
-from engine import __version__
+from engine.contracts.hooks import API_VERSION
 from engine.contracts.settings import KINDS
+from engine.core.files import replacing_folder
+from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
-from engine.files import replacing_folder
-from engine.hookspecs import API_VERSION
-from engine.registry import Registry, default_registry
 from engine.scaffold import package
 from engine.scaffold.kind import COMMON, PackageKind
 from engine.scaffold.names import Names
+from engine.version import __version__
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ A test file of a plugin package, one test a check::
 
 Without pytest, or before the package is installed::
 
-    from engine.hookspecs import Plugin
+    from engine.contracts.hooks import Plugin
     from engine.testing import check_plugin
 
     plugin = Plugin("text_encoder", "my_encoder", "my_package.encoder:MyEncoder",
@@ -29,7 +29,7 @@ What else a plugin may need (all optional, see :class:`Hints`) is given by name:
     @plugin_checks("projection", "my_projection", in_width=12, out_width=12)
     @plugin_checks("tokenizer", "my_tokenizer", texts=["...", "..."], vocab_size=500)
     @plugin_checks("loss", "my_loss", extras={"router_logits": torch.randn(8, 5)})
-    @plugin_checks("key_layout", "my_layout", keys=["encoder.0.weight", "encoder.0.bias"])
+    @plugin_checks("checkpoint_adapter", "my_layout", keys=["encoder.0.weight", "encoder.0.bias"])
 
 Names are imported on first use: ``import engine.testing`` alone does not import torch.
 """

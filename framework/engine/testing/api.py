@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, Unpack
 
-from engine.hookspecs import Plugin
+from engine.contracts.hooks import Plugin
 from engine.testing.core import Check
 from engine.testing.report import Report
 from engine.testing.subject import Hints

@@ -172,7 +172,7 @@ def predict(it: ClustererSubject) -> None:
 @rule(
     contract=f"{_CLUSTERER}.learn",
     says="a later call forgets what an earlier one learned",
-    why="A clusterer is judged on vectors held out of learning, and learns from all afterwards.",
+    why="A clusterer is evaluated on vectors held out of learning, and learns from all afterwards.",
     needs=("predict", "determinism"),
 )
 def learn_again(it: ClustererSubject) -> None:

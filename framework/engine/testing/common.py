@@ -27,7 +27,7 @@ def find(path: str) -> Any:
 
 
 @rule(
-    contract="engine.hookspecs.Plugin",
+    contract="engine.contracts.hooks.Plugin",
     says="a class derived from the contract of its kind, with every abstract method given",
     why="Engine imports the class by this record when a model is built, and calls the methods of"
     " its kind's contract.",
@@ -102,7 +102,7 @@ def settings_refuse_unknown(it: Subject) -> None:
 
 
 @rule(
-    contract="engine.contracts.settings.Use.to_config",
+    contract="engine.contracts.settings.PluginRef.to_config",
     says="Return the mapping a config would hold, every default filled in (JSON types only).",
     why="An artifact keeps its resolved config as YAML and is loaded from it again: what does not"
     " come back the same is another model.",
@@ -133,7 +133,7 @@ def settings_round_trip(it: Subject) -> None:
 
 
 @rule(
-    contract="engine.hookspecs.Plugin",
+    contract="engine.contracts.hooks.Plugin",
     says="that module must not import torch",
     why="`engine plugins`, `engine schema` and `engine size` read the settings of every plugin and"
     " answer in a moment; importing torch takes seconds.",

@@ -145,7 +145,7 @@ def images(it: DatasetSubject) -> None:
             fault("a PIL image", f"image({row}) is {shorten(found)}")
         if found.mode != "RGB":
             fault("RGB", f"image({row}) is of mode {found.mode}: .convert('RGB'), or read it by"
-                  " engine.pictures.open_image")  # fmt: skip
+                  " engine.data.pictures.open_image")  # fmt: skip
         if not min(found.size):
             fault("a picture of some pixels", f"image({row}) is of size {found.size}")
         if getattr(found, "fp", None) is not None:

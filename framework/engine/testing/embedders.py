@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.contracts.source import UnreachableError
+from engine.core.sources import UnreachableError
 from engine.testing.arrays import refuses_others, through_a_file
 from engine.testing.common import call, shorten
 from engine.testing.core import fault, rule, told

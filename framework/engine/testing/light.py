@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 def main() -> str:
     """See the module."""
-    from engine.hookspecs import Plugin
+    from engine.contracts.hooks import Plugin
     from engine.testing.small import Overlay
 
     kind, name, settings, target, config = json.load(sys.stdin)

@@ -17,8 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from engine.contracts.plan import Plan
 from engine.contracts.state import State
+from engine.core.size import plan_of_module
 from engine.errors import EngineError
-from engine.size import plan_of_module
 from engine.testing.common import call
 from engine.testing.core import NotApplicable, fault, told
 from engine.testing.subject import Subject

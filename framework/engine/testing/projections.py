@@ -61,14 +61,14 @@ class ProjectionSubject(ModuleSubject):
         generator = torch.Generator().manual_seed(seed)
         lengths = torch.arange(_ROWS) % _TOKENS + 1
         state: State = {
-            "features": torch.randn(_ROWS, wide, generator=generator).to(dtype),
+            "pooled": torch.randn(_ROWS, wide, generator=generator).to(dtype),
             "mask": torch.arange(_TOKENS) < lengths[:, None],
             "ids": torch.randint(50, (_ROWS, _TOKENS), generator=generator),
         }
-        if "embeddings" in self.target.reads:
+        if "token_embeddings" in self.target.reads:
             random = torch.randn(_ROWS, _TOKENS, tokens, generator=generator)
-            state["embeddings"] = random.to(dtype)
-        return {"features": state["features"], **{k: state[k] for k in self.target.reads & state.keys()}}  # noqa: E501  # fmt: skip
+            state["token_embeddings"] = random.to(dtype)
+        return {"pooled": state["pooled"], **{k: state[k] for k in self.target.reads & state.keys()}}  # noqa: E501  # fmt: skip
 
 
 SUBJECT = ProjectionSubject
@@ -88,7 +88,7 @@ def build(it: ProjectionSubject) -> None:
     call(it.make, expected=f"{it.target.__name__}(settings, {wide}, {joint},"
          f" embedding_width={tokens}) to give a projection")  # fmt: skip
     without = (wide, joint, None)
-    if "embeddings" in it.target.reads:
+    if "token_embeddings" in it.target.reads:
         must_raise(PluginError, it._create, *without, expected="a PluginError on the vision side,"
                    " which has no token embeddings (Projection.__init__ raises it)")  # fmt: skip
     else:
@@ -176,11 +176,11 @@ def batch_independence(it: ProjectionSubject) -> None:
 def padding_independence(it: ProjectionSubject) -> None:
     """What stands under padding makes no difference."""
     state = it.feed()
-    if not {"embeddings", "mask"} <= state.keys():
+    if not {"token_embeddings", "mask"} <= state.keys():
         raise NotApplicable("it does not read the tokens")
-    noise = torch.randn(state["embeddings"].shape)
+    noise = torch.randn(state["token_embeddings"].shape)
     mask = state["mask"].unsqueeze(-1)
-    other = {**state, "embeddings": torch.where(mask, state["embeddings"], noise)}
+    other = {**state, "token_embeddings": torch.where(mask, state["token_embeddings"], noise)}
     if (error := error_of(it.out(other), it.plain)) > it.tolerance:
         fault("other embeddings under padding to make no difference",
               f"the embedding differs by {error:.2g}: use state['mask']")  # fmt: skip
@@ -208,7 +208,7 @@ def state_unchanged(it: ProjectionSubject) -> None:
 @rule(
     contract=_PROJECTION,
     says="In training every parameter gets a gradient from some batch, and so do the features.",
-    why="A parameter without a gradient keeps its random start for ever, and weighs all the same;"
+    why="A parameter without a gradient keeps its random start and takes bytes all the same;"
     " features without one leave the tower untrained.",
     needs=("determinism",),
 )
@@ -218,15 +218,15 @@ def gradients(it: ProjectionSubject) -> None:
     for seed in range(8):  # a router may choose some experts rarely
         generator = torch.Generator().manual_seed(seed)
         state = it.feed()
-        state["features"] = torch.randn(state["features"].shape, generator=generator)
-        if "embeddings" in state:
-            shape = state["embeddings"].shape
-            state["embeddings"] = torch.randn(shape, generator=generator)
-        state["features"].requires_grad_()
+        state["pooled"] = torch.randn(state["pooled"].shape, generator=generator)
+        if "token_embeddings" in state:
+            shape = state["token_embeddings"].shape
+            state["token_embeddings"] = torch.randn(shape, generator=generator)
+        state["pooled"].requires_grad_()
         found = call(module, state, expected="to run in training mode")["embedding"]
         weights = torch.randn(found.shape, generator=generator)
         call((found * weights).sum().backward, expected="an embedding that can be differentiated")
-        grad = state["features"].grad
+        grad = state["pooled"].grad
         if grad is None or not grad.any():
             fault("a gradient at the features", "none: detach() or no_grad inside?")
     without = [name for name, p in module.named_parameters() if p.grad is None]
@@ -246,9 +246,9 @@ def freezing(it: ProjectionSubject) -> None:
     module = it.make().eval().requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     state = it.feed()
-    state["features"].requires_grad_()
+    state["pooled"].requires_grad_()
     module(state)["embedding"].square().sum().backward()
-    if state["features"].grad is None:
+    if state["pooled"].grad is None:
         fault("a gradient at the features behind a frozen projection", "none")
     for name, tensor in module.state_dict().items():
         if not torch.equal(tensor, before[name]):

@@ -82,9 +82,9 @@ def segments_compose(it: TowerSubject) -> None:
         where = f"run(x, 0, {cut}), then run(.., {cut}, {count})"
         expected = f"{where} to be the whole run"
         first = call(it.go, it.feed(), 0, cut, expected=expected)
-        if cut < count and "features" in first:
+        if cut < count and "pooled" in first:
             fault(f"run(x, 0, {cut}) to stop after {names[cut - 1] if cut else 'nothing'}",
-                  "it has `features` already: does run() heed `stop`?")  # fmt: skip
+                  "it has `pooled` already: does run() heed `stop`?")  # fmt: skip
         second = call(it.go, first, cut, count, expected=expected)
         _same(it, second, expected)
     step = it.feed()
@@ -94,9 +94,9 @@ def segments_compose(it: TowerSubject) -> None:
 
 
 def _same(it: TowerSubject, state: State, expected: str) -> None:
-    if "features" not in state:
-        fault(expected, f"there are no `features` in the end, only {sorted(state)}")
-    error = error_of(state["features"], it.plain)
+    if "pooled" not in state:
+        fault(expected, f"there are no `pooled` in the end, only {sorted(state)}")
+    error = error_of(state["pooled"], it.plain)
     if error > it.tolerance:
         fault(expected, f"the features differ by {error:.2g} (relative to the largest)")
 
@@ -149,7 +149,7 @@ def state_stored(it: TowerSubject) -> None:
         taken = unpack([items[row] for row in rows], entries, [lengths[row] for row in rows])
         whole = {**{key: state[key][rows] for key in given}, **taken}
         expected = f"rows stored {where} to go on, in a new tower, as if never stored"
-        found = call(it.go, whole, cut, it.count, other, expected=expected)["features"]
+        found = call(it.go, whole, cut, it.count, other, expected=expected)["pooled"]
         error = error_of(found, it.plain[rows])
         if error > it.tolerance:
             fault(expected, f"features differ by {error:.2g} (relative to the largest): does"
@@ -171,7 +171,7 @@ def _tokens_second(short: State, long: State, where: str) -> None:
 @rule(
     contract=TOWER,
     says="Every parameter trains: each has its part in the features",
-    why="A parameter without a gradient keeps its random start for ever, and weighs all the same."
+    why="A parameter without a gradient keeps its random start and takes bytes all the same."
     " What is not to train is a buffer; a config's `trains` decides about all parameters.",
     needs=("determinism",),
 )
@@ -190,7 +190,7 @@ def gradients(it: TowerSubject) -> None:
 
 
 def _backward(it: TowerSubject, tower: nn.Module) -> None:
-    features = call(tower, it.feed(), expected="to run with gradients")["features"]
+    features = call(tower, it.feed(), expected="to run with gradients")["pooled"]
     if not features.requires_grad:
         fault("features with a gradient", "they have none: torch.no_grad or detach() inside?")
     weights = torch.randn(features.shape, generator=torch.Generator().manual_seed(1))

@@ -7,10 +7,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from engine.contracts.settings import OfKind, Settings
+from engine.contracts.hooks import Plugin
+from engine.contracts.settings import PluginField, Settings
+from engine.core.registry import default_registry
 from engine.errors import EngineError
-from engine.hookspecs import Plugin
-from engine.registry import default_registry
 
 CHARACTERS = Plugin(
     "tokenizer",
@@ -97,7 +97,9 @@ def _required(settings: type[Settings], given: Mapping[str, Any]) -> Iterator[tu
     for name, field in settings.model_fields.items():
         if not field.is_required() or name in given or field.alias in given:
             continue
-        if any(isinstance(mark, OfKind) and mark.kind == "tokenizer" for mark in field.metadata):
+        if any(
+            isinstance(mark, PluginField) and mark.kind == "tokenizer" for mark in field.metadata
+        ):
             yield name, {"use": CHARACTERS.name}
         elif name in _SMALL:
             yield name, _SMALL[name]

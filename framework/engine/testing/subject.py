@@ -8,9 +8,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any, TypedDict
 
-from engine.contracts.settings import KINDS, Settings, Use
+from engine.contracts.hooks import Plugin
+from engine.contracts.settings import KINDS, PluginRef, Settings
 from engine.errors import PluginError
-from engine.hookspecs import Plugin
 from engine.testing.core import Rule
 from engine.testing.report import Outcome
 from engine.testing.small import Overlay, small_settings
@@ -25,14 +25,14 @@ class Hints(TypedDict, total=False):
         tolerance: largest error of numbers that should be equal, relative to the largest of them
             (default: 1e-5).
         in_width: projection: width of the features.
-        out_width: projection: the joint width.
+        out_width: projection: the embedding dimension.
         embedding_width: projection: width of the token embeddings.
         texts: tokenizer, embedder: what it learns from and is tried on.
         vocab_size: tokenizer: the most ids that a text encoder has rows for.
         extras: loss: entries that it reads beside ``image``, ``text``, ``scale`` and ``cluster``,
             a tensor [N, ...] each.
         detached: loss: the entries through which it passes no gradient on purpose.
-        keys: key_layout: names of the tensors of a checkpoint of this layout.
+        keys: checkpoint_adapter: names of the tensors of a checkpoint of this layout.
         rows: dataset: how many rows to read (default: 16).
     """
 
@@ -60,7 +60,7 @@ HINTS_OF: dict[str, tuple[str, ...]] = {
     "embedder": ("texts",),
     "clusterer": (),
     "dataset": ("rows",),
-    "key_layout": ("keys",),
+    "checkpoint_adapter": ("keys",),
     "loss": ("extras", "detached"),
     "sampler": (),
     "logger": (),
@@ -151,16 +151,16 @@ class Subject:
         return small_settings(self.kind, self.settings_type, self._config, self.registry)
 
     @property
-    def use(self) -> Use:
+    def use(self) -> PluginRef:
         """The plugin with these settings, as a config has it."""
-        return Use(self.plugin, self.settings)
+        return PluginRef(self.plugin, self.settings)
 
     def validate(self, config: Mapping[str, Any]) -> Settings:
         """Settings from what a config would hold."""
         return self.settings_type.model_validate(dict(config), context={"registry": self.registry})
 
     def again(self, **changes: Any) -> Any:
-        """The settings with some of them changed; validated anew."""
+        """The settings with some of them changed; validated again."""
         config = self.use.to_config()
         del config["use"]
         return self.validate({**config, **changes})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
-from engine.hookspecs import Plugin
+from engine.contracts.hooks import Plugin
 from engine.testing import common
 from engine.testing.core import Rule
 from engine.testing.subject import Hints, Subject, check_hints
@@ -20,7 +20,7 @@ _HOMES = {
     "embedder": "embedders",
     "clusterer": "clusterers",
     "dataset": "datasets",
-    "key_layout": "layouts",
+    "checkpoint_adapter": "checkpoint_adapters",
     "loss": "losses",
     "sampler": "samplers",
     "logger": "loggers",

@@ -22,7 +22,7 @@ RUN = f"{TOWER}.run"
 class TowerSubject(ModuleSubject):
     """A text encoder or a vision tower."""
 
-    output = "features"
+    output = "pooled"
 
     def create(self) -> Any:
         return self.target(self.settings)
@@ -78,8 +78,8 @@ def build(it: TowerSubject) -> None:
 
 @rule(
     contract=f"{TOWER}.forward",
-    says="Run the whole tower; the result has ``features`` [B, width].",
-    why="The projection reads `features` of every tower.",
+    says="Run the whole tower; the result has ``pooled`` [B, width].",
+    why="The projection reads `pooled` of every tower.",
     needs=("build", "preprocess", "initialisation"),
 )
 def forward(it: TowerSubject) -> None:
@@ -88,12 +88,12 @@ def forward(it: TowerSubject) -> None:
     rows = len(next(iter(state.values())))
     with torch.no_grad():
         out = call(it.module, state, expected="the tower to take an ordinary batch")
-    if not isinstance(out, dict) or not isinstance(out.get("features"), Tensor):
+    if not isinstance(out, dict) or not isinstance(out.get("pooled"), Tensor):
         fault(
-            "a dictionary with the tensor `features`",
+            "a dictionary with the tensor `pooled`",
             f"{type(out).__name__}{f' with {sorted(out)}' if isinstance(out, dict) else ''}",
         )
-    features = out["features"]
+    features = out["pooled"]
     if features.dim() != 2 or len(features) != rows:
         fault(
             f"features of shape [B, width], here [{rows}, {it.module.width}]",
@@ -107,7 +107,7 @@ def forward(it: TowerSubject) -> None:
 
 @rule(
     contract=TOWER,
-    says='width: the width of the features, ``state["features"]`` is [B, width].',
+    says='width: the width of the features, ``state["pooled"]`` is [B, width].',
     why="The projection behind the tower is built for `width`; the size of the model is counted"
     " from it before anything exists.",
     needs=("forward",),

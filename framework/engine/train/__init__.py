@@ -13,7 +13,7 @@ module              what it does
 ``checkpoint``      atomic checkpoints; ``saving``: what they hold
 ``distribution``    several processes
 ``meter``           what a stage measures of itself
-``judge``           zero-shot accuracy on ``data.evaluate``
+``evaluator``           zero-shot accuracy on ``data.evaluate``
 ``on_ray``          the same processes on a Ray cluster
 ``history``         the file of what was measured; ``curves``: its picture
 ``interrupt``       Ctrl-C and SIGTERM

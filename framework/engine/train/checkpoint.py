@@ -17,10 +17,10 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.artifact import sha256
+from engine.core.artifact import sha256
+from engine.core.files import replacing_folder
+from engine.core.files import steps as lasting
 from engine.errors import TrainingError, WriteError
-from engine.files import replacing_folder
-from engine.files import steps as lasting
 
 FORMAT = 1
 _NAME = re.compile(r"step-([0-9]{8,})")
@@ -67,7 +67,7 @@ class Checkpoints:
     def save(
         self, step: int, state: dict[str, Any], tensors: dict[str, Tensor], best: int | None
     ) -> Path:
-        """Write a checkpoint, whole or not at all (``engine.files``); then remove the oldest.
+        """Write a checkpoint, whole or not at all (``engine.core.files``); then remove the oldest.
 
         Args:
             step: of the run; a checkpoint of that step is replaced.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from engine.files import write_text
+from engine.core.files import write_text
 from engine.train.history import Story
 
 _WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 220, 64, 28, 14

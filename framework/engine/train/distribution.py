@@ -50,18 +50,18 @@ class Processes:
         if self._own and dist.is_initialized():
             dist.destroy_process_group()
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
             dist.barrier()
 
-    def part(self, rows: Any) -> Any:
+    def shard(self, rows: Any) -> Any:
         """This process's rows of a batch: a stretch, so that gathering keeps the order."""
         size, rest = divmod(len(rows), self.count)
         start = self.rank * size + min(self.rank, rest)
         return rows[start : start + size + (self.rank < rest)]
 
-    def numbers(self, *own: int) -> Tensor:
+    def all_gather(self, *own: int) -> Tensor:
         """[processes, numbers] int64: whole numbers of every process."""
         mine = torch.tensor([own], dtype=torch.int64)
         if self.count == 1:
@@ -71,7 +71,7 @@ class Processes:
         dist.all_gather(found, mine)
         return torch.cat(found).cpu()
 
-    def largest(self, tensor: Tensor) -> Tensor:
+    def all_reduce_max(self, tensor: Tensor) -> Tensor:
         """The largest of all processes, place by place."""
         if self.count > 1:
             tensor = tensor.to(self._device)
@@ -92,7 +92,9 @@ class Processes:
             gathered[name] = _Gather.apply(state[name], tuple(counts), self.rank)
         return gathered
 
-    def add_gradients(self, towers: Iterable[nn.Parameter], shared: Iterable[nn.Parameter]) -> None:
+    def all_reduce_grads(
+        self, towers: Iterable[nn.Parameter], shared: Iterable[nn.Parameter]
+    ) -> None:
         """Make every process's gradients those of the whole batch.
 
         Args:
@@ -105,7 +107,7 @@ class Processes:
         before, after = list(towers), list(shared)
         every = [*before, *after]
         had = torch.tensor([p.grad is not None for p in every], dtype=torch.uint8)
-        anywhere = self.largest(had).tolist()
+        anywhere = self.all_reduce_max(had).tolist()
         used = [p for p, some in zip(every, anywhere, strict=True) if some]
         grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
         if not grads:

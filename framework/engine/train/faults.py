@@ -12,7 +12,7 @@ import torch
 
 from engine.contracts.training import Rows
 from engine.errors import TrainingError
-from engine.train.step import Measured
+from engine.train.step import StepOutput
 
 if TYPE_CHECKING:
     from engine.train.loop import Trainer
@@ -32,7 +32,7 @@ def check_finite(trainer: Trainer, stage: StageRun) -> None:
         TrainingError: names the tensor, and the last good checkpoint.
     """
     found = trainer.watched.problems(stage.losses)
-    if not trainer.processes.numbers(bool(found)).any():
+    if not trainer.processes.all_gather(bool(found)).any():
         return
     at = trainer.at
     what = "; ".join(found[:3]) or "another process has a number that is not finite"
@@ -98,7 +98,7 @@ def no_pictures(trainer: Trainer, stage: StageRun) -> NoReturn:
         TrainingError: always; gives examples with their reasons.
     """
     broken = stage.broken
-    count = int(trainer.processes.numbers(len(broken)).sum())
+    count = int(trainer.processes.all_gather(len(broken)).sum())
     examples = [f"{name} ({reason})" for name, reason in list(broken.items())[:3]]
     at = trainer.at
     raise TrainingError(
@@ -110,7 +110,7 @@ def no_pictures(trainer: Trainer, stage: StageRun) -> NoReturn:
     )
 
 
-def not_finite(measured: Measured, norm: torch.Tensor) -> str:
+def not_finite(measured: StepOutput, norm: torch.Tensor) -> str:
     """What of a step is not finite, in words."""
     names = {name: float(value) for name, value in measured.losses.items()}
     bad = [name for name, value in names.items() if not np.isfinite(value)]

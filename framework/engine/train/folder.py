@@ -21,12 +21,12 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from engine import artifact
 from engine.contracts.training import Logger, RunInfo
 from engine.contracts.training_settings import LoggerSettings
+from engine.core import artifact
+from engine.core.files import foreign, locked, recover, target_of
+from engine.core.files import steps as lasting
 from engine.errors import TrainingError
-from engine.files import foreign, locked, recover, target_of
-from engine.files import steps as lasting
 from engine.train.names import (
     CACHE,
     CHECKPOINTS,

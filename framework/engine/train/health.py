@@ -2,7 +2,7 @@
 
 A run that diverges must end with an error and with its last good checkpoint, never with an artifact
 full of NaN. The loss shows that of a step before it is taken; what the step itself broke shows in
-the weights alone, so those are checked before anything is saved, judged or ended.
+the weights alone, so those are checked before anything is saved, evaluated or ended.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from engine.finite import find_not_finite
-from engine.model import DualEncoder
+from engine.contracts.finite import find_not_finite
+from engine.core.model import DualEncoder
 
 _LEAST_SCALE = 1.0
 """A gradient that overflows float16 at this loss scale overflows it without any scaling."""

@@ -8,7 +8,7 @@ import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-from engine.signals import stopping
+from engine.core.signals import stopping
 
 
 class Interrupt:

@@ -1,4 +1,4 @@
-"""The recipe: stages of epochs of steps, judged and saved on the way.
+"""The recipe: stages of epochs of steps, evaluated and saved on the way.
 
 Read :meth:`Trainer.run` first. Everything random in a step is a pure function of the config's seed,
 the stage, the epoch and the step, so a run that goes on from a checkpoint repeats what an
@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from engine.build import Built
-from engine.config.schema import EngineConfig
 from engine.contracts.training import Logger, Rows, RunInfo
+from engine.core.build import Built
+from engine.core.config.schema import EngineConfig
 from engine.train import faults, saving
 from engine.train.checkpoint import Checkpoints
 from engine.train.data import TrainingRows, draws, seed_of
@@ -32,15 +32,15 @@ from engine.train.device import (
     seed_step,
 )
 from engine.train.distribution import Processes
+from engine.train.evaluator import Evaluator
 from engine.train.folder import RunFolder
 from engine.train.health import Watched
 from engine.train.history import History
 from engine.train.interrupt import Interrupt
-from engine.train.judge import Judge
 from engine.train.names import CHECKPOINTS
 from engine.train.setup import StagePlan, StageRun, plan_stages
 from engine.train.stages import freeze, rate_at
-from engine.train.step import Measured, largest_gradient, limit_scale
+from engine.train.step import StepOutput, gradient_norm, limit_scale
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Trainer:
         built: the model; it is trained in place.
         data: the training data.
         folder: of the run; exists.
-        judge: judges the model, ``None`` where there is nothing to judge it on.
+        evaluator: evaluates the model, ``None`` where there is nothing to evaluator it on.
         loggers: beside the history.
         processes: this process among the others.
         place: the folder that a new run takes, at once or at its first checkpoint; by default the
@@ -82,7 +82,7 @@ class Trainer:
         data: TrainingRows,
         folder: Path,
         *,
-        judge: Judge | None = None,
+        evaluator: Evaluator | None = None,
         loggers: tuple[Logger, ...] = (),
         processes: Processes | None = None,
         place: RunFolder | None = None,
@@ -91,16 +91,16 @@ class Trainer:
         self.built, self.model, self.data, self.folder = built, built.model, data, folder
         self.config: EngineConfig = built.config
         self.settings = built.config.train
-        self.judge, self.loggers = judge, loggers
+        self.evaluator, self.loggers = evaluator, loggers
         self.processes = processes or Processes()
         self.device = choose_device(self.settings.device, self.processes.local_rank)
         self.dtype = choose_dtype(self.settings.precision, self.device)
-        self.precise = autocast(self.device, self.dtype)
+        self.autocast = autocast(self.device, self.dtype)
         self.scaler = make_scaler(self.device, self.dtype)
         self.place = place or RunFolder(folder, replaces=False)
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.settings.keep)
         self.at, self.best, self.best_step = Position(), -1.0, None
-        self.ended: list[dict[str, Any]] = []
+        self.finished_stages: list[dict[str, Any]] = []
         self.trained: set[str] = set()
         self.loss_states: dict[str, dict[str, torch.Tensor]] = {}
         self.stage: StageRun | None = None
@@ -149,7 +149,7 @@ class Trainer:
         if not self.place.replaces:
             self.place.take()
         self.checkpoints.folder = self.place.place / CHECKPOINTS
-        self._history = History(self.place.place, self.at.step, len(self.ended))
+        self._history = History(self.place.place, self.at.step, len(self.finished_stages))
         info = RunInfo(
             folder=self.folder,
             name=self.config.name,
@@ -174,7 +174,7 @@ class Trainer:
             self._history.close()
         self.processes.stop()
 
-    # ---- a stage ---------------------------------------------------------------------------------
+    # ---- a stage --------------------------------------------------------------------------------
 
     def _run_stage(self, plan: StagePlan, checkpoint: Any) -> None:
         number = self.at.stage
@@ -186,7 +186,7 @@ class Trainer:
         if not self.at.stage_step:
             self.note(f"stage {number + 1}, {plan.settings.name}: {stage.describe()}")
         # A checkpoint of the last step, before its evaluation, is within an epoch that has no step
-        # left: that epoch is ended here, and judged.
+        # left: that epoch is ended here, and evaluated.
         while self.at.epoch < plan.epochs and (self.at.stage_step < plan.steps or self.at.batch):
             self._run_epoch(stage)
             faults.check_finite(self, stage)
@@ -204,8 +204,8 @@ class Trainer:
             name: {k: v.detach().clone() for k, v in loss.state_dict().items()}
             for name, loss in stage.losses.items()
         }
-        self.ended.append(stage.summary(self.at.epoch, self.at.stage_step))
-        self.history({"ended": stage.number, **self.ended[-1]})
+        self.finished_stages.append(stage.summary(self.at.epoch, self.at.stage_step))
+        self.history({"finished_stage": stage.number, **self.finished_stages[-1]})
         stage.close()
         self.stage = None
         step = self.at.step
@@ -227,7 +227,7 @@ class Trainer:
             self.at.step += 1
             if measured is not None:
                 self._log(stage, measured, len(rows))
-            told = self.processes.numbers(self._interrupt.asked, self._due())
+            told = self.processes.all_gather(self._interrupt.asked, self._due())
             stop, due = int(told[:, 0].max()), bool(told[0, 1])  # what is due, the first one knows
             if stop or due:
                 faults.check_finite(self, stage)
@@ -237,15 +237,15 @@ class Trainer:
         if not first and self.at.batch == len(batches) and stage.meter.spent[1] == before:
             faults.no_pictures(self, stage)
 
-    # ---- a step ----------------------------------------------------------------------------------
+    # ---- a step ---------------------------------------------------------------------------------
 
-    def _step(self, stage: StageRun, rows: Rows, drawn: Any, views: Any) -> Measured | None:
+    def _step(self, stage: StageRun, rows: Rows, drawn: Any, views: Any) -> StepOutput | None:
         """One optimisation step; ``None`` where too few pictures of the batch are whole."""
         at = self.at
         stage.read_ahead(at.batch, views)
-        own = self.processes.part(rows)
+        own = self.processes.shard(rows)
         good, images = stage.images.groups(stage.picture_numbers(own, views))
-        stage.counts = self.processes.numbers(int(good.sum()))[:, 0].tolist()
+        stage.counts = self.processes.all_gather(int(good.sum()))[:, 0].tolist()
         if min(stage.counts) == 0 or sum(stage.counts) < 2:
             self.note(f"batch left out: {len(rows) - sum(stage.counts)} of its images are broken")
             return None
@@ -255,14 +255,14 @@ class Trainer:
         stage.statistics.keep()
         batch = stage.batch(images, own[good], drawn)
         measured = stage.step.run(batch, self.scaler.scale)
-        self.processes.add_gradients(*stage.parameters)
+        self.processes.all_reduce_grads(*stage.parameters)
         self._apply(stage, measured, rows)
         return measured
 
-    def _apply(self, stage: StageRun, measured: Measured, rows: Rows) -> None:
+    def _apply(self, stage: StageRun, measured: StepOutput, rows: Rows) -> None:
         """Check that all is finite, then change the weights."""
         self.scaler.unscale_(stage.optimizer)
-        norm = largest_gradient(stage.every)
+        norm = gradient_norm(stage.every)
         finite = bool(torch.isfinite(measured.loss)) and (
             self.scaler.is_enabled() or bool(torch.isfinite(norm))
         )
@@ -287,9 +287,9 @@ class Trainer:
         if stage.health.diverged(scale):
             faults.diverged(self, stage, stage.health.describe(), rows)
 
-    # ---- what is told ----------------------------------------------------------------------------
+    # ---- what is told ---------------------------------------------------------------------------
 
-    def _log(self, stage: StageRun, measured: Measured, rows: int) -> None:
+    def _log(self, stage: StageRun, measured: StepOutput, rows: int) -> None:
         stage.meter.count(measured, rows)
         if self.at.step % self.settings.log_every and self.at.stage_step < stage.plan.steps:
             return
@@ -304,11 +304,11 @@ class Trainer:
     def _evaluate(self) -> None:
         stage = self.stage
         assert stage is not None
-        if self.judge is None or not self.processes.main:
-            self.processes.wait()
+        if self.evaluator is None or not self.processes.main:
+            self.processes.barrier()
             return
         started = time.monotonic()
-        scores = dict(self.judge())
+        scores = dict(self.evaluator())
         freeze(self.model, stage.plan.settings.trains, stage.plan.where)  # the modes again
         stage.scores = scores
         self.history({"stage": self.at.stage, "epoch": self.at.epoch - 1, **scores})
@@ -318,7 +318,7 @@ class Trainer:
             self.best, self.best_step = scores["accuracy"], self.at.step
             self.save()
         stage.meter.pause(time.monotonic() - started)
-        self.processes.wait()
+        self.processes.barrier()
 
     def history(self, values: Mapping[str, Any]) -> None:
         """Write a line of the history, in the main process."""
@@ -334,7 +334,7 @@ class Trainer:
         for logger in self.loggers:
             logger.note(self.at.step, text)
 
-    # ---- checkpoints -----------------------------------------------------------------------------
+    # ---- checkpoints ----------------------------------------------------------------------------
 
     def _due(self) -> bool:
         if self.place.staged:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from engine.contracts.state import State
-from engine.train.step import Measured
+from engine.train.step import StepOutput
 
 
 class Meter:
@@ -26,14 +26,14 @@ class Meter:
         self._steps, self._rows, self._since = 0, 0, time.monotonic()
         self._sum = torch.zeros((), device=device)  # read once a line: reading waits for a GPU
 
-    def count(self, measured: Measured, rows: int) -> None:
+    def count(self, measured: StepOutput, rows: int) -> None:
         """Take in a step."""
         self._steps += 1
         self._rows += rows
         self._rows_done += rows
         self._sum += measured.loss
 
-    def line(self, measured: Measured, lr: float) -> dict[str, float]:
+    def line(self, measured: StepOutput, lr: float) -> dict[str, float]:
         """The numbers since the last line; the loss is their mean, the rest is of the last step."""
         now = time.monotonic()
         self.loss = float(self._sum) / max(self._steps, 1)
@@ -71,7 +71,7 @@ class Meter:
         self.loss = float(state.get("loss", math.nan))
 
     def pause(self, seconds: float) -> None:
-        """Time that is no training: judging."""
+        """Time that is no training: evaluating."""
         self._since += seconds
         self._started += seconds
 

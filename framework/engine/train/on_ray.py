@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from engine.config import dump_config, load_config
-from engine.config.schema import EngineConfig
+from engine.core.config import dump_config, load_config
+from engine.core.config.schema import EngineConfig
 from engine.errors import EngineError, PluginError
 from engine.train.ray_workers import Need, Outcome, Workers
 

@@ -14,14 +14,14 @@ import numpy as np
 from PIL import Image
 
 from engine.cache.budget import Budget
-from engine.config.train_schema import AugmentSettings
 from engine.contracts.dataset import Dataset
 from engine.contracts.tower import Preprocess
 from engine.contracts.training import Rows
+from engine.core.config.train_schema import AugmentSettings
+from engine.data.pictures import rgb
+from engine.data.pictures.cut import Pixels, square
 from engine.errors import BrokenImageError
 from engine.evaluate.images import available_cores
-from engine.pictures import rgb
-from engine.pictures.cut import Pixels, square
 from engine.train.data import seed_of
 
 
@@ -82,7 +82,7 @@ class PixelReader:
         dataset: where the pictures are; read from several threads at once.
         rows: [N] the data set's index of each usable row.
         preprocess: the vision tower's.
-        augment: the views; ``None``: one, as it is judged.
+        augment: the views; ``None``: one, as it is evaluated.
         seed: of the views.
         workers: threads; ``None``: one a core, at most 8.
         file: keeps what was read; ``None``: nothing is kept.

@@ -17,21 +17,22 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from engine.artifact import MANIFEST
-from engine.build import Built, build, read_artifact, save
 from engine.clusters.assign import label_dataset
-from engine.config import dump_config
-from engine.config.schema import EngineConfig, StorageSettings
+from engine.clusters.building import build_clustered, clusters_of, read_clustered
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger
+from engine.core.artifact import MANIFEST
+from engine.core.build import Built, save
+from engine.core.config import dump_config
+from engine.core.config.schema import EngineConfig, StorageSettings
+from engine.core.files import explained, write_text
+from engine.core.size import SizeReport
 from engine.errors import ConfigError
-from engine.files import explained, write_text
-from engine.size import SizeReport
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
+from engine.train.evaluator import Evaluator, evaluator_of
 from engine.train.folder import RunFolder, holding, is_run
-from engine.train.judge import Judge, judge_of
 from engine.train.loop import Trainer
 from engine.train.names import CONFIG, MODEL, START, STARTING
 
@@ -44,7 +45,7 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
-    judge: Callable[[Built], Judge | None] = judge_of,
+    evaluator: Callable[[Built], Evaluator | None] = evaluator_of,
     say: Say = lambda line: None,
 ) -> tuple[Built, SizeReport | None]:
     """Train a config's model.
@@ -54,7 +55,7 @@ def train(
         folder: of the run.
         resume: go on from the last checkpoint that is whole.
         force: replace a run that is there.
-        judge: makes the judge of the model, by default on ``data.evaluate``.
+        evaluator: makes the evaluator of the model, by default on ``data.evaluate``.
         say: told what is being done before training starts.
 
     Returns:
@@ -82,7 +83,7 @@ def train(
             stack.enter_context(explained(folder, _ROOM))
             run = stack.enter_context(holding(folder, resume=resume, force=force))
             stack.enter_context(_told_how_to_go_on(run))
-        return _train(config, folder, processes, run, resume=resume, judge=judge, say=say)
+        return _train(config, folder, processes, run, resume=resume, evaluator=evaluator, say=say)
 
 
 _ROOM = "make room on the disk, then the same command again (`--resume`, where training began)"
@@ -95,7 +96,7 @@ def _train(
     run: RunFolder | None,
     *,
     resume: bool,
-    judge: Callable[[Built], Judge | None],
+    evaluator: Callable[[Built], Evaluator | None],
     say: Say,
 ) -> tuple[Built, SizeReport | None]:
     """:func:`train` in a folder that is held; ``run`` is ``None`` in processes that write none."""
@@ -109,15 +110,24 @@ def _train(
     settings = config.model.text.settings
     assert isinstance(settings, TextEncoderSettings)
     dataset = config.data.train.create()
-    labels = None if built.clusters is None else label_dataset(built.clusters, dataset, say)
+    clusters = clusters_of(built)
+    labels = None if clusters is None else label_dataset(clusters, dataset, say)
     data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, labels)
     trainer = Trainer(
-        built, data, folder, judge=judge(built), loggers=loggers, processes=processes, place=run
+        built,
+        data,
+        folder,
+        evaluator=evaluator(built),
+        loggers=loggers,
+        processes=processes,
+        place=run,
     )
     trainer.run(resume=resume)
     built.model.to("cpu").eval()
-    built.manifest["stages"] = trainer.ended
-    built.manifest["scores"] = trainer.ended[-1]["scores"] if trainer.ended else {}
+    built.manifest["stages"] = trainer.finished_stages
+    built.manifest["scores"] = (
+        trainer.finished_stages[-1]["scores"] if trainer.finished_stages else {}
+    )
     if run is None:
         return built, None
     return built, save(built, folder / MODEL)
@@ -135,7 +145,7 @@ def _start(
     """The model before training: built once, read by every process and at every resume."""
     built, staged = None, False
     if run is not None and not (resume and (folder / START / MANIFEST).is_file()):
-        built = build(config, say)
+        built = build_clustered(config, say)
         staged = not resume
         place = run.stage() if staged else folder
         # In float32, whatever the artifact's dtype: a run that goes on needs every bit.
@@ -144,9 +154,9 @@ def _start(
         write_text(place / CONFIG, dump_config(config))
     if processes.count == 1 and built is not None:
         return built
-    staged = bool(processes.numbers(int(staged)).max())  # waits for the first process, too
-    read = read_artifact(folder / STARTING / START if staged else folder / START, clusters=True)
-    processes.wait()
+    staged = bool(processes.all_gather(int(staged)).max())  # waits for the first process, too
+    read = read_clustered(folder / STARTING / START if staged else folder / START)
+    processes.barrier()
     read.manifest.pop("files", None)
     return replace(read, config=config)
 

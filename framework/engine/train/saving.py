@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from engine.config.schema import EngineConfig
+from engine.core.config.schema import EngineConfig
 from engine.errors import TrainingError
 from engine.train.checkpoint import Checkpoint
 from engine.train.health import Health
@@ -20,7 +20,7 @@ _FREE = ("loggers", "workers", "threads", "keep", "save_minutes", "save_steps", 
          "cache", "device", "compile", "evaluate_every")  # fmt: skip
 
 
-def essence(config: EngineConfig) -> dict[str, Any]:
+def resume_signature(config: EngineConfig) -> dict[str, Any]:
     """What may not change between a checkpoint and the run that goes on from it."""
     plain = config.model_dump(mode="json", by_alias=True)
     for name in _FREE:
@@ -62,10 +62,10 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "position": [at.stage, at.epoch, at.batch, at.stage_step, at.step],
         "best": trainer.best,
         "best_step": trainer.best_step,
-        "ended": trainer.ended,
+        "finished_stages": trainer.finished_stages,
         "trained": sorted(trainer.trained),
         "scaler": trainer.scaler.state_dict(),
-        "config": essence(trainer.config),
+        "config": resume_signature(trainer.config),
         "data": trainer.data.contents.summary(),
         "threads": torch.get_num_threads(),
         "meter": None if stage is None else stage.meter.state(),
@@ -93,7 +93,7 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
     from engine.train.loop import Position
 
     state = checkpoint.state
-    different = difference(state["config"], essence(trainer.config))
+    different = difference(state["config"], resume_signature(trainer.config))
     if different:
         raise TrainingError(
             f"the checkpoints in {trainer.checkpoints.folder} are of another config: `{different}`"
@@ -116,7 +116,7 @@ def restore_model(trainer: Trainer, checkpoint: Checkpoint) -> None:
                 own[name.removeprefix("model.")].copy_(tensor)
     trainer.at = Position(*state["position"])
     trainer.best, trainer.best_step = float(state["best"]), state["best_step"]
-    trainer.ended, trainer.trained = list(state["ended"]), set(state["trained"])
+    trainer.finished_stages, trainer.trained = list(state["finished_stages"]), set(state["trained"])
     if state["scaler"]:
         trainer.scaler.load_state_dict(state["scaler"])
     losses: dict[str, dict[str, Tensor]] = {}

@@ -14,19 +14,19 @@ from torch import nn
 
 from engine.cache.budget import Budget
 from engine.cache.frozen import FrozenPrefix, open_prefix, probe
-from engine.config.schema import EngineConfig
-from engine.config.train_schema import StageSettings
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import State, is_by_row
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
+from engine.core.config.schema import EngineConfig
+from engine.core.config.train_schema import StageSettings
+from engine.core.model import DualEncoder
 from engine.errors import ConfigError, DataError
-from engine.model import DualEncoder
 from engine.train.batch_norm import SharedStatistics
 from engine.train.data import TrainingRows, seed_of
 from engine.train.health import Health, Statistics
 from engine.train.meter import Meter
+from engine.train.modalities import Group, ImageModality, TextModality
 from engine.train.pixels import PixelFile, PixelReader
-from engine.train.sides import Group, ImageSide, TextSide
 from engine.train.stages import (
     check_mixing,
     freeze,
@@ -145,7 +145,7 @@ class StageRun:
         every: all that train.
         health: the steps that were taken.
         statistics: BatchNorm's, before the step under way.
-        scores: the last judgement.
+        scores: the last evaluation.
     """
 
     def __init__(self, trainer: Trainer, plan: StagePlan, number: int) -> None:
@@ -174,7 +174,7 @@ class StageRun:
             self.texts,
             self.losses,
             gather=lambda state: trainer.processes.gather(state, self.counts),
-            precise=trainer.precise,
+            autocast_context=trainer.autocast,
             together=self._together(),
             chunked=plan.settings.chunk_size is not None,
             teacher_forcing=plan.settings.teacher_forcing,
@@ -205,7 +205,7 @@ class StageRun:
         self._budget = Budget(folder, settings.cache.budget if settings.cache.use else 0)
         chunk = stage.chunk_size
         text = self._prefix("text", 2)
-        self.texts = TextSide(
+        self.texts = TextModality(
             model.text, self._data.table, text, trainer.device, chunk,
             whole=mixes_rows(model.text, 0 if text is None else text.stop),
         )  # fmt: skip
@@ -219,7 +219,9 @@ class StageRun:
             seed_of(self._config.seed, "pictures"), settings.workers,
             PixelFile(self._budget, pictures, side) if keep else None,
         )  # fmt: skip
-        self.images = ImageSide(model.vision, self._reader, vision, pictures, trainer.device, chunk)
+        self.images = ImageModality(
+            model.vision, self._reader, vision, pictures, trainer.device, chunk
+        )
 
     def _prefix(self, side: str, least: int) -> FrozenPrefix | None:
         """A tower's frozen prefix, where it is worth keeping: at least so many segments.
@@ -242,7 +244,7 @@ class StageRun:
             device=trainer.device, precision=trainer.dtype, say=trainer.note,
         )  # fmt: skip
 
-    # ---- batches ---------------------------------------------------------------------------------
+    # ---- batches --------------------------------------------------------------------------------
 
     def batches(self, epoch: int) -> Sequence[Rows]:
         """The batches of an epoch."""
@@ -256,7 +258,7 @@ class StageRun:
         self._batches = batches
         if self._trainer.processes.count > 1 and len(self.images.digests):
             known = torch.from_numpy(self.images.digests)
-            self.images.digests = self._trainer.processes.largest(known).numpy()
+            self.images.digests = self._trainer.processes.all_reduce_max(known).numpy()
         for ahead in range(_AHEAD):
             self.read_ahead(first + ahead - _AHEAD, views)
 
@@ -264,7 +266,7 @@ class StageRun:
         """Begin to read the pictures of the batch that comes ``_AHEAD`` batches later."""
         coming = batch + _AHEAD
         if 0 <= coming < len(self._batches):
-            own = self._trainer.processes.part(self._batches[coming])
+            own = self._trainer.processes.shard(self._batches[coming])
             self.images.ahead(self.picture_numbers(own, views))
 
     def picture_numbers(self, rows: Rows, views: Any) -> Rows:

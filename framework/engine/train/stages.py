@@ -8,7 +8,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
-from engine.config.train_schema import (
+from engine.contracts.state import MixesRows, Segment
+from engine.contracts.tower import Tower
+from engine.core.config.train_schema import (
     OptimizerSettings,
     ScheduleSettings,
     StageSettings,
@@ -16,10 +18,8 @@ from engine.config.train_schema import (
     Trains,
     chosen_blocks,
 )
-from engine.contracts.state import MixesRows, Segment
-from engine.contracts.tower import Tower
+from engine.core.model import DualEncoder
 from engine.errors import ConfigError
-from engine.model import DualEncoder
 
 
 def trained_segments(tower: Tower, trains: TowerTrains | bool, where: str) -> list[bool]:

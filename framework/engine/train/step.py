@@ -21,8 +21,8 @@ from engine.contracts.projection import project_state
 from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
 from engine.contracts.training import Loss, Rows
-from engine.model import DualEncoder
-from engine.train.sides import Group, ImageSide, TextSide
+from engine.core.model import DualEncoder
+from engine.train.modalities import Group, ImageModality, TextModality
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Batch:
 
 
 @dataclass
-class Measured:
+class StepOutput:
     """What a step found.
 
     Attributes:
@@ -78,7 +78,7 @@ class TowerPass:
         self._leaves: State = {}
 
     def forward(self, groups: Sequence[Group], reads: frozenset[str]) -> State:
-        """``features`` and what else the projection reads of the tower, [U, ...] each."""
+        """``pooled`` and what else the projection reads of the tower, [U, ...] each."""
         self._groups, self._random = groups, []
         if not self._chunked or len(groups) == 1:
             self._leaves = {}
@@ -95,12 +95,12 @@ class TowerPass:
         }
         return self._leaves
 
-    def backward(self, precise: Callable[[], torch.autocast]) -> None:
+    def backward(self, autocast_context: Callable[[], torch.autocast]) -> None:
         """Pass the gradient at the features on, group by group; nothing to do in one piece."""
         if not self._leaves:
             return
         for group, random in zip(self._groups, self._random, strict=True):
-            with _RandomRestored(random, group), precise():
+            with _RandomRestored(random, group), autocast_context():
                 out = self._run(group, frozenset(self._leaves))
             outs, grads = [], []
             for name, leaf in self._leaves.items():
@@ -116,7 +116,7 @@ class TowerPass:
 
     def _run(self, group: Group, reads: frozenset[str]) -> State:
         out = self.tower.run(group.state, self.start, self.stop)
-        kept = {"features"} | (reads & out.keys()) - {"ids", "mask"}
+        kept = {"pooled"} | (reads & out.keys()) - {"ids", "mask"}
         return {name: out[name] for name in kept}
 
 
@@ -178,7 +178,7 @@ class Step:
         texts: its side of texts.
         losses: what is made small, by name.
         gather: takes the rows of this process to those of all, with gradients.
-        precise: gives the autocast of the forward pass.
+        autocast_context: gives the autocast of the forward pass.
         together: gives what takes statistics over processes in the forward pass.
         chunked: see the module.
         teacher_forcing: texts go through the projections of their own clusters.
@@ -187,30 +187,30 @@ class Step:
     def __init__(
         self,
         model: DualEncoder,
-        images: ImageSide,
-        texts: TextSide,
+        images: ImageModality,
+        texts: TextModality,
         losses: dict[str, Loss],
         *,
         gather: Callable[[State], State],
-        precise: Callable[[], torch.autocast],
+        autocast_context: Callable[[], torch.autocast],
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
         chunked: bool = False,
         teacher_forcing: bool = False,
     ) -> None:
         self.model, self.images, self.texts, self.losses = model, images, texts, losses
-        self._gather, self._precise, self._together = gather, precise, together
+        self._gather, self._autocast, self._together = gather, autocast_context, together
         self._teacher_forcing = teacher_forcing
         self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
         self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
 
-    def run(self, batch: Batch, scale_loss: Callable[[Tensor], Tensor] = lambda x: x) -> Measured:
+    def run(self, batch: Batch, scale_loss: Callable[[Tensor], Tensor] = lambda x: x) -> StepOutput:
         """Compute the loss and add its gradient to the parameters'.
 
         Args:
             batch: the rows of this process.
             scale_loss: what a gradient scaler does to the loss before it is differentiated.
         """
-        with self._precise(), self._together():
+        with self._autocast(), self._together():
             image = self._image_embeddings(batch.images)
             text, extras = self._text_embeddings(batch)
         own: State = {"image": image, "text": text, **extras}
@@ -223,10 +223,10 @@ class Step:
             [loss.settings.weight * found[name] for name, loss in self.losses.items()]
         ).sum()
         scale_loss(total).backward()  # type: ignore[no-untyped-call]
-        self._image_pass.backward(self._precise)
-        self._text_pass.backward(self._precise)
+        self._image_pass.backward(self._autocast)
+        self._text_pass.backward(self._autocast)
         seen = {name: tensor.detach() for name, tensor in whole.items()}
-        return Measured(total.detach(), {n: v.detach() for n, v in found.items()}, seen)
+        return StepOutput(total.detach(), {n: v.detach() for n, v in found.items()}, seen)
 
     def _image_embeddings(self, groups: Sequence[Group]) -> Tensor:
         projection = self.model.vision_projection
@@ -240,8 +240,8 @@ class Step:
         tokens = self.texts.tokens(batch.texts)
         place = torch.from_numpy(np.ascontiguousarray(places)).to(tokens["ids"].device)
         state = {**tokens, **{name: tensor[place] for name, tensor in found.items()}}
-        if "embeddings" in projection.reads and "embeddings" not in state:
-            state["embeddings"] = self.model.text.embed(state["ids"])
+        if "token_embeddings" in projection.reads and "token_embeddings" not in state:
+            state["token_embeddings"] = self.model.text.embed(state["ids"])
         if self._teacher_forcing and batch.text_clusters is not None:
             state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
         out = project_state(projection, state)
@@ -265,7 +265,7 @@ def _means(values: Tensor, counts: Tensor) -> Tensor:
     return sums / counts.view(-1, *[1] * (values.dim() - 1))
 
 
-def largest_gradient(parameters: Sequence[nn.Parameter]) -> Tensor:
+def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
     """The norm of the whole gradient, no dimension; not finite where any part of it is not."""
     grads = [p.grad for p in parameters if p.grad is not None]
     return torch.nn.utils.get_total_norm(grads)

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
-from engine.contracts.click_log import (
+from engine.data.click_log import (
     MAX_LINE,
     REASONS,
     REPEATED,
@@ -28,8 +28,8 @@ from engine.contracts.click_log import (
     parse_queries,
     read_lines,
 )
+from engine.data.pictures import open_image
 from engine.errors import DataError
-from engine.pictures import open_image
 from engine_plugins.datasets.click_log_shards import Shards
 from engine_plugins.datasets.settings import ClickLogSettings
 

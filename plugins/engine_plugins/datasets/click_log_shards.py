@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL.Image import Image
 
+from engine.core.regular_file import open_regular
+from engine.data.pictures import decode
+from engine.data.shards import read_table
 from engine.errors import BrokenImageError, DataError
-from engine.pictures import decode
-from engine.regular_file import open_regular
-from engine.shards import read_table
 
 _NONE = np.zeros(0, np.int64)
 _MISSING = np.uint32(0xFFFFFFFF)

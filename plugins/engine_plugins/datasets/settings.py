@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from engine.contracts import DatasetSettings, UseDataset
+from engine.contracts import DatasetRef, DatasetSettings
 from engine.contracts.limits import MAX_SEED
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -105,7 +105,7 @@ class EmojiSettings(DatasetSettings):
 class ConcatSettings(DatasetSettings):
     """Several data sets as one, for training: rows in order, queries kept, labels dropped."""
 
-    of: tuple[UseDataset, ...] = Field(
+    of: tuple[DatasetRef, ...] = Field(
         min_length=1,
         description="the data sets, in order: `[{use: shapes, size: 64}, {use: digits, size: 64}]`",
     )

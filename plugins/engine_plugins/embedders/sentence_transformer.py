@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import Arrays, Embedder
-from engine.contracts.source import UnreachableError, find_source
+from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.embedders.settings import SentenceTransformerSettings
 

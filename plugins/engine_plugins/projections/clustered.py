@@ -50,7 +50,8 @@ class Router(nn.Module):
 class Clustered(Projection):
     """Each text goes through the projection of its cluster (hard), or through a mixture (soft).
 
-    Reads ``features``, ``embeddings`` and ``mask``, and ``cluster`` where it is given. Adds to the
+    Reads ``pooled``, ``token_embeddings`` and ``mask``, and ``cluster`` where it is given. Adds to
+    the
     state:
 
     ================= =========== ======= ==========================================================
@@ -82,11 +83,11 @@ class Clustered(Projection):
     Args:
         settings: the settings.
         in_width: width of the features.
-        out_width: J, the joint width.
+        out_width: J, the embedding dimension.
         embedding_width: E, width of the token embeddings.
     """
 
-    reads: frozenset[str] = frozenset({"embeddings", "mask"})
+    reads: frozenset[str] = frozenset({"token_embeddings", "mask"})
     settings: ClusteredSettings
 
     def __init__(
@@ -108,7 +109,7 @@ class Clustered(Projection):
 
     def forward(self, state: State) -> State:
         """See the class."""
-        logits = self.router(state["embeddings"], state["mask"])
+        logits = self.router(state["token_embeddings"], state["mask"])
         routed = logits.argmax(dim=-1)
         given = state.get("cluster")
         if given is not None:
@@ -144,7 +145,7 @@ class Clustered(Projection):
             )
         order = cluster.argsort(stable=True)
         taken = order if rows is None else rows[order]
-        names = {"features", *self._read_by_one} & state.keys()
+        names = {"pooled", *self._read_by_one} & state.keys()
         stretches = {name: torch.split(state[name][taken], counts) for name in names}
         used = [k for k, count in enumerate(counts) if count] or [0]  # an empty batch has a width
         with FewRows():

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from engine.contracts.limits import MAX_WIDTH
 from engine.contracts.plan import Plan
-from engine.contracts.settings import ProjectionSettings, Settings, UseProjection
+from engine.contracts.settings import ProjectionRef, ProjectionSettings, Settings
 from engine.errors import ConfigError, PluginError
 from engine_plugins import plans
 
@@ -22,8 +22,8 @@ class IdentitySettings(ProjectionSettings):
         if in_width != out_width:
             raise ConfigError(
                 f"projection `identity` keeps the width: the tower's features are {in_width} wide,"
-                f" the joint space is {out_width} wide (model.joint_width)",
-                hint=f"set model.joint_width to {in_width}, or use the projection `linear`",
+                f" the joint space is {out_width} wide (model.embed_dim)",
+                hint=f"set model.embed_dim to {in_width}, or use the projection `linear`",
             )
 
     def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
@@ -99,7 +99,7 @@ class RouterSettings(Settings):
 class ClusteredSettings(ProjectionSettings):
     """K projections of another kind, and a router that chooses among them by the text."""
 
-    of: UseProjection = Field(  # type: ignore[assignment]
+    of: ProjectionRef = Field(  # type: ignore[assignment]
         {"use": "residual"},
         description="the kind of each projection: any but `clustered` itself",
     )

@@ -58,7 +58,7 @@ class BagText(TextEncoder):
             if index == 0:
                 state["hidden"] = self._mean(state["ids"], state["mask"])
             elif index == len(self.blocks) + 1:
-                state["features"] = state.pop("hidden")
+                state["pooled"] = state.pop("hidden")
             else:
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
         return state

@@ -147,7 +147,7 @@ class BertText(TextEncoder):
             if index == 0:
                 state["hidden"] = self.embeddings(self.embed(state["ids"]))
             elif index == head:
-                state["features"] = self._pool(state.pop("hidden"), state["mask"])
+                state["pooled"] = self._pool(state.pop("hidden"), state["mask"])
             else:
                 hidden = state["hidden"]
                 one_place = first_only and index == head - 1

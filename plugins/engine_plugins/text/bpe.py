@@ -68,7 +68,7 @@ class BpeText(TextEncoder):
                 state["hidden"] = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
             elif index == head:
                 hidden = state.pop("hidden")
-                state["features"] = self._head(hidden, mask) if taken is None else taken
+                state["pooled"] = self._head(hidden, mask) if taken is None else taken
             elif index == head - 1 and one_place:
                 taken = self.ln_final(self._last_block(state["hidden"], mask, seen))
             else:

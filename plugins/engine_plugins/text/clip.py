@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described
+from engine_plugins.checkpoint_adapters.transformers_names import clip_part
 from engine_plugins.layers import ClipTransformer, causal_to, first_rows
-from engine_plugins.layouts.transformers_names import clip_part
 from engine_plugins.text.clip_settings import PlainClipTextSettings, RuClipTextSettings
 
 # Of a whole CLIP checkpoint: what is not the text transformer's, or no weight.
@@ -79,7 +79,7 @@ class ClipText(TextEncoder):
                 hidden = state.pop("hidden")
                 if taken is None:
                     taken = take_place(hidden, last_place(state["mask"]))
-                state["features"] = self.ln_final(taken) @ self.text_projection
+                state["pooled"] = self.ln_final(taken) @ self.text_projection
             elif index == head - 1 and stop > head:  # the head reads one place only
                 place = last_place(state["mask"])
                 seen = causal_to(place, state["hidden"].shape[1])

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
-from engine.contracts.settings import TextEncoderSettings, UseTokenizer
+from engine.contracts.settings import TextEncoderSettings, TokenizerRef
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,
@@ -108,7 +108,7 @@ class ClipTextSettings(PlainClipTextSettings):
     arch: str = Field(
         DEFAULT_ARCH, description="one of open_clip's architectures: fills in the other numbers"
     )
-    tokenizer: UseTokenizer = {"use": "clip_bpe"}  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {"use": "clip_bpe"}  # type: ignore[assignment]
 
     @field_validator("arch")
     @classmethod
@@ -148,7 +148,7 @@ class RuClipTextSettings(PlainClipTextSettings):
     arch: ruclip_archs.RuClipArch | None = Field(
         None, description="one of the published models: fills in the other numbers"
     )
-    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {  # type: ignore[assignment]
         "use": "youtokentome",
         "from": f"hf:ai-forever/{ruclip_archs.DEFAULT_ARCH}",
     }

@@ -147,7 +147,7 @@ class GptText(TextEncoder):
                 hidden = state.pop("hidden")
                 if taken is None:
                     taken = take_place(hidden, last_place(state["mask"]))
-                state["features"] = self.ln_f(taken)
+                state["pooled"] = self.ln_f(taken)
             elif index == head - 1 and stop > head:  # the head reads one place only
                 taken = self._block(index).at(state["hidden"], last_place(state["mask"]))
             else:

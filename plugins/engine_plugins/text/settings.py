@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
-from engine.contracts.settings import TextEncoderSettings, UseTokenizer
+from engine.contracts.settings import TextEncoderSettings, TokenizerRef
 from engine_plugins import plans
 
 TOKEN_TYPES = 2
@@ -68,7 +68,7 @@ class GptTextSettings(_PositionsSettings):
     its features, and the model weighs less.
     """
 
-    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {  # type: ignore[assignment]
         "use": "gpt2_bpe",
         "from": "hf:ai-forever/rugpt3small_based_on_gpt2",
     }
@@ -104,7 +104,7 @@ class BertTextSettings(_PositionsSettings):
     its features, and the model weighs less.
     """
 
-    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {  # type: ignore[assignment]
         "use": "wordpiece",
         "from": "hf:DeepPavlov/rubert-base-cased",
     }
@@ -148,7 +148,7 @@ class BpeTextSettings(TransformerSettings):
     """
 
     # BPEmb's vocabulary knows lower case only, and every digit as 0.
-    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {  # type: ignore[assignment]
         "use": "sentencepiece",
         "lower": True,
         "zero_digits": True,
@@ -191,7 +191,7 @@ class BagTextSettings(TextEncoderSettings):
     """The mean of token embeddings through a small network; the defaults are the organisers'."""
 
     # BPEmb's vocabulary knows lower case only, and every digit as 0.
-    tokenizer: UseTokenizer = {  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {  # type: ignore[assignment]
         "use": "sentencepiece",
         "lower": True,
         "zero_digits": True,

@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 from tokenizers import Tokenizer as Backend
 
 from engine.contracts import Texts, Tokenizer, TokenizerSettings
-from engine.contracts.source import UnreachableError, find_source
+from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.tokenizers.bounds import MOST_BYTES, check_steps
 

@@ -19,8 +19,8 @@ import ftfy
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from engine.contracts.description import Table
-from engine.contracts.source import UnreachableError, find_source
 from engine.contracts.unicode import bounded_normalise
+from engine.core.sources import UnreachableError, find_source
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import (

@@ -15,8 +15,8 @@ from typing import ClassVar
 from tokenizers import Tokenizer, models
 
 from engine.contracts.description import Table
-from engine.contracts.source import find_source
 from engine.contracts.unicode import bounded_normalise
+from engine.core.sources import find_source
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, read_bytes, whole

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
-from engine.contracts.source import find_source
+from engine.core.sources import find_source
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, read_bytes
 from engine_plugins.tokenizers.bpe import byte_characters
 from engine_plugins.tokenizers.learn import (

@@ -11,7 +11,7 @@ from typing import ClassVar
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from engine.contracts.description import Table
-from engine.contracts.source import find_source
+from engine.core.sources import find_source
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, fill_holes, read_text

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described
+from engine_plugins.checkpoint_adapters.transformers_names import clip_part
 from engine_plugins.layers import ClipTransformer, random_parameter
-from engine_plugins.layouts.transformers_names import clip_part
 from engine_plugins.vision.settings import PlainClipVisionSettings, RuClipVisionSettings
 
 
@@ -75,7 +75,7 @@ class ClipVision(VisionTower):
             elif index == head:
                 hidden = state.pop("hidden")
                 features = self.ln_post(hidden[:, 0] if taken is None else taken)
-                state["features"] = features if self.proj is None else features @ self.proj
+                state["pooled"] = features if self.proj is None else features @ self.proj
             elif index == head - 1 and stop > head:  # the head reads the class token only
                 first = state["hidden"].new_zeros(len(state["hidden"]), dtype=torch.int64)
                 taken = self.transformer.block(index - 1).at(state["hidden"], first)

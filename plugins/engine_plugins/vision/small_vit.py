@@ -67,7 +67,7 @@ class SmallVit(VisionTower):
                 tokens = self.stem(state.pop("pixels")).flatten(2).transpose(1, 2)
                 state["hidden"] = tokens + self.positional_embedding
             elif index == len(self.blocks) + 1:
-                state["features"] = self.norm(state.pop("hidden")).mean(dim=1)
+                state["pooled"] = self.norm(state.pop("hidden")).mean(dim=1)
             else:
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
         return state

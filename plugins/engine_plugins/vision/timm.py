@@ -58,7 +58,7 @@ class TimmVision(VisionTower):
             if index == 0:
                 state["hidden"] = cut.stem(state.pop("pixels"))
             elif index == len(cut.blocks) + 1:
-                state["features"] = cut.head(state.pop("hidden"))
+                state["pooled"] = cut.head(state.pop("hidden"))
             else:
                 state["hidden"] = cut.blocks[index - 1](state["hidden"])
         return state

@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from engine.bench.board import Board
-from engine.bench.judge import result_of
-from engine.bench.rank import Outcome, make_board
+from engine.bench.evaluator import result_of
+from engine.bench.leaderboard import Leaderboard
+from engine.bench.rank import Outcome, make_leaderboard
 from engine.bench.results import (
     Answers,
     DatasetAnswers,
     Failure,
-    Made,
     Part,
+    Provenance,
     Result,
     Retrieval,
     Speed,
@@ -45,7 +45,7 @@ LIMITS = (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9)
 CONFIG = """engine: 1
 name: {name}
 model:
-  joint_width: 256
+  embed_dim: 256
   vision: {{use: openai_clip, arch: ViT-B-32-quickgelu}}
   text: {{use: gpt3small, max_tokens: 15}}
   projection:
@@ -86,7 +86,7 @@ ENTRIES = (
 class Fake:
     """A board, the answers of each entry, and pictures."""
 
-    board: Board
+    board: Leaderboard
     answers: dict[str, Answers]
     picture: Callable[[str, str], Image.Image | None]
 
@@ -104,11 +104,11 @@ def fake(
         for seed in each.seeds
     ]
     failures = [each for each in entries if each.fails]
-    board = make_board(
+    board = make_leaderboard(
         "contest",
         [each.name for each in entries],
         outcomes,
-        tiers=LIMITS,
+        size_buckets=LIMITS,
         failed={each.name: dict.fromkeys(each.seeds, each.fails) for each in failures},
         failures=[
             _result(each, seed).model_copy(
@@ -187,7 +187,7 @@ def _result(entry: Entry, seed: int) -> Result:
                      bytes=total - vision - text),
             ),
         )  # fmt: skip
-    made = Made(
+    made = Provenance(
         source=entry.source,
         path=f"configs/tiny/{entry.name}.yaml",
         overrides=("train.stages.0.epochs=10", f"seed={seed}"),
@@ -281,7 +281,7 @@ def entry() -> Callable[..., Entry]:
     return Entry
 
 
-# ---- data of the contest's layout ---------------------------------------------------------------
+# ---- data of the contest's layout --------------------------------------------------------------
 
 PLAIN = {"красный": (200, 30, 30), "зелёный": (30, 160, 40), "синий": (30, 40, 200)}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.bench.datasets import Judged, judged_of, leaves, use_of
-from engine.bench.seen import Training
+from engine.bench.contamination import Training
+from engine.bench.datasets import EvaluatedDataset, judged_of, leaves, use_of
 from engine.bench.suite import SuiteSettings
+from engine.core.registry import default_registry
 from engine.errors import DataError
-from engine.registry import default_registry
 
 
 def suite(*data: object) -> SuiteSettings:
@@ -24,15 +24,15 @@ SHAPES = {"use": "shapes", "split": "test", "size": 16, "count": 6}
 
 
 def test_a_folder_gives_its_data_sets(photographs: Path) -> None:
-    judged, skipped = judged_of(suite({"folder": str(photographs)}, {"dataset": SHAPES}))
-    assert [each.name for each in judged] == ["one", "two", "shapes"]
+    evaluated, skipped = judged_of(suite({"folder": str(photographs)}, {"dataset": SHAPES}))
+    assert [each.name for each in evaluated] == ["one", "two", "shapes"]
     assert not skipped
-    assert [judged[0].open().record(i).label for i in range(3)] == [0, 1, 2]
+    assert [evaluated[0].open().record(i).label for i in range(3)] == [0, 1, 2]
 
 
 def test_only_some_of_a_folder(photographs: Path) -> None:
-    judged, _ = judged_of(suite({"folder": str(photographs), "only": ["two"]}))
-    assert [each.name for each in judged] == ["two"]
+    evaluated, _ = judged_of(suite({"folder": str(photographs), "only": ["two"]}))
+    assert [each.name for each in evaluated] == ["two"]
     with pytest.raises(DataError, match=r"no data set `tow` \(did you mean `two`\?\)"):
         judged_of(suite({"folder": str(photographs), "only": ["tow"]}))
 
@@ -41,8 +41,8 @@ def test_what_is_missing_is_told_or_left_out(tmp_path: Path) -> None:
     missing = {"folder": str(tmp_path / "nowhere")}
     with pytest.raises(DataError, match="no such folder"):
         judged_of(suite(missing, {"dataset": SHAPES}))
-    judged, skipped = judged_of(suite({**missing, "optional": True}, {"dataset": SHAPES}))
-    assert [each.name for each in judged] == ["shapes"]
+    evaluated, skipped = judged_of(suite({**missing, "optional": True}, {"dataset": SHAPES}))
+    assert [each.name for each in evaluated] == ["shapes"]
     assert "no such folder" in skipped[str(tmp_path / "nowhere")]
 
 
@@ -79,8 +79,8 @@ def test_data_without_classes_cannot_be_judged_on(tmp_path: Path) -> None:
 
 
 def test_a_judged_data_set_comes_back_from_json() -> None:
-    judged = Judged("x", use_of(SHAPES), ("цифра {}",))
-    assert Judged.from_json(json.loads(json.dumps(judged.to_json()))) == judged
+    evaluated = EvaluatedDataset("x", use_of(SHAPES), ("цифра {}",))
+    assert EvaluatedDataset.from_json(json.loads(json.dumps(evaluated.to_json()))) == evaluated
 
 
 def test_leaves_of_data_made_of_others() -> None:
@@ -89,8 +89,8 @@ def test_leaves_of_data_made_of_others() -> None:
     assert leaves(use_of(SHAPES)) == [use_of(SHAPES)]
 
 
-def seen(trained: object, judged: object) -> tuple[str, str]:
-    use = use_of(judged)  # type: ignore[arg-type]
+def seen(trained: object, evaluated: object) -> tuple[str, str]:
+    use = use_of(evaluated)  # type: ignore[arg-type]
     found = Training(use_of(trained)).seen(use, use.create())  # type: ignore[arg-type]
     return found.images, found.note
 
@@ -118,9 +118,9 @@ def test_the_same_pictures_are_found_by_their_content(photographs: Path, tmp_pat
         lines.append(json.dumps({"image": number, "queries": ["что-то"]}))
     (tmp_path / "log" / "metadata.json").write_text("\n".join(lines) + "\n")
     trained = {"use": "click_log", "path": str(tmp_path / "log"), "suffix": ".png"}
-    judged = {"use": "zero_shot_folder", "path": str(photographs / "one"),
+    evaluated = {"use": "zero_shot_folder", "path": str(photographs / "one"),
               "truth": str(photographs / "gt.json")}  # fmt: skip
-    assert seen(trained, judged) == ("2 of 9 images were trained on", "")
+    assert seen(trained, evaluated) == ("2 of 9 images were trained on", "")
 
 
 def test_training_data_that_are_gone_are_said_to_be() -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.bench.on_ray import run_on_ray
 from engine.bench.run import run_suite
 from engine.bench.suite import SuiteSettings
-from engine.registry import default_registry
+from engine.core.registry import default_registry
 
 pytest.importorskip("ray", reason="Ray is not installed")
 
@@ -22,7 +22,7 @@ def suite(root: Path, photographs: Path, folder: Path) -> SuiteSettings:
     truth = json.loads((photographs / "gt.json").read_text())
     (folder / "theirs.json").write_text(json.dumps(truth))
     tiny = {
-        "data.train": {"use": "shapes", "size": 16, "count": 32}, "model.joint_width": 8,
+        "data.train": {"use": "shapes", "size": 16, "count": 32}, "model.embed_dim": 8,
         "model.vision": {"use": "small_vit", "image_size": 16, "width": 8, "layers": 1, "heads": 1},
         "model.text": {"width": 8, "layers": 1, "heads": 1, "vocab_size": 300},
         "train.stages.0.epochs": 1, "train.stages.0.batch_size": 16,

@@ -15,10 +15,10 @@ import pytest
 
 from engine.bench import code
 from engine.bench.code import Code, imported_code, keep, packages_of, read, uses_of, why_stale
-from engine.config import load_config
-from engine.registry import default_registry
+from engine.core.config import load_config
+from engine.core.registry import default_registry
 
-# ---- records -------------------------------------------------------------------------------------
+# ---- records ------------------------------------------------------------------------------------
 
 
 def test_a_record_is_kept_once_and_read_back(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_what_is_imported_counts_and_nothing_else() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"files": {"engine/build.py": "0"}}, "engine/build.py changed"),
+        ({"files": {"engine/core/build.py": "0"}}, "engine/core/build.py changed"),
         ({"files": {"engine/gone.py": "0"}}, "engine/gone.py changed"),
         ({"files": {"/nowhere/x.py": "0"}}, "/nowhere/x.py changed"),
         ({"files": {"no_such_package/x.py": "0"}}, "no_such_package/x.py changed"),
@@ -88,12 +88,12 @@ def test_every_plugin_of_a_config_is_found(root: Path) -> None:
     )
 
 
-# ---- a bench of copies, each file of which may be edited -----------------------------------------
+# ---- a bench of copies, each file of which may be edited ---------------------------------------
 
 METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 0.1\n"
 THEIRS = {
     "their_losses/__init__.py": (
-        "from engine.hookspecs import Plugin, hookimpl\n"
+        "from engine.contracts.hooks import Plugin, hookimpl\n"
         "@hookimpl\n"
         "def engine_plugins():\n"
         "    return [Plugin(kind='loss', name='theirs', target='their_losses.loss:Theirs',\n"
@@ -117,7 +117,7 @@ THEIRS = {
     "their_losses-0.1.dist-info/METADATA": METADATA.format("their-losses"),
     "their_losses-0.1.dist-info/entry_points.txt": "[engine]\ntheirs = their_losses\n",
     "unused_plugins/__init__.py": (
-        "from engine.hookspecs import Plugin, hookimpl\n"
+        "from engine.contracts.hooks import Plugin, hookimpl\n"
         "@hookimpl\n"
         "def engine_plugins():\n"
         "    return [Plugin(kind='loss', name='unused', target='unused_plugins.loss:Unused')]\n"
@@ -136,7 +136,7 @@ SUITE = {
 MODEL = {
     "engine": 1, "name": "copied",
     "model": {
-        "joint_width": 8,
+        "embed_dim": 8,
         "vision": {"use": "small_vit", "image_size": 16, "width": 8, "layers": 1, "heads": 1},
         "text": {"use": "gpt3small", "width": 8, "layers": 1, "heads": 1, "vocab_size": 300,
                  "max_tokens": 15, "n_positions": 32, "tokenizer": {"use": "trained"}},
@@ -156,8 +156,8 @@ from engine.bench.datasets import judged_of
 from engine.bench.plan import plan
 from engine.bench.suite import load_suite
 suite = load_suite(Path("suite.json"))
-judged, _ = judged_of(suite)
-done = {t.entry.name: {p: t.done(p) for p in t.phases} for t in plan(suite, judged, Path("out"))}
+evaluated, _ = judged_of(suite)
+done = {t.entry.name: {p: t.done(p) for p in t.phases} for t in plan(suite, evaluated, Path("out"))}
 assert "torch" not in sys.modules
 print(json.dumps(done))
 """
@@ -231,7 +231,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory, photographs_once: Path) -> Co
     made = Copy(tmp_path_factory.mktemp("copy"), Path(__file__).resolve().parents[3],
                 photographs_once)  # fmt: skip
     logs = made.bench()
-    assert set(logs) == {"trained.0.judge", "trained.0.speed", "theirs.0.judge"}
+    assert set(logs) == {"trained.0.evaluate", "trained.0.speed", "theirs.0.evaluate"}
     return made
 
 
@@ -243,19 +243,19 @@ def appended(text: str) -> Callable[[Path], None]:
 
 
 PYTHON, WORDS = appended("\nMORE = 1\n"), appended("\nmore words\n")
-ALL = {"trained": {"judge": True, "speed": True}, "theirs": {"judge": True}}
-NONE = {"trained": {"judge": False, "speed": False}, "theirs": {"judge": False}}
-JUDGED = {"trained": {"judge": False, "speed": True}, "theirs": {"judge": False}}
-MODEL_ALONE = {"trained": {"judge": False, "speed": False}, "theirs": {"judge": True}}
+ALL = {"trained": {"evaluate": True, "speed": True}, "theirs": {"evaluate": True}}
+NONE = {"trained": {"evaluate": False, "speed": False}, "theirs": {"evaluate": False}}
+JUDGED = {"trained": {"evaluate": False, "speed": True}, "theirs": {"evaluate": False}}
+MODEL_ALONE = {"trained": {"evaluate": False, "speed": False}, "theirs": {"evaluate": True}}
 EDITS: dict[str, tuple[str, Callable[[Path], object], Any]] = {
-    # Engine's modules: of what everybody uses, of training, of a model, of judging.
+    # Engine's modules: of what everybody uses, of training, of a model, of evaluating.
     "contracts": ("framework/engine/contracts/state.py", PYTHON, NONE),
     "scores": ("framework/engine/evaluate/scores.py", PYTHON, JUDGED),
     "training": ("framework/engine/train/step.py", PYTHON, MODEL_ALONE),
-    "worker": ("framework/engine/bench/work.py", PYTHON, NONE),
-    "judging": ("framework/engine/bench/judge.py", PYTHON, JUDGED),
+    "worker": ("framework/engine/bench/worker.py", PYTHON, NONE),
+    "evaluating": ("framework/engine/bench/evaluator.py", PYTHON, JUDGED),
     "speed": ("framework/engine/bench/speed.py", PYTHON,
-              {"trained": {"judge": True, "speed": False}, "theirs": {"judge": True}}),
+              {"trained": {"evaluate": True, "speed": False}, "theirs": {"evaluate": True}}),
     # Plugins.
     "plugin": ("plugins/engine_plugins/vision/small_vit.py", PYTHON, MODEL_ALONE),
     "what a plugin imports": ("plugins/engine_plugins/layers.py", PYTHON, MODEL_ALONE),
@@ -275,7 +275,7 @@ EDITS: dict[str, tuple[str, Callable[[Path], object], Any]] = {
         path.read_text().replace('"0": 0', '"0": 1')), NONE),
     "answers": ("theirs.json", lambda path: path.write_text(
         path.read_text().replace('"0": 0', '"0": 1')),
-        {"trained": ALL["trained"], "theirs": {"judge": False}}),
+        {"trained": ALL["trained"], "theirs": {"evaluate": False}}),
     # What no number follows from.
     "docs": ("docs/page.md", WORDS, ALL),
     "page": ("framework/engine/bench/page/core.js", WORDS, ALL),
@@ -329,8 +329,8 @@ def test_an_edit_changes_the_numbers_and_back(copy: Copy) -> None:
     path.write_text("FACTOR = -300.0\n")
     os.utime(path, (1_700_000_000, 1_700_000_000))
     logs = copy.bench()
-    assert set(logs) == {"trained.0.judge", "trained.0.speed"}
-    assert "made again: their_losses/factor.py changed" in logs["trained.0.judge"]
+    assert set(logs) == {"trained.0.evaluate", "trained.0.speed"}
+    assert "made again: their_losses/factor.py changed" in logs["trained.0.evaluate"]
     assert copy.answers() != before
     path.write_text("FACTOR = 1.0\n")
     os.utime(path, (1_700_000_000, 1_700_000_000))

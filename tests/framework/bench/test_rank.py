@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from engine.bench.board import Board
-from engine.bench.judge import result_of
-from engine.bench.rank import Outcome, make_board
-from engine.bench.results import Answers, DatasetAnswers, Made, Result, Speed, Weight
+from engine.bench.evaluator import result_of
+from engine.bench.leaderboard import Leaderboard
+from engine.bench.rank import Outcome, make_leaderboard
+from engine.bench.results import Answers, DatasetAnswers, Provenance, Result, Speed, Weight
 
 CLASSES = tuple("абвгдежз")
 
@@ -30,7 +30,7 @@ def outcome(
     speed = Speed(load_seconds=1, image_ms=ms, text_ms=1, images_per_second=1, image_batch=1,
                   texts_per_second=1, text_batch=1, peak_mb=1, threads=1)  # fmt: skip
     result = Result(
-        key="k", entry=name, seed=seed, made=Made(source="config", path=name),
+        key="k", entry=name, seed=seed, made=Provenance(source="config", path=name),
         weight=None if size is None else Weight(bytes=size, parameters=size // 4, buffers=0),
         speed=speed,
         datasets=tuple(result_of(each, given[each], None, "", []) for each in given),
@@ -38,9 +38,11 @@ def outcome(
     return Outcome(result, Answers(datasets=given))
 
 
-def board(*outcomes: Outcome, tiers: Sequence[int] = (100,)) -> Board:
+def board(*outcomes: Outcome, size_buckets: Sequence[int] = (100,)) -> Leaderboard:
     names = list(dict.fromkeys(each.result.entry for each in outcomes))
-    return make_board("s", names, outcomes, tiers=tiers, failed={}, skipped={}, draws=2000)
+    return make_leaderboard(
+        "s", names, outcomes, size_buckets=size_buckets, failed={}, skipped={}, draws=2000
+    )
 
 
 def share(count: int, of: int) -> list[bool]:
@@ -53,23 +55,25 @@ def test_clear_differences_make_places_and_chance_makes_ties() -> None:
         outcome("nearly", 10, 1, share(178, 200)),
         outcome("bad", 10, 1, share(60, 200)),
     )
-    places = {each.entry: (each.best, each.worst) for each in made.tiers[0].places}
-    assert places == {"good": (1, 2), "nearly": (1, 2), "bad": (3, 3)}
+    ranks = {each.entry: (each.best, each.worst) for each in made.size_buckets[0].ranks}
+    assert ranks == {"good": (1, 2), "nearly": (1, 2), "bad": (3, 3)}
 
 
 def test_what_weighs_too_much_is_apart_and_never_ranked() -> None:
     made = board(outcome("light", 100, 1, share(5, 20)), outcome("heavy", 101, 1, share(20, 20)))
-    strict, none = made.tiers
-    assert [each.entry for each in strict.places] == ["light"]
+    strict, none = made.size_buckets
+    assert [each.entry for each in strict.ranks] == ["light"]
     assert strict.over == ("heavy",)
-    assert [each.entry for each in none.places] == ["heavy", "light"]
-    assert (strict.places[0].best, strict.places[0].worst) == (1, 1)
+    assert [each.entry for each in none.ranks] == ["heavy", "light"]
+    assert (strict.ranks[0].best, strict.ranks[0].worst) == (1, 1)
 
 
 def test_predictions_are_never_ranked() -> None:
     made = board(outcome("model", 10, 1, share(5, 20)), outcome("theirs", None, 1, share(20, 20)))
-    assert all(tier.unweighed == ("theirs",) for tier in made.tiers)
-    assert all([p.entry for p in tier.places] == ["model"] for tier in made.tiers)
+    assert all(size_bucket.unweighed == ("theirs",) for size_bucket in made.size_buckets)
+    assert all(
+        [p.entry for p in size_bucket.ranks] == ["model"] for size_bucket in made.size_buckets
+    )
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
@@ -122,19 +126,19 @@ def test_many_comparisons_are_corrected() -> None:
     assert len(made.comparisons) == 66
     assert all(each.corrected >= each.p for each in made.comparisons)
     assert not any(each.real for each in made.comparisons)
-    assert all((p.best, p.worst) == (1, 12) for p in made.tiers[0].places)
+    assert all((p.best, p.worst) == (1, 12) for p in made.size_buckets[0].ranks)
 
 
 def test_failures_are_rows() -> None:
-    made = make_board("s", ["gone", "a"], [outcome("a", 1, 1, share(1, 2))], tiers=(),
+    made = make_leaderboard("s", ["gone", "a"], [outcome("a", 1, 1, share(1, 2))], size_buckets=(),
                       failed={"gone": {0: "no such file"}}, skipped={"x": "missing"})  # fmt: skip
     assert made.row("gone").accuracy is None
     assert made.row("gone").failed == {0: "no such file"}
     assert made.skipped == {"x": "missing"}
-    assert [tier.limit for tier in made.tiers] == [None]
+    assert [size_bucket.limit for size_bucket in made.size_buckets] == [None]
 
 
 def test_nothing_at_all_is_still_a_board() -> None:
-    made = make_board("s", ["a"], [], tiers=(5,), failed={"a": {0: "why"}}, skipped={})
+    made = make_leaderboard("s", ["a"], [], size_buckets=(5,), failed={"a": {0: "why"}}, skipped={})
     assert made.datasets == ()
-    assert all(not tier.places for tier in made.tiers)
+    assert all(not size_bucket.ranks for size_bucket in made.size_buckets)

@@ -1,4 +1,4 @@
-"""A whole bench with real processes: training, judging, speed, the contest's conditions."""
+"""A whole bench with real processes: training, evaluating, speed, the contest's conditions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ import pytest
 
 from engine.bench import schedule
 from engine.bench.offline import KERNEL
-from engine.bench.run import Bench, read_board, run_suite, side_of_entry
+from engine.bench.run import Bench, read_leaderboard, run_suite, side_of_entry
 from engine.bench.suite import SuiteSettings
+from engine.core.registry import default_registry
 from engine.errors import DataError
-from engine.registry import default_registry
 
 pytestmark = pytest.mark.slow
 
 TINY = {
     "data.train": {"use": "shapes", "size": 16, "count": 64},
     "data.evaluate": [],
-    "model.joint_width": 16,
+    "model.embed_dim": 16,
     "model.vision": {"use": "small_vit", "image_size": 16, "width": 16, "layers": 1, "heads": 2},
     "model.text.width": 16,
     "model.text.layers": 1,
@@ -115,9 +115,9 @@ def test_bytes_are_exact_and_limits_kept(done: Bench, small: Path) -> None:
     assert sber.weight is not None
     (model,) = (small / "out" / "models").glob("sber.0.*/model/model.safetensors")
     assert sber.weight.bytes == model.stat().st_size
-    strict, megabyte, _ = done.board.tiers
+    strict, megabyte, _ = done.board.size_buckets
     assert strict.over == ("sber",)
-    assert [place.entry for place in megabyte.places] == ["sber"]
+    assert [place.entry for place in megabyte.ranks] == ["sber"]
 
 
 def test_speed_and_the_contest_are_measured(done: Bench) -> None:
@@ -171,10 +171,10 @@ def test_other_data_do_not_train_again(
 
 
 def test_the_board_is_read_back_and_its_entries_compared(done: Bench, small: Path) -> None:
-    from engine.bench.forms import to_json
+    from engine.bench.renderers import to_json
 
     (small / "out" / "board.json").write_text(to_json(done.board), encoding="utf-8")
-    assert read_board(small / "out").row("sber").accuracy == done.board.row("sber").accuracy
+    assert read_leaderboard(small / "out").row("sber").accuracy == done.board.row("sber").accuracy
     assert side_of_entry(small / "out", "sber").seeds == 2
     with pytest.raises(DataError, match=r"no entry `sbr` with answers \(did you mean `sber`"):
         side_of_entry(small / "out", "sbr")

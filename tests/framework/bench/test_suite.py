@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from engine.bench.suite import SuiteSettings, load_suite
-from engine.config import load_config
+from engine.core.config import load_config
 from engine.errors import ConfigError
 
 ENTRY = {"name": "a", "config": "configs/tiny/sber.yaml"}
@@ -28,22 +28,22 @@ def refused(tmp_path: Path, **settings: object) -> str:
 
 def test_what_is_not_said_has_the_contest_tiers(tmp_path: Path) -> None:
     suite = load(tmp_path)
-    assert suite.tiers == (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9)
+    assert suite.size_buckets == (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9)
     assert (suite.seeds, suite.threads, suite.jobs) == ((0,), 1, 1)
 
 
 def test_tiers_are_sorted_and_each_once(tmp_path: Path) -> None:
-    assert load(tmp_path, limits=["1 GB", "1MB", 10**9]).tiers == (10**6, 10**9)
+    assert load(tmp_path, limits=["1 GB", "1MB", 10**9]).size_buckets == (10**6, 10**9)
 
 
 def test_entries_override_the_suite_and_the_seed_overrides_both(tmp_path: Path) -> None:
-    entry = {**ENTRY, "set": {"model.joint_width": 64, "data": {"train": "digits"}}}
-    common = {"data.train": "shapes", "model.joint_width": 32, "seed": 9}
+    entry = {**ENTRY, "set": {"model.embed_dim": 64, "data": {"train": "digits"}}}
+    common = {"data.train": "shapes", "model.embed_dim": 32, "seed": 9}
     suite = load(tmp_path, entries=[entry], set=common)
     config = load_config(
         Path(__file__).parents[3] / ENTRY["config"], suite.overrides_of(suite.entries[0], 3)
     )
-    assert config.model.joint_width == 64
+    assert config.model.embed_dim == 64
     assert config.data.train is not None
     assert config.data.train.name == "digits"
     assert config.seed == 3
@@ -64,9 +64,9 @@ def test_your_own_data_are_put_into_the_contest_suite(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)
-    mine = ["set.data.train.path=mine", "data.0.folder=judged"]
+    mine = ["set.data.train.path=mine", "data.0.folder=evaluated"]
     suite = load_suite(root / "benchmarks" / "contest.yaml", mine)
-    assert suite.data[0].folder == Path("judged")
+    assert suite.data[0].folder == Path("evaluated")
     config = load_config(suite.entries[0].path, suite.overrides_of(suite.entries[0], 0))
     assert config.data.train is not None
     assert config.data.train.to_config()["path"] == "mine"

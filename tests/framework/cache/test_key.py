@@ -14,16 +14,16 @@ import pytest
 import torch
 from torch import nn
 
-import engine.code_identity as code_identity
-from engine.build import make_model
+import engine.core.code_identity as code_identity
 from engine.cache.entry import Entry
 from engine.cache.frozen import autocast, current_precision, probe
 from engine.cache.key import activation_key, code_of, item_key
-from engine.config import load_config
-from engine.config.schema import EngineConfig
-from engine.contracts.settings import Use
+from engine.contracts.settings import PluginRef
 from engine.contracts.tower import Tower
-from engine.model import DualEncoder
+from engine.core.build import make_model
+from engine.core.config import load_config
+from engine.core.config.schema import EngineConfig
+from engine.core.model import DualEncoder
 
 CPU = torch.device("cpu")
 ENTRIES = [Entry("hidden", (8,), True, "float32")]
@@ -42,7 +42,7 @@ def model(config: EngineConfig) -> DualEncoder:
     return make_model(config)
 
 
-def key(tower: Tower, use: Use, stop: int = 3, **other: Any) -> str:
+def key(tower: Tower, use: PluginRef, stop: int = 3, **other: Any) -> str:
     how = {"entries": ENTRIES, "device": CPU, "precision": torch.float32, **other}
     return activation_key(tower, stop, use, **how)
 
@@ -51,9 +51,11 @@ def test_equal_ingredients_give_equal_names(config: EngineConfig, model: DualEnc
     tower, use = model.text, config.model.text
     name = key(tower, use)
     assert key(copy.deepcopy(tower), use) == name
-    assert key(tower, Use(use.plugin, use.settings.model_copy(deep=True))) == name
+    assert key(tower, PluginRef(use.plugin, use.settings.model_copy(deep=True))) == name
     # Where weights and a tokenizer come from is not what they are.
-    assert key(tower, Use(use.plugin, use.settings.model_copy(update={"weights": None}))) == name
+    assert (
+        key(tower, PluginRef(use.plugin, use.settings.model_copy(update={"weights": None}))) == name
+    )
     assert key(tower, use, device=torch.device("cpu", 0)) == name
     for parameter in tower.parameters():
         parameter.requires_grad_(False)
@@ -72,11 +74,11 @@ def test_a_change_of_weights_within_the_prefix_alone_changes_the_name(
         assert (key(changed, use) == name) == (segment >= 3)
 
 
-def _settings(use: Use, **update: object) -> Use:
-    return Use(use.plugin, use.settings.model_copy(update=update))
+def _settings(use: PluginRef, **update: object) -> PluginRef:
+    return PluginRef(use.plugin, use.settings.model_copy(update=update))
 
 
-OTHERS: dict[str, Callable[[Tower, Use], str]] = {
+OTHERS: dict[str, Callable[[Tower, PluginRef], str]] = {
     "stop": lambda tower, use: key(tower, use, stop=2),
     "dtype": lambda tower, use: key(
         tower, use, entries=[Entry("hidden", (8,), True, "float16")]
@@ -140,7 +142,7 @@ def test_the_preprocessing_of_pictures_counts(config: EngineConfig, model: DualE
     assert key(changed, use, stop=1) != name
 
 
-# ---- code ----------------------------------------------------------------------------------------
+# ---- code --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -207,10 +209,10 @@ def test_the_towers_own_code_engines_part_and_libraries_count(model: DualEncoder
 
 
 def test_timm_counts_where_a_tower_is_made_of_it(root: Path) -> None:
-    from engine.registry import default_registry
+    from engine.core.registry import default_registry
 
     plugin = default_registry().get("vision_tower", "timm")
-    tower = Use(plugin, plugin.load_settings()(arch="resnet10t", image_size=64)).create()
+    tower = PluginRef(plugin, plugin.load_settings()(arch="resnet10t", image_size=64)).create()
     found = code_of(tower)
     assert "package timm" in found
     assert "module timm" not in found
@@ -234,7 +236,7 @@ def test_code_without_a_file_counts_by_its_instructions() -> None:
     assert code_of(nowhere()) == code_of(nowhere())
 
 
-# ---- samples -------------------------------------------------------------------------------------
+# ---- samples -----------------------------------------------------------------------------------
 
 
 def test_samples_are_named_by_shape_dtype_and_content() -> None:
@@ -248,7 +250,7 @@ def test_samples_are_named_by_shape_dtype_and_content() -> None:
     assert item_key(np.repeat(one, 2, axis=1)[:, ::2]) == item_key(one)  # not contiguous
 
 
-# ---- precision -----------------------------------------------------------------------------------
+# ---- precision ---------------------------------------------------------------------------------
 
 
 def test_the_precision_in_force() -> None:

@@ -133,7 +133,7 @@ def test_the_system_may_write_and_read_a_part_at_a_time(
         assert values_in(cache, 1, 2, 300) == {1, 2, 300}
 
 
-# ---- damage --------------------------------------------------------------------------------------
+# ---- damage ------------------------------------------------------------------------------------
 
 
 def flip(path: Path, at: int) -> None:
@@ -298,7 +298,7 @@ def test_noise_anywhere_in_a_file_gives_no_wrong_item(
         values_in(cache, *range(1, 50))
 
 
-# ---- budget --------------------------------------------------------------------------------------
+# ---- budget ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 50])
@@ -427,7 +427,7 @@ def test_a_cache_is_not_removed_while_it_is_opened(tmp_path: Path) -> None:
     assert opened[0] >= freed
 
 
-# ---- what cannot be written ----------------------------------------------------------------------
+# ---- what cannot be written --------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -595,7 +595,7 @@ def test_no_lock_is_asked_of_a_handle_that_cannot_write(
     assert set(asked) == {os.O_RDWR}
 
 
-# ---- many ----------------------------------------------------------------------------------------
+# ---- many --------------------------------------------------------------------------------------
 
 
 def test_many_openings_hold_and_leave_nothing(tmp_path: Path) -> None:

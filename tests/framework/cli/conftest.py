@@ -16,7 +16,7 @@ CONFIG = """\
 engine: 1
 name: little
 model:
-  joint_width: 16
+  embed_dim: 16
   vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
   text: {use: gpt3small, width: 16, layers: 1, heads: 2, vocab_size: 400, max_tokens: 15,
          n_positions: 32, tokenizer: {use: trained}}
@@ -34,8 +34,8 @@ train:
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small artifact and the config that it was built of, `little.yaml`, beside it."""
-    from engine.build import build, save
-    from engine.config import load_config
+    from engine.core.build import build, save
+    from engine.core.config import load_config
 
     folder = tmp_path_factory.mktemp("built")
     (folder / "little.yaml").write_text(CONFIG, encoding="utf-8")

@@ -98,7 +98,7 @@ def test_a_suite_is_run_and_written_in_every_form(engine: Engine, tmp_path: Path
     assert "theirs" in (tmp_path / "b.md").read_text()
     assert (tmp_path / "b.csv").read_text().startswith("entry,")
     board = json.loads((tmp_path / "b.json").read_text())
-    assert [tier["limit"] for tier in board["tiers"]] == [10**9, None]
+    assert [size_bucket["limit"] for size_bucket in board["size_buckets"]] == [10**9, None]
     assert "<!doctype html>" in (tmp_path / "b.html").read_text()
     truth = json.loads((tmp_path / "data" / "gt.json").read_text())
     assert json.loads((tmp_path / "answers" / "theirs.0.json").read_text()) == truth
@@ -112,7 +112,7 @@ def test_a_suite_is_run_and_written_in_every_form(engine: Engine, tmp_path: Path
     code, out, err = engine("bench", path)
     assert code == 2
     assert "FAILED gone" in out
-    assert "not one entry could be judged" in err
+    assert "not one entry could be evaluated" in err
 
 
 def test_two_files_of_predictions_are_compared(engine: Engine, files: Path) -> None:

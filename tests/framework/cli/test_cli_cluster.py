@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from engine.artifact import read_manifest
-from engine.build import read_artifact, save
-from engine.clusters import read
+from engine.clusters import read, read_clustered
+from engine.core.artifact import read_manifest
+from engine.core.build import read_artifact, save
 from engine.errors import ArtifactError
 
 Engine = Callable[..., tuple[int, str, str]]
@@ -100,7 +100,7 @@ def test_build_fits_them_and_fit_renews_them(engine: Engine, config: Path) -> No
     assert renewed["files"]["model.safetensors"] == weights
     assert renewed["clusters"]["clusterer"]["neighbours"] == 2
     assert set(renewed["files"]) == set(manifest["files"]) | {"clusters.html"}
-    built = read_artifact(folder, clusters=True)
+    built = read_clustered(folder)
     assert built.config.clusters is not None
     assert built.config.clusters.clusterer.settings.neighbours == 2  # type: ignore[attr-defined]
     assert built.clusters is not None
@@ -123,7 +123,7 @@ def test_an_artifact_of_another_config_is_left_alone(engine: Engine, config: Pat
 
 def test_a_trained_model_keeps_its_clusters(engine: Engine, config: Path) -> None:
     engine("build", config)
-    built = read_artifact("build/mine", clusters=True)
+    built = read_clustered("build/mine")
     built.manifest["stages"] = [{"name": "first"}]
     save(built, Path("build/mine"))
     code, _, err = engine("cluster", "fit", config)

@@ -20,7 +20,7 @@ CONFIG = """\
 engine: 1
 name: little
 model:
-  joint_width: 16
+  embed_dim: 16
   vision: {use: small_vit, width: 16, layers: 1, heads: 2}
   text:
     use: gpt3small
@@ -46,8 +46,8 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A little artifact, built once."""
     folder = tmp_path_factory.mktemp("little")
     (folder / "little.yaml").write_text(CONFIG, encoding="utf-8")
-    from engine.build import build, save
-    from engine.config import load_config
+    from engine.core.build import build, save
+    from engine.core.config import load_config
 
     save(build(load_config(folder / "little.yaml")), folder / "artifact")
     return folder / "artifact"
@@ -79,7 +79,7 @@ def refused(answer: tuple[int, str, str], *words: str) -> None:
     ("old", "new", "words"),
     [
         ("use: gpt3small", "use: gpt3smal", ("little.yaml:7", "gpt3smal", "`gpt3small`")),
-        ("joint_width", "joint_widht", ("little.yaml:4", "joint_widht", "`joint_width`")),
+        ("embed_dim", "embed_dmi", ("little.yaml:4", "embed_dmi", "`embed_dim`")),
         ("layers: 1, heads", "layers: many, heads", ("little.yaml:5", "layers", "many")),
         ("name: little", "name: little\nname: again", ("little.yaml:3", "name", "twice")),
         ("name: little", "name: !!python/object:os.system x", ("little.yaml:2", "tag")),
@@ -98,9 +98,9 @@ def test_a_mistake_in_the_config(
 
 
 def test_all_mistakes_at_once(engine: Engine, tmp_path: Path) -> None:
-    text = CONFIG.replace("joint_width", "joint_widht").replace("use: small_vit", "use: smal_vit")
+    text = CONFIG.replace("embed_dim", "embed_dmi").replace("use: small_vit", "use: smal_vit")
     (tmp_path / "little.yaml").write_text(text, encoding="utf-8")
-    refused(engine("build", "little.yaml"), "joint_widht", "smal_vit")
+    refused(engine("build", "little.yaml"), "embed_dmi", "smal_vit")
 
 
 def test_files_that_are_not_there(engine: Engine, tmp_path: Path, little: Path, data: Path) -> None:

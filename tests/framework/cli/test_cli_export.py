@@ -13,7 +13,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from engine.build import read_artifact
+from engine.core.build import read_artifact
 
 Engine = Callable[..., tuple[int, str, str]]
 
@@ -22,7 +22,7 @@ CONFIG: dict[str, Any] = {
     "engine": 1,
     "name": "small",
     "model": {
-        "joint_width": 16,
+        "embed_dim": 16,
         "vision": {"use": "openai_clip", "image_size": 16, "patch_size": 8, **NUMBERS},
         "text": {
             "use": "openai_clip", "vocab_size": 700, "max_tokens": 12, **NUMBERS,

@@ -17,8 +17,8 @@ ROOT = Path(__file__).resolve().parents[3]
     [
         "model.text.layers=1000000",
         "model.vision.layers=1000000",
-        f"model.joint_width={10**30}",
-        "model.joint_width=9e39",
+        f"model.embed_dim={10**30}",
+        "model.embed_dim=9e39",
         f"seed={10**29}",
         "model.text.vocab_size=99999999999",
         "model.text.max_tokens=9000000000",

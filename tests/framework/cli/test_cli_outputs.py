@@ -20,7 +20,7 @@ CONFIG = """\
 engine: 1
 name: little
 model:
-  joint_width: 16
+  embed_dim: 16
   vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
   text: {use: gpt3small, width: 16, layers: 1, heads: 2, vocab_size: 400, max_tokens: 15,
          n_positions: 32, tokenizer: {use: trained}}
@@ -160,17 +160,17 @@ def test_signals_end_a_command_in_order(model: Path, name: str) -> None:
 STUCK = """
 import sys, time
 from pathlib import Path
-import engine.artifact
+import engine.core.artifact
 from engine.cli import build, main
 
 def save(built, folder):
-    with engine.artifact.writing(folder) as temporary:
+    with engine.core.artifact.writing(folder) as temporary:
         (temporary / "half").touch()
         print("there", flush=True)
         time.sleep(60)
 
-import engine.build
-engine.build.save = save
+import engine.core.build
+engine.core.build.save = save
 sys.argv = ["engine", "build", "little.yaml", "-o", "m"]
 main.run()
 """
@@ -197,7 +197,7 @@ def test_a_hangup_that_is_ignored_stays_ignored(model: Path) -> None:
     """`nohup engine train ...` goes on when the terminal is closed."""
     program = (
         "import os, signal; signal.signal(signal.SIGHUP, signal.SIG_IGN);"
-        "from engine.signals import ending_in_order\n"
+        "from engine.core.signals import ending_in_order\n"
         "with ending_in_order(): os.kill(os.getpid(), signal.SIGHUP); print('alive')"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -17,7 +17,7 @@ Engine = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def files(tmp_path: Path, built: Path) -> Path:
-    """An artifact, data to judge, a click log, a run, a suite; other names of the truth."""
+    """An artifact, data to evaluate, a click log, a run, a suite; other names of the truth."""
     write = lambda name, text: (tmp_path / name).write_text(text, encoding="utf-8")  # noqa: E731
     shutil.copytree(built, tmp_path / "model")
     shutil.copy(built.parent / "little.yaml", tmp_path)

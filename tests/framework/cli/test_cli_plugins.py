@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 
 from engine.cli import plugins, schema
 from engine.contracts import KINDS
+from engine.contracts.hooks import Plugin, hookimpl
+from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
-from engine.hookspecs import Plugin, hookimpl
-from engine.registry import Registry, default_registry
 
 Call = Callable[..., str]
 
@@ -60,7 +60,7 @@ def strange(monkeypatch: pytest.MonkeyPatch) -> Registry:
     broken = package("sad")
     broken.load = fail
     registry = Registry([package("one", twin, torn), package("other", twin), broken])
-    monkeypatch.setattr("engine.registry.default_registry", lambda: registry)
+    monkeypatch.setattr("engine.core.registry.default_registry", lambda: registry)
     return registry
 
 
@@ -85,7 +85,7 @@ def test_a_name_shows_its_settings(call: Call) -> None:
     for words in ("click_log", "path", "required", "metadata.json"):
         assert words in out
     both = call("plugins", "openai_clip")
-    assert both.count("openai_clip  ") == 3  # a text encoder, a vision tower, a key layout
+    assert both.count("openai_clip  ") == 3  # a text encoder, a vision tower, a checkpoint adapter
 
 
 def test_json(call: Call) -> None:

@@ -128,13 +128,13 @@ def test_eval_scores_a_model(engine: Engine, data: Path) -> None:
 def test_a_cache_spares_the_vision_tower(
     engine: Engine, data: Path, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from engine.contracts.settings import Use
-    from engine.registry import default_registry
+    from engine.contracts.settings import PluginRef
+    from engine.core.registry import default_registry
 
     plugin = default_registry().get(
         "vision_tower", "small_vit"
     )  # gives the store's name its plugin
-    use = Use(plugin, plugin.load_settings()())
+    use = PluginRef(plugin, plugin.load_settings()())
     monkeypatch.setattr(predictor.config.model, "vision", use)
     plain = json.loads(engine("eval", "MODEL", data, "--json")[1])
     assert not Path("kept").exists()

@@ -18,8 +18,8 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from engine.cli import main
-from engine.hookspecs import Plugin, hookimpl
-from engine.registry import Registry
+from engine.contracts.hooks import Plugin, hookimpl
+from engine.core.registry import Registry
 
 Engine = Callable[..., tuple[int, str, str]]
 
@@ -86,7 +86,7 @@ def evil_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
     broken = package(EVIL)
     broken.load = fail
     registry = Registry([package("one", torn), package("two", torn), broken])
-    monkeypatch.setattr("engine.registry.default_registry", lambda: registry)
+    monkeypatch.setattr("engine.core.registry.default_registry", lambda: registry)
 
 
 COMMANDS: dict[str, tuple[str | None, ...]] = {

@@ -16,7 +16,7 @@ CONFIG = """\
 engine: 1
 name: little
 model:
-  joint_width: 16
+  embed_dim: 16
   vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
   text:
     use: gpt3small

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from engine.clusters import Clusters, fit_texts
-from engine.config.schema import ClustersSettings
-from engine.registry import default_registry
+from engine.core.config.schema import ClustersSettings
+from engine.core.registry import default_registry
 
 TOPICS = {
     "звери": ("рыжая лиса", "серая лиса", "лиса бежит", "маленькая лиса", "лиса", "лисы спят",

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from engine.clusters import Clusters, fit, fit_texts
 from engine.clusters.pipeline import make_embedder
-from engine.config import load_config
-from engine.config.schema import ClustersSettings, DataSettings
-from engine.contracts import Embedder, EmbedderSettings, Use
-from engine.contracts.source import UnreachableError
+from engine.contracts import Embedder, EmbedderSettings, PluginRef
+from engine.contracts.hooks import Plugin
+from engine.core.config import load_config
+from engine.core.config.schema import ClustersSettings, DataSettings
+from engine.core.sources import UnreachableError
 from engine.errors import ConfigError, DataError
-from engine.hookspecs import Plugin
 
 Make = Callable[..., ClustersSettings]
 
@@ -60,9 +60,9 @@ class Plain(Plugin):
         return {"broken": Broken, "away": Away, "lengths": Lengths}[self.name]
 
 
-def use(name: str, otherwise: Use | None = None) -> Use:
+def use(name: str, otherwise: PluginRef | None = None) -> PluginRef:
     plugin = Plain("embedder", name, "nowhere:Nothing")
-    return Use(plugin, EmbedderSettings.model_construct(otherwise=otherwise))
+    return PluginRef(plugin, EmbedderSettings.model_construct(otherwise=otherwise))
 
 
 def test_topics_come_out_apart(clusters: Clusters, topics: dict[str, Sequence[str]]) -> None:

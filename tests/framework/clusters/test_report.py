@@ -12,7 +12,7 @@ import pytest
 from engine.clusters import Clusters, fit_texts
 from engine.clusters.flatten import POINTS, compact, flatten
 from engine.clusters.report import page_of, table_rows
-from engine.config.schema import ClustersSettings
+from engine.core.config.schema import ClustersSettings
 
 HOSTILE = ["<script>alert(1)</script>", 'a" onload="x', "</title></svg><b>", "\u202eabc", "лиса"]
 

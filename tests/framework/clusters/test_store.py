@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from engine.artifact import CLUSTERS, CLUSTERS_JSON
 from engine.clusters import Clusters, fit_texts, read
 from engine.clusters.report import page_of
-from engine.config.schema import ClustersSettings
+from engine.core.artifact import CLUSTERS, CLUSTERS_JSON
+from engine.core.config.schema import ClustersSettings
 from engine.errors import ArtifactError, EngineError
 
 

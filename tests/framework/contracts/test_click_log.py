@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.contracts.click_log import BadLineError, parse_queries, parse_url, written_id
 from engine.contracts.dataset import Record
+from engine.data.click_log import BadLineError, parse_queries, parse_url, written_id
 from engine.data.make import write_click_log
 from engine.data.text.clean import clean
 from engine.data.text.settings import CleanSettings

@@ -12,10 +12,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from engine.contracts.settings import (
     Bytes,
+    PluginRef,
+    ProjectionRef,
     Settings,
     SourceName,
-    Use,
-    UseProjection,
     parse_bytes,
 )
 from engine.errors import EngineError, PluginError
@@ -68,7 +68,7 @@ class Inner(Settings):
     """Of the plugin `inner`."""
 
     count: int = 1
-    of: UseProjection | None = None
+    of: ProjectionRef | None = None
 
 
 class Loud(Settings):
@@ -109,10 +109,10 @@ class FakeRegistry:
 class Holder(BaseModel):
     """One plugin."""
 
-    part: UseProjection
+    part: ProjectionRef
 
 
-def hold(part: object) -> Use:
+def hold(part: object) -> PluginRef:
     return Holder.model_validate({"part": part}, context={"registry": FakeRegistry()}).part
 
 

@@ -17,7 +17,7 @@ from huggingface_hub import errors as hub_errors
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.contracts.source import UnreachableError, find_source
+from engine.core.sources import UnreachableError, find_source
 from engine.errors import EngineError, WeightsError
 
 
@@ -195,7 +195,7 @@ def _run(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
 def test_the_cache_serves_offline(tmp_path: Path) -> None:
     path = _cache(tmp_path)
     code = (
-        "from engine.contracts.source import find_source\n"
+        "from engine.core.sources import find_source\n"
         "print(find_source('hf:owner/name', ['absent.bin', 'vocab.txt'])['vocab.txt'])\n"
         "find_source('hf:owner/other', ['vocab.txt'])"
     )
@@ -206,7 +206,7 @@ def test_the_cache_serves_offline(tmp_path: Path) -> None:
 
 def test_a_dead_hub_is_given_up_within_seconds(tmp_path: Path) -> None:
     code = (
-        "from engine.contracts.source import find_source\n"
+        "from engine.core.sources import find_source\n"
         "find_source('hf:owner/name', ['a.json', 'b.json', 'c.json'])"
     )
     start = time.monotonic()

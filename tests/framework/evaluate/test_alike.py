@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.config.schema import ZeroShotSettings
 from engine.contracts import Dataset
+from engine.core.config.schema import ZeroShotSettings
 from engine.errors import DataError
 from engine.evaluate.alike import equal_rows, tolerance_of
 from engine.evaluate.predictor import Predictor

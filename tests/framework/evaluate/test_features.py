@@ -17,14 +17,14 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch import nn
 
-from engine.config import load_config
 from engine.contracts import Dataset, Projection, ProjectionSettings
-from engine.contracts.settings import Use
+from engine.contracts.settings import PluginRef
+from engine.core.config import load_config
+from engine.core.model import DualEncoder
 from engine.errors import DataError
 from engine.evaluate.features import FeatureCache
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import DatasetRun, run
-from engine.model import DualEncoder
 
 Make = Callable[..., Dataset]
 CLASSES = ["красный", "зелёный", "синий"]
@@ -57,13 +57,13 @@ def one_thread() -> Any:
 
 
 @pytest.fixture
-def vision(root: Path) -> Use:
+def vision(root: Path) -> PluginRef:
     """A small transformer's settings."""
     return load_config(root / "configs" / "tiny" / "sber.yaml").model.vision
 
 
 @pytest.fixture
-def model(predictor: Predictor, vision: Use) -> Predictor:
+def model(predictor: Predictor, vision: PluginRef) -> Predictor:
     """The colour model with that transformer as its eyes."""
     torch.manual_seed(1)
     tower = vision.create()
@@ -71,7 +71,9 @@ def model(predictor: Predictor, vision: Use) -> Predictor:
     return with_parts(predictor, tower, projection, vision)
 
 
-def with_parts(predictor: Predictor, tower: Any, projection: Projection, use: Use) -> Predictor:
+def with_parts(
+    predictor: Predictor, tower: Any, projection: Projection, use: PluginRef
+) -> Predictor:
     old = predictor.model
     model = DualEncoder(tower, old.text, projection, old.text_projection, 3.0)
     config = SimpleNamespace(**vars(predictor.config))
@@ -140,7 +142,7 @@ def test_a_second_run_runs_no_tower_and_changes_no_bit(
 
 
 def test_a_model_that_shares_the_tower_shares_the_pictures(
-    model: Predictor, vision: Use, pictures: Make, tmp_path: Path
+    model: Predictor, vision: PluginRef, pictures: Make, tmp_path: Path
 ) -> None:
     dataset = data(pictures, range(10))
     run_in(tmp_path, model, dataset)
@@ -158,7 +160,7 @@ def test_a_model_that_shares_the_tower_shares_the_pictures(
 
 
 def test_any_change_of_the_tower_runs_every_picture(
-    model: Predictor, vision: Use, pictures: Make, tmp_path: Path
+    model: Predictor, vision: PluginRef, pictures: Make, tmp_path: Path
 ) -> None:
     dataset = data(pictures, range(6))
     run_in(tmp_path, model, dataset)
@@ -172,7 +174,7 @@ def test_any_change_of_the_tower_runs_every_picture(
         next(tower.parameters()).view(-1)[0] += 1e-3
     assert run_in(tmp_path, model, dataset).tower_rows == 6
     settings_ = vision.settings.model_copy(update={"heads": 2})
-    use = Use(vision.plugin, settings_)
+    use = PluginRef(vision.plugin, settings_)
     same_weights = use.create()
     same_weights.load_state_dict(tower.state_dict())
     other = with_parts(model, same_weights, model.model.vision_projection, use)
@@ -336,7 +338,7 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_projection_that_reads_more_than_features_is_not_cached(
-    model: Predictor, vision: Use, pictures: Make, tmp_path: Path
+    model: Predictor, vision: PluginRef, pictures: Make, tmp_path: Path
 ) -> None:
     tower = model.model.vision
     greedy = with_parts(model, tower, Greedy(ProjectionSettings(), tower.width, 3), vision)

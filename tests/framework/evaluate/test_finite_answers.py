@@ -38,7 +38,7 @@ class Spoiled(nn.Module):
         self.value = value
 
     def forward(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-        rows = state["features"].clone()
+        rows = state["pooled"].clone()
         blue = (rows[:, 2] > 0.5) & (rows[:, 0] < 0)
         rows[blue, 1] = self.value
         return {**state, "embedding": rows}

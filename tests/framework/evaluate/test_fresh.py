@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from engine.config.schema import ZeroShotSettings
+from engine.core.config.schema import ZeroShotSettings
 from engine.evaluate.predictor import Predictor
 
 NAMES = ["красный", "синий"]

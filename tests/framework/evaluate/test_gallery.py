@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from engine.contracts import Dataset, Record
+from engine.core.files import check_target, write_text
 from engine.errors import DataError
 from engine.evaluate.gallery import (
     Card,
@@ -28,7 +29,6 @@ from engine.evaluate.gallery import (
 )
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import Row, run, score_runs
-from engine.files import check_target, write_text
 
 VOID = {"meta", "img", "input", "br"}
 EVIL = "<script>alert('\"&</script>"

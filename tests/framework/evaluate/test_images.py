@@ -16,10 +16,10 @@ from PIL import Image
 from torchvision import transforms
 
 from engine.contracts import Dataset, Preprocess
+from engine.data.pictures import open_image
+from engine.data.pictures.cut import square
 from engine.errors import BrokenImageError
 from engine.evaluate.images import normalise, read_batches
-from engine.pictures import open_image
-from engine.pictures.cut import square
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90)).filter(lambda s: max(s) < 16 * min(s))
 MODES = {

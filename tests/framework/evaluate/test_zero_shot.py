@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional
 
-from engine.config.schema import ZeroShotSettings
+from engine.core.config.schema import ZeroShotSettings
 from engine.errors import DataError
 from engine.evaluate.zero_shot import best, class_vectors, prompts
 

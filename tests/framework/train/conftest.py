@@ -10,21 +10,21 @@ import pytest
 import torch
 import yaml
 
-from engine.build import Built, build
 from engine.clusters.assign import DatasetLabels
-from engine.config import load_config
-from engine.config.schema import EngineConfig
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger, LoggerSettings, RunInfo
+from engine.core.build import Built, build
+from engine.core.config import load_config
+from engine.core.config.schema import EngineConfig
 from engine.train.data import TrainingRows
-from engine.train.judge import Judge
+from engine.train.evaluator import Evaluator
 from engine.train.loop import Trainer
 
 BASE: dict[str, Any] = {
     "engine": 1,
     "name": "little",
     "model": {
-        "joint_width": 16,
+        "embed_dim": 16,
         "vision": {
             "use": "small_vit", "image_size": 16, "convolutions": 2, "width": 16, "layers": 3,
             "heads": 2,
@@ -111,7 +111,7 @@ def trained(tmp_path: Path) -> Run:
         folder: Path | None = None,
         *,
         resume: bool = False,
-        judge: Judge | None = None,
+        evaluator: Evaluator | None = None,
         labels: Callable[[Any], DatasetLabels] | None = None,
         change: Callable[[Built], None] = lambda built: None,
         run: bool = True,
@@ -129,7 +129,7 @@ def trained(tmp_path: Path) -> Run:
         found = None if labels is None else labels(dataset)
         data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, found)
         recorder = Recorder()
-        trainer = Trainer(built, data, folder, judge=judge, loggers=(recorder,))
+        trainer = Trainer(built, data, folder, evaluator=evaluator, loggers=(recorder,))
         if run:
             trainer.run(resume=resume)
         return trainer, recorder

@@ -12,9 +12,9 @@ from PIL import Image
 from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
-from engine.config.train_schema import AugmentSettings
 from engine.contracts.dataset import Dataset
 from engine.contracts.tower import Preprocess
+from engine.core.config.train_schema import AugmentSettings
 from engine.train.pixels import PixelReader, augmented, random_crop
 
 SIZES = [(800, 450), (450, 800), (300, 300), (640, 480), (1000, 120), (90, 700), (37, 23)]
@@ -93,7 +93,7 @@ class OnePicture(Dataset):
 def test_what_reaches_the_tower_has_the_share_of_the_area(
     size: tuple[int, int], resize: Any
 ) -> None:
-    """The tower's way of cutting pictures that are judged cuts nothing off a view."""
+    """The tower's way of cutting pictures that are evaluated cuts nothing off a view."""
     views = 40
     settings = AugmentSettings(views=views, crop=(0.6, 1.0))
     reader = PixelReader(

@@ -12,9 +12,9 @@ import torch
 from PIL import Image
 
 from engine.clusters.assign import DatasetLabels
-from engine.config.schema import EngineConfig
-from engine.config.train_schema import AugmentSettings, ScheduleSettings, chosen_blocks
 from engine.contracts.dataset import Dataset
+from engine.core.config.schema import EngineConfig
+from engine.core.config.train_schema import AugmentSettings, ScheduleSettings, chosen_blocks
 from engine.errors import BrokenImageError, ConfigError
 from engine.train.distribution import Processes
 from engine.train.loop import Trainer
@@ -125,7 +125,7 @@ def test_broken_pictures_cost_their_rows_alone(
     trainer._apply = apply  # type: ignore[method-assign]
     trainer.run()
     assert sum(sizes[:3]) == sum(sizes[3:]) == 48 - 3
-    assert trainer.ended[0]["broken_images"] == 3
+    assert trainer.finished_stages[0]["broken_images"] == 3
 
 
 def test_batches_without_a_whole_picture_are_left_out_with_a_note(
@@ -233,7 +233,7 @@ def test_parts_of_a_batch_cover_it_in_order() -> None:
     for rank in range(4):
         processes = Processes()
         processes.rank, processes.count = rank, 4
-        parts.append(processes.part(rows))
+        parts.append(processes.shard(rows))
     assert [len(part) for part in parts] == [3, 3, 3, 2]
     assert np.array_equal(np.concatenate(parts), rows)
 

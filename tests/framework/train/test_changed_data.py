@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.config.schema import EngineConfig
+from engine.core.config.schema import EngineConfig
 from engine.errors import TrainingError
 from engine.train.contents import Contents
 from engine.train.run import train

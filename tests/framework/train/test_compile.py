@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config.schema import EngineConfig
+from engine.core.config.schema import EngineConfig
 from engine.evaluate.predictor import Predictor
 
 from .conftest import Run

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config.schema import EngineConfig
 from engine.contracts.dataset import Dataset
+from engine.core.config.schema import EngineConfig
 from engine.errors import BrokenImageError, TrainingError
 from engine.train.checkpoint import Checkpoint, read
 from engine.train.device import choose_dtype
@@ -101,7 +101,7 @@ def test_what_a_step_broke_is_neither_saved_nor_ends_well(
     assert f"the last good checkpoint is that of step {step}" in told.value.message
     assert trainer.checkpoints.steps()[-1] == step
     assert finite(last(trainer))
-    assert trainer.ended == []
+    assert trainer.finished_stages == []
 
 
 @pytest.mark.parametrize("trains", ["{vision: true}", "{text: true}", "{}"])
@@ -128,7 +128,7 @@ def test_the_first_stages_last_step_is_checked_too(make_config: Make, trained: R
     trainer, _ = trained(make_config(f"train.stages=[{stages}]"), run=False)
     with pytest.raises(TrainingError, match="stage 2"):
         trainer.run()
-    assert [stage["name"] for stage in trainer.ended] == ["a"]
+    assert [stage["name"] for stage in trainer.finished_stages] == ["a"]
     assert trainer.checkpoints.steps()[-1] in (2, 3)
     assert finite(last(trainer))
 
@@ -182,7 +182,7 @@ def test_a_constant_of_a_tower_may_be_infinite(make_config: Make, trained: Run) 
     assert Watched(trainer.model).problems({}) == []
 
 
-# ---- pictures ------------------------------------------------------------------------------------
+# ---- pictures ----------------------------------------------------------------------------------
 
 
 def break_pictures(
@@ -239,13 +239,13 @@ def test_one_picture_a_batch_is_too_few(
         trainer.run()
 
 
-# ---- float16 -------------------------------------------------------------------------------------
+# ---- float16 -----------------------------------------------------------------------------------
 
 
 def overflow(trainer: Trainer, spoilt: Callable[[int], bool], value: float = math.inf) -> None:
     """Let the gradients of some steps overflow; the others do not at this scale of the loss."""
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
-    real = trainer.processes.add_gradients
+    real = trainer.processes.all_reduce_grads
 
     def add(towers: Any, shared: Any) -> None:
         towers = list(towers)
@@ -253,7 +253,7 @@ def overflow(trainer: Trainer, spoilt: Callable[[int], bool], value: float = mat
         if spoilt(trainer.at.step):
             towers[0].grad.view(-1)[-1] = value
 
-    trainer.processes.add_gradients = add  # type: ignore[method-assign]
+    trainer.processes.all_reduce_grads = add  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.config.schema import EngineConfig
 from engine.contracts.training import Epoch
+from engine.core.config.schema import EngineConfig
+from engine.data.pictures.cut import square
 from engine.errors import ConfigError, DataError, TrainingError
 from engine.evaluate.images import normalise
-from engine.pictures.cut import square
 from engine.train.data import draws, seed_of
 from engine.train.history import read_history
 from engine.train.loop import Trainer
@@ -127,8 +127,8 @@ def test_stages_follow_each_other_and_share_what_they_can(
     )
     folder = tmp_path / "run"
     trainer, heard = trained(make_config(f"train.stages={stages}"), folder)
-    assert [stage["name"] for stage in trainer.ended] == ["a", "b"]
-    assert [stage["steps"] for stage in trainer.ended] == [3, 4]
+    assert [stage["name"] for stage in trainer.finished_stages] == ["a", "b"]
+    assert [stage["steps"] for stage in trainer.finished_stages] == [3, 4]
     assert "vision: 5 of 5 segments computed once" in heard.notes[0]
     assert "text: 3 of 6 segments computed once" in heard.notes[0]
     assert "text:" not in heard.notes[1]
@@ -144,9 +144,9 @@ def test_stages_follow_each_other_and_share_what_they_can(
 def test_the_best_checkpoint_is_kept_beside_the_last(make_config: Make, trained: Run) -> None:
     scores = iter([10.0, 50.0, 20.0, 30.0, 40.0])
     config = make_config("train.stages.0.epochs=5", "train.keep=1", "train.save_steps=1")
-    trainer, heard = trained(config, judge=lambda: {"accuracy": next(scores)})
+    trainer, heard = trained(config, evaluator=lambda: {"accuracy": next(scores)})
     assert trainer.checkpoints.steps() == [6, 15]
-    assert trainer.ended[0]["scores"] == {"accuracy": 40.0}
+    assert trainer.finished_stages[0]["scores"] == {"accuracy": 40.0}
     assert [v["accuracy"] for _, v in heard.values if "accuracy" in v] == [10, 50, 20, 30, 40]
 
 

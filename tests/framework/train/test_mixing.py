@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.build import Built
-from engine.config.schema import EngineConfig
+from engine.core.build import Built
+from engine.core.config.schema import EngineConfig
 from engine.errors import ConfigError
 from engine.train.batch_norm import SharedStatistics
 from engine.train.setup import plan_stages
@@ -144,7 +144,7 @@ def test_a_declared_tower_is_kept_whole(make_config: Make, trained: Run, change:
         trained(make_config("train.stages.0.chunk_size=4"), change=change)
 
 
-# ---- the statistics themselves -------------------------------------------------------------------
+# ---- the statistics themselves -----------------------------------------------------------------
 
 
 def test_statistics_and_gradients_are_those_of_one_process() -> None:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from engine.cache.frozen import current_precision
-from engine.config.schema import EngineConfig
+from engine.core.config.schema import EngineConfig
 from engine.evaluate.features import FeatureCache
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import run

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.build import Built
-from engine.config.schema import EngineConfig
 from engine.contracts import Projection, State
 from engine.contracts.projection import project_state
 from engine.contracts.state import is_by_row
+from engine.core.build import Built
+from engine.core.config.schema import EngineConfig
 from engine.errors import PluginError
 from engine_plugins.projections.simple import Residual
 
@@ -54,12 +54,12 @@ def become(kind: type[Residual], side: str) -> Callable[[Built], None]:
 
 
 ADDED: dict[str, Callable[[State], Tensor]] = {
-    "a number": lambda state: state["features"].mean(),
+    "a number": lambda state: state["pooled"].mean(),
     "a whole number": lambda state: torch.tensor(3),
-    "a list of another length": lambda state: torch.zeros(len(state["features"]) + 1),
+    "a list of another length": lambda state: torch.zeros(len(state["pooled"]) + 1),
     "a table without rows": lambda state: torch.zeros(0, 4),
-    "a row for each": lambda state: state["features"].mean(dim=1),
-    "a flag for each": lambda state: state["features"].mean(dim=1) > 0,
+    "a row for each": lambda state: state["pooled"].mean(dim=1),
+    "a flag for each": lambda state: state["pooled"].mean(dim=1) > 0,
 }
 
 
@@ -100,7 +100,7 @@ def test_what_a_side_does_not_give_is_named(
 @pytest.mark.parametrize(
     ("name", "declared", "fails"),
     [("ids", False, True), ("mask", False, True), ("ids", True, False), ("mask", True, False),
-     ("embeddings", True, False)],
+     ("token_embeddings", True, False)],
 )  # fmt: skip
 def test_what_is_read_is_declared(
     name: str, declared: bool, fails: bool, make_config: Make, trained: Run
@@ -124,11 +124,11 @@ def test_a_fault_of_the_plugin_s_own_stays_what_it_is() -> None:
             raise KeyError("its own table")
 
     with pytest.raises(KeyError, match="its own table"):
-        project_state(Broken(None, 2, 2), {"features": torch.zeros(1, 2)})  # type: ignore[arg-type]
+        project_state(Broken(None, 2, 2), {"pooled": torch.zeros(1, 2)})  # type: ignore[arg-type]
 
 
 def test_projections_inside_of_one_are_given_what_they_read() -> None:
-    from engine.registry import default_registry
+    from engine.core.registry import default_registry
 
     registry = default_registry()
     plugin = registry.get("projection", "clustered")
@@ -140,11 +140,11 @@ def test_projections_inside_of_one_are_given_what_they_read() -> None:
     settings.of.plugin = type("P", (), {"load": lambda self: Inner, "kind": "projection",
                                         "name": "inner"})()  # fmt: skip
     clustered = plugin.load()(settings, 6, 4, embedding_width=6)
-    assert clustered.reads == {"embeddings", "mask", "ids"}
+    assert clustered.reads == {"token_embeddings", "mask", "ids"}
 
 
 def little(config: EngineConfig) -> Built:
-    from engine.build import build
+    from engine.core.build import build
 
     return build(config)
 

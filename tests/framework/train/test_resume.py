@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from engine.config.schema import EngineConfig
+from engine.core.config.schema import EngineConfig
 from engine.errors import TrainingError
 from engine.train.checkpoint import Checkpoints
 from engine.train.history import read_history

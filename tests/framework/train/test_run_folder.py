@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from engine.artifact import read_manifest
-from engine.config.schema import EngineConfig
+from engine.core.artifact import read_manifest
+from engine.core.config.schema import EngineConfig
+from engine.core.files import locked, steps
 from engine.errors import ArtifactError, DataError, EngineError, TrainingError, WriteError
-from engine.files import locked, steps
 from engine.train.folder import is_run
 from engine.train.history import read_history
 from engine.train.run import train
@@ -263,17 +263,17 @@ def test_scores_survive_a_kill_between_the_last_evaluation_and_the_end_of_the_st
     more = ("train.save_steps=1",) if every == "step" else ()
     config, folder = make_config(*QUICK, *more), tmp_path / "run"
 
-    def judge(built: Any) -> Any:
+    def evaluator(built: Any) -> Any:
         return lambda: {"accuracy": 25.0, "mean_recall": 20.0}
 
     def killed(self: Any, stage: Any) -> None:
         raise KilledError
 
-    whole, _ = train(config, tmp_path / "whole", judge=judge)
+    whole, _ = train(config, tmp_path / "whole", evaluator=evaluator)
     with monkeypatch.context() as patch, pytest.raises(KilledError):
         patch.setattr(Trainer, "_end_stage", killed)
-        train(config, folder, judge=judge)
-    built, _ = train(config, folder, resume=True, judge=judge)
+        train(config, folder, evaluator=evaluator)
+    built, _ = train(config, folder, resume=True, evaluator=evaluator)
     assert built.manifest["scores"] == {"accuracy": 25.0, "mean_recall": 20.0}
     (stage,), (other,) = built.manifest["stages"], whole.manifest["stages"]
     for key in ("loss", "scores", "steps", "epochs"):

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.config.schema import EngineConfig
-from engine.train.step import Measured
+from engine.core.config.schema import EngineConfig
+from engine.train.step import StepOutput
 
 from .conftest import Run, weights
 
@@ -46,7 +46,7 @@ def test_the_loss_sees_the_whole_scale_with_its_whole_gradient(
     trainer, _ = trained(config, run=False)
     real, seen = trainer._apply, []
 
-    def apply(stage: object, measured: Measured, rows: object) -> None:
+    def apply(stage: object, measured: StepOutput, rows: object) -> None:
         parameter = trainer.model.logit_scale
         own = parameter.detach().clone().requires_grad_()
         loss_of(loss, measured.batch, own.exp()).backward()
@@ -118,7 +118,7 @@ def test_what_a_stage_does_not_train_keeps_every_bit(
         BAG, f"train.stages.0.trains={trains}", "model.logit_scale=6", "train.max_scale=50",
         "train.stages.0.optimizer.weight_decay=0.1",
     )  # fmt: skip
-    trainer, _ = trained(config, judge=lambda: {"accuracy": 1.0})
+    trainer, _ = trained(config, evaluator=lambda: {"accuracy": 1.0})
     fresh, _ = trained(config, run=False)
     before, after = weights(fresh), weights(trainer)
     changed = {name for name in before if not torch.equal(before[name], after[name])}
@@ -138,7 +138,7 @@ def test_a_losss_own_parameters_outlive_a_stage_without_it(make_config: Make, tr
     begins: list[float] = []
     real = trainer._apply
 
-    def apply(run: object, measured: Measured, rows: object) -> None:
+    def apply(run: object, measured: StepOutput, rows: object) -> None:
         if trainer.at.stage_step == 0 and "sigmoid" in trainer.stage.losses:  # type: ignore[union-attr]
             begins.append(float(trainer.stage.losses["sigmoid"].bias.detach()))  # type: ignore[union-attr]
         real(run, measured, rows)  # type: ignore[arg-type]

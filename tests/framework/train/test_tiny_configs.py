@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.config import load_config
+from engine.core.config import load_config
 from engine.train.run import train
 
 TINY = Path(__file__).resolve().parents[3] / "configs" / "tiny"

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from engine.build import build
 from engine.clusters.assign import DatasetLabels
-from engine.config import load_config
+from engine.core.build import build
+from engine.core.config import load_config
 from engine.train.data import TrainingRows
 from engine.train.loop import Trainer
 

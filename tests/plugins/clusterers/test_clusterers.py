@@ -16,7 +16,7 @@ from sklearn.cluster import AgglomerativeClustering
 from sklearn.metrics import adjusted_rand_score, silhouette_score
 from sklearn.neighbors import KNeighborsClassifier
 
-from engine.contracts import Clusterer, Use
+from engine.contracts import Clusterer, PluginRef
 from engine.errors import ArtifactError, ConfigError, DataError
 from engine_plugins.clusterers.agglomerative_knn import (
     COLUMNS,
@@ -29,7 +29,7 @@ from engine_plugins.clusterers.choose import by_size, silhouettes
 from engine_plugins.clusterers.neighbours import nearest, vote
 
 Vectors = NDArray[np.float32]
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 BOTH = pytest.mark.parametrize("name", ["agglomerative_knn", "kmeans"])
 
 

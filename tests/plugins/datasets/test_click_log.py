@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.contracts.click_log import MAX_LINE
 from engine.contracts.dataset import Record
+from engine.data.click_log import MAX_LINE
 from engine.errors import BrokenImageError, DataError
 from engine_plugins.datasets import click_log
 from engine_plugins.datasets.click_log import ClickLog

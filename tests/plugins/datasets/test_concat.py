@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.contracts import Use
+from engine.contracts import PluginRef
 from engine_plugins.datasets.concat import Concat, _different
 
-Make = Callable[..., Use]
+Make = Callable[..., PluginRef]
 
 SHAPES = {"use": "shapes", "size": 16, "count": 5}
 DIGITS = {"use": "digits", "size": 16, "count": 3}

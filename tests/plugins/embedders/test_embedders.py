@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from engine.contracts import Embedder, Use
-from engine.contracts.source import UnreachableError
+from engine.contracts import Embedder, PluginRef
+from engine.core.sources import UnreachableError
 from engine.errors import ArtifactError, ConfigError, DataError, WeightsError
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 TEXTS = [
     "красный круг", "красные круги", "синий квадрат", "синие квадраты", "a red fox", "red foxes",
     "круг", "fox", "квадрат синий", "круг красный",
@@ -46,20 +46,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def fitted(use: Use) -> Embedder:
+def fitted(use: PluginRef) -> Embedder:
     embedder: Embedder = use.create()
     embedder.fit(TEXTS)
     return embedder
 
 
 @pytest.fixture(params=["tfidf_svd", "sentence_transformer"])
-def use(request: pytest.FixtureRequest, make_use: MakeUse, model: Path) -> Use:
+def use(request: pytest.FixtureRequest, make_use: MakeUse, model: Path) -> PluginRef:
     if request.param == "tfidf_svd":
         return make_use("embedder", "tfidf_svd", width=6)
     return make_use("embedder", "sentence_transformer", model=f"file:{model / 'whole'}")
 
 
-def test_the_contract(use: Use) -> None:
+def test_the_contract(use: PluginRef) -> None:
     embedder = fitted(use)
     texts = [*TEXTS, "", "  ", "очень длинный текст " * 50]
     vectors = embedder.embed(texts)
@@ -76,12 +76,12 @@ def test_the_contract(use: Use) -> None:
     assert np.allclose(again.embed(texts), vectors, atol=1e-6)
 
 
-def test_same_texts_same_vectors(use: Use) -> None:
+def test_same_texts_same_vectors(use: PluginRef) -> None:
     assert np.allclose(fitted(use).embed(TEXTS), fitted(use).embed(TEXTS), atol=1e-6)
 
 
 @pytest.mark.parametrize("change", ["none", "renamed", "dtype", "shape"])
-def test_arrays_of_a_stranger(use: Use, change: str) -> None:
+def test_arrays_of_a_stranger(use: PluginRef, change: str) -> None:
     embedder = fitted(use)
     arrays = embedder.arrays()
     key = max(arrays, key=lambda name: arrays[name].ndim)

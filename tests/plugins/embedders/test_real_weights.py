@@ -12,9 +12,9 @@ from collections.abc import Callable
 import pytest
 
 from engine.clusters import Clusters, fit_texts
-from engine.config.schema import ClustersSettings
-from engine.contracts import Use
-from engine.registry import default_registry
+from engine.contracts import PluginRef
+from engine.core.config.schema import ClustersSettings
+from engine.core.registry import default_registry
 from engine_plugins.datasets.emoji import Emoji
 from engine_plugins.datasets.settings import CLDR, EMOJI_FONT, EmojiSettings
 
@@ -95,7 +95,7 @@ def test_meaning_not_wording() -> None:
     settings = use.load_settings().model_validate(
         {"model": f"package:{PACKAGE}"}, context={"registry": default_registry()}
     )
-    embedder = Use(use, settings).create()
+    embedder = PluginRef(use, settings).create()
     assert embedder.width == 384
     dog, puppy, bank = embedder.embed(["a dog", "a puppy", "a bank account"])
     assert dog @ puppy > 0.5 > dog @ bank

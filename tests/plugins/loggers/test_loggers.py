@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from engine.contracts import RunInfo, Use
+from engine.contracts import PluginRef, RunInfo
 from engine.errors import PluginError
 from engine_plugins.loggers.console import clock, figures
 
-Make = Callable[..., Use]
+Make = Callable[..., PluginRef]
 
 
 def info(folder: Path, step: int = 0) -> RunInfo:

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from engine.contracts import State, Use
+from engine.contracts import PluginRef, State
 from engine.errors import EngineError
 
-Make = Callable[..., Use]
+Make = Callable[..., PluginRef]
 
 
 @pytest.fixture

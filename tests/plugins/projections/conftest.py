@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.contracts import Projection, State, Use
+from engine.contracts import PluginRef, Projection, State
 
 IN, OUT, EMBEDDING = 6, 10, 16
 
 
 @pytest.fixture(scope="session")
-def make(make_use: Callable[..., Use], shaken: Callable[..., Any]) -> Callable[..., Any]:
+def make(make_use: Callable[..., PluginRef], shaken: Callable[..., Any]) -> Callable[..., Any]:
     """``make("residual", dropout=0)``: the projection, 6 -> 10, over embeddings 16 wide."""
 
     def make(name: str, /, seed: int = 0, **settings: Any) -> Projection:
@@ -36,8 +36,8 @@ def texts() -> Callable[..., State]:
         generator = torch.Generator().manual_seed(seed)
         lengths = torch.randint(1, length + 1, (rows, 1), generator=generator)
         return {
-            "features": torch.randn(rows, IN, generator=generator),
-            "embeddings": torch.randn(rows, length, EMBEDDING, generator=generator),
+            "pooled": torch.randn(rows, IN, generator=generator),
+            "token_embeddings": torch.randn(rows, length, EMBEDDING, generator=generator),
             "mask": torch.arange(length) < lengths,
         }
 

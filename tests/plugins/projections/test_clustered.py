@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from engine.contracts import Projection, ProjectionSettings, State, Use
+from engine.contracts import PluginRef, Projection, ProjectionSettings, State
+from engine.core.size import plan_of_module
 from engine.errors import ConfigError, PluginError
-from engine.size import plan_of_module
 
 from .conftest import EMBEDDING, IN, OUT, residual
 
@@ -47,7 +47,7 @@ def row_by_row(projection: Any, state: State, heads: int, blocks: int = 1) -> St
     """The whole formula, one text at a time."""
     tensors = projection.state_dict()
     rows: list[tuple[Tensor, Tensor]] = []
-    columns = (state["features"], state["embeddings"], state["mask"])
+    columns = (state["pooled"], state["token_embeddings"], state["mask"])
     for features, embeddings, mask in zip(*columns, strict=True):
         logits = route(tensors, embeddings[mask], heads, blocks)
         every = torch.stack(
@@ -104,12 +104,12 @@ def test_a_row_depends_on_its_own_tokens_alone(make: Make, texts: Texts, choice:
     state = texts(9)
     noise = torch.randn(9, 4, EMBEDDING)
     padded = {
-        "features": state["features"],
-        "embeddings": torch.cat([state["embeddings"], noise], dim=1),
+        "pooled": state["pooled"],
+        "token_embeddings": torch.cat([state["token_embeddings"], noise], dim=1),
         "mask": torch.cat([state["mask"], torch.zeros(9, 4, dtype=torch.bool)], dim=1),
     }
-    padded["embeddings"] = torch.where(
-        padded["mask"][..., None], padded["embeddings"], torch.randn(())
+    padded["token_embeddings"] = torch.where(
+        padded["mask"][..., None], padded["token_embeddings"], torch.randn(())
     )
     order = torch.randperm(9)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_given_clusters_are_used(make: Make, texts: Texts) -> None:
         assert torch.equal(out["routed"], used)
         assert torch.equal(out["cluster"], cluster)
         tensors = projection.state_dict()
-        rows = zip(state["features"], used.tolist(), strict=True)
+        rows = zip(state["pooled"], used.tolist(), strict=True)
         expected = [residual(tensors, x, f"projections.{k}.") for x, k in rows]
         close(out["embedding"], torch.stack(expected))
         out["embedding"].square().sum().backward()
@@ -169,7 +169,7 @@ class Echo(Projection):
     reads = frozenset({"mask"})
 
     def forward(self, state: State) -> State:
-        assert set(state) >= {"features", "mask"}
+        assert set(state) >= {"pooled", "mask"}
         length = state["mask"].sum(dim=1, keepdim=True).float()
         return {**state, "embedding": length.expand(-1, self.out_width), "more": length}
 
@@ -186,7 +186,7 @@ class EchoPlugin:
 
 @pytest.mark.parametrize("choice", ["hard", "soft"])
 def test_of_any_kind(make_use: Any, texts: Texts, choice: str) -> None:
-    of = Use(EchoPlugin(), ProjectionSettings())
+    of = PluginRef(EchoPlugin(), ProjectionSettings())
     use = make_use("projection", "clustered", of=of, choice=choice, count=4)
     assert use.settings.plan(IN, OUT, EMBEDDING) is None  # so the meta device gives the size
     projection = use.create(IN, OUT, embedding_width=EMBEDDING)

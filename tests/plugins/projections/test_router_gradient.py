@@ -63,13 +63,13 @@ def test_drawn_rivals_give_it_on_average(make: Make, texts: Texts, rivals: int) 
 def test_hard_in_training_reaches_router_and_chosen_projections(make: Make, texts: Texts) -> None:
     """Through the normalised embedding too, where scaling by p_k alone would give nothing."""
     projection, state = make("clustered", count=3).train(), texts(12)
-    state["embeddings"].requires_grad_()
+    state["token_embeddings"].requires_grad_()
     target = functional.normalize(torch.randn(12, 10), dim=1)
     out = projection(state)
     (functional.normalize(out["embedding"], dim=1) * target).sum().backward()
     assert all(p.grad.abs().max() > 0 for n, p in projection.router.named_parameters()
                if "in_proj_bias" not in n)  # fmt: skip
-    assert state["embeddings"].grad.abs().max() > 0
+    assert state["token_embeddings"].grad.abs().max() > 0
     for k, one in enumerate(projection.projections):
         used = bool((out["routed"] == k).any())
         assert (one.linear2.weight.grad is not None) == used
@@ -123,7 +123,7 @@ def test_a_router_learns_which_projection_fits(make: Make, texts: Texts) -> None
     projection = make("clustered", count=2, of={"use": "linear"})
     state = texts(64)
     kind = torch.arange(64) % 2
-    state["embeddings"][..., 0] = torch.where(kind == 0, -2.0, 2.0)[:, None]
+    state["token_embeddings"][..., 0] = torch.where(kind == 0, -2.0, 2.0)[:, None]
     with torch.no_grad():
         target = projection({**state, "cluster": kind})["embedding"]
         before = (projection(state)["routed"] == kind).float().mean()

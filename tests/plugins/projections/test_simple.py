@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from engine.contracts import Use
+from engine.contracts import PluginRef
+from engine.core.size import plan_of_module
 from engine.errors import ConfigError
-from engine.size import plan_of_module
 
 from .conftest import IN, OUT, residual
 
@@ -32,7 +32,7 @@ def test_residual_is_ruclips_formula(make: Callable[..., Any]) -> None:
     assert set(projection.state_dict()) == names
     x = torch.randn(5, IN)
     expected = torch.stack([residual(projection.state_dict(), row) for row in x])
-    torch.testing.assert_close(projection({"features": x})["embedding"], expected)
+    torch.testing.assert_close(projection({"pooled": x})["embedding"], expected)
 
 
 def test_a_hidden_width_puts_a_matrix_before_the_gate(make: Callable[..., Any]) -> None:
@@ -68,27 +68,27 @@ def test_dropout_falls_on_the_second_matrix_alone(make: Callable[..., Any]) -> N
 
 
 def test_the_state_is_not_changed(make: Callable[..., Any]) -> None:
-    state = {"features": torch.randn(2, IN), "other": torch.zeros(2)}
+    state = {"pooled": torch.randn(2, IN), "other": torch.zeros(2)}
     before = dict(state)
     out = make("linear")(state)
     assert state == before
-    assert set(out) == {"features", "other", "embedding"}
+    assert set(out) == {"pooled", "other", "embedding"}
     assert out["embedding"].shape == (2, OUT)
 
 
-def test_identity_gives_the_features(make_use: Callable[..., Use]) -> None:
+def test_identity_gives_the_features(make_use: Callable[..., PluginRef]) -> None:
     x = torch.randn(2, 4)
     use = make_use("projection", "identity")
-    assert use.create(4, 4)({"features": x})["embedding"] is x
+    assert use.create(4, 4)({"pooled": x})["embedding"] is x
     assert use.settings.plan(4, 4, None) == {}
 
 
-def test_identity_names_both_widths(make_use: Callable[..., Use]) -> None:
+def test_identity_names_both_widths(make_use: Callable[..., PluginRef]) -> None:
     use = make_use("projection", "identity")
     for ask in (use.create, lambda a, b: use.settings.plan(a, b, None)):
         with pytest.raises(ConfigError, match=r"512 wide.*1024 wide") as caught:
             ask(512, 1024)
-        assert "model.joint_width to 512" in str(caught.value.hint)
+        assert "model.embed_dim to 512" in str(caught.value.hint)
 
 
 widths = st.integers(1, 9)
@@ -99,7 +99,10 @@ widths = st.integers(1, 9)
                                         ("residual", {"dropout": 0.1}),
                                         ("residual", {"hidden_width": 5})]))  # fmt: skip
 def test_plans_are_exact(
-    make_use: Callable[..., Use], in_width: int, out_width: int, kind: tuple[str, dict[str, Any]]
+    make_use: Callable[..., PluginRef],
+    in_width: int,
+    out_width: int,
+    kind: tuple[str, dict[str, Any]],
 ) -> None:
     use = make_use("projection", kind[0], **kind[1])
     with torch.device("meta"):
@@ -108,12 +111,12 @@ def test_plans_are_exact(
 
 
 @pytest.mark.parametrize("width", [0, -3, "wide"])
-def test_bad_hidden_width(make_use: Callable[..., Use], width: object) -> None:
+def test_bad_hidden_width(make_use: Callable[..., PluginRef], width: object) -> None:
     with pytest.raises(ValueError, match="hidden_width"):
         make_use("projection", "residual", hidden_width=width)
 
 
 @pytest.mark.parametrize("dropout", [-0.1, 1.0, "much"])
-def test_bad_dropout(make_use: Callable[..., Use], dropout: object) -> None:
+def test_bad_dropout(make_use: Callable[..., PluginRef], dropout: object) -> None:
     with pytest.raises(ValueError, match="dropout"):
         make_use("projection", "residual", dropout=dropout)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.contracts import Epoch, Sampler, Use
+from engine.contracts import Epoch, PluginRef, Sampler
 from engine.errors import DataError
 from engine_plugins.samplers.in_cluster import InCluster
 from engine_plugins.samplers.settings import InClusterSettings, ShuffledSettings
@@ -59,7 +59,7 @@ def test_another_seed_gives_another_order() -> None:
         assert not np.array_equal(*orders)
 
 
-def test_the_share_of_one_cluster_grows_over_the_stage(make_use: Callable[..., Use]) -> None:
+def test_the_share_of_one_cluster_grows_over_the_stage(make_use: Callable[..., PluginRef]) -> None:
     sampler = make_use("sampler", "in_cluster", share=(0.0, 0.8)).create()
     clusters = np.random.default_rng(0).integers(0, 20, 20_000)
     largest = []

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import State, Use
+from engine.contracts import PluginRef, State
 from engine.contracts.plan import TensorPlan
 from engine_plugins.text.bag import BagText
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Wild = Callable[..., Any]
 BatchOf = Callable[..., State]
 
@@ -64,7 +64,7 @@ def test_the_features_are_the_formulas(tower: BagText, batch_of: BatchOf, traini
     weights = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
     expected = formula(means(state, weights["embedding.weight"]), weights, training=training)
     assert expected.count_nonzero() > 20
-    ours = tower.train(training)(state)["features"]
+    ours = tower.train(training)(state)["pooled"]
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
     moved = not torch.equal(
         tower.state_dict()["blocks.0.norm.running_mean"], weights["blocks.0.norm.running_mean"]
@@ -75,9 +75,7 @@ def test_the_features_are_the_formulas(tower: BagText, batch_of: BatchOf, traini
 def test_the_order_of_tokens_does_not_count(tower: BagText, batch_of: BatchOf) -> None:
     state = batch_of([12, 12], VOCABULARY)
     turned = {**state, "ids": state["ids"].flip(1)}
-    torch.testing.assert_close(
-        tower(turned)["features"], tower(state)["features"], rtol=0, atol=1e-5
-    )
+    torch.testing.assert_close(tower(turned)["pooled"], tower(state)["pooled"], rtol=0, atol=1e-5)
 
 
 def test_a_block_in_eval_mode_keeps_its_statistics(tower: BagText, batch_of: BatchOf) -> None:

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import BertConfig, BertForPreTraining, BertModel
 
-from engine.contracts import State, Use
+from engine.contracts import PluginRef, State
+from engine.core.weights import fetch
 from engine.errors import WeightsError
-from engine.weights import fetch
 from engine_plugins.text.bert import BertText
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Wild = Callable[..., Any]
 BatchOf = Callable[..., State]
 
@@ -94,7 +94,7 @@ def test_the_features_are_the_originals(
     tower.load_weights(original.state_dict(), "the test")
     for seed, lengths in enumerate((LENGTHS, [4], [5, 5, 5], [chosen["max_tokens"], 1])):
         state = batch_of(lengths, VOCABULARY, seed)
-        agree(tower(state)["features"], theirs(original, state, pooling))
+        agree(tower(state)["pooled"], theirs(original, state, pooling))
 
 
 @pytest.mark.slow
@@ -107,7 +107,7 @@ def test_the_features_are_the_originals_at_full_size(
     original = shaken(BertModel(BertConfig(vocab_size=119547), add_pooling_layer=False))
     tower.load_weights(original.state_dict(), "the test")
     state = batch_of([15, 3, 8, 1], 119547)
-    agree(tower(state)["features"], theirs(original, state))
+    agree(tower(state)["pooled"], theirs(original, state))
 
 
 def test_the_tensor_names_are_the_originals(original: BertModel, tower: BertText) -> None:
@@ -167,7 +167,7 @@ def test_files_old_and_new(
         torch.save(tensors, path)
     source = f"file:{path if file == 'alone.pt' else tmp_path}"
     tower.load_weights(fetch(source, "text"), source)
-    agree(tower(state)["features"], theirs(original, state))
+    agree(tower(state)["pooled"], theirs(original, state))
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
@@ -178,7 +178,7 @@ def test_a_longer_position_table_is_cut(
     short = make_use("text_encoder", "rubert", **chosen).create().eval()
     short.load_weights(original.state_dict(), "the test")
     assert short.embeddings.position_embeddings.weight.shape == (15, 32)
-    agree(short(state)["features"], theirs(original, state, pooling))
+    agree(short(state)["pooled"], theirs(original, state, pooling))
 
 
 @pytest.mark.parametrize(

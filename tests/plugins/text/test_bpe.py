@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.contracts import State, Use
+from engine.contracts import PluginRef, State
 from engine.contracts.plan import TensorPlan
 from engine.errors import WeightsError
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Wild = Callable[..., Any]
 BatchOf = Callable[..., State]
 
@@ -86,7 +86,7 @@ def test_the_features_are_the_formulas(
             for ids, length in zip(state["ids"], LENGTHS, strict=True)
         ]
     )
-    ours = tower(state)["features"]
+    ours = tower(state)["pooled"]
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
     classes = torch.randn(20, 9)
     answers = [(functional.normalize(x, dim=1) @ classes).argmax(dim=1) for x in (ours, expected)]
@@ -99,7 +99,7 @@ def test_the_choices_are_four_models(make_use: MakeUse, wild: Wild, batch_of: Ba
     for attends, pooling in CHOICES:
         chosen = {**SMALL, "attention": attends, "pooling": pooling}
         tower = wild(make_use("text_encoder", "bpe_transformer", **chosen).create())
-        found.append(tower(state)["features"])
+        found.append(tower(state)["pooled"])
     for first, second in itertools.combinations(found, 2):
         assert (first - second).abs().max() > 0.01
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import State, TowerPlan, Use, pad_tokens
+from engine.contracts import PluginRef, State, TowerPlan, pad_tokens
+from engine.core.size import tower_plan
 from engine.errors import WeightsError
-from engine.size import tower_plan
 from engine_plugins.text.clip import ClipText
 from engine_plugins.tokenizers.bpe import ClipBpe
 from engine_plugins.tokenizers.settings import ClipBpeSettings
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Shaken = Callable[..., Any]
 
 SMALL: dict[str, Any] = {
@@ -95,10 +95,10 @@ def test_the_features_are_open_clips(
     for texts in (range(len(TEXTS)), [3, 0, 7], [2]):  # any company, any padding
         rows = tokenizer.encode([TEXTS[i] for i in texts], 77)
         out = ours(pad_tokens(rows, tokenizer.pad_id))
-        close(out["features"], expected[list(texts)])
+        close(out["pooled"], expected[list(texts)])
     images = torch.randn(50, expected.shape[1], generator=torch.Generator().manual_seed(2))
     different = [text for text in TEXTS if "PHOTO" not in text]  # that one ties with the first
-    logits = images @ ours(pad_tokens(tokenizer.encode(different, 77), 0))["features"].T
+    logits = images @ ours(pad_tokens(tokenizer.encode(different, 77), 0))["pooled"].T
     kept = expected[[TEXTS.index(text) for text in different]]
     assert torch.equal(logits.argmax(1), (images @ kept.T).argmax(1))
 
@@ -110,7 +110,7 @@ def test_activation_and_heads_are_seen_in_the_features(
     for changed in ({"quick_gelu": False}, {"heads": 2}):
         other = make_use("text_encoder", "openai_clip", **{**SMALL, **changed}).create()
         other.load_weights(tower.state_dict(), "the same weights")
-        assert (other(state)["features"] - tower(state)["features"]).abs().max() > 1e-4
+        assert (other(state)["pooled"] - tower(state)["pooled"]).abs().max() > 1e-4
 
 
 def test_composes_at_every_cut(tower: ClipText, state: State) -> None:
@@ -119,15 +119,15 @@ def test_composes_at_every_cut(tower: ClipText, state: State) -> None:
         "stem", "block 0", "block 1", "block 2", "head",
     ]  # fmt: skip
     whole = tower.run(state, 0, count)
-    assert whole["features"].shape == (len(TEXTS), tower.width)
+    assert whole["pooled"].shape == (len(TEXTS), tower.width)
     for cut in range(count + 1):
         first = tower.run(state, 0, cut)
         assert all(len(tensor) == len(TEXTS) for tensor in first.values())
-        close(tower.run(first, cut, count)["features"], whole["features"])
+        close(tower.run(first, cut, count)["pooled"], whole["pooled"])
     one_at_a_time = state
     for index in range(count):
         one_at_a_time = tower.run(one_at_a_time, index, index + 1)
-    close(one_at_a_time["features"], whole["features"])
+    close(one_at_a_time["pooled"], whole["pooled"])
     assert set(one_at_a_time) == set(whole)
 
 
@@ -144,13 +144,13 @@ def test_a_state_is_never_changed(tower: ClipText, state: State) -> None:
 def test_a_row_depends_neither_on_the_others_nor_on_padding(
     tower: ClipText, state: State, tokenizer: ClipBpe
 ) -> None:
-    whole = tower(state)["features"]
+    whole = tower(state)["pooled"]
     for i, ids in enumerate(tokenizer.encode(TEXTS, 77)):
-        close(tower(pad_tokens([ids], 0))["features"][0], whole[i])
+        close(tower(pad_tokens([ids], 0))["pooled"][0], whole[i])
         longer = pad_tokens([ids, [0] * min(77, len(ids) + 9)], tokenizer.pad_id)
-        close(tower(longer)["features"][0], whole[i])
+        close(tower(longer)["pooled"][0], whole[i])
         longer["ids"][0, len(ids) :] = 321  # nor on what stands in the padding
-        close(tower(longer)["features"][0], whole[i])
+        close(tower(longer)["pooled"][0], whole[i])
 
 
 def test_every_parameter_is_in_one_segment(tower: ClipText) -> None:
@@ -225,7 +225,7 @@ def test_loads_every_kind_of_clip_checkpoint(
     for kind, weights in found.items():
         tower = make_use("text_encoder", "openai_clip", **SMALL).create()
         tower.load_weights(weights, kind)
-        close(tower(state)["features"], expected)
+        close(tower(state)["pooled"], expected)
 
 
 def test_fewer_places_than_the_checkpoint(
@@ -238,7 +238,7 @@ def test_fewer_places_than_the_checkpoint(
     rows = tokenizer.encode(TEXTS, 12)
     ids = pad_tokens(rows, 0)["ids"]
     expected = theirs.encode_text(torch.nn.functional.pad(ids, (0, 77 - 12)))
-    close(tower(pad_tokens(rows, 0))["features"], expected)
+    close(tower(pad_tokens(rows, 0))["pooled"], expected)
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import GPT2Config, GPT2LMHeadModel, GPT2Model
 
-from engine.contracts import State, Use, last_place, take_place
+from engine.contracts import PluginRef, State, last_place, take_place
+from engine.core.weights import fetch
 from engine.errors import WeightsError
-from engine.weights import fetch
 from engine_plugins.text.gpt import GptBlock, GptText
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Wild = Callable[..., Any]
 BatchOf = Callable[..., State]
 
@@ -89,7 +89,7 @@ def test_the_features_are_the_originals(
     tower.load_weights(original.state_dict(), "the test")
     for seed, lengths in enumerate((LENGTHS, [4], [5, 5, 5], [chosen["max_tokens"], 1])):
         state = batch_of(lengths, VOCABULARY, seed)
-        agree(tower(state)["features"], theirs(original, state))
+        agree(tower(state)["pooled"], theirs(original, state))
 
 
 @pytest.mark.slow
@@ -103,7 +103,7 @@ def test_the_features_are_the_originals_at_full_size(
     original = shaken(GPT2Model(config))
     tower.load_weights(original.state_dict(), "the test")
     state = batch_of([15, 3, 8, 1], 50264)
-    agree(tower(state)["features"], theirs(original, state))
+    agree(tower(state)["pooled"], theirs(original, state))
 
 
 def test_at_is_forward_at_one_place_with_the_same_gradients(tower: GptText, wild: Wild) -> None:
@@ -177,7 +177,7 @@ def test_files_old_and_new(
         torch.save(tensors, path)
     source = f"file:{path if file == 'alone.pt' else tmp_path}"
     tower.load_weights(fetch(source, "text"), source)
-    agree(tower(state)["features"], theirs(original, state))
+    agree(tower(state)["pooled"], theirs(original, state))
 
 
 def test_a_longer_position_table_is_cut(
@@ -186,7 +186,7 @@ def test_a_longer_position_table_is_cut(
     short = make_use("text_encoder", "gpt3small", **{**SMALL, "n_positions": 15}).create().eval()
     short.load_weights(original.state_dict(), "the test")
     assert short.wpe.weight.shape == (15, 32)
-    agree(short(state)["features"], theirs(original, state))
+    agree(short(state)["pooled"], theirs(original, state))
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.contracts import State, TextEncoder, TextEncoderSettings, Use, last_place
-from engine.registry import default_registry
-from engine.size import plan_of_module, tower_plan
+from engine.contracts import PluginRef, State, TextEncoder, TextEncoderSettings, last_place
+from engine.core.registry import default_registry
+from engine.core.size import plan_of_module, tower_plan
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 BatchOf = Callable[..., State]
 Tower = tuple[str, dict[str, Any]]
 
@@ -52,13 +52,13 @@ def _name(tower: Tower) -> str:
 
 
 @pytest.fixture(scope="module", params=TOWERS, ids=_name)
-def use(request: pytest.FixtureRequest, make_use: MakeUse) -> Use:
+def use(request: pytest.FixtureRequest, make_use: MakeUse) -> PluginRef:
     name, numbers = request.param
     return make_use("text_encoder", name, **numbers)
 
 
 @pytest.fixture(scope="module")
-def tower(use: Use, wild: Callable[..., Any]) -> TextEncoder:
+def tower(use: PluginRef, wild: Callable[..., Any]) -> TextEncoder:
     """With large random weights, in double precision, so that small faults show."""
     encoder: TextEncoder = wild(use.create()).double()
     return encoder
@@ -66,7 +66,7 @@ def tower(use: Use, wild: Callable[..., Any]) -> TextEncoder:
 
 def features(tower: TextEncoder, state: State) -> Tensor:
     with torch.no_grad():
-        return tower(state)["features"]
+        return tower(state)["pooled"]
 
 
 def close(ours: Tensor, theirs: Tensor) -> None:
@@ -91,7 +91,7 @@ def test_widths(tower: TextEncoder, batch_of: BatchOf) -> None:
     assert torch.equal(same.flip(1), embedded)  # a token's alone, whatever its place
 
 
-def test_the_plan_is_what_the_meta_device_builds(use: Use) -> None:
+def test_the_plan_is_what_the_meta_device_builds(use: PluginRef) -> None:
     assert tower_plan(use) == tower_plan(use, meta=True)
     assert isinstance(use.settings, TextEncoderSettings)
     assert use.settings.plan() is not None
@@ -123,7 +123,7 @@ def test_a_tower_may_be_cut_anywhere(
     with torch.no_grad():
         for start, stop in itertools.pairwise([0, *cuts, end]):
             cut = tower.run(cut, start, stop)
-    close(cut["features"], features(tower, state))
+    close(cut["pooled"], features(tower, state))
 
 
 @calm
@@ -164,7 +164,7 @@ def test_any_point_can_be_stored_a_row_at_a_time(
         assert all(tensor.shape[0] == len(lengths) for tensor in stored.values())
         order = data.draw(st.permutations(range(len(lengths))))
         taken = {name: tensor[list(order)] for name, tensor in stored.items()}
-        again = tower.run(taken, point, end)["features"]
+        again = tower.run(taken, point, end)["pooled"]
     close(again, features(tower, state)[list(order)])
 
 
@@ -195,12 +195,12 @@ def test_the_features_follow_the_text(tower: TextEncoder, batch_of: BatchOf) -> 
 
 def test_every_parameter_learns(tower: TextEncoder, batch_of: BatchOf) -> None:
     tower.zero_grad()
-    tower(batch_of([4, LONGEST, 1], VOCABULARY))["features"].square().sum().backward()
+    tower(batch_of([4, LONGEST, 1], VOCABULARY))["pooled"].square().sum().backward()
     assert [name for name, p in tower.named_parameters() if p.grad is None] == []
     tower.zero_grad()
 
 
-def test_fresh_weights_give_features_of_a_sound_size(use: Use, batch_of: BatchOf) -> None:
+def test_fresh_weights_give_features_of_a_sound_size(use: PluginRef, batch_of: BatchOf) -> None:
     torch.manual_seed(0)
     tower = use.create().eval()
     state = batch_of([LONGEST] * 8, VOCABULARY)

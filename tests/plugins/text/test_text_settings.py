@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from engine.contracts import Use
+from engine.contracts import PluginRef
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 
 TRANSFORMERS = ["gpt3small", "rubert", "bpe_transformer"]
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from engine.contracts import TokenizerSettings
-from engine.contracts.source import UnreachableError
+from engine.core.sources import UnreachableError
 from engine.errors import ArtifactError, ConfigError, DataError, WeightsError
 from engine_plugins import engine_plugins
 

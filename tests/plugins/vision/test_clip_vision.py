@@ -13,13 +13,13 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from torch import Tensor, nn
 
-from engine.contracts import Use
+from engine.contracts import PluginRef
+from engine.data.pictures.cut import square
 from engine.errors import WeightsError
 from engine.evaluate.images import normalise
-from engine.pictures.cut import square
 from engine_plugins.vision.clip import ClipVision
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Shaken = Callable[..., Any]
 
 SMALL: dict[str, Any] = {
@@ -80,7 +80,7 @@ def test_the_features_are_open_clips(
     pixels = torch.randn(9, 3, size, size)
     expected = theirs.encode_image(pixels)
     assert expected.std(dim=0).min() > 1e-3  # the pictures differ, so the comparison says much
-    features = ours({"pixels": pixels})["features"]
+    features = ours({"pixels": pixels})["pooled"]
     close(features, expected)
     texts = torch.randn(50, expected.shape[1])
     assert torch.equal((texts @ features.T).argmax(1), (texts @ expected.T).argmax(1))
@@ -93,7 +93,7 @@ def test_activation_and_heads_are_seen_in_the_features(make_use: MakeUse, shaken
     for changed in ({"quick_gelu": False}, {"heads": 2}):
         other = make(make_use, **{**SMALL, **changed})
         other.load_weights(tower.state_dict(), "the same weights")
-        assert (other(pixels)["features"] - tower(pixels)["features"]).abs().max() > 1e-4
+        assert (other(pixels)["pooled"] - tower(pixels)["pooled"]).abs().max() > 1e-4
 
 
 def test_without_the_projection(make_use: MakeUse, shaken: Shaken) -> None:
@@ -101,7 +101,7 @@ def test_without_the_projection(make_use: MakeUse, shaken: Shaken) -> None:
     tower = make(make_use, project=False, **SMALL)
     tower.load_weights(theirs.state_dict(), "open_clip")  # leaves `visual.proj` out
     pixels = torch.randn(4, 3, 32, 32)
-    features = tower({"pixels": pixels})["features"]
+    features = tower({"pixels": pixels})["pooled"]
     assert tower.width == features.shape[1] == 48
     close(features @ theirs.visual.proj, theirs.encode_image(pixels))
 
@@ -127,7 +127,7 @@ def test_loads_every_kind_of_clip_checkpoint(make_use: MakeUse, shaken: Shaken) 
     for kind, weights in kinds.items():
         tower = make(make_use, **SMALL)
         tower.load_weights(weights, kind)
-        close(tower({"pixels": pixels})["features"], expected)
+        close(tower({"pixels": pixels})["pooled"], expected)
 
 
 @pytest.mark.parametrize(
@@ -200,8 +200,8 @@ def test_the_whole_model_at_full_size(make_use: MakeUse, shaken: Shaken) -> None
     ends = ids.argmax(dim=1)
     length = int(ends.max()) + 1
     mask = torch.arange(length) <= ends[:, None]
-    images = nn.functional.normalize(vision({"pixels": pixels})["features"], dim=-1)
-    texts = nn.functional.normalize(text({"ids": ids[:, :length], "mask": mask})["features"])
+    images = nn.functional.normalize(vision({"pixels": pixels})["pooled"], dim=-1)
+    texts = nn.functional.normalize(text({"ids": ids[:, :length], "mask": mask})["pooled"])
     their_images = theirs.encode_image(pixels, normalize=True)
     their_texts = theirs.encode_text(ids, normalize=True)
     close(images, their_images)

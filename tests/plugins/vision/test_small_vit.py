@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from engine.contracts import Use
+from engine.contracts import PluginRef
 from engine_plugins.vision.small_vit import SmallVit
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_it_is_convolutions_then_transformer_layers_then_the_mean(
         layer.load_state_dict(renamed)
         x = layer(x)
     expected = functional.layer_norm(x, (width,), tower.norm.weight, tower.norm.bias).mean(dim=1)
-    found = tower({"pixels": pixels})["features"]
+    found = tower({"pixels": pixels})["pooled"]
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
     assert found.std(dim=0).max() > 1e-3
 

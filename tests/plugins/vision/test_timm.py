@@ -10,13 +10,13 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Use
+from engine.contracts import PluginRef
+from engine.core.size import tower_plan
 from engine.errors import ConfigError, WeightsError
-from engine.size import tower_plan
 from engine_plugins.vision.resnet_plan import _RESNETS
 from engine_plugins.vision.timm import TimmVision
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Shaken = Callable[..., Any]
 
 # (name, image size, segments): the families that are cut, and others that are one block.
@@ -80,13 +80,13 @@ def check_against_timm(tower: TimmVision, theirs: nn.Module, size: int, segments
     state = {"pixels": pixels}
     assert expected.shape == (3, tower.width)
     assert expected.std(dim=0).max() > 1e-3  # the pictures differ, so the comparison says much
-    close(tower(state)["features"], expected)
+    close(tower(state)["pooled"], expected)
     assert len(tower.segments()) == segments
     for index in range(segments):
-        assert "features" not in state
+        assert "pooled" not in state
         state = tower.run(state, index, index + 1)
         assert all(len(tensor) == 3 for tensor in state.values())
-    close(state["features"], expected)
+    close(state["pooled"], expected)
     counted = [id(p) for segment in tower.segments() for p in segment.parameters()]
     assert sorted(counted) == sorted(id(p) for p in tower.parameters())
 
@@ -115,7 +115,7 @@ def test_every_module_of_timm_gives_the_width_it_says(make_use: MakeUse) -> None
             with torch.device("meta"):
                 tower = make(make_use, arch)
                 size = tower.preprocess.size
-                features = tower({"pixels": torch.randn(2, 3, size, size)})["features"]
+                features = tower({"pixels": torch.randn(2, 3, size, size)})["pooled"]
             if features.shape != (2, tower.width):
                 wrong.append((arch, tuple(features.shape), tower.width))
     assert not wrong
@@ -160,7 +160,7 @@ def test_weights_with_a_classifier(arch: str, make_use: MakeUse, shaken: Shaken)
     tower.load_weights(weights, "timm")
     pixels = torch.randn(2, 3, 32, 32)
     theirs.reset_classifier(0)
-    close(tower({"pixels": pixels})["features"], theirs(pixels))
+    close(tower({"pixels": pixels})["pooled"], theirs(pixels))
 
 
 @pytest.mark.slow
@@ -173,7 +173,7 @@ def test_weights_with_two_classifiers(make_use: MakeUse, shaken: Shaken) -> None
     tower.load_weights(theirs.state_dict(), "timm")
     pixels = torch.randn(2, 3, 32, 32)
     theirs.reset_classifier(0)
-    close(tower({"pixels": pixels})["features"], theirs(pixels))
+    close(tower({"pixels": pixels})["pooled"], theirs(pixels))
 
 
 def test_old_weights_without_counters(make_use: MakeUse, shaken: Shaken) -> None:
@@ -183,7 +183,7 @@ def test_old_weights_without_counters(make_use: MakeUse, shaken: Shaken) -> None
     tower = make(make_use, "test_resnet")
     tower.load_weights(old, "an old file")
     pixels = torch.randn(2, 3, 32, 32)
-    close(tower({"pixels": pixels})["features"], theirs(pixels))
+    close(tower({"pixels": pixels})["pooled"], theirs(pixels))
 
 
 def test_its_own_weights_load_again(make_use: MakeUse, shaken: Shaken) -> None:

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from engine.contracts import State, Use, VisionTower, VisionTowerSettings
-from engine.registry import default_registry
-from engine.size import plan_of_module, tower_plan
+from engine.contracts import PluginRef, State, VisionTower, VisionTowerSettings
+from engine.core.registry import default_registry
+from engine.core.size import plan_of_module, tower_plan
 
-MakeUse = Callable[..., Use]
+MakeUse = Callable[..., PluginRef]
 Tower = tuple[str, dict[str, Any]]
 
 SMALL = {"image_size": 32, "width": 24, "layers": 3, "heads": 4, "mlp_ratio": 2.5}
@@ -42,13 +42,13 @@ def _name(tower: Tower) -> str:
 
 
 @pytest.fixture(scope="module", params=TOWERS, ids=_name)
-def use(request: pytest.FixtureRequest, make_use: MakeUse) -> Use:
+def use(request: pytest.FixtureRequest, make_use: MakeUse) -> PluginRef:
     name, numbers = request.param
     return make_use("vision_tower", name, **numbers)
 
 
 @pytest.fixture(scope="module")
-def tower(use: Use, shaken: Callable[..., Any]) -> VisionTower:
+def tower(use: PluginRef, shaken: Callable[..., Any]) -> VisionTower:
     """With random weights, in double precision, so that small faults show."""
     made: VisionTower = shaken(use.create()).double()
     return made
@@ -79,7 +79,7 @@ def test_every_vision_tower_is_here() -> None:
 
 
 def test_features_are_finite_and_tell_pictures_apart(tower: VisionTower) -> None:
-    found = run(tower, pixels_of(tower, 4), 0, len(tower.segments()))["features"]
+    found = run(tower, pixels_of(tower, 4), 0, len(tower.segments()))["pooled"]
     assert found.shape == (4, tower.width)
     assert found.isfinite().all()
     spread = found.std(dim=0).max() / found.abs().max()
@@ -94,16 +94,16 @@ def test_a_tower_may_be_cut_anywhere(tower: VisionTower) -> None:
     for cut in range(count + 1):
         first = run(tower, state, 0, cut)
         assert all(len(tensor) == 3 for tensor in first.values())
-        assert ("features" in first) == (cut == count)
+        assert ("pooled" in first) == (cut == count)
         rest = run(tower, first, cut, count)
         assert set(rest) == set(whole)
-        close(rest["features"], whole["features"])
+        close(rest["pooled"], whole["pooled"])
         if cut:
             step = run(tower, step, cut - 1, cut)
             assert set(step) == set(first)
-    close(step["features"], whole["features"])
+    close(step["pooled"], whole["pooled"])
     with torch.no_grad():
-        close(tower(state)["features"], whole["features"])
+        close(tower(state)["pooled"], whole["pooled"])
 
 
 def test_a_state_is_never_changed(tower: VisionTower) -> None:
@@ -122,12 +122,12 @@ def test_a_state_is_never_changed(tower: VisionTower) -> None:
 def test_rows_are_independent(tower: VisionTower, rows: int, seed: int) -> None:
     count = len(tower.segments())
     state = pixels_of(tower, rows, seed)
-    together = run(tower, state, 0, count)["features"]
+    together = run(tower, state, 0, count)["pooled"]
     order = torch.randperm(rows, generator=torch.Generator().manual_seed(seed))
-    mixed = run(tower, {"pixels": state["pixels"][order]}, 0, count)["features"]
+    mixed = run(tower, {"pixels": state["pixels"][order]}, 0, count)["pooled"]
     close(mixed, together[order])
     for i in range(rows):
-        alone = run(tower, {"pixels": state["pixels"][i : i + 1]}, 0, count)["features"]
+        alone = run(tower, {"pixels": state["pixels"][i : i + 1]}, 0, count)["pooled"]
         close(alone, together[i : i + 1])
 
 
@@ -146,21 +146,21 @@ def test_segments_hold_every_parameter_once(tower: VisionTower) -> None:
     assert sorted(counted) == sorted(id(p) for p in tower.parameters())
 
 
-def test_freezing_a_segment_leaves_the_others_their_gradients(use: Use) -> None:
+def test_freezing_a_segment_leaves_the_others_their_gradients(use: PluginRef) -> None:
     tower: VisionTower = use.create()
     tower.eval()
     state = {name: tensor.float() for name, tensor in pixels_of(tower, 2).items()}
     frozen, *others = tower.segments()
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
-    tower(state)["features"].square().mean().backward()
+    tower(state)["pooled"].square().mean().backward()
     assert all(p.grad is None for p in frozen.parameters())
     found = [p.grad is not None for segment in others for p in segment.parameters()]
     assert found
     assert all(found)
 
 
-def test_plan_is_the_module(use: Use) -> None:
+def test_plan_is_the_module(use: PluginRef) -> None:
     assert isinstance(use.settings, VisionTowerSettings)
     built = use.create()
     meta = tower_plan(use, meta=True)
@@ -172,14 +172,14 @@ def test_plan_is_the_module(use: Use) -> None:
     assert (own_plan is None) == (use.name == "timm")
 
 
-def test_builds_on_the_meta_device(use: Use, tower: VisionTower) -> None:
+def test_builds_on_the_meta_device(use: PluginRef, tower: VisionTower) -> None:
     with torch.device("meta"):
         empty = use.create()
     assert all(tensor.is_meta for tensor in empty.state_dict().values())
     assert empty.preprocess == tower.preprocess
 
 
-def test_a_seed_gives_the_weights(use: Use) -> None:
+def test_a_seed_gives_the_weights(use: PluginRef) -> None:
     def make(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(seed)
         weights: dict[str, Tensor] = use.create().state_dict()
@@ -190,7 +190,7 @@ def test_a_seed_gives_the_weights(use: Use) -> None:
     assert any(not torch.equal(first[name], other[name]) for name in first)
 
 
-def test_every_tensor_is_initialised(use: Use) -> None:
+def test_every_tensor_is_initialised(use: PluginRef) -> None:
     """Memory that nobody wrote would differ, or hold no numbers."""
     torch.manual_seed(0)
     for name, tensor in use.create().state_dict().items():
@@ -198,16 +198,16 @@ def test_every_tensor_is_initialised(use: Use) -> None:
         assert tensor.abs().max() < 1000, name
 
 
-def test_weights_go_out_and_in(use: Use, tower: VisionTower) -> None:
+def test_weights_go_out_and_in(use: PluginRef, tower: VisionTower) -> None:
     other: VisionTower = use.create().eval()
     other.load_weights(tower.state_dict(), "the other")
     state = pixels_of(tower, 2)
-    features = run(tower, state, 0, len(tower.segments()))["features"].float()
+    features = run(tower, state, 0, len(tower.segments()))["pooled"].float()
     with torch.no_grad():
-        again = other({"pixels": state["pixels"].float()})["features"]
+        again = other({"pixels": state["pixels"].float()})["pooled"]
     torch.testing.assert_close(again, features, rtol=1e-3, atol=1e-4)
 
 
-def test_the_resolved_settings_build_the_same(use: Use, make_use: MakeUse) -> None:
+def test_the_resolved_settings_build_the_same(use: PluginRef, make_use: MakeUse) -> None:
     saved = use.to_config()
     assert make_use("vision_tower", saved.pop("use"), **saved) == use

@@ -4,9 +4,9 @@ function boardSection() {
   const panel = fresh("panel");
   const strip = tabs(
     "limit",
-    tiers.map((tier) => (known(tier.limit) ? `≤ ${tier.words}` : "no limit")),
+    size_buckets.map((size_bucket) => (known(size_bucket.limit) ? `≤ ${size_bucket.words}` : "no limit")),
     panel,
-    (tier) => choose({ tier }),
+    (size_bucket) => choose({ size_bucket }),
   );
   const find = h("input", {
     type: "search",
@@ -29,7 +29,7 @@ function boardSection() {
       ),
     ),
   );
-  span = spanOf(judged.map((i) => entries[i].interval || [entries[i].accuracy]));
+  span = spanOf(evaluated.map((i) => entries[i].interval || [entries[i].accuracy]));
   const made = section(
     "board",
     "The board",
@@ -50,9 +50,9 @@ function boardSection() {
     ),
     about,
   );
-  const keys = ["tier", "find", "hideUntrained", "hideSaw", "sort", "down", "entry"];
+  const keys = ["size_bucket", "find", "hideUntrained", "hideSaw", "sort", "down", "entry"];
   watch(keys, () => {
-    strip.pick(state.tier);
+    strip.pick(state.size_bucket);
     find.value = state.find === find.value.trim().toLowerCase() ? find.value : state.find;
     untrained.firstChild.checked = state.hideUntrained;
     seen.firstChild.checked = state.hideSaw;
@@ -74,12 +74,12 @@ function wanted(i) {
 }
 
 function blocksOf() {
-  const tier = tiers[state.tier];
+  const size_bucket = size_buckets[state.size_bucket];
   const failed = entries.map((_, i) => i).filter((i) => !known(entries[i].accuracy));
   return [
-    ["ranked", null, tier.places.map((p) => p[0])],
-    ["over", `Heavier than ${tier.words}: not ranked`, tier.over],
-    ["unweighed", "Predictions without a model: weight not known, not ranked", tier.unweighed],
+    ["ranked", null, size_bucket.ranks.map((p) => p[0])],
+    ["over", `Heavier than ${size_bucket.words}: not ranked`, size_bucket.over],
+    ["unweighed", "Predictions without a model: weight not known, not ranked", size_bucket.unweighed],
     ["failed", "Failed", failed],
   ];
 }

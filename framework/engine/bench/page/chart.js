@@ -18,7 +18,7 @@ const AXES = {
 };
 
 function chartSection() {
-  const timed = judged.some((i) => known(AXES.ms.of(entries[i])));
+  const timed = evaluated.some((i) => known(AXES.ms.of(entries[i])));
   const holder = h("div", { class: "chart" });
   const tip = h("div", { class: "tip", hidden: true });
   const legend = h("ul", { class: "legend" });
@@ -55,13 +55,13 @@ function chartSection() {
     if (holder.clientWidth !== before) requestAnimationFrame(() => drawChart(holder, tip));
     before = holder.clientWidth;
   }).observe(holder);
-  watch(["axis", "tier", "entry", "find", "hideUntrained", "hideSaw"], render);
+  watch(["axis", "size_bucket", "entry", "find", "hideUntrained", "hideSaw"], render);
   return made;
 }
 
 function pointsOf() {
   const { of, front } = AXES[state.axis];
-  const over = tiers.length ? tiers[state.tier].over : [];
+  const over = size_buckets.length ? size_buckets[state.size_bucket].over : [];
   return byAccuracy
     .filter((i) => of(entries[i]) > 0 && wanted(i))
     .map((i) => ({
@@ -201,7 +201,7 @@ function tickWords(cost) {
 function limits(frame, x) {
   if (state.axis !== "bytes") return [];
   const parts = [];
-  const now = tiers[state.tier];
+  const now = size_buckets[state.size_bucket];
   if (now && known(now.limit) && x(now.limit) < frame.right) {
     const at = Math.max(frame.left, x(now.limit));
     parts.push(
@@ -215,13 +215,13 @@ function limits(frame, x) {
     );
   }
   let last = Infinity;
-  for (const [k, tier] of [...tiers.entries()].reverse()) {
-    if (!known(tier.limit)) continue;
-    const at = x(tier.limit);
+  for (const [k, size_bucket] of [...size_buckets.entries()].reverse()) {
+    if (!known(size_bucket.limit)) continue;
+    const at = x(size_bucket.limit);
     if (at < frame.left || at > frame.right) continue;
     parts.push(
       s("line", {
-        class: k === state.tier ? "limit now" : "limit",
+        class: k === state.size_bucket ? "limit now" : "limit",
         x1: at,
         x2: at,
         y1: frame.top,
@@ -234,12 +234,12 @@ function limits(frame, x) {
       s(
         "text",
         {
-          class: k === state.tier ? "tick now" : "tick",
+          class: k === state.size_bucket ? "tick now" : "tick",
           x: at - 5,
           y: frame.top + 10,
           "text-anchor": "end",
         },
-        tier.words,
+        size_bucket.words,
       ),
     );
   }
@@ -342,8 +342,8 @@ function tell(legend, missing) {
   );
   const named = (which) => listed(which.map((i) => plain(entries[i].name)));
   const { of } = AXES[state.axis];
-  const absent = judged.filter((i) => !(of(entries[i]) > 0)),
-    hidden = judged.filter((i) => of(entries[i]) > 0 && !wanted(i));
+  const absent = evaluated.filter((i) => !(of(entries[i]) > 0)),
+    hidden = evaluated.filter((i) => of(entries[i]) > 0 && !wanted(i));
   missing.textContent = [
     absent.length
       ? `Not drawn: ${named(absent)} (${state.axis === "bytes" ? "weight not known" : "not timed"}).`

@@ -8,7 +8,7 @@ const speed = (key) => (e) => e.speed && e.speed[key];
 
 // key, heading, what it means, value by entry, cell (words or a node; null: nothing), which is better.
 function columnsOf() {
-  const place = (i) => tiers[state.tier].places.find((p) => p[0] === i);
+  const place = (i) => size_buckets[state.size_bucket].ranks.find((p) => p[0] === i);
   const value = (key, head, means, of, better, words = null) => ({
     key,
     head,
@@ -24,7 +24,7 @@ function columnsOf() {
       means: "place under the limit; 1-3: tied, the difference may be chance",
       of: (i) => {
         const p = place(i);
-        return p ? p[1] * 1e6 + p[2] * 1e3 + tiers[state.tier].places.indexOf(p) : null;
+        return p ? p[1] * 1e6 + p[2] * 1e3 + size_buckets[state.size_bucket].ranks.indexOf(p) : null;
       },
       cell: (i) => {
         const p = place(i);

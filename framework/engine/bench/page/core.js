@@ -2,13 +2,13 @@
 // hold text; nothing is parsed as HTML.
 
 const data = JSON.parse(document.getElementById("data").textContent);
-const { entries, datasets, tiers, pairs, pictures } = data;
+const { entries, datasets, size_buckets, pairs, pictures } = data;
 const NONE = "–";
 
 // --- State: what the reader has chosen; whoever watches a key is called when it changes.
 
 const state = {
-  tier: 0,
+  size_bucket: 0,
   axis: "bytes",
   entry: -1,
   versus: -1, // beside it among the confusions
@@ -173,9 +173,9 @@ function listed(names) {
 }
 
 const sawData = (entry) => entry.cells.some((cell) => cell && cell.saw);
-const underWords = (tier) => (known(tier.limit) ? `under ${tier.words}` : "no limit");
+const underWords = (size_bucket) => (known(size_bucket.limit) ? `under ${size_bucket.words}` : "no limit");
 const rankWords = (best, worst) => (best === worst ? `${best}` : `${best}-${worst}`);
-const judged = entries.map((_, i) => i).filter((i) => known(entries[i].accuracy));
-const byAccuracy = [...judged].sort((a, b) => entries[b].accuracy - entries[a].accuracy);
+const evaluated = entries.map((_, i) => i).filter((i) => known(entries[i].accuracy));
+const byAccuracy = [...evaluated].sort((a, b) => entries[b].accuracy - entries[a].accuracy);
 const className = (dataset, index) =>
   index < 0 ? "no answer" : (datasets[dataset].classes[index] ?? `#${index}`);

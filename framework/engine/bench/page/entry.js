@@ -26,8 +26,8 @@ function entrySection() {
 
 function headPart(i) {
   const entry = entries[i];
-  const where = tiers
-    .map((tier) => [tier, tier.places.find((p) => p[0] === i)])
+  const where = size_buckets
+    .map((size_bucket) => [size_bucket, size_bucket.ranks.find((p) => p[0] === i)])
     .filter((pair) => pair[1]);
   return [
     h("h3", { class: "title" }, say(entry.name)),
@@ -42,7 +42,7 @@ function headPart(i) {
       ["weights", known(entry.bytes) ? `${number(entry.bytes, 0)} bytes` : null],
       ["parameters", known(entry.parameters) ? number(entry.parameters, 0) : null],
       ["buffers", entry.buffers ? number(entry.buffers, 0) : null],
-      ...where.map(([tier, place]) => [underWords(tier), `rank ${rankWords(place[1], place[2])}`]),
+      ...where.map(([size_bucket, place]) => [underWords(size_bucket), `rank ${rankWords(place[1], place[2])}`]),
     ]),
     entry.results
       .filter((r) => r.failure)

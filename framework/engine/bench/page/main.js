@@ -1,7 +1,7 @@
 // The page: its head, then the sections in order.
 
 function headSection() {
-  const cards = tiers.map((tier, t) => [tier, t]).map(([tier, t]) => bestCard(tier, t));
+  const cards = size_buckets.map((size_bucket, t) => [size_bucket, t]).map(([size_bucket, t]) => bestCard(size_bucket, t));
   const images = datasets.reduce((sum, each) => sum + each.images, 0);
   const made = data.made
     .filter(([, value]) => value.length <= SHORT)
@@ -33,8 +33,8 @@ function headSection() {
       h("p", { class: "warning", role: "note" }, h("b", {}, "All entries "), say(note)),
     ),
   );
-  watch(["tier"], () =>
-    cards.forEach((card, t) => card.setAttribute("aria-pressed", t === state.tier)),
+  watch(["size_bucket"], () =>
+    cards.forEach((card, t) => card.setAttribute("aria-pressed", t === state.size_bucket)),
   );
   return head;
 }
@@ -42,10 +42,10 @@ function headSection() {
 const SHORT = 40; // characters of a fact that stands in the head; longer ones stand in the footer
 const TIED = 3; // names of tied entries told on a card
 
-function bestCard(tier, t) {
-  const [first] = tier.places;
+function bestCard(size_bucket, t) {
+  const [first] = size_bucket.ranks;
   const winner = first && entries[first[0]];
-  const tied = tier.places
+  const tied = size_bucket.ranks
     .slice(1)
     .filter((p) => p[1] === 1)
     .map((p) => entries[p[0]].name);
@@ -74,13 +74,13 @@ function bestCard(tier, t) {
         h(
           "span",
           { class: "what" },
-          `${plural(tier.over.length, "entry", "entries")} over the limit`,
+          `${plural(size_bucket.over.length, "entry", "entries")} over the limit`,
         ),
       ];
   return h(
     "button",
-    { type: "button", "aria-pressed": "false", onclick: () => choose({ tier: t }) },
-    h("span", { class: "limit" }, `Best ${known(tier.limit) ? underWords(tier) : "of all"}`),
+    { type: "button", "aria-pressed": "false", onclick: () => choose({ size_bucket: t }) },
+    h("span", { class: "limit" }, `Best ${known(size_bucket.limit) ? underWords(size_bucket) : "of all"}`),
     body,
   );
 }
@@ -112,12 +112,12 @@ function footer() {
 }
 
 // At first the widest limit that somebody keeps.
-state.tier = tiers.length - 1;
-for (const [t, tier] of tiers.entries())
-  if (known(tier.limit) && tier.places.length) state.tier = t;
+state.size_bucket = size_buckets.length - 1;
+for (const [t, size_bucket] of size_buckets.entries())
+  if (known(size_bucket.limit) && size_bucket.ranks.length) state.size_bucket = t;
 state.entry = byAccuracy.length
-  ? tiers.length && tiers[state.tier].places.length
-    ? tiers[state.tier].places[0][0]
+  ? size_buckets.length && size_buckets[state.size_bucket].ranks.length
+    ? size_buckets[state.size_bucket].ranks[0][0]
     : byAccuracy[0]
   : 0;
 const sections = [

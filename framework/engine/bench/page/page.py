@@ -15,12 +15,12 @@ from html import escape
 from importlib.resources import files
 from pathlib import Path
 
-from engine.bench.board import Board, Row
+from engine.bench.formatting import number, size
+from engine.bench.leaderboard import Leaderboard, Row
 from engine.bench.page.payload import embed, payload
 from engine.bench.page.pictures import Picture, choose
 from engine.bench.results import Answers
-from engine.bench.words import number, size
-from engine.files import write_text
+from engine.core.files import write_text
 
 SCRIPTS = (
     "core", "parts", "chart", "labels", "columns", "board", "pairs", "datasets", "confusion",
@@ -31,7 +31,9 @@ SCRIPTS = (
 STYLES = ("style", "sections")
 
 
-def write_page(path: Path, board: Board, answers: Mapping[str, Answers], picture: Picture) -> None:
+def write_page(
+    path: Path, board: Leaderboard, answers: Mapping[str, Answers], picture: Picture
+) -> None:
     """Write the page, whole or not at all.
 
     Args:
@@ -49,7 +51,7 @@ def write_page(path: Path, board: Board, answers: Mapping[str, Answers], picture
     write_text(path, page(board, answers, picture))
 
 
-def page(board: Board, answers: Mapping[str, Answers], picture: Picture) -> str:
+def page(board: Leaderboard, answers: Mapping[str, Answers], picture: Picture) -> str:
     """The page as HTML; see :func:`write_page`."""
     data = embed(payload(board, answers, choose(answers, picture)))
     script, style = _script(), _style()
@@ -95,7 +97,7 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _plain(board: Board) -> str:
+def _plain(board: Leaderboard) -> str:
     """What a browser without scripts shows."""
     rows = sorted(board.rows, key=lambda row: -(row.accuracy or 0))
     lines = "".join(map(_line, rows))

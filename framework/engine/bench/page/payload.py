@@ -8,10 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from engine.bench.board import Board, Cell, Comparison, Row, Tier
-from engine.bench.page.pictures import Shown, rows
-from engine.bench.results import Answers, DatasetAnswers, Result
-from engine.bench.words import (
+from engine.bench.formatting import (
     badges,
     common_notes,
     limit_words,
@@ -21,13 +18,18 @@ from engine.bench.words import (
     results_of,
     untrained,
 )
+from engine.bench.leaderboard import Cell, Comparison, Leaderboard, Row, SizeBucket
+from engine.bench.page.pictures import Shown, rows
+from engine.bench.results import Answers, DatasetAnswers, Result
 from engine.errors import DataError
 
 CONFUSIONS = 3000
 """Pairs of classes kept of an entry on a data set, the most frequent first."""
 
 
-def payload(board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]) -> dict[str, Any]:
+def payload(
+    board: Leaderboard, answers: Mapping[str, Answers], shown: Sequence[Shown]
+) -> dict[str, Any]:
     """Everything that the page shows.
 
     Entries, data sets and classes are named by their place, so that names stand there once. Numbers
@@ -63,7 +65,7 @@ def payload(board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]
             for each in board.datasets
         ],
         "entries": [_entry(board, row, answers.get(row.entry)) for row in board.rows],
-        "tiers": [_tier(tier, place) for tier in board.tiers],
+        "size_buckets": [_size_bucket(size_bucket, place) for size_bucket in board.size_buckets],
         "pairs": [_pair(board, each, place) for each in board.comparisons],
         "pictures": _pictures(board, answers, shown),
     }  # fmt: skip
@@ -92,7 +94,7 @@ def _rounded(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else str(value)
 
 
-def _entry(board: Board, row: Row, answers: Answers | None) -> dict[str, Any]:
+def _entry(board: Leaderboard, row: Row, answers: Answers | None) -> dict[str, Any]:
     results = results_of(board, row.entry)
     cells = [row.datasets.get(each.name) for each in board.datasets]
     to_text, to_image = zip(
@@ -144,7 +146,7 @@ def _cell(
         "interval": cell.interval,
         "spread": cell.spread,
         "top5": cell.top5,
-        "meanRecall": cell.mean_recall,
+        "mean_recall": cell.mean_recall,
         "chance": cell.chance,
         "saw": cell.saw,
         "notes": list(dict.fromkeys(note for each in found for note in each.notes)),
@@ -203,17 +205,17 @@ def _flat(stage: Mapping[str, Any]) -> list[list[str]]:
     ]
 
 
-def _tier(tier: Tier, place: Mapping[str, int]) -> dict[str, Any]:
+def _size_bucket(size_bucket: SizeBucket, place: Mapping[str, int]) -> dict[str, Any]:
     return {
-        "limit": tier.limit,
-        "words": limit_words(tier.limit),
-        "places": [[place[each.entry], each.best, each.worst] for each in tier.places],
-        "over": [place[entry] for entry in tier.over],
-        "unweighed": [place[entry] for entry in tier.unweighed],
+        "limit": size_bucket.limit,
+        "words": limit_words(size_bucket.limit),
+        "ranks": [[place[each.entry], each.best, each.worst] for each in size_bucket.ranks],
+        "over": [place[entry] for entry in size_bucket.over],
+        "unweighed": [place[entry] for entry in size_bucket.unweighed],
     }
 
 
-def _pair(board: Board, each: Comparison, place: Mapping[str, int]) -> dict[str, Any]:
+def _pair(board: Leaderboard, each: Comparison, place: Mapping[str, int]) -> dict[str, Any]:
     def only(found: Mapping[str, int]) -> list[int | None]:
         return [found.get(dataset.name) for dataset in board.datasets]
 
@@ -231,7 +233,7 @@ def _pair(board: Board, each: Comparison, place: Mapping[str, int]) -> dict[str,
 
 
 def _pictures(
-    board: Board, answers: Mapping[str, Answers], shown: Sequence[Shown]
+    board: Leaderboard, answers: Mapping[str, Answers], shown: Sequence[Shown]
 ) -> list[dict[str, Any]]:
     """Each picture with every entry's answer to it."""
     wanted = {(each.dataset, each.id) for each in shown}

@@ -11,8 +11,8 @@ from typing import Any
 from PIL import Image, features
 
 from engine.bench.results import Answers, DatasetAnswers
+from engine.data.pictures import rgb
 from engine.errors import BrokenImageError
-from engine.pictures import rgb
 
 Picture = Callable[[str, str], Image.Image | None]
 """Data set and image id -> the image; ``None`` where it is not to be had."""

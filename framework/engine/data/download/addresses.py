@@ -81,7 +81,7 @@ class PrivateAddressError(OSError):
 def is_public(address: str) -> bool:
     """Whether an IP address belongs to the public internet.
 
-    Addresses that carry an IPv4 address (mapped, compatible, NAT64, 6to4, ISATAP) are judged by
+    Addresses that carry an IPv4 address (mapped, compatible, NAT64, 6to4, ISATAP) are evaluated by
     that one too.
     """
     try:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.contracts.click_log import (
+from engine.core.files import steps
+from engine.data.click_log import (
     MAX_LINE,
     REPEATED,
     BadLineError,
@@ -25,7 +26,6 @@ from engine.contracts.click_log import (
 )
 from engine.data.download.settings import DownloadSettings
 from engine.errors import DataError
-from engine.files import steps
 
 VERSION = 1
 

@@ -105,7 +105,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Had:
+class Downloaded:
     """An image that was had; its JPEG lies in the spool, or in ``data``.
 
     Attributes:
@@ -128,7 +128,7 @@ class Had:
 
 
 @dataclass(frozen=True)
-class Lost:
+class Failed:
     """An image that failed for good."""
 
     position: int

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.data.download import worker
 from engine.data.download.fetch import Body
-from engine.data.download.outcome import Failure, Had, Kind
+from engine.data.download.outcome import Downloaded, Failure, Kind
 from engine.data.download.settings import DownloadSettings
 from engine.errors import DataError
 
@@ -54,7 +54,7 @@ class Task:
     position: int
     body: Body
     path: str
-    future: asyncio.Future[Had | Failure]
+    future: asyncio.Future[Downloaded | Failure]
     tries: int = 0
 
 
@@ -108,12 +108,14 @@ class Pool:
             process.process.kill()
             process.process.wait()
 
-    def decode(self, position: int, body: Body, path: Path | None) -> asyncio.Future[Had | Failure]:
+    def decode(
+        self, position: int, body: Body, path: Path | None
+    ) -> asyncio.Future[Downloaded | Failure]:
         """Decode a body; its JPEG is written to ``path``, or comes with the result.
 
         The future fails with a DataError where the disk is full, or no process can live.
         """
-        future: asyncio.Future[Had | Failure] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[Downloaded | Failure] = asyncio.get_running_loop().create_future()
         self._waiting.append(Task(position, body, "" if path is None else str(path), future))
         self._feed()
         return future
@@ -174,7 +176,9 @@ class Pool:
             elif status == worker.GOOD:
                 received = len(task.body.data)
                 data = None if task.path else text
-                task.future.set_result(Had(position, width, height, size, digest, received, data))
+                task.future.set_result(
+                    Downloaded(position, width, height, size, digest, received, data)
+                )
             else:
                 task.future.set_result(Failure(_KINDS[status], _text(text)))
         self._feed()

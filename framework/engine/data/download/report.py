@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from engine.contracts.click_log import written_id
+from engine.core.files import write_pieces
+from engine.data.click_log import written_id
 from engine.data.download.outcome import without_password
 from engine.data.download.state import State
-from engine.files import write_pieces
 
 METADATA = "metadata.json"
 FAILED = "failed.json"

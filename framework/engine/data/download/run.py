@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.core.signals import stopping
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.lists import Watch, import_lists
-from engine.data.download.outcome import Failure, Had, Item, Kind, Lost
+from engine.data.download.outcome import Downloaded, Failed, Failure, Item, Kind
 from engine.data.download.pool import Pool
 from engine.data.download.report import write_tables
 from engine.data.download.schedule import Scheduler
@@ -28,7 +29,6 @@ from engine.data.download.settings import DownloadSettings
 from engine.data.download.state import NAME, State
 from engine.data.download.store import Folder, Store
 from engine.errors import DataError
-from engine.signals import stopping
 
 _BATCH = 500
 _SECONDS = 1.0
@@ -63,7 +63,7 @@ class Progress:
     kinds: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)
 
-    def lost(self, lost: Lost) -> None:
+    def lost(self, lost: Failed) -> None:
         """Count a failure."""
         self.failed += 1
         self.kinds[lost.failure.kind] += 1
@@ -178,8 +178,8 @@ class _Run:
         self._retry_failed, self._watch, self._every = retry_failed, watch, every
         had, failed = self._state.progress()
         self.progress = Progress(self._state.images, had, failed)
-        self._had: list[tuple[Had, str]] = []
-        self._lost: list[Lost] = []
+        self._had: list[tuple[Downloaded, str]] = []
+        self._lost: list[Failed] = []
         self._left: dict[int, int] = {}
         self._full: asyncio.Queue[int | None] = asyncio.Queue()
         self._sealing = 0
@@ -211,7 +211,7 @@ class _Run:
         _allow_files(self._settings.connections)
         async with Pool(self._settings, (lock,)) as pool, Fetcher(self._settings) as fetcher:
 
-            async def decode(item: Item, body: Body) -> Had | Failure:
+            async def decode(item: Item, body: Body) -> Downloaded | Failure:
                 self.progress.received += len(body.data)
                 return await pool.decode(item.position, body, self._store.target(item.position))
 
@@ -259,21 +259,21 @@ class _Run:
             for item in items:
                 if item.position in unfit:
                     failure = Failure(Kind.LONG_ID, f"{len(item.id)} characters")
-                    self._done(item, Lost(item.position, "", failure, 0))
+                    self._done(item, Failed(item.position, "", failure, 0))
                 else:
                     yield item
 
     # ---- what came of it ------------------------------------------------------------------
 
-    def _taken(self, item: Item, result: Had | Lost) -> None:
+    def _taken(self, item: Item, result: Downloaded | Failed) -> None:
         """A result from another machine."""
-        if isinstance(result, Had):
+        if isinstance(result, Downloaded):
             self.progress.received += result.received
         self._done(item, result)
 
-    def _done(self, item: Item, result: Had | Lost) -> None:
+    def _done(self, item: Item, result: Downloaded | Failed) -> None:
         self.progress.fresh += 1
-        if isinstance(result, Had):
+        if isinstance(result, Downloaded):
             self.progress.had += 1
             self._had.append((self._store.keep(result), item.id))
         else:

@@ -17,7 +17,7 @@ from yarl import URL
 
 from engine.data.download.fetch import Body, Redirect
 from engine.data.download.hosts import Host, Job, Pace
-from engine.data.download.outcome import Failure, Had, Item, Kind, Lost
+from engine.data.download.outcome import Downloaded, Failed, Failure, Item, Kind
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.urls import parse
 
@@ -41,8 +41,8 @@ class Get(Protocol):
     def __call__(self, url: URL, seconds: float) -> Awaitable[Answer]: ...
 
 
-Decode = Callable[[Item, Body], Awaitable[Had | Failure]]
-Done = Callable[[Item, Had | Lost], None]
+Decode = Callable[[Item, Body], Awaitable[Downloaded | Failure]]
+Done = Callable[[Item, Downloaded | Failed], None]
 
 
 class Scheduler:
@@ -149,7 +149,7 @@ class Scheduler:
                 return None
             url = parse(item.url)
             if isinstance(url, Failure):
-                self._done(item, Lost(item.position, "", url, 0))
+                self._done(item, Failed(item.position, "", url, 0))
                 continue
             job = Job(item, url)
             if self._place(job):
@@ -303,8 +303,8 @@ class Scheduler:
             pace.refused(job.begun, now, found.retry_after, plain=not found.free)
         return replace(found, free=found.free or pace.has_answered())
 
-    def _lost(self, job: Job, failure: Failure) -> Lost:
-        return Lost(job.item.position, job.host, failure, job.attempts)
+    def _lost(self, job: Job, failure: Failure) -> Failed:
+        return Failed(job.item.position, job.host, failure, job.attempts)
 
     def _follow(self, job: Job, found: Redirect) -> None:
         job.hops += 1
@@ -355,6 +355,6 @@ class Scheduler:
         while len(host):
             job = host.pop()
             self._held -= 1
-            lost = Lost(job.item.position, name, replace(failure, detail=told), job.attempts - 1)
+            lost = Failed(job.item.position, name, replace(failure, detail=told), job.attempts - 1)
             self._done(job.item, lost)
         return True

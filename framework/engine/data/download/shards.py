@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from engine.core.files import steps
 from engine.data.download.outcome import without_password
 from engine.data.download.state import Row
 from engine.errors import DataError
-from engine.files import steps
 
 FOLDER = "shards"
 _BLOCK = 512

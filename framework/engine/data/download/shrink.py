@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from engine.data.download.headers import GZIP
 from engine.data.download.resize import resize
+from engine.data.pictures import decode
 from engine.errors import BrokenImageError
-from engine.pictures import decode
 
 _LONGEST_SIDE = 65_500
 """Of a JPEG, as libjpeg writes it."""
@@ -25,7 +25,7 @@ class UnpackError(Exception):
 
 
 @dataclass(frozen=True)
-class Kept:
+class Encoded:
     """The JPEG (or with ``keep_original`` the bytes as they came), and its size in pixels."""
 
     data: bytes
@@ -126,7 +126,7 @@ def _unpacked(view: memoryview, window: int, most: int, size: int = 0) -> tuple[
     return b"".join(pieces), at
 
 
-def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
+def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Encoded:
     """Decode a picture whole and make it RGB, upright, its shorter side at most ``size``.
 
     A JPEG that is all of that already keeps its own bytes.
@@ -138,7 +138,7 @@ def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
     width, height = decoded.width, decoded.height
     shorter = min(width, height)
     if keep_original or (decoded.plain_jpeg and shorter <= size):
-        return Kept(data, width, height)
+        return Encoded(data, width, height)
     image = decoded.image
     if shorter > size:
         width = size if width == shorter else max(1, round(width * size / shorter))
@@ -150,4 +150,4 @@ def shrink(data: bytes, size: int, quality: int, keep_original: bool) -> Kept:
     image.info = {}  # no comment or profile of the original goes along
     buffer = io.BytesIO()
     image.save(buffer, "JPEG", quality=quality)
-    return Kept(buffer.getvalue(), width, height)
+    return Encoded(buffer.getvalue(), width, height)

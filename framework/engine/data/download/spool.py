@@ -14,7 +14,7 @@ import struct
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine.files import steps
+from engine.core.files import steps
 
 _HEAD = struct.Struct(">4sQI")
 _MARK = b"JPG1"

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from engine.data.download.fetch import Body, Fetcher
-from engine.data.download.outcome import Failure, Had, Item, Lost
+from engine.data.download.outcome import Downloaded, Failed, Failure, Item
 from engine.data.download.pool import Pool
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
@@ -33,7 +33,7 @@ class RayError(EngineError):
 async def spread(
     settings: DownloadSettings,
     items: Iterator[Item],
-    taken: Callable[[Item, Had | Lost], None],
+    taken: Callable[[Item, Downloaded | Failed], None],
     stopped: Callable[[], bool],
     held: Callable[[], bool] = lambda: False,
 ) -> None:
@@ -42,7 +42,7 @@ async def spread(
     Args:
         settings: the choices; connections and limits a host hold for each task by itself.
         items: the images, read as tasks are handed out.
-        taken: told the end of each; a :class:`Had` brings its JPEG.
+        taken: told the end of each; a :class:`Downloaded` brings its JPEG.
         stopped: asked between results; what is under way is then dropped.
         held: while it says so, no further tasks are handed out.
 
@@ -79,7 +79,7 @@ async def _spread(
     ray: Any,
     settings: DownloadSettings,
     items: Iterator[Item],
-    taken: Callable[[Item, Had | Lost], None],
+    taken: Callable[[Item, Downloaded | Failed], None],
     stopped: Callable[[], bool],
     held: Callable[[], bool],
 ) -> None:
@@ -110,25 +110,27 @@ async def _spread(
             ray.cancel(reference, force=True)
 
 
-def fetch_stretch(settings: DownloadSettings, items: list[Item]) -> list[Had | Lost]:
+def fetch_stretch(settings: DownloadSettings, items: list[Item]) -> list[Downloaded | Failed]:
     """Fetch and decode some images in this process and one decoder beside it; runs on any machine.
 
     Returns:
-        The end of each item, in their order; a :class:`Had` brings its JPEG.
+        The end of each item, in their order; a :class:`Downloaded` brings its JPEG.
     """
     from dataclasses import replace
 
     return asyncio.run(_fetch_stretch(replace(settings, workers=1), items))
 
 
-async def _fetch_stretch(settings: DownloadSettings, items: list[Item]) -> list[Had | Lost]:
-    found: dict[int, Had | Lost] = {}
+async def _fetch_stretch(
+    settings: DownloadSettings, items: list[Item]
+) -> list[Downloaded | Failed]:
+    found: dict[int, Downloaded | Failed] = {}
     async with Pool(settings) as pool, Fetcher(settings) as fetcher:
 
-        async def decode(item: Item, body: Body) -> Had | Failure:
+        async def decode(item: Item, body: Body) -> Downloaded | Failure:
             return await pool.decode(item.position, body, None)
 
-        def done(item: Item, result: Had | Lost) -> None:
+        def done(item: Item, result: Downloaded | Failed) -> None:
             found[item.position] = result
 
         scheduler = Scheduler(settings, iter(items), fetcher.get, decode, done, backlog=8)

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from engine.contracts.click_log import REASONS
+from engine.data.click_log import REASONS
 from engine.data.download.lists import VERSION, Fingerprint
-from engine.data.download.outcome import Had, Item, Lost
+from engine.data.download.outcome import Downloaded, Failed, Item
 from engine.data.download.settings import DownloadSettings
 from engine.errors import DataError
 
@@ -167,7 +167,7 @@ class State:
         )
         return [row[0] for row in rows]
 
-    def record(self, had: Sequence[Had], lost: Sequence[Lost]) -> None:
+    def record(self, had: Sequence[Downloaded], lost: Sequence[Failed]) -> None:
         """Keep results, all or none. A shard that gains an image is no longer sealed."""
         table = self._table
         table.execute("BEGIN IMMEDIATE")

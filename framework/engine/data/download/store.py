@@ -15,13 +15,13 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
-from engine.data.download.outcome import Had, Item, Lost
+from engine.core.files import Lock, steps
+from engine.data.download.outcome import Downloaded, Failed, Item
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.shards import FOLDER, OldShard, shard_paths, write_shard
 from engine.data.download.spool import Spool, Spooled
 from engine.data.download.state import NAME, Row, State
 from engine.errors import DataError
-from engine.files import Lock, steps
 
 SPOOL = "spool"
 LOCK, DECODERS = "lock", "decoders.lock"
@@ -95,7 +95,7 @@ class Store:
         """Where a decoder is to write a picture; ``None``: it comes back, for :meth:`keep`."""
         return None if self._tar else self.folder / f"{position}.jpg"
 
-    def keep(self, had: Had) -> Had:
+    def keep(self, had: Downloaded) -> Downloaded:
         """Spool a picture that came with its bytes; gives the result without them."""
         if had.data is None:
             return had
@@ -131,7 +131,7 @@ class Store:
             return set()
         return {i.position for i in items if len(os.fsencode(i.id)) + 4 > _LONGEST_NAME}
 
-    def record(self, had: Sequence[tuple[Had, str]], lost: Sequence[Lost]) -> None:
+    def record(self, had: Sequence[tuple[Downloaded, str]], lost: Sequence[Failed]) -> None:
         """Commit results; ``had`` comes with the ids. The pictures lie in the spool."""
         self.state.record([h for h, _ in had], lost)
         if not self._tar:

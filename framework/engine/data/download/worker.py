@@ -79,7 +79,7 @@ def _text(reason: object) -> bytes:
 
 
 def kind_of(reason: str) -> int:
-    """Sort the reasons of :func:`engine.pictures.decode`."""
+    """Sort the reasons of :func:`engine.data.pictures.decode`."""
     if any(
         words in reason for words in ("pixels are too many", "too large", "bomb", "MemoryError")
     ):

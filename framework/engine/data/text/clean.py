@@ -17,6 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.files import check_target, replacing, scratch
 from engine.data.text.parallel import ordered, workers_for
 from engine.data.text.settings import CleanSettings, Step
 from engine.data.text.spill import Spill
@@ -24,7 +25,6 @@ from engine.data.text.stage import Done, Piece, Stage, Tally, Work, is_local, ma
 from engine.data.text.summary import shorten
 from engine.data.text.table import Batch, Progress, Table, find_table, open_table, silent
 from engine.errors import DataError
-from engine.files import check_target, replacing, scratch
 
 CLEAN = "metadata.clean.json"
 REPORT = "clean.report.json"

@@ -6,7 +6,7 @@ spaces). Two texts are near duplicates where the Jaccard similarity of these set
 
 - 8 bands of 4 minima each propose pairs: texts of similarity s meet with probability
   ``1 - (1 - s^4)^8`` (0.985 at 0.8, 0.9995 at 0.9).
-- A sketch judges a pair where the texts are not at hand: 256 bits, each 3-gram setting one; the
+- A sketch evaluates a pair where the texts are not at hand: 256 bits, each 3-gram setting one; the
   sizes of both sets and of their union follow from the numbers of bits set (linear counting, Whang
   et al. 1990). The standard error of the similarity is below 0.03 at 0.8 for texts of up to 600
   3-grams. Of longer texts the sketch holds a sixteenth of the 3-grams (or a 256th); so a pair on

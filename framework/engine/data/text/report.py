@@ -227,6 +227,6 @@ def _method(stats: Stats) -> str:
         "Words are runs of letters and digits, in lower case. All counts are exact (but for the"
         " chance of two things sharing a hash of 64 bits), except near duplicates: texts whose"
         f" 3-grams of characters overlap by {THRESHOLD} (Jaccard), found by MinHash with 8 bands"
-        " of 4 and judged by sketches of 256 bits, standard error 0.03. The curve of the"
+        " of 4 and evaluated by sketches of 256 bits, standard error 0.03. The curve of the"
         f" vocabulary has {len(stats.growth)} measured points."
     )

@@ -11,7 +11,7 @@ from pydantic import Field, GetCoreSchemaHandler, ValidationInfo
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from engine.contracts.settings import Settings
-from engine.data.text.repeats import COMPARING_STEPS
+from engine.data.text.dedup import COMPARING_STEPS
 from engine.data.text.steps import TEXT_STEPS
 from engine.errors import did_you_mean
 
@@ -112,23 +112,23 @@ def load_clean_settings(path: Path | None = None, overrides: Sequence[str] = ())
     Raises:
         ConfigError: all mistakes, each with its place.
     """
-    from engine.config.loader import load_settings
+    from engine.core.config.loader import load_settings
 
     if path is not None:
         return load_settings(CleanSettings, path, overrides)
-    from engine.config.mistakes import Mistake, Refused, config_error
-    from engine.config.overrides import apply_overrides
-    from engine.config.problems import validate
-    from engine.config.yaml_reader import read_text
-    from engine.registry import default_registry
+    from engine.core.config.diagnostics import Diagnostic, Refused, config_error
+    from engine.core.config.overrides import apply_overrides
+    from engine.core.config.validation import validate
+    from engine.core.config.yaml_reader import read_text
+    from engine.core.registry import default_registry
 
-    mistakes: list[Mistake] = []
+    mistakes: list[Diagnostic] = []
     found = None
     try:
         root = apply_overrides(read_text(DEFAULT, "default", mistakes), overrides, mistakes)
         found = validate(CleanSettings, root, default_registry(), mistakes)
     except Refused as refused:
-        mistakes.append(refused.mistake)
+        mistakes.append(refused.diagnostic)
     if mistakes or found is None:
         raise config_error(mistakes, ["default"])
     return found

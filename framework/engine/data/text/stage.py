@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.contracts.click_log import written_id
-from engine.data.text.repeats import COMPARING_STEPS, Local, TableStep
+from engine.data.click_log import written_id
+from engine.data.text.dedup import COMPARING_STEPS, Local, TableStep
 from engine.data.text.settings import Step
 from engine.data.text.spill import Rows
 from engine.data.text.steps import TEXT_STEPS

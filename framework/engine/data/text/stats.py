@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.core.files import scratch
 from engine.data.text import minhash
 from engine.data.text.counting import (
     COUNTED,
@@ -37,7 +38,6 @@ from engine.data.text.table import (
     silent,
 )
 from engine.data.text.words import words_of
-from engine.files import scratch
 
 NGRAM = 3
 TOP_NGRAMS = 20_000

@@ -11,7 +11,8 @@ from typing import IO, Any
 
 import numpy as np
 
-from engine.contracts.click_log import (
+from engine.contracts.dataset import Record
+from engine.data.click_log import (
     MAX_LINE,
     REASONS,
     REPEATED,
@@ -19,7 +20,6 @@ from engine.contracts.click_log import (
     parse_queries,
     read_lines,
 )
-from engine.contracts.dataset import Record
 from engine.data.text.parallel import ordered
 from engine.data.text.spill import Spill, runs
 from engine.errors import DataError

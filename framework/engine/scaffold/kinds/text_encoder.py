@@ -9,14 +9,14 @@ SETTINGS = '''\
 
 from __future__ import annotations
 
-from engine.contracts import TextEncoderSettings, UseTokenizer
+from engine.contracts import TextEncoderSettings, TokenizerRef
 from pydantic import Field
 
 
 class ${class_name}Settings(TextEncoderSettings):
     """$title."""
 
-    tokenizer: UseTokenizer = {"use": "trained"}  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {"use": "trained"}  # type: ignore[assignment]
     vocab_size: int = Field(1000, ge=1, description="rows of the token embedding table")
     max_tokens: int = Field(16, ge=2, description="longest token sequence, marks included")
     width: int = Field(64, ge=1, description="width of the features")
@@ -69,7 +69,7 @@ class $class_name(TextEncoder):
             elif index <= len(self.blocks):
                 state["hidden"] = state["hidden"] + self.blocks[index - 1](state["hidden"])
             else:
-                state["features"] = self.norm(state.pop("hidden"))  # [B, width]
+                state["pooled"] = self.norm(state.pop("hidden"))  # [B, width]
         return state
 '''
 

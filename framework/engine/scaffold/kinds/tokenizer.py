@@ -32,7 +32,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from engine.contracts import Texts, Tokenizer, TokenizerSettings
-from engine.contracts.source import UnreachableError, find_source
+from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError
 
 from .settings import ${class_name}Settings

@@ -73,7 +73,7 @@ class $class_name(VisionTower):
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
             else:
                 places = state.pop("hidden").flatten(2)  # [B, W, places]
-                state["features"] = self.norm(places.mean(dim=2))
+                state["pooled"] = self.norm(places.mean(dim=2))
         return state
 '''
 

@@ -102,9 +102,11 @@ def tab(page: Chrome, words: str) -> WebElement:
 
 def test_it_opens_with_the_best_entry_under_each_limit(page: Chrome, contest: Any) -> None:
     board = contest.board
-    assert texts(page, ".best .who") == [tier.places[0].entry for tier in board.tiers]
+    assert texts(page, ".best .who") == [
+        size_bucket.ranks[0].entry for size_bucket in board.size_buckets
+    ]
     figures = texts(page, ".best .figure")
-    assert figures == [f"{board.row(t.places[0].entry).accuracy:.1f}%" for t in board.tiers]
+    assert figures == [f"{board.row(t.ranks[0].entry).accuracy:.1f}%" for t in board.size_buckets]
     assert find(page, "h1").text == board.suite
     assert "2026-11-24 23:50" in find(page, "header").text
     assert "versions: engine 0.1.0, python 3.11.2" in find(page, "footer").text
@@ -124,18 +126,22 @@ def test_it_opens_on_the_widest_limit_that_somebody_keeps(
 
 
 def test_tabs_choose_the_limit_also_by_keyboard(page: Chrome, contest: Any) -> None:
-    for tier, words in zip(contest.board.tiers[:2], ("≤ 50 MB", "≤ 150 MB"), strict=True):
+    for size_bucket, words in zip(
+        contest.board.size_buckets[:2], ("≤ 50 MB", "≤ 150 MB"), strict=True
+    ):
         tab(page, words).click()
         assert tab(page, words).get_attribute("aria-selected") == "true"
-        assert ranked(page) == [place.entry for place in tier.places]
-        assert texts(page, "#board tbody.over .link") == list(tier.over)
-        ranks = [f"{p.best}" if p.best == p.worst else f"{p.best}-{p.worst}" for p in tier.places]
+        assert ranked(page) == [place.entry for place in size_bucket.ranks]
+        assert texts(page, "#board tbody.over .link") == list(size_bucket.over)
+        ranks = [
+            f"{p.best}" if p.best == p.worst else f"{p.best}-{p.worst}" for p in size_bucket.ranks
+        ]
         assert texts(page, "#board tbody.ranked .rank") == ranks
     assert any("-" in rank for rank in ranks)
     tab(page, "≤ 150 MB").send_keys(Keys.ARROW_LEFT)
     assert tab(page, "≤ 50 MB").get_attribute("aria-selected") == "true"
     assert page.switch_to.active_element == tab(page, "≤ 50 MB")
-    assert ranked(page) == [place.entry for place in contest.board.tiers[0].places]
+    assert ranked(page) == [place.entry for place in contest.board.size_buckets[0].ranks]
 
 
 def test_what_is_over_unweighed_or_failed_stands_apart(page: Chrome) -> None:
@@ -313,8 +319,8 @@ def test_confusions_agree_with_the_answers(page: Chrome, contest: Any) -> None:
 
 
 def choose_pair(page: Chrome, contest: Any, row: str, column: str) -> None:
-    places = f"{place_of(contest, row)} {place_of(contest, column)}"
-    button = find(page, f"#real button[data-pair='{places}']")
+    ranks = f"{place_of(contest, row)} {place_of(contest, column)}"
+    button = find(page, f"#real button[data-pair='{ranks}']")
     assert (button.get_attribute("title") or "").startswith(f"{row} minus {column}: ")
     button.click()
 
@@ -369,7 +375,7 @@ def test_one_entry_tells_how_it_was_made(page: Chrome, contest: Any) -> None:
         assert find(page, "#entry h3.title").text == name
         assert f"configs/tiny/{name}.yaml" in told
     assert "train.stages.0.epochs=10" in told
-    assert "joint_width: 256" in told
+    assert "embed_dim: 256" in told
     assert "AMD EPYC" in told
     assert page.find_elements(By.CSS_SELECTOR, ".calibration circle")
     find(page, "#entry .copy").click()

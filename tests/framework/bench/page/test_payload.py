@@ -89,11 +89,11 @@ def test_each_picture_knows_every_answer(found: Any, contest: Any) -> None:
 
 def test_tiers_name_entries_by_place(found: Any, contest: Any) -> None:
     names = [entry["name"] for entry in found["entries"]]
-    for told, tier in zip(found["tiers"], contest.board.tiers, strict=True):
-        assert [[names[i], best, worst] for i, best, worst in told["places"]] == [
-            [place.entry, place.best, place.worst] for place in tier.places
+    for told, size_bucket in zip(found["size_buckets"], contest.board.size_buckets, strict=True):
+        assert [[names[i], best, worst] for i, best, worst in told["ranks"]] == [
+            [place.entry, place.best, place.worst] for place in size_bucket.ranks
         ]
-        assert [names[i] for i in told["over"]] == list(tier.over)
+        assert [names[i] for i in told["over"]] == list(size_bucket.over)
 
 
 def test_answers_to_other_classes_are_an_error(contest: Any) -> None:

@@ -203,11 +203,11 @@ def test_other_ways_to_write_loopback(lists: Lists, where: str) -> None:
 def test_a_public_server_that_redirects_inside(
     server: Server, lists: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first hop is allowed by a stand-in for the check; the second is judged as it is."""
+    """The first hop is allowed by a stand-in for the check; the second is evaluated as it is."""
     from engine.data.download import addresses
 
-    judge = addresses.is_public
-    monkeypatch.setattr(addresses, "is_public", lambda a: a == "127.0.0.1" or judge(a))
+    evaluate = addresses.is_public
+    monkeypatch.setattr(addresses, "is_public", lambda a: a == "127.0.0.1" or evaluate(a))
     server.answers |= {
         "name": to(server.url("good", "localhost2.localdomain")),
         "number": to("http://169.254.169.254/latest/meta-data"),

@@ -20,12 +20,12 @@ from typing import Any
 import pytest
 from yarl import URL
 
+from engine.core.files import steps
 from engine.data.download import run
 from engine.data.download.fetch import Body
-from engine.data.download.outcome import Failure, Had
+from engine.data.download.outcome import Downloaded, Failure
 from engine.data.download.state import State
 from engine.data.verify import verify
-from engine.files import steps
 
 from .conftest import QUICK, Lists, picture
 
@@ -75,13 +75,13 @@ class Pool:
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def decode(self, position: int, body: Body, path: Path | None) -> Had:
+    async def decode(self, position: int, body: Body, path: Path | None) -> Downloaded:
         await asyncio.sleep(0)
         data = body.data
         if path is None:
-            return Had(position, 8, 8, len(data), sha256(data).digest(), len(data), data)
+            return Downloaded(position, 8, 8, len(data), sha256(data).digest(), len(data), data)
         FATE.step(lambda: path.write_bytes(data), lambda: path.write_bytes(data[:9]))
-        return Had(position, 8, 8, len(data), sha256(data).digest(), len(data))
+        return Downloaded(position, 8, 8, len(data), sha256(data).digest(), len(data))
 
 
 class Web:

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.contracts.click_log import MAX_LINE
+from engine.data.click_log import MAX_LINE
 from engine.data.download.lists import import_lists
 from engine.data.download.report import make_report
 from engine.data.download.settings import DownloadSettings

@@ -21,7 +21,7 @@ from yarl import URL
 
 from engine.data.download.fetch import Body, Redirect, _refused
 from engine.data.download.hosts import Pace
-from engine.data.download.outcome import Failure, Had, Item, Lost
+from engine.data.download.outcome import Downloaded, Failed, Failure, Item
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
 
@@ -101,7 +101,7 @@ class Web:
     def __init__(self, hosts: dict[str, Limiter], redirects: dict[str, str] | None = None) -> None:
         self.hosts, self.redirects = hosts, redirects or {}
         self.ended: dict[str, float] = {}
-        self.results: dict[str, Had | Lost] = {}
+        self.results: dict[str, Downloaded | Failed] = {}
         self.broken: Callable[[str], bool] = lambda url: False
 
     def download(
@@ -125,10 +125,10 @@ class Web:
                 return host.refusal
             return Body(b"x")
 
-        async def decode(item: Item, body: Body) -> Had | Failure:
-            return Had(item.position, 1, 1, 1, bytes(32))
+        async def decode(item: Item, body: Body) -> Downloaded | Failure:
+            return Downloaded(item.position, 1, 1, 1, bytes(32))
 
-        def done(item: Item, result: Had | Lost) -> None:
+        def done(item: Item, result: Downloaded | Failed) -> None:
             assert item.url not in self.results
             self.results[item.url] = result
             self.ended[item.url] = loop.time()
@@ -147,7 +147,7 @@ class Web:
     def kinds(self) -> Counter[str]:
         """Results by kind."""
         return Counter(
-            "had" if isinstance(result, Had) else result.failure.kind
+            "had" if isinstance(result, Downloaded) else result.failure.kind
             for result in self.results.values()
         )
 
@@ -340,8 +340,8 @@ def test_hosts_in_memory_are_bounded() -> None:
     async def get(url: URL, seconds: float) -> Body | Failure:
         return REFUSALS["429"] if random.random() < 0.5 else Body(b"x")
 
-    async def decode(item: Item, body: Body) -> Had:
-        return Had(item.position, 1, 1, 1, bytes(32))
+    async def decode(item: Item, body: Body) -> Downloaded:
+        return Downloaded(item.position, 1, 1, 1, bytes(32))
 
     async def run() -> int:
         items = (Item(i, str(i), f"http://h{i}/") for i in range(1, 2000))

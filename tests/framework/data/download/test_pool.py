@@ -15,7 +15,7 @@ import pytest
 
 from engine.data.download import pool as pools
 from engine.data.download.fetch import Body
-from engine.data.download.outcome import Failure, Had, Kind
+from engine.data.download.outcome import Downloaded, Failure, Kind
 from engine.data.download.pool import Pool
 from engine.errors import DataError
 
@@ -31,7 +31,7 @@ def with_pool(work: Callable[[Pool], Awaitable[Any]], workers: int = 1) -> Any:
 
 
 def test_results(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Had | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Failure]:
         return await asyncio.gather(
             pool.decode(1, Body(picture(1, (200, 100))), tmp_path / "1.jpg"),
             pool.decode(2, Body(b"<html>"), tmp_path / "2.jpg"),
@@ -49,7 +49,7 @@ def test_results(tmp_path: Path) -> None:
 
 
 def test_many_pictures_over_two_processes(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Had | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Failure]:
         return await asyncio.gather(
             *(pool.decode(i, Body(picture(i)), tmp_path / f"{i}.jpg") for i in range(200))
         )
@@ -67,7 +67,7 @@ def stop_while_working(pool: Pool, number: int) -> int:
 
 
 def test_a_dead_process_costs_nothing_the_first_time(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Had | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Failure]:
         futures = [pool.decode(i, Body(picture(i)), tmp_path / f"{i}.jpg") for i in range(6)]
         stop_while_working(pool, signal.SIGKILL)
         return await asyncio.gather(*futures)
@@ -76,7 +76,7 @@ def test_a_dead_process_costs_nothing_the_first_time(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_kills_twice_is_lost_alone(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Had | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Failure]:
         stop = next(iter(pool._processes)).process
         os.kill(stop.pid, signal.SIGSTOP)  # so that it is surely at the first picture
         futures = [pool.decode(i, Body(picture(i)), tmp_path / f"{i}.jpg") for i in range(4)]
@@ -95,7 +95,7 @@ def test_a_picture_that_kills_twice_is_lost_alone(tmp_path: Path) -> None:
 def test_a_stuck_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "_STUCK_AFTER", 0.1)
 
-    async def work(pool: Pool) -> list[Had | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Failure]:
         await pool.decode(9, Body(picture(9)), None)  # it has started
         stopped = next(iter(pool._processes)).process
         os.kill(stopped.pid, signal.SIGSTOP)
@@ -106,7 +106,7 @@ def test_a_stuck_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     stuck, after = with_pool(work)
     assert stuck.kind == Kind.STUCK
-    assert isinstance(after, Had)
+    assert isinstance(after, Downloaded)
 
 
 def test_processes_that_cannot_live(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from engine.data.download import resize as module
 from engine.data.download.resize import resize
-from engine.pictures import decode
+from engine.data.pictures import decode
 
 
 def smooth(width: int, height: int) -> Image.Image:

@@ -160,11 +160,11 @@ def test_progress_counts_reasons_and_hosts_while_it_runs(server: Server, lists: 
 
 
 def test_hosts_in_memory_are_bounded() -> None:
-    from engine.data.download.outcome import Failure, Lost
+    from engine.data.download.outcome import Failed, Failure
 
     progress = Progress()
     for i in range(50_000):
-        progress.lost(Lost(i, f"h{i}" if i % 3 else "worst", Failure("x"), 1))
+        progress.lost(Failed(i, f"h{i}" if i % 3 else "worst", Failure("x"), 1))
     assert len(progress.hosts) <= 2000
     assert progress.hosts.most_common(1) == [("worst", 16_667)]
 
@@ -210,7 +210,7 @@ def test_the_command(server: Server, lists: Lists) -> None:
 
 def test_the_click_log_dataset_reads_both(server: Server, lists: Lists) -> None:
     """Through the registry, as a config would have it: the same rows, the same pictures."""
-    from engine.registry import default_registry
+    from engine.core.registry import default_registry
 
     plugin = default_registry().get("dataset", "click_log")
     serve(server, lists)
@@ -230,11 +230,11 @@ def test_what_a_terminal_shows() -> None:
     from rich.console import Console
 
     from engine.cli.download import _line, _panel
-    from engine.data.download.outcome import Failure, Lost
+    from engine.data.download.outcome import Failed, Failure
 
     progress = Progress(images=100, had=30, received=5_000_000, fresh=40)
     for i in range(10):
-        progress.lost(Lost(i, f"host{i % 2}", Failure("HTTP 404" if i else "timeout"), 1))
+        progress.lost(Failed(i, f"host{i % 2}", Failure("HTTP 404" if i else "timeout"), 1))
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     console.print(_panel(progress))
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

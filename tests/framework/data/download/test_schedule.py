@@ -15,7 +15,7 @@ from yarl import URL
 
 from engine.data.download.fetch import Body, Redirect
 from engine.data.download.headers import seconds_to_wait
-from engine.data.download.outcome import Failure, Had, Item, Kind, Lost
+from engine.data.download.outcome import Downloaded, Failed, Failure, Item, Kind
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.urls import parse
@@ -45,14 +45,16 @@ class Net:
         return script.pop(0) if len(script) > 1 else script[0]
 
 
-def go(net: Net, urls: list[str], settings: DownloadSettings = QUICK) -> dict[int, Had | Lost]:
-    found: dict[int, Had | Lost] = {}
+def go(
+    net: Net, urls: list[str], settings: DownloadSettings = QUICK
+) -> dict[int, Downloaded | Failed]:
+    found: dict[int, Downloaded | Failed] = {}
 
-    async def decode(item: Item, body: Body) -> Had | Failure:
+    async def decode(item: Item, body: Body) -> Downloaded | Failure:
         await asyncio.sleep(0)
-        return Had(item.position, 1, 1, 1, bytes(32))
+        return Downloaded(item.position, 1, 1, 1, bytes(32))
 
-    def done(item: Item, result: Had | Lost) -> None:
+    def done(item: Item, result: Downloaded | Failed) -> None:
         assert item.position not in found
         found[item.position] = result
 
@@ -69,8 +71,8 @@ def test_retries_stop_at_success_and_at_the_limit() -> None:
     passing = Failure("HTTP 503", may_pass=True)
     net = Net({"http://a/1": [passing, passing, Body(b"x")], "http://a/2": [passing]})
     found = go(net, ["http://a/1", "http://a/2"], replace(QUICK, retries=2))
-    assert isinstance(found[1], Had)
-    assert isinstance(found[2], Lost)
+    assert isinstance(found[1], Downloaded)
+    assert isinstance(found[2], Failed)
     assert found[2].attempts == 3
     assert len(net.asked) == 6
 
@@ -91,7 +93,7 @@ def test_the_limit_of_a_host_holds_for_retries_and_redirects_too() -> None:
     net = Net(answers, takes=0.005)
     urls = [f"http://a/{i}" for i in range(30)] + [f"http://b/{i}" for i in range(10)]
     found = go(net, urls, replace(QUICK, per_host=3))
-    assert all(isinstance(result, Had) for result in found.values())
+    assert all(isinstance(result, Downloaded) for result in found.values())
     assert net.most == {"a": 3, "b": 3}
 
 
@@ -139,13 +141,13 @@ def test_the_source_is_read_no_further_than_needed() -> None:
 def test_the_deadline_of_an_image() -> None:
     net = Net({"http://a/1": [Failure("HTTP 503", may_pass=True)]}, takes=0.1)
     found = go(net, ["http://a/1"], replace(QUICK, retries=100, pause=0.05, deadline=0.5))
-    assert isinstance(found[1], Lost)
+    assert isinstance(found[1], Failed)
     assert len(net.asked) < 8
 
 
 def test_a_fault_of_the_taker_ends_the_run() -> None:
     async def run() -> None:
-        def done(item: Item, result: Had | Lost) -> None:
+        def done(item: Item, result: Downloaded | Failed) -> None:
             raise OSError("disk")
 
         async def decode(item: Item, body: Body) -> Failure:

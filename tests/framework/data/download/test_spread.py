@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from engine.data.download import spread
-from engine.data.download.outcome import Item, Lost
+from engine.data.download.outcome import Failed, Item
 from engine.data.download.run import Progress
 from engine.data.verify import verify
 
@@ -84,7 +84,7 @@ def test_a_stretch_by_itself(server: Server) -> None:
     server.answers |= {"1": picture(1), "3": picture(3)}
     items = [Item(i, str(i), server.url(str(i))) for i in (3, 2, 1)]
     three, two, one = spread.fetch_stretch(QUICK, items)
-    assert isinstance(two, Lost)
+    assert isinstance(two, Failed)
     assert two.failure.kind == "HTTP 404"
     found: list[Any] = [three, one]
     assert [had.data for had in found] == [picture(3), picture(1)]

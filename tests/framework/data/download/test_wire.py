@@ -19,7 +19,7 @@ from yarl import URL
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
 from engine.data.download.heads import MOST_BYTES, Heads, HeadTooLongError, mend
-from engine.data.download.outcome import Failure, Kind, Lost, plain, without_password
+from engine.data.download.outcome import Failed, Failure, Kind, plain, without_password
 from engine.data.download.shards import shard_paths
 from engine.data.download.urls import parse
 from engine.data.verify import verify
@@ -436,7 +436,7 @@ def test_a_folder_whose_name_is_not_utf8(server: Server, lists: Lists) -> None:
 
 @given(TEXT)
 def test_any_text_can_be_stored(text: str) -> None:
-    lost = Lost(1, text, Failure("x", text), 0)
+    lost = Failed(1, text, Failure("x", text), 0)
     for told in (lost.host, lost.failure.detail):
         assert told.isprintable()
         assert len(told) <= 300

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.core.registry import default_registry
 from engine.data.text import stage as stage_module
 from engine.data.text import table as table_module
 from engine.data.text.clean import Cleaned, clean
@@ -20,7 +21,6 @@ from engine.data.text.minhash import jaccard, shingles
 from engine.data.text.settings import CleanSettings, load_clean_settings
 from engine.data.text.words import words_of
 from engine.errors import ConfigError, DataError
-from engine.registry import default_registry
 
 Rows = list[tuple[Any, list[str]]]
 

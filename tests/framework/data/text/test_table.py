@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.contracts.click_log import (
+from engine.contracts.dataset import Record
+from engine.data.click_log import (
     REASONS,
     REPEATED,
     BadLineError,
     parse_queries,
     read_lines,
 )
-from engine.contracts.dataset import Record
 from engine.data.text import table as table_module
 from engine.data.text.table import find_table, open_table
 from engine.errors import DataError

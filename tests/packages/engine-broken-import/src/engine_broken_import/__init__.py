@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import a_library_that_nobody_has  # type: ignore[import-not-found]
 
-from engine.hookspecs import Plugin, hookimpl
+from engine.contracts.hooks import Plugin, hookimpl
 
 ENGINE_API = "1.0"
 

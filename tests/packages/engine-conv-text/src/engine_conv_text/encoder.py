@@ -58,5 +58,5 @@ class ConvText(TextEncoder):
                 state["hidden"] = self.blocks[index - 1](state["hidden"], mask)
             else:
                 seen = state.pop("hidden").masked_fill(~mask, float("-inf"))
-                state["features"] = self.norm(seen.amax(dim=1))
+                state["pooled"] = self.norm(seen.amax(dim=1))
         return state

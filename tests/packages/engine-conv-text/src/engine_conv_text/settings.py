@@ -6,13 +6,13 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from engine.contracts import TensorPlan, TextEncoderSettings, TowerPlan, UseTokenizer
+from engine.contracts import TensorPlan, TextEncoderSettings, TokenizerRef, TowerPlan
 
 
 class ConvTextSettings(TextEncoderSettings):
     """Convolutions over the tokens."""
 
-    tokenizer: UseTokenizer = {"use": "trained"}  # type: ignore[assignment]
+    tokenizer: TokenizerRef = {"use": "trained"}  # type: ignore[assignment]
     vocab_size: int = Field(2000, ge=1, description="rows of the token embedding table")
     max_tokens: int = Field(24, ge=2, description="longest token sequence, marks included")
     width: int = Field(96, ge=1, description="channels, and width of the features")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.hookspecs import Plugin, hookimpl
+from engine.contracts.hooks import Plugin, hookimpl
 
 ENGINE_API = "1.0"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.hookspecs import Recipe, hookimpl  # type: ignore[attr-defined]
+from engine.contracts.hooks import Recipe, hookimpl  # type: ignore[attr-defined]
 
 ENGINE_API = "7.2"
 

@@ -1,0 +1,260 @@
+"""Evaluating: a model's (or a file's) answers to data sets, and everything counted from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+
+from engine.bench.contamination import Training
+from engine.bench.datasets import EvaluatedDataset
+from engine.bench.job import Job
+from engine.bench.keys import machine, versions
+from engine.bench.results import (
+    Answers,
+    Calibration,
+    DatasetAnswers,
+    DatasetResult,
+    Part,
+    Provenance,
+    Result,
+    Retrieval,
+    Weight,
+)
+from engine.bench.story import seconds_of
+from engine.contracts.dataset import Dataset
+from engine.core.build import Built, read_artifact
+from engine.core.config import dump_config
+from engine.core.size import artifact_size
+from engine.data.contest import read_predictions
+from engine.errors import DataError
+from engine.evaluate.calibration import calibrate
+from engine.evaluate.features import FeatureCache
+from engine.evaluate.predictor import Predictor, random_weights
+from engine.evaluate.retrieval import retrieval
+from engine.evaluate.runner import DatasetRun, run
+from engine.evaluate.scores import score_dataset
+
+FEATURES_BUDGET = 4 * 10**9
+"""Bytes of vision features that a bench keeps."""
+
+
+def evaluate_entry(job: Job, folder: Path) -> tuple[Result, Answers]:
+    """Evaluator a model, or a file of predictions.
+
+    Args:
+        job: what to evaluate, and on what.
+        folder: the artifact; not read where predictions are evaluated.
+
+    Raises:
+        EngineError: the answers do not fit the data.
+    """
+    evaluated = [EvaluatedDataset.from_json(each) for each in job.datasets]
+    if job.source == "predictions":
+        return _evaluate_predictions(job, evaluated)
+    print("evaluating", flush=True)
+    built = read_artifact(folder)
+    training = Training(built.config.data.train)
+    results, answers = [], {}
+    with FeatureCache(Path(job.features), FEATURES_BUDGET, print) as cache:
+        for each in evaluated:
+            result, found = _evaluate_one(job, built, each, training, cache)
+            results.append(result)
+            answers[each.name] = found
+    warnings = [*random_weights(built.manifest), *built.warnings]
+    whole = Result(
+        key=job.key, entry=job.entry, seed=job.seed, made=_made(job, built, warnings),
+        weight=weigh(folder), datasets=tuple(results),
+    )  # fmt: skip
+    return whole, Answers(datasets=answers)
+
+
+def _evaluate_one(
+    job: Job, built: Built, evaluated: EvaluatedDataset, training: Training, cache: FeatureCache
+) -> tuple[DatasetResult, DatasetAnswers]:
+    dataset = evaluated.open()
+    queries = any(dataset.record(i).queries for i in range(len(dataset)))
+    predictor = predictor_for(built, evaluated)
+    ran = run(
+        predictor, dataset, workers=job.threads, features=cache, keep_vectors=queries,
+        progress=_progress(evaluated.name),
+    )  # fmt: skip
+    answers = _answers(ran)
+    retrieved = _retrieve(predictor, ran) if queries else None
+    seen = training.seen(evaluated.use, dataset)
+    notes = [*ran.notes, *([seen.note] if seen.note else [])]
+    return result_of(evaluated.name, answers, retrieved, seen.images, notes), answers
+
+
+def predictor_for(built: Built, evaluated: EvaluatedDataset) -> Predictor:
+    """The model with a data set's own templates, where it has any."""
+    if evaluated.templates is None:
+        return Predictor(built)
+    zero_shot = built.config.zero_shot.model_copy(update={"templates": evaluated.templates})
+    return Predictor(replace(built, config=built.config.model_copy(
+        update={"zero_shot": zero_shot})))  # fmt: skip
+
+
+def weigh(folder: Path) -> Weight:
+    """What an artifact weighs."""
+    report = artifact_size(folder, None)
+    parts = tuple(
+        Part(
+            name=part.name,
+            plugin=part.plugin,
+            parameters=part.num_parameters,
+            buffers=part.num_buffers,
+            bytes=part.bytes,
+        )
+        for part in report.parts
+    )
+    return Weight(
+        bytes=report.total,
+        parameters=report.num_parameters,
+        buffers=report.num_buffers,
+        parts=parts,
+    )
+
+
+def _progress(name: str) -> Callable[[str, int, int], None]:
+    def show(_: str, done: int, total: int) -> None:
+        print(f"evaluating {name}: {done} of {total}", flush=True)
+
+    return show
+
+
+def _made(job: Job, built: Built, warnings: Sequence[str]) -> Provenance:
+    manifest = built.manifest
+    return Provenance(
+        source=job.source, path=job.path, overrides=job.overrides, seed=job.seed,
+        config=dump_config(built.config), trained=bool(manifest.get("stages")),
+        train_seconds=seconds_of(Path(job.run)) if job.source == "config" else None,
+        stages=tuple(manifest.get("stages", ())), plugins=tuple(manifest.get("plugins", ())),
+        versions=versions(), machine=machine(), warnings=tuple(dict.fromkeys(warnings)),
+    )  # fmt: skip
+
+
+def _answers(ran: DatasetRun) -> DatasetAnswers:
+    rows = {row.index: row for row in ran.rows}
+    records = [ran.dataset.record(index) for index in range(ran.asked)]
+    return DatasetAnswers(
+        classes=tuple(ran.dataset.classes),
+        ids=tuple(record.id for record in records),
+        labels=tuple(-1 if record.label is None else record.label for record in records),
+        top=tuple(rows[i].classes if i in rows else () for i in range(ran.asked)),
+        probabilities=tuple(rows[i].probabilities if i in rows else () for i in range(ran.asked)),
+    )
+
+
+def _retrieve(predictor: Predictor, ran: DatasetRun) -> Retrieval | None:
+    """Images against the different queries of all of them."""
+    texts: dict[str, int] = {}
+    owners: list[list[int]] = []
+    rows: list[int] = []
+    assert ran.vectors is not None
+    for place, row in enumerate(ran.rows):
+        if not row.record.queries:
+            continue
+        mine = [texts.setdefault(query, len(texts)) for query in dict.fromkeys(row.record.queries)]
+        owners += [[] for _ in range(len(texts) - len(owners))]
+        for text in mine:
+            owners[text].append(len(rows))
+        rows.append(place)
+    if not rows:
+        return None
+    vectors = np.asarray(ran.vectors)[rows]
+    found = retrieval(vectors, predictor.encode_texts(list(texts)).numpy(), owners)
+    return Retrieval(**asdict(found))
+
+
+def result_of(
+    name: str,
+    answers: DatasetAnswers,
+    retrieved: Retrieval | None,
+    saw: str,
+    notes: Sequence[str],
+) -> DatasetResult:
+    """Everything that is counted from the answers to one data set."""
+    known = [i for i, label in enumerate(answers.labels) if label >= 0]
+    truth = {answers.ids[i]: answers.labels[i] for i in known}
+    top = {answers.ids[i]: answers.top[i] for i in known if answers.top[i]}
+    ranked = bool(answers.probabilities)
+    score = score_dataset(name, truth, top, len(answers.classes), ranked=ranked)
+    return DatasetResult(
+        name=name, images=score.images, classes=answers.classes, correct=score.correct,
+        missing=score.missing, accuracy=score.accuracy,
+        interval=(score.interval.low, score.interval.high), top5=score.top5,
+        recall=score.recall, mean_recall=score.mean_recall,
+        calibration=_calibrate(answers) if ranked else None, retrieval=retrieved,
+        chance=100 / len(answers.classes), saw=saw, notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _calibrate(answers: DatasetAnswers) -> Calibration | None:
+    rows = [
+        (chances[0], top[0] == label)
+        for label, top, chances in zip(
+            answers.labels, answers.top, answers.probabilities, strict=True
+        )
+        if label >= 0 and top
+    ]
+    if not rows:
+        return None
+    confidence = np.array([chance for chance, _ in rows])
+    return Calibration.model_validate(asdict(calibrate(confidence, np.array([r for _, r in rows]))))
+
+
+# ---- predictions alone -------------------------------------------------------------------------
+
+
+def _evaluate_predictions(
+    job: Job, evaluated: Sequence[EvaluatedDataset]
+) -> tuple[Result, Answers]:
+    path = Path(job.path)
+    predictions = read_predictions(path)
+    results, answers = [], {}
+    for each in evaluated:
+        dataset = each.open()
+        if each.name not in predictions:
+            raise DataError(
+                f"{path} has no answers for data set `{each.name}`; it has some for:"
+                f" {', '.join(predictions)}"
+            )
+        found = _given_answers(path, each.name, dataset, predictions[each.name])
+        answers[each.name] = found
+        results.append(result_of(each.name, found, None, "", ["answers of unknown origin"]))
+    made = Provenance(
+        source="predictions", path=job.path, versions=versions(), machine=machine(), trained=True,
+        warnings=("predictions alone: nobody has weighed the model that gave them",),
+    )  # fmt: skip
+    result = Result(key=job.key, entry=job.entry, seed=job.seed, made=made, datasets=tuple(results))
+    return result, Answers(datasets=answers)
+
+
+def _given_answers(
+    path: Path, name: str, dataset: Dataset, given: dict[str, int]
+) -> DatasetAnswers:
+    records = [dataset.record(index) for index in range(len(dataset))]
+    missing = [each.id for each in records if each.label is not None and each.id not in given]
+    if missing:
+        raise DataError(
+            f"{path}, data set `{name}`: {len(missing):,} of {len(records):,} images have no"
+            f" answer, the first is `{missing[0]}`",
+            hint="on the board all answer the same images; `engine eval --predictions` scores a"
+            " file with gaps, a gap counting as wrong",
+        )
+    unknown = sorted(given.keys() - {each.id for each in records})
+    if unknown:
+        raise DataError(
+            f"{path}, data set `{name}`: {len(unknown):,} images are not in the data, the first"
+            f" is `{unknown[0]}`",
+            hint="predictions and data must be of the same images",
+        )
+    return DatasetAnswers(
+        classes=tuple(dataset.classes),
+        ids=tuple(each.id for each in records),
+        labels=tuple(-1 if each.label is None else each.label for each in records),
+        top=tuple((given[each.id],) if each.id in given else () for each in records),
+    )

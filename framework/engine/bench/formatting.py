@@ -1,0 +1,129 @@
+"""How a board is put into words, the same in every form: terminal, page, Markdown, CSV."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+
+from engine.bench.leaderboard import Cell, Leaderboard, Rank, Row
+from engine.bench.results import Result
+
+RANDOM = "RANDOM weights"
+"""How a warning of random weights begins, behind the part's name."""
+
+NONE = "–"
+"""Where something does not apply or was not measured."""
+
+
+def size(count: int) -> str:
+    """Bytes with three digits: ``12.3 MB`` (10^6, as limits are written)."""
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= one:
+            value = count / one
+            return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {unit}"
+    return f"{count} B"
+
+
+def limit_words(limit: int | None) -> str:
+    """``50 MB``, exact; ``no limit``."""
+    if limit is None:
+        return "no limit"
+    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if limit >= one:
+            return f"{limit / one:.12g} {unit}"
+    return f"{limit} B"
+
+
+def rank_words(place: Rank) -> str:
+    """``1``, or ``1-3`` where it is tied."""
+    return f"{place.best}" if place.best == place.worst else f"{place.best}-{place.worst}"
+
+
+def number(value: float | None, digits: int = 1) -> str:
+    """With that many decimals; a dash for what is not known or no number."""
+    return NONE if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
+
+
+def mean(values: Iterable[float | None]) -> float | None:
+    """Of those that are known; ``None`` of none."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
+
+
+def recall_at(cells: Iterable[Cell], k: int) -> tuple[float | None, float | None]:
+    """Retrieval recall@k, images to texts and back: means over the data sets that have it."""
+    found = list(cells)
+    return (
+        mean((cell.image_to_text or {}).get(k) for cell in found),
+        mean((cell.text_to_image or {}).get(k) for cell in found),
+    )
+
+
+def made_words(board: Leaderboard) -> list[tuple[str, str]]:
+    """How the board was made, each fact in words: ``versions`` as ``engine 0.1.0, python 3.11``."""
+    return [
+        (
+            str(key),
+            ", ".join(f"{name} {each}" for name, each in value.items())
+            if isinstance(value, Mapping)
+            else str(value),
+        )
+        for key, value in board.made.items()
+    ]
+
+
+def results_of(board: Leaderboard, entry: str) -> list[Result]:
+    """The entry's results, those with numbers first, by seed."""
+    found = [result for result in board.results if result.entry == entry]
+    return sorted(found, key=lambda result: (result.failure is not None, result.seed))
+
+
+def untrained(results: Sequence[Result]) -> bool:
+    """Whether a model's weights are random, as they were built.
+
+    A warning alone does not say so: a model that began at random and was then trained is warned of
+    permanently, and a model of downloaded weights was not trained by Engine.
+    """
+    return any(
+        result.made.source != "predictions"
+        and not result.made.trained
+        and any(RANDOM in warning for warning in result.made.warnings)
+        for result in results
+    )
+
+
+def common_notes(board: Leaderboard) -> tuple[str, ...]:
+    """Notes that every entry with numbers has, where there are several: told once for all."""
+    evaluated = [row for row in board.rows if row.accuracy is not None]
+    if len(evaluated) < 2:
+        return ()
+    return tuple(note for note in evaluated[0].notes if all(note in row.notes for row in evaluated))
+
+
+def badges(board: Leaderboard, row: Row) -> list[tuple[str, str]]:
+    """What must be told with an entry: kind (``failed``, ``untrained``, ``saw``, ``unweighed``,
+    ``note``) and words. A note that only repeats another badge is left out, and so is one that
+    every entry has."""
+    found = []
+    if row.accuracy is None:
+        found.append(("failed", "failed"))
+    elif row.failed:
+        failed = ", ".join(map(str, row.failed))
+        found.append(("failed", f"seed{'s' * (len(row.failed) > 1)} {failed} failed"))
+    if untrained(results_of(board, row.entry)):
+        found.append(("untrained", "random weights, never trained"))
+    saw = [name for name, cell in row.datasets.items() if cell.saw]
+    if saw:
+        found.append(("saw", f"saw {', '.join(saw)} in training"))
+    if row.weight is None and row.accuracy is not None:
+        found.append(("unweighed", "predictions only, model not seen"))
+    common = common_notes(board)
+    own = [note for note in row.notes if note not in common and not _told(note, row, found)]
+    return found + [("note", note) for note in own]
+
+
+def _told(note: str, row: Row, found: Sequence[tuple[str, str]]) -> bool:
+    kinds = {kind for kind, _ in found}
+    if "untrained" in kinds and RANDOM.lower() in note.lower():
+        return True
+    return "saw" in kinds and any(cell.saw and cell.saw in note for cell in row.datasets.values())

@@ -1,0 +1,172 @@
+"""The board: results of a suite, gathered, ranked under limits, compared.
+
+This module says what a board is; ``rank.py`` makes one from results. The terminal, the page and the
+files show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.bench.results import Contest, Pair, Result, Speed, Weight, _Fact
+
+
+class Cell(_Fact):
+    """An entry on one data set, over its seeds.
+
+    Attributes:
+        accuracy: mean over seeds, percent.
+        interval: 95 %, bootstrap over images (and seeds, where there are several).
+        spread: standard deviation over seeds; ``None`` with one.
+        chance: of guessing, percent.
+        saw: what training saw of the data set, in words; empty: nothing that is known.
+    """
+
+    accuracy: float
+    interval: Pair
+    spread: float | None
+    top5: float | None
+    mean_recall: float
+    calibration_error: float | None
+    image_to_text: Mapping[int, float] | None
+    text_to_image: Mapping[int, float] | None
+    chance: float
+    saw: str = ""
+
+
+class Row(_Fact):
+    """An entry, over its seeds.
+
+    Attributes:
+        entry: its name.
+        seeds: those that have a result.
+        failed: seeds that have none, each with why.
+        weight: of the model; ``None`` for predictions, whose model nobody has seen.
+        datasets: by name.
+        accuracy: plain mean over data sets, percent; ``None`` where it failed.
+        interval: 95 %, of that mean over the same data sets.
+        spread: standard deviation over seeds; ``None`` with one.
+        speed: medians over seeds; ``None`` where not measured.
+        on_bytes_front: no other entry is lighter (or equal) and more accurate.
+        on_ms_front: in the same way by milliseconds an image.
+        notes: what must be told with the row: random weights, seen data.
+    """
+
+    entry: str
+    seeds: tuple[int, ...]
+    failed: Mapping[int, str] = {}
+    weight: Weight | None = None
+    datasets: Mapping[str, Cell] = {}
+    accuracy: float | None = None
+    interval: Pair | None = None
+    spread: float | None = None
+    top5: float | None = None
+    mean_recall: float | None = None
+    calibration_error: float | None = None
+    speed: Speed | None = None
+    contest: Contest | None = None
+    on_bytes_front: bool = False
+    on_ms_front: bool = False
+    notes: tuple[str, ...] = ()
+
+
+class Rank(_Fact):
+    """An entry's place under a limit.
+
+    Attributes:
+        best: 1 + the number of entries that are better beyond doubt.
+        worst: the number of entries that are not worse beyond doubt, itself counted. Where the two
+            differ, it is tied: shown as ``1-3``.
+    """
+
+    entry: str
+    best: int
+    worst: int
+
+
+class SizeBucket(_Fact):
+    """The board under one limit.
+
+    Attributes:
+        limit: bytes; ``None``: no limit.
+        ranks: in order of the mean accuracy.
+        over: entries that weigh more, in order of weight: shown apart, never ranked.
+        unweighed: entries of predictions alone: shown apart, never ranked under a limit.
+    """
+
+    limit: int | None
+    ranks: tuple[Rank, ...]
+    over: tuple[str, ...] = ()
+    unweighed: tuple[str, ...] = ()
+
+
+class Comparison(_Fact):
+    """Two entries on the same images.
+
+    Attributes:
+        a: the one that is ahead on the mean.
+        b: the other.
+        difference: of the mean accuracies, points.
+        interval: 95 %, paired bootstrap.
+        p: of the paired test, two-sided.
+        corrected: p after Holm's correction over all pairs of the board.
+        only_a: images that only ``a`` got right (first seeds), by data set.
+        only_b: in the same way.
+    """
+
+    a: str
+    b: str
+    difference: float
+    interval: Pair
+    p: float
+    corrected: float
+    only_a: Mapping[str, int] = {}
+    only_b: Mapping[str, int] = {}
+
+    @property
+    def real(self) -> bool:
+        """Whether the difference is significant at 5 % after correction."""
+        return self.corrected < 0.05
+
+
+class DatasetFacts(_Fact):
+    """A data set of the board: ``images`` are those with a label."""
+
+    name: str
+    images: int
+    classes: tuple[str, ...]
+    described: str = ""
+
+
+class Leaderboard(_Fact):
+    """Everything that is shown.
+
+    Attributes:
+        suite: its name.
+        datasets: in the suite's order.
+        skipped: data sets that are not on this machine, each with why.
+        rows: every entry, failed ones too, in the suite's order.
+        size_buckets: the strictest limit first; the last one has no limit.
+        comparisons: every pair of entries with numbers.
+        results: what the rows were made of.
+        method: how intervals and tests are made, in words.
+        made: when, and by which version.
+    """
+
+    suite: str
+    datasets: tuple[DatasetFacts, ...]
+    skipped: Mapping[str, str] = {}
+    rows: tuple[Row, ...]
+    size_buckets: tuple[SizeBucket, ...]
+    comparisons: tuple[Comparison, ...] = ()
+    results: tuple[Result, ...] = ()
+    method: str = ""
+    made: Mapping[str, Any] = {}
+
+    def row(self, entry: str) -> Row:
+        """The row of that entry; KeyError where there is none."""
+        for each in self.rows:
+            if each.entry == entry:
+                return each
+        raise KeyError(entry)

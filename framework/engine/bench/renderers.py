@@ -1,0 +1,370 @@
+"""A board without a browser: tables for the terminal, Markdown, CSV and JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from engine.bench.formatting import (
+    badges,
+    common_notes,
+    limit_words,
+    made_words,
+    number,
+    rank_words,
+    recall_at,
+    size,
+)
+from engine.bench.leaderboard import Comparison, Leaderboard, Row, SizeBucket
+
+_LEAST_ENTRY = 22
+"""Columns of the terminal that the names of entries may always take."""
+
+_COUNTS = ("bytes", "parameters")
+_SPEEDS = ("load_seconds", "image_ms", "text_ms", "images_per_second", "peak_mb")
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table; of two, the one with the lower ``worth`` gives way first."""
+
+    name: str
+    worth: int
+    cell: Callable[[Row], str]
+
+
+def tables(board: Leaderboard, width: int) -> list[RenderableType]:
+    """The board for a terminal.
+
+    A table for each limit (limits with the same board share one): tied entries say so in their rank
+    (``1-3``), entries over the limit and predictions without a model stand apart, unranked. Then
+    what failed, and what must be told with the rows. Columns that do not fit are left out, the
+    least important first.
+
+    Args:
+        board: what to show.
+        width: columns of the terminal.
+    """
+    columns = [column for column in _columns(board) if any(map(column.cell, board.rows))]
+    found: list[RenderableType] = []
+    for limits, size_bucket in _grouped(board.size_buckets):
+        found += [_table(board, limits, size_bucket, columns, width), Text()]
+    return found + list(_footnotes(board))
+
+
+def _grouped(size_buckets: Sequence[SizeBucket]) -> list[tuple[list[int | None], SizeBucket]]:
+    """Limits in a row that make the same board, with that board."""
+    groups: list[tuple[list[int | None], SizeBucket]] = []
+    for size_bucket in size_buckets:
+        if (
+            groups
+            and size_bucket.model_copy(update={"limit": groups[-1][1].limit}) == groups[-1][1]
+        ):
+            groups[-1][0].append(size_bucket.limit)
+        else:
+            groups.append(([size_bucket.limit], size_bucket))
+    return groups
+
+
+def _title(limits: Sequence[int | None]) -> str:
+    first = limits[0]
+    title = "no limit" if first is None else f"under {limit_words(first)}"
+    if len(limits) > 1:
+        title += f" (the same with {', '.join(map(limit_words, limits[1:]))})"
+    return title
+
+
+def _columns(board: Leaderboard) -> list[_Column]:
+    """Every column that the rows have something for, in order of place."""
+
+    def known(value: float | None, digits: int = 1) -> str:
+        return "" if value is None else number(value, digits)
+
+    def of_cell(name: str) -> Callable[[Row], str]:
+        return lambda row: known(row.datasets[name].accuracy) if name in row.datasets else ""
+
+    def of_speed(name: str, digits: int) -> Callable[[Row], str]:
+        return lambda row: known(getattr(row.speed, name, None), digits)
+
+    def interval(row: Row) -> str:
+        return "" if row.interval is None else "{:.1f}-{:.1f}".format(*row.interval)
+
+    many = len(board.datasets) > 1
+    return [
+        _Column("weights", 100, lambda row: size(row.weight.bytes) if row.weight else ""),
+        _Column("accuracy", 99, lambda row: known(row.accuracy)),
+        _Column("95 %", 98, interval),
+        _Column("± seeds", 40, lambda row: known(row.spread)),
+        *(_Column(each.name, 60, of_cell(each.name)) for each in board.datasets if many),
+        _Column("top-5", 30, lambda row: known(row.top5)),
+        _Column("recall", 35, lambda row: known(row.mean_recall)),
+        _Column("calib. error", 25, lambda row: known(row.calibration_error)),
+        _Column("R@1 i→t", 24, lambda row: known(recall_at(row.datasets.values(), 1)[0])),
+        _Column("R@1 t→i", 23, lambda row: known(recall_at(row.datasets.values(), 1)[1])),
+        _Column("ms/image", 55, of_speed("image_ms", 1)),
+        _Column("images/s", 45, of_speed("images_per_second", 0)),
+        _Column("load s", 20, of_speed("load_seconds", 2)),
+        _Column("peak MB", 22, of_speed("peak_mb", 0)),
+    ]
+
+
+def _table(
+    board: Leaderboard,
+    limits: Sequence[int | None],
+    size_bucket: SizeBucket,
+    columns: Sequence[_Column],
+    width: int,
+) -> Table:
+    groups = [
+        [(rank_words(place), place.entry) for place in size_bucket.ranks],
+        [("over", entry) for entry in size_bucket.over],
+        [("–", entry) for entry in size_bucket.unweighed],
+    ]
+    rows = [board.row(entry) for group in groups for _, entry in group]
+    shown = _fitting(columns, rows, width)
+    table = Table(
+        title=_title(limits), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
+    )
+    table.add_column("rank", justify="right", no_wrap=True)
+    table.add_column("entry", overflow="fold", min_width=8)
+    for column in shown:
+        table.add_column(Text(column.name), justify="right", no_wrap=True)
+    for group, style in zip(groups, ("", "dim", "dim"), strict=True):
+        if group and table.row_count:
+            table.add_section()
+        for rank, entry in group:
+            row = board.row(entry)
+            mark = " *" if badges(board, row) else ""
+            cells = [Text(column.cell(row) or "–") for column in shown]
+            first = "bold" if rank.split("-")[0] == "1" else style
+            table.add_row(rank, Text(f"{_line(entry)}{mark}"), *cells, style=first)
+    captions = []
+    if size_bucket.over:
+        captions.append("over: weighs more than the limit, not ranked")
+    if size_bucket.unweighed:
+        captions.append("–: predictions alone, not ranked")
+    table.caption = "; ".join(captions) or None
+    table.caption_justify = "left"
+    return table
+
+
+def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> list[_Column]:
+    """The columns that fit beside the rank and the entry."""
+    names = max((len(row.entry) + 2 for row in rows), default=0)
+    left = width - 2 - (4 + 3) - (min(max(names, 8), _LEAST_ENTRY) + 3)
+    shown = set()
+    for column in sorted(columns, key=lambda column: -column.worth):
+        need = max([len(column.name), *(len(column.cell(row)) for row in rows)]) + 3
+        if need <= left:
+            left -= need
+            shown.add(column.name)
+    return [column for column in columns if column.name in shown]
+
+
+def _footnotes(board: Leaderboard) -> Iterable[Text]:
+    for row in board.rows:
+        told = badges(board, row)
+        if told and row.accuracy is not None:
+            words = "; ".join(_line(words) for _, words in told)
+            yield Text.assemble(("* ", "bold"), (_line(row.entry), "bold"), f": {words}")
+    for note in common_notes(board):
+        yield Text.assemble(("all entries", "bold"), f": {_line(note)}")
+    for row in board.rows:
+        for seed, why in row.failed.items():
+            yield Text.assemble(
+                ("FAILED ", "bold red"), (_line(row.entry), "bold"), f", seed {seed}: {_line(why)}"
+            )
+    for name, why in board.skipped.items():
+        yield Text.assemble(("left out ", "yellow"), f"{_line(name)}: {_line(why)}")
+    tied = sum(not each.real for each in board.comparisons)
+    if board.comparisons:
+        yield Text(
+            f"{tied} of {len(board.comparisons)} pairs are tied: their difference may be chance"
+            " (5 %, Holm)",
+            style="dim",
+        )
+    if board.method:
+        yield Text(_line(board.method), style="dim")
+
+
+def _line(text: str) -> str:
+    """Untrusted text on one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+# --- Markdown ---------------------------------------------------------------------------------
+
+
+def to_markdown(board: Leaderboard) -> str:
+    """The board as Markdown: a table for each limit, then pairs, failures and notes."""
+    parts = [f"# {_md(board.suite)}", *_md_facts(board)]
+    columns = [column for column in _columns(board) if any(map(column.cell, board.rows))]
+    for limits, size_bucket in _grouped(board.size_buckets):
+        title = _title(limits)
+        parts += [f"## {title[0].upper()}{title[1:]}", _md_tier(board, size_bucket, columns)]
+    if board.comparisons:
+        parts += ["## Is it real?", _md_pairs(board.comparisons)]
+    notes = list(_md_notes(board))
+    if notes:
+        parts += ["## Notes", "\n".join(notes)]
+    if board.method:
+        parts.append(_md(board.method))
+    return "\n\n".join(parts) + "\n"
+
+
+def _md(text: str) -> str:
+    """Untrusted text as itself: no markup, no HTML, one line."""
+    return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", _line(text))
+
+
+def _md_facts(board: Leaderboard) -> Iterable[str]:
+    names = (f"{_md(each.name)} ({each.images:,} images)" for each in board.datasets)
+    yield f"{len(board.rows)} entries on {', '.join(names)}."
+    if board.made:
+        yield "\n".join(f"- {_md(key)}: {_md(value)}" for key, value in made_words(board))
+
+
+def _md_table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> str:
+    """Columns after the first ``left`` are numbers."""
+    rule = ["---"] * left + ["---:"] * (len(head) - left)
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
+
+
+def _md_tier(board: Leaderboard, size_bucket: SizeBucket, columns: Sequence[_Column]) -> str:
+    def line(rank: str, entry: str) -> list[str]:
+        row = board.row(entry)
+        return [rank, _md(entry), *(column.cell(row) or "–" for column in columns)]
+
+    head = ["rank", "entry", *(_md(column.name) for column in columns)]
+    rows = [line(rank_words(place), place.entry) for place in size_bucket.ranks]
+    parts = [_md_table(head, 2, rows) if rows else "Nothing is ranked under this limit."]
+    for title, entries in (
+        ("Over the limit, not ranked:", size_bucket.over),
+        ("Predictions alone, whose model nobody has weighed; not ranked:", size_bucket.unweighed),
+    ):
+        if entries:
+            parts += [title, _md_table(head, 2, [line("–", entry) for entry in entries])]
+    return "\n\n".join(parts)
+
+
+def _md_pairs(comparisons: Sequence[Comparison]) -> str:
+    def line(each: Comparison) -> list[str]:
+        verdict = "real" if each.real else "tied"
+        return [_md(each.a), _md(each.b), verdict, f"{each.difference:+.1f}",
+                "{:+.1f} to {:+.1f}".format(*each.interval), p_words(each.corrected)]  # fmt: skip
+
+    head = ["ahead", "behind", "", "points", "95 %", "p, corrected"]
+    return _md_table(head, 3, map(line, comparisons))
+
+
+def p_words(p: float) -> str:
+    """``0.032``; ``< 0.0001``."""
+    return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
+
+
+def _md_notes(board: Leaderboard) -> Iterable[str]:
+    for note in common_notes(board):
+        yield f"- all entries: {_md(note)}"
+    for row in board.rows:
+        for _, words in badges(board, row):
+            yield f"- {_md(row.entry)}: {_md(words)}"
+        for seed, why in row.failed.items():
+            yield f"- {_md(row.entry)}, seed {seed} failed: {_md(why)}"
+    for name, why in board.skipped.items():
+        yield f"- data set {_md(name)} left out: {_md(why)}"
+
+
+# --- CSV and JSON -----------------------------------------------------------------------------
+
+
+def to_csv(board: Leaderboard) -> str:
+    """A line an entry, failed ones too, numbers unrounded; the rank under each limit as best and
+    worst place (empty: not ranked there). What is no number stays empty.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe in front, as spreadsheets
+    themselves write it.
+    """
+    lines = [_record(board, row) for row in board.rows]
+    keys = list(dict.fromkeys(key for line in lines for key in line))
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(_plain(key) for key in keys)
+    writer.writerows([_plain(line.get(key)) for key in keys] for line in lines)
+    return out.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
+        return f"'{value}"
+    return value
+
+
+def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
+    ranks = {
+        place.entry + "\0" + limit_words(size_bucket.limit): place
+        for size_bucket in board.size_buckets
+        for place in size_bucket.ranks
+    }
+    line: dict[str, Any] = {"entry": row.entry}
+    for limit in map(limit_words, (size_bucket.limit for size_bucket in board.size_buckets)):
+        place = ranks.get(f"{row.entry}\0{limit}")
+        line[f"rank best, {limit}"] = place and place.best
+        line[f"rank worst, {limit}"] = place and place.worst
+    line |= {name: getattr(row.weight, name, None) for name in _COUNTS}
+    low, high = row.interval or (None, None)
+    line |= {"accuracy": row.accuracy, "accuracy low": low, "accuracy high": high,
+             "accuracy sd": row.spread}  # fmt: skip
+    for each in board.datasets:
+        cell = row.datasets.get(each.name)
+        low, high = cell.interval if cell else (None, None)
+        line |= {each.name: cell and cell.accuracy, f"{each.name} low": low,
+                 f"{each.name} high": high}  # fmt: skip
+    to_text, to_image = recall_at(row.datasets.values(), 1)
+    line |= {"top5": row.top5, "mean recall": row.mean_recall,
+             "calibration error": row.calibration_error, "recall@1 image to text": to_text,
+             "recall@1 text to image": to_image}  # fmt: skip
+    line |= {name: getattr(row.speed, name, None) for name in _SPEEDS}
+    line["on bytes front"], line["on ms front"] = row.on_bytes_front, row.on_ms_front
+    line["seeds"] = " ".join(map(str, row.seeds))
+    line["notes"] = "; ".join(words for _, words in badges(board, row))
+    line["failed"] = "; ".join(f"seed {seed}: {why}" for seed, why in row.failed.items())
+    return line
+
+
+def to_json(board: Leaderboard, *, indent: int | None = 1) -> str:
+    """Everything that the board knows, as JSON (numbers that are none as ``null``).
+
+    Comparisons say beside their numbers whether the difference is ``real``.
+
+    Args:
+        board: what is written.
+        indent: of each level; ``None``: all on one line.
+    """
+    value = _finite(board.model_dump(mode="python"))
+    for told, each in zip(value["comparisons"], board.comparisons, strict=True):
+        told["real"] = each.real
+    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """The same without NaN and infinity, which JSON does not have."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {str(key): _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

@@ -1,0 +1,422 @@
+"""Build: settings become a model, a model becomes an artifact, an artifact a model again."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from engine.contracts.clustering import FittedClusters
+from engine.contracts.description import TextEnd
+from engine.contracts.filling import check_filled, explain_misfit, tied_names, with_ties
+from engine.contracts.finite import STORAGE_DTYPES, check_finite, check_stored
+from engine.contracts.settings import (
+    PluginRef,
+    Settings,
+    TextEncoderSettings,
+    TokenizerSettings,
+    TowerSettings,
+)
+from engine.contracts.tokenizer import Tokenizer
+from engine.contracts.tower import Tower
+from engine.core import artifact
+from engine.core.config import dump_config, load_config
+from engine.core.config.schema import EngineConfig
+from engine.core.descriptions import (
+    check,
+    describe_weights,
+    differences,
+    text_end,
+    tokenizer_differences,
+)
+from engine.core.model import DualEncoder
+from engine.core.registry import Registry, default_registry
+from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan
+from engine.core.sources import UnreachableError
+from engine.core.weights import fetch, read_safetensors
+from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
+from engine.version import __version__
+
+Say = Callable[[str], None]
+"""Receives a line of progress."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a part's weights came from; kept in the artifact permanently.
+
+    Attributes:
+        source: what the config named.
+        initialised: ``"loaded"`` from there, or ``"random"``.
+        reason: why they are random although a source was named; empty otherwise.
+        warnings: what a file beside them says and the model does not do, sentences.
+    """
+
+    source: str
+    initialised: str
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Built:
+    """A model with everything needed to use it.
+
+    Attributes:
+        config: its resolved config.
+        model: in eval mode, float32, on the CPU.
+        tokenizer: of its text encoder.
+        manifest: the artifact's manifest, without ``files`` before it is written.
+        clusters: the clusters of its training texts, where it has any and they were asked for.
+    """
+
+    config: EngineConfig
+    model: DualEncoder
+    tokenizer: Tokenizer
+    manifest: dict[str, Any] = field(default_factory=dict)
+    clusters: FittedClusters | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a user must know of this model before trusting it."""
+        found = []
+        for part, origin in self.manifest.get("weights", {}).items():
+            if origin["initialised"] == "random" and origin["reason"]:
+                found.append(f"{part}: RANDOM weights: {origin['reason']}")
+            found += origin.get("warnings", [])
+        tokenizer = self.manifest.get("tokenizer", {})
+        if "not reachable" in str(tokenizer.get("origin", "")):
+            found.append(f"tokenizer: {tokenizer['origin']}")
+        found += tokenizer.get("warnings", [])
+        found = list(dict.fromkeys(found))
+        return found + list(self.manifest.get("clusters", {}).get("warnings", []))
+
+
+def make_model(config: EngineConfig) -> DualEncoder:
+    """A model with random weights; each part's depend on the seed and its own settings alone."""
+    settings = config.model
+
+    def make(part: str, create: Callable[[], nn.Module]) -> Any:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(config.seed * 1_000_003 + zlib.crc32(part.encode()))
+            return create()
+
+    vision = make("vision", settings.vision.create)
+    text = make("text", settings.text.create)
+    width = settings.embed_dim
+    projection = settings.projection
+    return DualEncoder(
+        vision,
+        text,
+        make("vision_projection", lambda: projection.vision.create(vision.width, width)),
+        make(
+            "text_projection",
+            lambda: projection.text.create(text.width, width, embedding_width=text.embedding_width),
+        ),
+        settings.logit_scale,
+    )
+
+
+def load_tower(
+    tower: Tower, use: PluginRef, part: str, say: Say, end: TextEnd | None = None
+) -> Origin:
+    """Fill a tower from its config's source, or leave it random where the config allows that.
+
+    Args:
+        tower: the tower.
+        use: its plugin and settings.
+        part: ``"vision"`` or ``"text"``.
+        say: receives lines of progress.
+        end: how the config's tokenizer ends a text.
+
+    Raises:
+        WeightsError: unreachable without ``otherwise: scratch``; damaged; not fitting; or a file
+            beside the weights contradicts the config.
+    """
+    assert isinstance(use.settings, TowerSettings)
+    weights = use.settings.weights
+    if weights.from_ == "scratch":
+        return Origin("scratch", "random")
+    say(f"{part}: weights from {weights.from_}")
+    try:
+        tensors = fetch(weights.from_, part, use.settings.preferred_files)
+    except UnreachableError as error:
+        if weights.otherwise != "scratch":
+            raise
+        return Origin(weights.from_, "random", error.message)
+    found = [tower.describe(tensors), *describe_weights(weights.from_, part)]
+    place = f"model.{part}"
+    different = differences(tower, [one for one in found if one], end)
+    warnings = check({place: different}, weights.from_)[place]
+    tower.load_weights(tensors, weights.from_)
+    return Origin(weights.from_, "loaded", warnings=tuple(warnings))
+
+
+def make_tokenizer(config: EngineConfig) -> Tokenizer:
+    """The text encoder's tokenizer, loaded or trained on the queries of ``data.train``.
+
+    Raises:
+        PluginError: it gives ids that the text encoder has no rows for.
+    """
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    use = settings.tokenizer
+
+    def texts() -> Iterable[str]:
+        if config.data.train is None:
+            raise DataError(
+                f"{config.name}: a tokenizer must be trained, and `data.train` names no data set",
+                hint="for example `--set data.train='{use: click_log, path: MY_DATA}'`",
+            )
+        return config.data.train.create().texts()  # type: ignore[no-any-return]
+
+    tokenizer = use.target().make(use.settings, texts, settings.vocab_size)
+    return check_tokenizer(tokenizer, config)
+
+
+def tokenizer_warnings(tokenizer: Tokenizer, config: EngineConfig) -> list[str]:
+    """What lies beside the vocabulary and the tokenizer does not do, as warnings.
+
+    Raises:
+        WeightsError: a file there contradicts the config.
+    """
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    own = settings.tokenizer.settings
+    assert isinstance(own, TokenizerSettings)
+    if not tokenizer.origin.startswith(own.from_):  # trained, or the source was out of reach
+        return []
+    found = tokenizer_differences(tokenizer, own.from_, settings.max_tokens)
+    return [line for some in check(found, own.from_).values() for line in some]
+
+
+def check_tokenizer(tokenizer: Tokenizer, config: EngineConfig) -> Tokenizer:
+    """Raise PluginError where the tokenizer's ids do not fit the text encoder's table."""
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    if tokenizer.vocab_size > settings.vocab_size:
+        raise PluginError(
+            f"the tokenizer has {tokenizer.vocab_size} ids and the text encoder"
+            f" {settings.vocab_size} rows",
+            hint=f"set model.text.vocab_size to {tokenizer.vocab_size} or more",
+        )
+    return tokenizer
+
+
+def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
+    """Build a model in memory: weights loaded where the config names a source.
+
+    Clusters are not fitted: ``engine.clusters.build_clustered`` does both.
+
+    Raises:
+        LimitError: it would weigh more than ``limits.weights``; told before anything is built.
+        WeightsError, DataError, PluginError: see the functions above.
+    """
+    config_size(config).check()
+    say("tokenizer")
+    tokenizer = make_tokenizer(config)
+    warnings = tokenizer_warnings(tokenizer, config)
+    say("model")
+    model = make_model(config)
+    end = text_end(tokenizer, model.text.settings.max_tokens)
+    origins = {
+        "vision": load_tower(model.vision, config.model.vision, "vision", say),
+        "text": load_tower(model.text, config.model.text, "text", say, end),
+        "vision_projection": Origin("scratch", "random"),
+        "text_projection": Origin("scratch", "random"),
+    }
+    return assemble(config, model, tokenizer, origins, warnings)
+
+
+def assemble(
+    config: EngineConfig,
+    model: DualEncoder,
+    tokenizer: Tokenizer,
+    origins: dict[str, Origin],
+    tokenizer_warnings: Sequence[str] = (),
+) -> Built:
+    """Put a finished model and its story together."""
+    # Numbers that an image-side identity or parameterless part lacks cannot be random.
+    for part, origin in origins.items():
+        if origin.source == "scratch" and not getattr(model, part).state_dict():
+            origins[part] = Origin("scratch", "none")
+    manifest: dict[str, Any] = {
+        "engine": __version__,
+        "name": config.name,
+        "weights": {part: asdict(origin) for part, origin in origins.items()},
+        "tokenizer": {
+            "origin": tokenizer.origin,
+            "vocab_size": tokenizer.vocab_size,
+            "warnings": list(tokenizer_warnings),
+        },
+        "stages": [],
+        "scores": {},
+    }
+    return Built(config, model.eval(), tokenizer, manifest)
+
+
+def plugins_of(config: EngineConfig, registry: Registry) -> list[dict[str, str]]:
+    """Every plugin that the model itself uses, with its distribution."""
+    found: dict[tuple[str, str], dict[str, str]] = {}
+
+    def visit(value: object) -> None:
+        if isinstance(value, PluginRef):
+            dist = registry.registered(value.kind, value.name).distribution
+            found[value.kind, value.name] = {
+                "kind": value.kind,
+                "name": value.name,
+                "distribution": dist.name,
+                "version": dist.version,
+            }
+            visit(value.settings)
+        elif isinstance(value, (list, tuple)):
+            for item in value:
+                visit(item)
+        elif isinstance(value, Settings):
+            for name in type(value).model_fields:
+                visit(getattr(value, name))
+
+    visit(config.model)
+    return [found[key] for key in sorted(found)]
+
+
+def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeReport:
+    """Write an artifact, whole or not at all.
+
+    Returns:
+        The size of what was written, equal to what ``engine size`` said before.
+
+    Raises:
+        ArtifactError: the folder is not ours to replace, or the weights on disk are not of the
+            predicted size (a fault of Engine or of a plugin's plan).
+        WeightsError: a number is not finite, or would not be in the storage dtype.
+    """
+    from safetensors.torch import save_file
+
+    registry = registry or default_registry()
+    tensors = _stored_tensors(built)
+    report = size_of_plan(plan_of_module(built.model), built.config, built.config.limits.weights)
+    built.manifest["plugins"] = plugins_of(built.config, registry)
+    built.manifest["num_parameters"] = report.num_parameters
+    built.manifest["num_buffers"] = report.num_buffers
+    with artifact.writing(folder) as temporary:
+        save_file(tensors, temporary / artifact.WEIGHTS)
+        (temporary / artifact.CONFIG).write_text(dump_config(built.config), encoding="utf-8")
+        (temporary / artifact.TOKENIZER).write_bytes(built.tokenizer.to_bytes())
+        if built.clusters is not None:
+            built.clusters.write(temporary)
+        artifact.seal(temporary, built.manifest)
+        written = (temporary / artifact.WEIGHTS).stat().st_size
+        if written != report.total:
+            raise ArtifactError(
+                f"{written:,} bytes of weights were written, {report.total:,} predicted"
+            )
+    return report
+
+
+def _stored_tensors(built: Built) -> dict[str, Tensor]:
+    """What the file of weights holds: finite numbers in the storage dtype, tied tensors once."""
+    storage = built.config.storage.dtype
+    tied = tied_names(built.model)
+    state = {name: t for name, t in built.model.state_dict().items() if name not in tied}
+    _check_numbers(built.config.name, built.model, WeightsError)
+    check_stored(built.config.name, state, storage)
+    return {name: _stored(tensor, STORAGE_DTYPES[storage]) for name, tensor in state.items()}
+
+
+def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    kept = tensor.to(dtype) if tensor.dtype.is_floating_point else tensor
+    return kept.detach().clone().contiguous()  # safetensors refuses tensors that share memory
+
+
+def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built:
+    """Read an artifact; every byte of it is checked.
+
+    Its clusters are not read, since prediction does without; what trains the model, or writes it
+    again, reads it with ``engine.clusters.read_clustered``.
+
+    Args:
+        folder: the artifact.
+        registry: the plugins; by default everything installed.
+
+    Raises:
+        ArtifactError: no artifact, changed, its weights do not fit its config, or they are not
+            finite.
+        ConfigError: it uses plugins that are not installed here.
+    """
+    folder = Path(folder)
+    manifest = artifact.read_manifest(folder)
+    config = load_config(folder / artifact.CONFIG, registry=registry or default_registry())
+    settings = config.model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    tokenizer = settings.tokenizer.target().from_bytes(
+        settings.tokenizer.settings, (folder / artifact.TOKENIZER).read_bytes()
+    )
+    model = _read_model(config, folder / artifact.WEIGHTS)
+    return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest)
+
+
+def _read_model(config: EngineConfig, path: Path) -> DualEncoder:
+    """The model of a config with the weights of a file.
+
+    It is made on the meta device and compared with the file before anything is allocated; the
+    file's tensors then become its own, and nothing is initialised only to be overwritten.
+    """
+    with torch.device("meta"), _Uninitialised():
+        model = make_model(config)
+    try:
+        tensors = with_ties(model, read_safetensors(path))
+    except WeightsError as error:
+        raise ArtifactError(error.message, hint=error.hint) from error
+    own = model.state_dict()
+    if misfit := explain_misfit(own, tensors):
+        raise ArtifactError(f"{path} does not fit its {artifact.CONFIG}:\n{misfit}")
+    if any(name not in own for name, _ in model.named_buffers()):
+        model = make_model(config)  # a buffer that is not stored must be computed for real
+    _assign(model, tensors)
+    _check_numbers(str(path), model, ArtifactError)
+    return model
+
+
+def _check_numbers(where: str, model: DualEncoder, error: type[EngineError]) -> None:
+    """Raise ``error`` where a stored number, or the factor on the cosines, is not finite."""
+    check_filled(where, model, error)
+    check_finite(where, {"exp(logit_scale)": model.logit_scale.exp()}, error=error)
+
+
+def _assign(model: DualEncoder, tensors: Mapping[str, Tensor]) -> None:
+    """Make the tensors the model's own, as float32 where they are floats; tied ones stay tied."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    made: dict[int, Tensor] = {}
+
+    def own(name: str, tensor: Tensor) -> Tensor:
+        if id(tensor) not in made:
+            kept = tensor.float() if tensor.is_floating_point() else tensor
+            parameter = parameters.get(name)
+            made[id(tensor)] = (
+                kept if parameter is None else nn.Parameter(kept, parameter.requires_grad)
+            )
+        return made[id(tensor)]
+
+    model.load_state_dict(
+        {name: own(name, tensor) for name, tensor in tensors.items()}, strict=True, assign=True
+    )
+
+
+class _Uninitialised(TorchFunctionMode):
+    """Leaves out ``torch.nn.init``: on the meta device it would import PyTorch's compiler, a second
+    or two for nothing."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)

@@ -1,0 +1,160 @@
+"""The settings of a whole config. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+
+from engine.contracts.limits import MAX_SEED, MAX_WIDTH
+from engine.contracts.settings import (
+    Bytes,
+    ClustererRef,
+    ClustererSettings,
+    DatasetRef,
+    EmbedderRef,
+    ProjectionRef,
+    ProjectionSettings,
+    Settings,
+    TextEncoderRef,
+    VisionTowerRef,
+)
+from engine.core.config.train_schema import TrainSettings
+
+SCHEMA_VERSION = 1
+
+RUSSIAN_TEMPLATES = (
+    "{}",
+    "фото, на котором изображено {}",
+    "изображение с {}",
+    "картинка с {}",
+    "фото с {}",
+    "на фото видно {}",
+)
+"""ruCLIP's templates (package ruclip 0.0.2)."""
+
+
+class ProjectionsSettings(Settings):
+    """The projection of each side."""
+
+    vision: ProjectionRef
+    text: ProjectionRef
+
+
+class ModelSettings(Settings):
+    """Two towers and how they meet."""
+
+    embed_dim: int = Field(ge=1, le=MAX_WIDTH, description="width of the joint space")
+    vision: VisionTowerRef
+    text: TextEncoderRef
+    projection: ProjectionsSettings
+    logit_scale: float = Field(
+        math.log(1 / 0.07),
+        description="logarithm of the factor on cosine similarities, at the start of training",
+    )
+
+
+class DataSettings(Settings):
+    """Where texts and images come from."""
+
+    train: DatasetRef | None = Field(
+        None,
+        description="training data; its queries also train a tokenizer that is built from scratch",
+    )
+    evaluate: tuple[DatasetRef, ...] = Field((), description="data sets to be evaluated on")
+
+
+class ClustersSettings(Settings):
+    """Clusters of meaning among the queries of ``data.train``."""
+
+    ngram: int = Field(
+        3, ge=1, le=10, description="words of an n-gram; a shorter text counts as a whole"
+    )
+    most_frequent: int = Field(
+        20_000, ge=2, le=1_000_000, description="n-grams that are clustered: the most frequent ones"
+    )
+    held_out: float = Field(
+        0.1, ge=0, lt=1, description="share of the n-grams that evaluates the classifier; 0: none"
+    )
+    embedder: EmbedderRef
+    clusterer: ClustererRef
+
+
+class ZeroShotSettings(Settings):
+    """How class names become class vectors."""
+
+    templates: tuple[str, ...] = Field(
+        ("{}",), min_length=1, description="each with one `{}`, the place of the class name"
+    )
+    lower: bool = Field(False, description="class names in lower case, stripped")
+    average: Literal["normalised", "raw"] = Field(
+        "normalised",
+        description="the mean over templates of the normalised text vectors (CLIP) or of the raw"
+        " ones (ruCLIP); the mean is normalised either way",
+    )
+
+    @field_validator("templates")
+    @classmethod
+    def _one_place(cls, templates: tuple[str, ...]) -> tuple[str, ...]:
+        for template in templates:
+            if template.count("{}") != 1:
+                raise ValueError(f"template {template!r} must hold `{{}}` exactly once")
+        return templates
+
+
+class StorageSettings(Settings):
+    """How weights are written."""
+
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+
+
+class LimitSettings(Settings):
+    """What the model may weigh."""
+
+    weights: Bytes | None = Field(None, description="most bytes of the weight files: `1 GB`")
+
+
+class EngineConfig(Settings):
+    """A whole config: one image-text model."""
+
+    engine: Literal[1] = Field(description="version of the config schema")
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="name of the model and of its folder"
+    )
+    model: ModelSettings
+    data: DataSettings = DataSettings()
+    clusters: ClustersSettings | None = Field(
+        None, description="clusters of meaning, fitted by the build on the queries of data.train"
+    )
+    zero_shot: ZeroShotSettings = ZeroShotSettings()
+    storage: StorageSettings = StorageSettings()
+    limits: LimitSettings = LimitSettings()
+    train: TrainSettings | None = Field(None, description="how it is trained: stage by stage")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of every random choice")
+
+    @field_validator("clusters")
+    @classmethod
+    def _as_many_as_projections(
+        cls, clusters: ClustersSettings | None, info: ValidationInfo
+    ) -> ClustersSettings | None:
+        model = info.data.get("model")
+        if clusters is not None and isinstance(model, ModelSettings):
+            assert isinstance(clusters.clusterer.settings, ClustererSettings)
+            count = clusters.clusterer.settings.cluster_count()
+            if (misfit := count_misfit(model, count)) is not None:
+                raise ValueError(misfit)
+        return clusters
+
+
+def count_misfit(model: ModelSettings, clusters: int | None) -> str | None:
+    """What is wrong where the text projection chooses among another number of clusters."""
+    use = model.projection.text
+    assert isinstance(use.settings, ProjectionSettings)
+    projections = use.settings.cluster_count()
+    if clusters is None or projections is None or clusters == projections:
+        return None
+    return (
+        f"{clusters} clusters, and model.projection.text (`{use.name}`) has {projections}"
+        " projections to choose from: their `count` must be the same"
+    )

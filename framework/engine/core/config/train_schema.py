@@ -1,0 +1,238 @@
+"""The settings of the `train:` section. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from engine.contracts.limits import MAX_COUNT, MAX_LAYERS, MAX_WORKERS
+from engine.contracts.settings import BuiltIn, Bytes, Settings
+from engine.contracts.training_settings import LoggerRef, LossRef, SamplerRef
+
+Blocks = (
+    Annotated[str, Field(pattern=r"^(all|none|(first|last) [1-9][0-9]{0,3})$")]
+    | tuple[Annotated[int, Field(ge=0, lt=MAX_LAYERS)], ...]
+)
+"""Which blocks of a tower: `all`, `none`, `last 3`, `first 2`, or their numbers from 0."""
+
+
+def chosen_blocks(blocks: str | tuple[int, ...], count: int) -> frozenset[int]:
+    """The numbers of the blocks that a setting names.
+
+    Args:
+        blocks: as a config writes it.
+        count: blocks that the tower has.
+
+    Raises:
+        ValueError: more blocks than there are, or a number beyond the last.
+    """
+    if isinstance(blocks, tuple):
+        beyond = [number for number in blocks if number >= count]
+        if beyond:
+            raise ValueError(f"there is no block {beyond[0]}: the tower has {count}, from 0")
+        return frozenset(blocks)
+    if blocks in ("all", "none"):
+        return frozenset(range(count) if blocks == "all" else ())
+    match = re.fullmatch(r"(first|last) ([0-9]+)", blocks)
+    assert match is not None  # the field's pattern
+    number = int(match[2])
+    if number > count:
+        raise ValueError(f"`{blocks}` of a tower that has {count} blocks")
+    return frozenset(range(number) if match[1] == "first" else range(count - number, count))
+
+
+class TowerTrains(Settings):
+    """Which segments of a tower train."""
+
+    blocks: Blocks = Field("none", description="`all`, `none`, `last 3`, `first 2` or `[0, 5]`")
+    head: bool | None = Field(
+        None, description="what stands behind the blocks; by default it trains where a block does"
+    )
+
+    @property
+    def stem_trains(self) -> bool:
+        """Whether what stands before the blocks trains."""
+        return False
+
+
+class VisionTrains(TowerTrains):
+    """Which segments of the vision tower train."""
+
+    stem: bool = Field(False, description="what stands before the blocks: patches, positions")
+
+    @property
+    def stem_trains(self) -> bool:
+        """See the base."""
+        return self.stem
+
+
+class TextTrains(TowerTrains):
+    """Which segments of the text encoder train."""
+
+    embeddings: bool = Field(False, description="token and position embeddings, the stem")
+
+    @property
+    def stem_trains(self) -> bool:
+        """See the base."""
+        return self.embeddings
+
+
+class Trains(Settings):
+    """What a stage trains; everything else is frozen."""
+
+    vision: bool | VisionTrains = Field(False, description="true: all of it, false: none of it")
+    text: bool | TextTrains = Field(False, description="true: all of it, false: none of it")
+    vision_projection: bool = True
+    text_projection: bool = True
+    logit_scale: bool = True
+
+
+class OptimizerSettings(Settings):
+    """The optimizer. Norms, biases and single numbers get no weight decay."""
+
+    name: Literal["adamw", "adam"] = Field(
+        "adamw", description="adam adds the weight decay to the gradient, adamw to the weights"
+    )
+    lr: float = Field(1e-4, gt=0, allow_inf_nan=False, description="learning rate at its highest")
+    weight_decay: float = Field(
+        5e-5, ge=0, allow_inf_nan=False, description="pull of every weight towards 0"
+    )
+    betas: tuple[float, float] = (0.9, 0.98)
+    eps: float = Field(
+        1e-6, gt=0, allow_inf_nan=False, description="added to the divisor of a step"
+    )
+
+    @field_validator("betas")
+    @classmethod
+    def _shares(cls, betas: tuple[float, float]) -> tuple[float, float]:
+        if not all(0 <= beta < 1 for beta in betas):
+            raise ValueError("each of `betas` must be at least 0 and less than 1")
+        return betas
+
+
+class ScheduleSettings(Settings):
+    """How the learning rate goes over a stage."""
+
+    name: Literal["cosine", "linear", "constant", "multistep"] = "cosine"
+    warmup: int | float = Field(
+        0, ge=0, description="steps of linear rise; below 1 a share of the stage (0.1)"
+    )
+    final: float = Field(
+        0.0, ge=0, le=1, description="cosine, linear: the rate at the end, as a share of `lr`"
+    )
+    at: tuple[float, ...] = Field((), description="multistep: the epochs at which the rate falls")
+    factor: float = Field(0.1, gt=0, lt=1, description="multistep: by what it is multiplied then")
+
+    @model_validator(mode="after")
+    def _steps_named(self) -> Self:
+        if (self.name == "multistep") != bool(self.at):
+            raise ValueError("`at` names the epochs of `multistep`: give both or neither")
+        return self
+
+
+class AugmentSettings(Settings):
+    """Random crops of the images, a fixed number of them for each, so that they can be cached."""
+
+    views: int = Field(4, ge=1, le=1000, description="different crops of an image")
+    crop: tuple[float, float] = Field((0.6, 1.0), description="least and most share of the area")
+    flip: bool = Field(False, description="mirror half of the views")
+
+    @field_validator("crop")
+    @classmethod
+    def _share(cls, crop: tuple[float, float]) -> tuple[float, float]:
+        if not 0 < crop[0] <= crop[1] <= 1:
+            raise ValueError("`crop` is two shares of the area, 0 < least <= most <= 1")
+        return crop
+
+
+class StageSettings(Settings):
+    """A part of training with its own freezing."""
+
+    name: str = Field(min_length=1, max_length=80)
+    trains: Trains = Trains()
+    epochs: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="passes over the data (or give `steps`)"
+    )
+    steps: int | None = Field(None, ge=1, le=MAX_COUNT, description="batches (or give `epochs`)")
+    batch_size: int = Field(
+        256, ge=2, le=MAX_COUNT, description="rows of a batch, of all processes together"
+    )
+    chunk_size: int | None = Field(
+        None,
+        ge=1,
+        description="rows that the towers hold at once, the gradient is that of the whole batch"
+        " (GradCache); by default all of them",
+    )
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    sampler: SamplerRef = BuiltIn("shuffled")  # type: ignore[assignment]
+    losses: tuple[LossRef, ...] = Field(({"use": BuiltIn("contrastive")},), min_length=1)  # type: ignore[assignment,arg-type]
+    teacher_forcing: bool = Field(
+        False, description="a text goes through the projection of its own cluster, not the router's"
+    )
+    augment: AugmentSettings | None = None
+    clip_gradients: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="largest norm of the gradient"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        if (self.epochs is None) == (self.steps is None):
+            raise ValueError("give either `epochs` or `steps`")
+        return self
+
+
+class CacheSettings(Settings):
+    """The cache of what the frozen prefixes of the towers gave."""
+
+    use: bool = Field(True, description="false: everything is computed each time")
+    dtype: Literal["float32", "float16"] = Field("float32", description="of what is stored")
+    budget: Bytes = Field(20 * 10**9, description="most bytes on disk: `20 GB`")  # type: ignore[arg-type]
+    folder: Path | None = Field(
+        None, description="by default `cache` in the run; name one to share it among runs"
+    )
+
+
+class TrainSettings(Settings):
+    """How a model is trained."""
+
+    stages: tuple[StageSettings, ...] = Field(min_length=1)
+    queries: Literal["random", "mean"] = Field(
+        "random",
+        description="an image of several queries: one at random each time, or the mean of their"
+        " embeddings",
+    )
+    max_scale: float = Field(
+        100.0,
+        gt=0,
+        description="most that the factor on cosines may be after a step that trains it",
+    )
+    cache: CacheSettings = CacheSettings()
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        "auto", description="auto: float32 on the CPU and on mps, bfloat16 where a GPU has it"
+    )
+    compile: bool = Field(False, description="torch.compile the towers' blocks")
+    workers: int | None = Field(
+        None, ge=1, le=MAX_WORKERS, description="threads that read images: one a core"
+    )
+    threads: int | None = Field(
+        None, ge=1, le=MAX_WORKERS, description="threads of the model's arithmetic"
+    )
+    log_every: int = Field(
+        10, ge=1, le=MAX_COUNT, description="steps between two lines of the history"
+    )
+    evaluate_every: int = Field(
+        1, ge=0, description="epochs between two judgements on data.evaluate; 0: at the end alone"
+    )
+    save_minutes: float = Field(
+        10.0, gt=0, allow_inf_nan=False, description="minutes between two checkpoints"
+    )
+    save_steps: int | None = Field(
+        None, ge=1, le=MAX_COUNT, description="also so many steps between two"
+    )
+    keep: int = Field(2, ge=1, le=MAX_COUNT, description="checkpoints kept, beside the best")
+    loggers: tuple[LoggerRef, ...] = ({"use": BuiltIn("console")},)  # type: ignore[assignment]

@@ -1,0 +1,25 @@
+"""Descriptions: what lies beside weights and vocabularies, read and held against a config.
+
+``engine.core.build`` and ``engine.exchange.importing`` call it before they trust tensors:
+:mod:`files` finds and reads ``config.json`` and its like, :mod:`programs` takes them apart,
+:mod:`pictures` and :mod:`hold` compare. What a setting means to a tower or a tokenizer is the plugin's own affair:
+start reading at ``engine.contracts.description``.
+"""
+
+from engine.core.descriptions.files import describe_weights
+from engine.core.descriptions.hold import (
+    TOKENIZER,
+    check,
+    differences,
+    text_end,
+    tokenizer_differences,
+)
+
+__all__ = [
+    "TOKENIZER",
+    "check",
+    "describe_weights",
+    "differences",
+    "text_end",
+    "tokenizer_differences",
+]

@@ -1,0 +1,11 @@
+"""Weights: where they come from, read without ever running code.
+
+``kinds`` tells by its first bytes what a file is. Safetensors are read by their library, torch
+files by ``torch_files``, whose ``pickles`` builds tensors and plain containers and nothing else.
+``wrappers`` takes off what training programs put around a state dict.
+"""
+
+from engine.core.weights.checkpoint import read_checkpoint, read_safetensors
+from engine.core.weights.sources import fetch
+
+__all__ = ["fetch", "read_checkpoint", "read_safetensors"]

@@ -1,0 +1,262 @@
+"""Importing: checkpoints of other programs become artifacts, by the names of their tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from torch import Tensor
+
+from engine.contracts.checkpoint_adapter import CheckpointAdapter
+from engine.contracts.description import Description
+from engine.contracts.filling import fill
+from engine.contracts.settings import TextEncoderSettings
+from engine.contracts.tokenizer import Tokenizer
+from engine.core.build import (
+    Built,
+    Origin,
+    Say,
+    assemble,
+    make_model,
+    make_tokenizer,
+    tokenizer_warnings,
+)
+from engine.core.config.schema import EngineConfig
+from engine.core.descriptions import (
+    TOKENIZER,
+    check,
+    describe_weights,
+    differences,
+    text_end,
+    tokenizer_differences,
+)
+from engine.core.model import DualEncoder
+from engine.core.registry import Registry, default_registry
+from engine.core.size import config_size
+from engine.core.weights import read_checkpoint
+from engine.errors import WeightsError
+
+_FILES = (
+    "model.safetensors",
+    "open_clip_model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "open_clip_pytorch_model.bin",
+)
+"""What may hold the weights in a folder of transformers or open_clip, the best first."""
+
+
+_SIDES = ("vision", "text")
+
+
+@runtime_checkable
+class FinishingAdapter(Protocol):
+    """A checkpoint adapter whose tensors are not Engine's one by one."""
+
+    def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+        """Join, split or transpose what renaming could not.
+
+        Args:
+            tensors: by the names that the layout's ``rename`` gave them, floating ones float32.
+            wanted: the names that the config's model has.
+
+        Returns:
+            The tensors by Engine's names. What cannot be placed keeps its name, and is told.
+
+        Raises:
+            WeightsError: a part of the checkpoint has no counterpart in Engine.
+        """
+
+
+def import_checkpoint(
+    path: Path,
+    config: EngineConfig,
+    layout: str | None = None,
+    registry: Registry | None = None,
+    say: Say = lambda line: None,
+) -> Built:
+    """Build a model whose weights come from another program's checkpoint.
+
+    Its tensors are renamed by the layout, then each tower adapts its own as it does when it loads
+    weights alone (cuts a table of positions to what the config asks for, say). Whatever dtype they
+    are stored in, the model is float32.
+
+    Args:
+        path: safetensors, or a torch file (no code in it is run); or a folder of
+            transformers or open_clip, whose file of weights is found (in several parts, too).
+        config: what the checkpoint is, in Engine's terms.
+        layout: name of a ``checkpoint_adapter`` plugin; ``None``: found by the names in the file.
+        registry: where plugins are looked up.
+        say: receives lines of progress.
+
+    Raises:
+        WeightsError: unreadable, of no known layout, or not fitting the config.
+    """
+    config_size(config).check()
+    say(f"reading {path}")
+    tensors = _read(path)
+    name, found = _find_layout(tensors, layout, registry or default_registry(), path)
+    renamed = _rename(tensors, found, path)
+    say(f"layout {name}: {len(renamed)} tensors")
+    model = make_model(config)
+    if isinstance(found, FinishingAdapter):
+        renamed = _finish(found, renamed, model.state_dict().keys(), path)
+    adapted = _adapt(model, renamed)
+    _hold(model, found.describe(tensors), path)
+    fill(
+        model,
+        adapted,
+        str(path),
+        misfit=f"{path} does not fit the config",
+        hint="the config must describe the checkpoint's own model: widths, layers, vocabulary,"
+        " projections",
+    )
+    tokenizer = make_tokenizer(config)
+    warnings = _hold(model, found.describe(tensors), path, tokenizer)
+    origin = Origin(f"file:{path.resolve().name} (layout {name})", "loaded")
+    origins = dict.fromkeys(("vision", "vision_projection", "text", "text_projection"), origin)
+    for part in _SIDES:
+        origins[part] = replace(origin, warnings=tuple(warnings[f"model.{part}"]))
+    of_tokenizer = warnings.get(TOKENIZER, []) + tokenizer_warnings(tokenizer, config)
+    return assemble(config, model, tokenizer, origins, of_tokenizer)
+
+
+def _hold(
+    model: DualEncoder,
+    said: Mapping[str, Description],
+    path: Path,
+    tokenizer: Tokenizer | None = None,
+) -> dict[str, list[str]]:
+    """Hold the config against what lies beside the checkpoint, and what its tensors say.
+
+    Args:
+        model: of the config.
+        said: by the tensors, of each side.
+        path: the checkpoint.
+        tokenizer: of the config; ``None``: it is not made yet.
+
+    Returns:
+        Warnings by the plugin's place in the config: ``"model.text"``.
+
+    Raises:
+        WeightsError: a contradiction.
+    """
+    source = f"file:{path}"
+    settings = model.text.settings
+    assert isinstance(settings, TextEncoderSettings)
+    end = text_end(tokenizer, settings.max_tokens) if isinstance(tokenizer, Tokenizer) else None
+    found = {}
+    for part in _SIDES:
+        own = [*([said[part]] if part in said else []), *describe_weights(source, part)]
+        found[f"model.{part}"] = differences(getattr(model, part), own, end)
+    if isinstance(tokenizer, Tokenizer):
+        beside = tokenizer_differences(tokenizer, source, settings.max_tokens)
+        found |= {place: found.get(place, []) + some for place, some in beside.items()}
+    return check(found, str(path))
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a file, or of the file of weights in a folder.
+
+    Raises:
+        WeightsError: missing, damaged, or a folder without weights.
+    """
+    if not path.is_dir():
+        return read_checkpoint(path)
+    for name in _FILES:
+        if (path / name).is_file():
+            break
+    else:
+        raise WeightsError(
+            f"{path} holds no weights (looked for {', '.join(_FILES)})",
+            hint="name the file of weights itself",
+        )
+    if not name.endswith(".index.json"):
+        return read_checkpoint(path / name)
+    tensors: dict[str, Tensor] = {}
+    for part in _parts(path / name):
+        tensors |= read_checkpoint(path / part)
+    return tensors
+
+
+def _parts(index: Path) -> list[str]:
+    """The files that the index of a checkpoint in several parts names."""
+    try:
+        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        names = sorted(set(places.values()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise WeightsError(
+            f"{index} is no index of a checkpoint in parts ({type(error).__name__}: {error})"
+        ) from error
+    for name in names:
+        plain = isinstance(name, str) and name.endswith(".safetensors") and "/" not in name
+        if not plain or "\\" in name:
+            raise WeightsError(f"{index} names a part {name!r}, which is no plain safetensors file")
+    return names
+
+
+def _finish(
+    layout: FinishingAdapter, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
+) -> dict[str, Tensor]:
+    try:
+        return layout.finish(renamed, wanted)
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _rename(
+    tensors: Mapping[str, Tensor], layout: CheckpointAdapter, path: Path
+) -> dict[str, Tensor]:
+    """Engine's names, all floating-point tensors in float32."""
+    renamed: dict[str, Tensor] = {}
+    old_names: dict[str, str] = {}
+    for key, tensor in tensors.items():
+        new = layout.rename(key)
+        if new is None:
+            continue
+        if new in old_names:
+            raise WeightsError(f"{path}: `{old_names[new]}` and `{key}` are both {new}")
+        old_names[new] = key
+        renamed[new] = tensor.float() if tensor.dtype.is_floating_point else tensor
+    return renamed
+
+
+def _adapt(model: DualEncoder, renamed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Let each tower fit its own part; the rest stays as it is."""
+    adapted = dict(renamed)
+    for part, tower in (("vision", model.vision), ("text", model.text)):
+        prefix = f"{part}."
+        own = {k[len(prefix) :]: adapted.pop(k) for k in renamed if k.startswith(prefix)}
+        adapted |= {prefix + name: tensor for name, tensor in tower.adapt(own).items()}
+    return adapted
+
+
+def _find_layout(
+    tensors: Mapping[str, Tensor], name: str | None, registry: Registry, path: Path
+) -> tuple[str, CheckpointAdapter]:
+    """The layout of that name, or the one that knows these names."""
+
+    def make(name: str) -> CheckpointAdapter:
+        plugin = registry.get("checkpoint_adapter", name)
+        layout: CheckpointAdapter = plugin.load()(plugin.load_settings()())
+        return layout
+
+    if name is not None:
+        return name, make(name)
+    known = {candidate: make(candidate) for candidate in registry.names("checkpoint_adapter")}
+    fitting = [name for name, layout in known.items() if layout.matches(tensors.keys())]
+    if len(fitting) == 1:
+        return fitting[0], known[fitting[0]]
+    if fitting:
+        raise WeightsError(
+            f"{path}: more than one layout has these names: {', '.join(fitting)}",
+            hint="choose one with --adapter",
+        )
+    shown = ", ".join(sorted(tensors)[:4])
+    raise WeightsError(
+        f"{path}: no known layout has these names (it holds {shown} ...)",
+        hint=f"known layouts: {', '.join(known)}; choose one with --adapter",
+    )

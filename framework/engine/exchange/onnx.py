@@ -1,0 +1,306 @@
+"""ONNX: both towers as files that onnxruntime runs without torch or Engine.
+
+====================== ===========================================================================
+``vision.onnx``        ``pixels`` [B, 3, S, S] float32 -> ``image_embeds`` [B, J] float32
+``text.onnx``          ``ids`` [B, L] int64, ``mask`` [B, L] bool -> ``text_embeds`` [B, J] float32
+``tokenizer.json``     for the library `tokenizers` (see ``engine.exchange.tokenizer``)
+``preprocess.json``    how a picture becomes pixels
+``export.json``        inputs and outputs, scale, templates, differences measured, sha256 of files
+``README.md``          how to use them, with a program that does
+====================== ===========================================================================
+
+Rows of the embeddings have length 1. B and L are free; L at most the text encoder's ``max_tokens``.
+Where the config takes the mean over templates of raw vectors (``zero_shot.average: raw``), the text
+file has a second output ``text_lengths`` [B] float32, the length of each vector before.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from engine.core.build import Say
+from engine.core.files import disk_trouble
+from engine.core.model import DualEncoder
+from engine.errors import WeightsError
+from engine.exchange.folder import check_target, seal, writing
+from engine.exchange.packages import ONNX, need
+from engine.exchange.pictures import PACKAGE, reader_package
+from engine.exchange.readme import onnx_readme
+from engine.exchange.source import Source, Worst, read_source
+from engine.exchange.tokenizer import standalone
+
+_MOST_IN_ONE_FILE = 1_900_000_000
+"""Bytes; a protobuf message cannot pass 2 GiB. Larger weights go to a file beside it."""
+
+Example = Mapping[str, Tensor]
+"""Named inputs of a tower."""
+
+
+@dataclass(frozen=True)
+class Tower:
+    """One side of a model as an ONNX file.
+
+    Attributes:
+        file: its name.
+        outputs: names of its outputs: the embedding, and for some its length before.
+        axes: the free axes of every input, by number.
+        module: computes the outputs from the inputs, in the order of ``axes``.
+    """
+
+    file: str
+    outputs: tuple[str, ...]
+    axes: Mapping[str, Mapping[int, str]]
+    module: nn.Module
+
+
+class _Images(nn.Module):
+    def __init__(self, model: DualEncoder) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return (self.model.encode_image(pixels),)
+
+
+class _Texts(nn.Module):
+    def __init__(self, model: DualEncoder, *, lengths: bool) -> None:
+        super().__init__()
+        self.model, self.lengths = model, lengths
+
+    def forward(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
+        embedding = self.model.text_state({"ids": ids, "mask": mask})["embedding"]
+        unit = functional.normalize(embedding, dim=-1)
+        return (unit, embedding.norm(dim=-1)) if self.lengths else (unit,)
+
+
+def export_onnx(artifact: Path, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
+    """Export an artifact as ONNX files.
+
+    Both files are run by onnxruntime before the folder takes its place: several batch sizes and
+    lengths, with padding and without, every number within ``TOLERANCE`` of the model's.
+
+    Args:
+        artifact: the artifact's folder.
+        folder: where the export goes; an earlier export there is replaced.
+        say: receives lines of progress.
+
+    Returns:
+        The manifest, as in ``export.json``.
+
+    Raises:
+        PluginError: a package is missing; tells the command that installs it.
+        ArtifactError: no artifact, or ``folder`` is not ours to replace.
+        WeightsError: a tower cannot be exported, or its file computes something else.
+    """
+    need(ONNX, "onnx")
+    check_target(folder)
+    say(f"reading {artifact}")
+    return write_onnx(read_source(artifact), folder, say)
+
+
+def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
+    """:func:`export_onnx` of a model in memory."""
+    model = source.built.model
+    pixels = {"pixels": {0: "batch"}}
+    tokens = {name: {0: "batch", 1: "length"} for name in ("ids", "mask")}
+    raw = source.built.config.zero_shot.average == "raw"
+    outputs = ("text_embeds", "text_lengths") if raw else ("text_embeds",)
+    vision = Tower("vision.onnx", ("image_embeds",), pixels, _Images(model).eval())
+    text = Tower("text.onnx", outputs, tokens, _Texts(model, lengths=raw).eval())
+    images = ({"pixels": batch} for batch in source.images())
+    texts = ({"ids": ids, "mask": mask} for ids, mask in source.batches())
+    with writing(folder) as temporary, torch.no_grad():
+        say("vision.onnx")
+        write_tower(vision, {"pixels": _example_pixels(source)}, temporary)
+        say("text.onnx")
+        write_tower(text, _example_tokens(source), temporary)
+        say("comparing with onnxruntime")
+        checks = {
+            "vision": check_tower(vision, images, temporary),
+            "text": check_tower(text, texts, temporary),
+        }
+        manifest = _describe(source, vision, text, checks)
+        tokenizer, manifest["tokenizer"] = standalone(source)
+        (temporary / "tokenizer.json").write_bytes(tokenizer)
+        _write_json(temporary / "preprocess.json", asdict(model.vision.preprocess))
+        (temporary / PACKAGE).write_bytes(reader_package())
+        readme = onnx_readme(manifest, model.vision.preprocess)
+        (temporary / "README.md").write_text(readme, encoding="utf-8")
+        return seal(temporary, manifest)
+
+
+def _describe(
+    source: Source, vision: Tower, text: Tower, checks: Mapping[str, Mapping[str, Any]]
+) -> dict[str, Any]:
+    size = source.built.model.vision.preprocess.size
+    return {
+        "to": "onnx",
+        **source.story(),
+        "vision": {
+            "file": vision.file,
+            "inputs": {"pixels": {"shape": ["batch", 3, size, size], "dtype": "float32"}},
+            "outputs": list(vision.outputs),
+            "check": checks["vision"],
+        },
+        "text": {
+            "file": text.file,
+            "inputs": {
+                "ids": {"shape": ["batch", "length"], "dtype": "int64"},
+                "mask": {"shape": ["batch", "length"], "dtype": "bool"},
+            },
+            "outputs": list(text.outputs),
+            "max_tokens": source.text_settings.max_tokens,
+            "pad_id": source.built.tokenizer.pad_id,
+            "check": checks["text"],
+        },
+    }
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
+
+
+def _example_pixels(source: Source) -> Tensor:
+    size = source.built.model.vision.preprocess.size
+    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(3))
+
+
+def _example_tokens(source: Source) -> dict[str, Tensor]:
+    """Three rows, every one with padding: a tower that asks whether there is any is told yes."""
+    settings = source.text_settings
+    length = min(7, settings.max_tokens)
+    ids = torch.randint(
+        settings.vocab_size, (3, length), generator=torch.Generator().manual_seed(4)
+    )
+    lengths = torch.tensor([[length - 1], [max(1, length // 2)], [1]])
+    return {"ids": ids, "mask": torch.arange(length) < lengths}
+
+
+def write_tower(tower: Tower, example: Example, folder: Path) -> None:
+    """Write one tower's file.
+
+    Raises:
+        WeightsError: torch's exporter cannot follow it, or has no ONNX operator for a step.
+    """
+    program = _capture(tower, example)
+    with _quiet(), _told(tower.file, "has no ONNX form"):
+        exported: Any = torch.onnx.export(
+            program,
+            dynamo=True,
+            verbose=False,
+            input_names=list(tower.axes),
+            output_names=list(tower.outputs),
+            dynamic_shapes=dict(tower.axes),
+        )
+        for node in exported.model.graph.all_nodes():  # where each step stands in whose source file
+            node.metadata_props.clear()
+        weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
+        exported.save(folder / tower.file, external_data=weights > _MOST_IN_ONE_FILE)
+
+
+def _capture(tower: Tower, example: Example) -> torch.export.ExportedProgram:
+    """A tower's graph.
+
+    Three ways, the quickest first. Without strict mode Python itself runs the tower, which fails
+    where a free axis becomes a number (``len(x)``); strict mode reads the tower's bytecode. The
+    draft takes a question about the data (is there any padding?) to be answered as in the example.
+    Whether that was right, the comparison says.
+    """
+    dynamic = torch.export.Dim.DYNAMIC
+    shapes = {name: dict.fromkeys(axes, dynamic) for name, axes in tower.axes.items()}
+    arguments = tuple(example[name] for name in tower.axes)
+    ways: Sequence[Callable[[], torch.export.ExportedProgram]] = (
+        lambda: torch.export.export(tower.module, arguments, dynamic_shapes=shapes, strict=False),
+        lambda: torch.export.export(tower.module, arguments, dynamic_shapes=shapes, strict=True),
+        lambda: torch.export.draft_export(
+            tower.module, arguments, dynamic_shapes=shapes, strict=True
+        ),
+    )
+    failures = []
+    for way in ways:
+        try:
+            with _quiet():
+                return way()
+        except Exception as error:  # a plugin's code: it may raise anything
+            if disk_trouble(error):
+                raise
+            failures.append(error)
+    with _told(tower.file, "cannot be followed by torch's exporter"):
+        raise failures[1]  # strict mode's names the line
+
+
+@contextlib.contextmanager
+def _told(file: str, what: str) -> Iterator[None]:
+    """Turn whatever torch raises into one readable error."""
+    try:
+        yield
+    except Exception as error:
+        if disk_trouble(error):
+            raise  # not the tower's fault
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        cause = next((line for line in lines if line.startswith("Caused by:")), "")
+        reason = " ".join([*lines[:1], cause]).strip()
+        raise WeightsError(
+            f"{file}: a part of this side {what} ({type(error).__name__}: {reason[:500]})",
+            hint="a part that branches on its data, or changes its shapes by it, has no fixed"
+            " graph: where torch.compiler.is_exporting(), it must take a form that has one",
+        ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch prints, warns and logs while it tries from the user's screen."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def check_tower(tower: Tower, batches: Iterable[Example], folder: Path) -> dict[str, Any]:
+    """Run a written file with onnxruntime and hold it to the model.
+
+    Returns:
+        For the manifest: the largest difference, what is allowed, and the number of batches.
+
+    Raises:
+        WeightsError: onnxruntime cannot run it, or the numbers differ.
+    """
+    onnxruntime: Any = importlib.import_module("onnxruntime")  # optional, and without types
+    worst = Worst(tower.file)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    with _told(tower.file, "cannot be loaded by onnxruntime"):
+        session = onnxruntime.InferenceSession(
+            str(folder / tower.file), options, providers=["CPUExecutionProvider"]
+        )
+    for batch in batches:
+        shape = next(iter(batch.values())).shape
+        expected = tower.module(*(batch[name] for name in tower.axes))
+        with _told(tower.file, f"does not run on an input of shape {tuple(shape)}"):
+            feed = {name: tensor.numpy() for name, tensor in batch.items()}
+            found = [torch.from_numpy(each) for each in session.run(list(tower.outputs), feed)]
+        worst.compare(found[0], expected[0], shape)
+        for length, wanted in zip(found[1:], expected[1:], strict=True):
+            worst.compare(length / wanted, torch.ones_like(wanted), shape)
+    return worst.to_json()

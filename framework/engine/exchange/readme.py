@@ -1,0 +1,169 @@
+"""The README of an export: what lies there, and a program that uses it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.contracts.tower import Preprocess
+
+_PROGRAM = '''\
+import json
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime
+from tokenizers import Tokenizer
+
+sys.path.insert(0, "pictures.zip")
+from pictures.cut import square
+from pictures.reader import decode
+
+about = json.load(open("export.json", encoding="utf-8"))
+picture = json.load(open("preprocess.json", encoding="utf-8"))
+vision = onnxruntime.InferenceSession("vision.onnx", providers=["CPUExecutionProvider"])
+text = onnxruntime.InferenceSession("text.onnx", providers=["CPUExecutionProvider"])
+tokenizer = Tokenizer.from_file("tokenizer.json")
+tokenizer.encode_special_tokens = True  # a mark that a text spells out is text
+
+
+def pixels(path):
+    """A picture [1, 3, S, S] float32."""
+    with open(path, "rb") as file:
+        image = decode(file.read()).image
+    values = square(image, SimpleNamespace(**picture)).astype(np.float32) / 255
+    values = (values - np.float32(picture["mean"])) / np.float32(picture["std"])
+    return values.transpose(2, 0, 1)[None]
+
+
+def encode_texts(texts):
+    """[N] texts -> [N, J]{of_length}."""
+    rows = tokenizer.encode_batch(texts)
+    ids = np.array([row.ids for row in rows], dtype=np.int64)
+    mask = np.array([row.attention_mask for row in rows], dtype=bool)
+    outputs = text.run(None, {{"ids": ids, "mask": mask}})
+    return {result}
+
+
+def class_vectors(names):
+    """Names of classes -> [C, J]: the mean over the templates."""
+    templates = about["zero_shot"]["templates"]
+    if about["zero_shot"]["lower"]:
+        names = [name.lower().strip() for name in names]
+    found = encode_texts([t.replace("{{}}", name) for name in names for t in templates])
+    mean = found.reshape(len(names), len(templates), -1).mean(axis=1)
+    return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
+
+
+names = sys.argv[2:]
+image = vision.run(None, {{"pixels": pixels(sys.argv[1])}})[0]
+logits = about["scale"] * image @ class_vectors(names).T
+chances = np.exp(logits - logits.max(axis=-1, keepdims=True))
+chances /= chances.sum(axis=-1, keepdims=True)
+for name, chance in zip(names, chances[0]):
+    print(f"{{chance:.4f}} {{name}}")
+'''
+
+
+def onnx_readme(manifest: Mapping[str, Any], preprocess: Preprocess) -> str:
+    """README of an ONNX export, in Markdown."""
+    vision, text = manifest["vision"], manifest["text"]
+    size, width = preprocess.size, manifest["embed_dim"]
+    raw = manifest["zero_shot"]["average"] == "raw"
+    program = _PROGRAM.format(
+        result="outputs[0] * outputs[1][:, None]" if raw else "outputs[0]",
+        of_length=", as long as the model made them" if raw else ", rows of length 1",
+    )
+    return f"""\
+# {manifest["name"]}
+
+An image-text model, exported to ONNX by Engine {manifest["engine"]}. It runs with onnxruntime,
+without torch and without Engine.
+
+| file | takes | gives |
+| --- | --- | --- |
+| `vision.onnx` | `pixels` [B, 3, {size}, {size}] float32 | `image_embeds` [B, {width}] |
+| `text.onnx` | `ids` [B, L] int64, `mask` [B, L] bool, L <= {text["max_tokens"]} | `text_embeds` \
+[B, {width}] |
+
+Rows of both have length 1.{_lengths(manifest)} `mask` is true on tokens and false on padding
+(on the right, any id).
+Compared with the model in Engine, no number differed by more than
+{vision["check"]["largest_difference"]:.1e} (images) and \
+{text["check"]["largest_difference"]:.1e} (texts).
+
+`pictures.zip` is a Python package, the very code with which Engine reads pictures (upright by EXIF,
+transparency over white, all modes and depths) and cuts and scales them; it needs Pillow and numpy.
+`preprocess.json` says how a picture becomes pixels, `export.json` everything else: templates for
+class names, the scale of the logits ({manifest["scale"]:.4g}), where the weights came from.
+
+{_warnings(manifest)}{_tokenizer(manifest)}
+## Classify a picture
+
+    pip install onnxruntime tokenizers pillow numpy
+    python classify.py PICTURE.jpg кошка собака
+
+```python
+{program}```
+"""
+
+
+def transformers_readme(manifest: Mapping[str, Any]) -> str:
+    """README of a folder for transformers, in Markdown."""
+    name = manifest["class"]
+    processor = manifest["processor"]
+    return f"""\
+# {manifest["name"]}
+
+An image-text model, exported by Engine {manifest["engine"]} for transformers
+{manifest["transformers"]} (float32).
+
+```python
+from transformers import {name}, {processor}
+
+model = {name}.from_pretrained("FOLDER").eval()
+processor = {processor}.from_pretrained("FOLDER")
+inputs = processor(text=["кошка", "собака"], images=image, padding=True, return_tensors="pt")
+probabilities = model(**inputs).logits_per_image.softmax(dim=-1)
+```
+
+Engine turns a picture upright by its EXIF and lays transparency over white; the processor does
+not, so do it before: `ImageOps.exif_transpose(image)` of Pillow, for example.
+
+Compared with the model in Engine, no number of an embedding differed by more than
+{manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \
+{manifest["check"]["text"]["largest_difference"]:.1e} (texts), from the same pixels and ids.
+
+{_warnings(manifest)}{_tokenizer(manifest)}\
+{"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""
+
+
+def _warnings(manifest: Mapping[str, Any]) -> str:
+    lines = [f"**{warning}**\n\n" for warning in manifest["warnings"]]
+    return "".join(lines)
+
+
+def _tokenizer(manifest: Mapping[str, Any]) -> str:
+    tokenizer = manifest["tokenizer"]
+    if tokenizer["library"] is None:
+        return (
+            "`tokenizer.json` is a plugin's own form, which only Engine reads: the library"
+            " `tokenizers` cannot give this model its ids.\n"
+        )
+    if not tokenizer["differs_on"]:
+        return "`tokenizer.json` gave every text that was tried the ids that Engine gives it.\n"
+    shown = "\n".join(f"- {text!r}" for text in tokenizer["differs_on"])
+    return (
+        "`tokenizer.json` is for the library `tokenizers`. Of the texts that were tried, these get"
+        f" other ids than in Engine, which mends texts further:\n\n{shown}\n"
+    )
+
+
+def _lengths(manifest: Mapping[str, Any]) -> str:
+    if manifest["zero_shot"]["average"] != "raw":
+        return ""
+    return (
+        " A second output, `text_lengths` [B], says how long each text's vector was before: this"
+        " model takes the mean over templates of those."
+    )

@@ -1,0 +1,47 @@
+"""The evaluator of a model in training: zero-shot classification of ``data.evaluate``."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+
+from engine.core.build import Built
+
+_log = logging.getLogger(__name__)
+
+Evaluator = Callable[[], Mapping[str, float]]
+"""Judges the model as it is: accuracy in percent by data set, and their mean ``accuracy``."""
+
+
+def evaluator_of(built: Built) -> Evaluator | None:
+    """Judges a model in memory; ``None`` where the config names no data to evaluator it on.
+
+    Gives ``accuracy``, the plain mean in percent, and ``accuracy <data set>`` where there are
+    several.
+    """
+    config = built.config
+    if not config.data.evaluate:
+        return None
+    from engine.evaluate.predictor import Predictor
+    from engine.evaluate.runner import run, score_runs
+
+    datasets = [use.create() for use in config.data.evaluate]
+    workers = config.train.workers if config.train else None
+    told: set[str] = set()
+
+    def evaluator() -> Mapping[str, float]:
+        predictor = Predictor(built)
+        # A text side that is not trained yet may give all classes one vector: told, not refused.
+        runs = [run(predictor, each, workers=workers, refuse_alike=False) for each in datasets]
+        for note in (note for each in runs for note in each.notes if note not in told):
+            told.add(note)
+            _log.warning("%s", note)
+        score = score_runs(runs)
+        if score is None:
+            return {}
+        found = {"accuracy": score.accuracy}
+        if len(score.datasets) > 1:
+            found |= {f"accuracy {each.name}": each.accuracy for each in score.datasets}
+        return found
+
+    return evaluator

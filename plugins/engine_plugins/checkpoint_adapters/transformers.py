@@ -1,0 +1,144 @@
+"""Checkpoints of the library transformers: ``CLIPModel`` and ``VisionTextDualEncoderModel``.
+
+Both name their tensors alike: ``vision_model.*``, ``text_model.*``, ``visual_projection.weight``,
+``text_projection.weight``, ``logit_scale``. The vision tower is CLIP's, the text tower CLIP's or
+BERT's. Engine's towers of these architectures are OpenAI's and BERT's own, so CLIP's three matrices
+of attention become one, and a projection of CLIP lies transposed inside of the tower, or stands
+beside it as the projection ``linear``, as the config has it.
+
+Source: github.com/huggingface/transformers, ``modeling_clip.py`` and
+``modeling_vision_text_dual_encoder.py`` (version 5; version 4 puts ``vision_model.`` twice).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.contracts import CheckpointAdapter, Projection, TextEncoder, VisionTower
+from engine.errors import WeightsError
+from engine_plugins.checkpoint_adapters import transformers_names as names
+from engine_plugins.checkpoint_adapters.transformers_export import describe
+
+_MATRICES = {
+    "visual_projection.weight": "vision_projection.weight",
+    "text_projection.weight": "text_projection.weight",
+}
+_OWN = {"vision": "vision.proj", "text": "text.text_projection"}
+
+
+class Transformers(CheckpointAdapter):
+    """See the module. It also goes the other way, for ``engine export --to transformers``."""
+
+    def matches(self, keys: Collection[str]) -> bool:
+        """See the contract."""
+        parts = ("vision_model.", "text_model.")
+        return all(matrix in keys for matrix in _MATRICES) and all(
+            any(key.startswith(part) for key in keys) for part in parts
+        )
+
+    def rename(self, key: str) -> str | None:
+        """See the contract.
+
+        CLIP's queries, keys and values, both projections and BERT's pooler get names that no part
+        of Engine has: :meth:`finish` puts them where they belong.
+        """
+        if key in _MATRICES:
+            return _MATRICES[key]
+        key = names.flat(key)
+        side, _, own = key.partition(".")
+        if side not in ("vision_model", "text_model"):
+            return key
+        if own.endswith(names.NO_WEIGHTS):
+            return None
+        return f"{side.removesuffix('_model')}.{names.to_engine(side, own)}"
+
+    def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+        """Join, transpose and fold what :meth:`rename` could not.
+
+        Args:
+            tensors: by the names that :meth:`rename` gave them.
+            wanted: the names that the model has, which say where a projection goes.
+
+        Raises:
+            WeightsError: BERT's pooler is there and does something.
+        """
+        done = names.join_attention(tensors)
+        _fold_pooler(done)
+        for side, own in _OWN.items():
+            matrix, linear = f"{side}_projection.weight", f"{side}_projection.linear.weight"
+            if matrix not in done:
+                continue
+            given = done.pop(matrix)
+            if own in wanted:
+                done[own] = given.t().contiguous()
+            elif linear in wanted or not _is_identity(given):
+                done[linear] = given
+        return done
+
+    def to_transformers(
+        self,
+        *,
+        vision: VisionTower,
+        vision_projection: Projection,
+        text: TextEncoder,
+        text_projection: Projection,
+        end_mark: int | None,
+    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """The model in transformers' terms.
+
+        Args:
+            vision: the vision tower.
+            vision_projection: its projection.
+            text: the text encoder.
+            text_projection: its projection.
+            end_mark: the id that ends every text and stands nowhere else in one, if there is one.
+
+        Returns:
+            What a ``VisionTextDualEncoderConfig`` says (``vision_config``, ``text_config``,
+            ``projection_dim``), and the tensors without ``logit_scale``, float32.
+
+        Raises:
+            WeightsError: transformers has no form that computes the same; says of which part.
+        """
+        return describe(vision, vision_projection, text, text_projection, end_mark)
+
+
+def _is_identity(matrix: Tensor) -> bool:
+    return matrix.dim() == 2 and matrix.shape[0] == matrix.shape[1] and _is_multiple(matrix, 1.0)
+
+
+def _is_multiple(matrix: Tensor, factor: float) -> bool:
+    return torch.equal(matrix, factor * torch.eye(len(matrix), dtype=matrix.dtype))
+
+
+def _fold_pooler(tensors: dict[str, Tensor]) -> None:
+    """Take out a pooler that passes the first token on, as the export writes it; in place.
+
+    Raises:
+        WeightsError: it is another one.
+    """
+    weight = tensors.pop("text.pooler.dense.weight", None)
+    bias = tensors.pop("text.pooler.dense.bias", None)
+    if weight is None and bias is None:
+        return
+    factor = names.POOLER_FACTOR
+    passes = (
+        weight is not None
+        and bias is not None
+        and weight.shape == (len(bias), len(bias))
+        and _is_multiple(weight, factor)
+        and not bool(bias.any())
+    )
+    matrix = tensors.get("text_projection.weight")
+    if not passes or matrix is None:
+        raise WeightsError(
+            "its text tower is BERT with a pooler (a matrix and tanh before the projection), which"
+            " no text encoder of Engine has",
+            hint="only a pooler that passes the first token on can be read, as"
+            " `engine export --to transformers` writes it",
+        )
+    tensors["text_projection.weight"] = matrix * factor

@@ -1,0 +1,314 @@
+"""The registry: what comes in, what is broken, what is said of a name that is not there."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Annotated, Any
+
+import pytest
+from pydantic import ValidationError
+
+from engine.contracts.hooks import Plugin, hookimpl
+from engine.contracts.settings import BuiltIn, PluginField, PluginRef, Settings
+from engine.core.registry import Registry, default_registry
+from engine.errors import PluginError
+
+
+def offering(*plugins: Any) -> ModuleType:
+    """A module that registers these."""
+    module = ModuleType("offering")
+    module.engine_plugins = hookimpl(lambda: list(plugins))  # type: ignore[attr-defined]
+    return module
+
+
+def point(name: str, load: Callable[[], object], version: str = "1.0") -> Any:
+    """An entry point of the package ``name``."""
+    dist = SimpleNamespace(name=name, version=version)
+    return SimpleNamespace(name=name, value=f"{name}_module", dist=dist, load=load)
+
+
+def plugin(kind: str, name: str) -> Plugin:
+    return Plugin(kind, name, "nowhere:Class")
+
+
+def raising(error: BaseException) -> Callable[[], object]:
+    def load() -> object:
+        raise error
+
+    return load
+
+
+def test_plugins_are_sorted_and_know_their_distribution() -> None:
+    registry = Registry(
+        [
+            point("late", lambda: offering(plugin("dataset", "b"), plugin("text_encoder", "z"))),
+            point("early", lambda: offering(plugin("dataset", "a")), version="2.1"),
+        ]
+    )
+    rows = [(r.plugin.kind, r.plugin.name, str(r.distribution)) for r in registry.all()]
+    assert rows == [
+        ("text_encoder", "z", "late 1.0"), ("dataset", "a", "early 2.1"),
+        ("dataset", "b", "late 1.0"),
+    ]  # fmt: skip
+    assert registry.names("dataset") == ["a", "b"]
+    assert registry.get("dataset", "b").name == "b"
+    assert [r.plugin.name for r in registry.all("dataset")] == ["a", "b"]
+    assert not registry.broken
+    assert not registry.clashes()
+
+
+def test_two_plugins_of_one_name_name_both_distributions() -> None:
+    registry = Registry(
+        [
+            point("one", lambda: offering(plugin("dataset", "a"), plugin("dataset", "b"))),
+            point("other", lambda: offering(plugin("dataset", "a")), version="3"),
+        ]
+    )
+    with pytest.raises(PluginError, match="dataset `a` is offered by 2 plugins") as error:
+        registry.get("dataset", "a")
+    assert "one 1.0 and other 3" in str(error.value)
+    assert registry.get("dataset", "b").name == "b"
+    assert [[str(r.distribution) for r in many] for many in registry.clashes()] == [
+        ["one 1.0", "other 3"]
+    ]
+
+
+CLASHING = ["contrastive", "shuffled", "console"]
+
+
+def clashing(*names: str) -> Registry:
+    """A registry in which a third party reuses names of built-in plugins."""
+    theirs = offering(*(Plugin("loss", name, "theirs:Class") for name in names))
+    ours = offering(*(Plugin("loss", name, "ours:Class") for name in [*CLASHING, "alone"]))
+    return Registry([point("their_Package", lambda: theirs), point("engine-towers", lambda: ours)])
+
+
+@pytest.mark.parametrize("name", CLASHING)
+@pytest.mark.parametrize("owner", ["their_Package", "their-package", "Their.Package"])
+def test_a_qualified_name_selects_either(name: str, owner: str) -> None:
+    registry = clashing(*CLASHING)
+    assert registry.get("loss", f"{owner}:{name}").target == "theirs:Class"
+    assert registry.get("loss", f"engine-towers:{name}").target == "ours:Class"
+    with pytest.raises(PluginError) as error:
+        registry.get("loss", name)
+    assert f"`their_Package:{name}` or `engine-towers:{name}`" in str(error.value)
+    assert registry.get("loss", "alone").target == "ours:Class"
+
+
+class Holder(Settings):
+    """A default that Engine gives, and one that a user writes."""
+
+    loss: Annotated[PluginRef, PluginField("loss")] = BuiltIn("contrastive")  # type: ignore[assignment]
+
+
+def test_a_default_of_engine_means_the_built_in_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Plugin, "load_settings", lambda self: Settings)
+    for registry, name in (
+        (clashing("contrastive"), "engine-towers:contrastive"),
+        (clashing("alone"), "contrastive"),
+    ):
+        found = Holder.model_validate({}, context={"registry": registry}).loss
+        assert found.plugin.load_settings() is Settings
+        assert found.to_config() == {"use": name}
+        again = Holder.model_validate(
+            {"loss": found.to_config()}, context={"registry": registry}
+        ).loss
+        assert again == found
+    with pytest.raises(ValidationError, match="offered by 2 plugins"):
+        Holder.model_validate(
+            {"loss": "contrastive"}, context={"registry": clashing("contrastive")}
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("nobody:contrastive", "`contrastive` comes from `their_Package`, `engine-towers`"),
+        ("their_Package:alone", "`alone` comes from `engine-towers`"),
+        ("engine-towers:contrastiv", "unknown loss `engine-towers:contrastiv`"),
+        (":contrastive", "offered by 2"),
+    ],
+)
+def test_qualified_names_that_are_not_there(name: str, words: str) -> None:
+    with pytest.raises(PluginError, match=words):
+        clashing("contrastive").get("loss", name)
+
+
+def test_one_name_in_two_kinds_is_no_clash() -> None:
+    both = offering(plugin("text_encoder", "clip"), plugin("vision_tower", "clip"))
+    registry = Registry([point("one", lambda: both)])
+    assert registry.get("vision_tower", "clip").kind == "vision_tower"
+    assert not registry.clashes()
+
+
+def misspelt() -> ModuleType:
+    module = ModuleType("misspelt")
+    module.engine_plugin = hookimpl(lambda: [plugin("dataset", "a")])  # type: ignore[attr-defined]
+    return module
+
+
+def failing() -> ModuleType:
+    module = ModuleType("failing")
+    module.engine_plugins = hookimpl(lambda: 1 / 0)  # type: ignore[attr-defined]
+    return module
+
+
+@pytest.mark.parametrize(
+    ("load", "words"),
+    [
+        (raising(ImportError("no module named 'left_pad'")), "ImportError: no module named"),
+        (raising(SystemExit(3)), "SystemExit: 3"),
+        (raising(RuntimeError("two\nlines")), "RuntimeError: two lines"),
+        (misspelt, "unknown hook 'engine_plugin'"),
+        (failing, "ZeroDivisionError"),
+        (lambda: ModuleType("empty"), "gives no plugins"),
+        (lambda: offering(3), "gave 3, which is no Plugin"),
+        (lambda: offering(plugin("datset", "x")), "unknown kind"),
+    ],
+    ids=["import", "exit", "lines", "misspelt", "fails", "empty", "stranger", "kind"],
+)
+def test_a_broken_package_takes_no_other_down(load: Callable[[], object], words: str) -> None:
+    def make() -> object:
+        return load()
+
+    registry = Registry(
+        [point("bad", make), point("good", lambda: offering(plugin("dataset", "a")))]
+    )
+    assert registry.names("dataset") == ["a"]
+    (broken,) = registry.broken
+    assert words in broken.error
+    assert "\n" not in broken.error
+    assert str(broken.distribution) == "bad 1.0"
+    assert broken.entry_point == "bad = bad_module"
+    assert "Traceback" in broken.details
+
+
+def test_what_is_said_of_a_name_that_is_not_there() -> None:
+    registry = Registry(
+        [point("one", lambda: offering(plugin("dataset", "shapes"), plugin("tokenizer", "words")))]
+    )
+
+    def said(kind: str, name: str) -> str:
+        with pytest.raises(PluginError) as error:
+            registry.get(kind, name)
+        return str(error.value)
+
+    assert said("dataset", "shpaes") == "unknown dataset `shpaes` (did you mean `shapes`?)"
+    assert said("dataset", "words") == "unknown dataset `words` (there is a tokenizer of that name)"
+    assert said("dataset", "zzz") == "unknown dataset `zzz` (installed: shapes)"
+    assert said("embedder", "zzz") == "unknown embedder `zzz` (installed: none)"
+
+
+def test_a_name_that_is_not_there_may_be_a_broken_packages() -> None:
+    good = point("good", lambda: offering(plugin("dataset", "shapes")))
+    registry = Registry([good, point("bad", raising(ImportError("no luck")))])
+    with pytest.raises(PluginError, match=r"bad 1\.0 failed to load: ImportError: no luck"):
+        registry.get("dataset", "shape")
+
+
+def test_an_entry_point_without_a_distribution() -> None:
+    lost = point("lost", lambda: offering(plugin("dataset", "a")))
+    lost.dist = None
+    assert Registry([lost]).all()[0].distribution.name == "unknown package"
+
+
+def test_the_built_in_plugins_come_in_by_the_same_door() -> None:
+    registry = default_registry()
+    assert not registry.broken
+    assert not registry.clashes()
+    found = registry.registered("dataset", "shapes")
+    assert found.distribution.name == "engine-towers"
+    assert default_registry() is registry
+
+
+PACKAGE = """\
+from engine.contracts.hooks import Plugin, hookimpl
+
+@hookimpl
+def engine_plugins():
+    return [Plugin("dataset", "theirs", "their_package.data:Theirs",
+                   "their_package.settings:TheirSettings", "from far away")]
+"""
+SETTINGS = """\
+from pydantic import Field
+from engine.contracts import DatasetSettings
+
+class TheirSettings(DatasetSettings):
+    depth: int = Field(3, ge=1, description="how deep")
+"""
+
+
+def install(folder: Path, name: str, files: dict[str, str]) -> None:
+    """Lay a package down as an installer does: its modules, and a ``.dist-info`` folder."""
+    module = name.replace("-", "_")
+    (folder / module).mkdir(parents=True)
+    for file, text in files.items():
+        (folder / module / file).write_text(text, encoding="utf-8")
+    info = folder / f"{module}-4.2.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(
+        f"Metadata-Version: 2.1\nName: {name}\nVersion: 4.2\n", encoding="utf-8"
+    )
+    (info / "entry_points.txt").write_text(f"[engine]\n{module} = {module}\n", encoding="utf-8")
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command line in an environment with one good package more, and one that is broken."""
+    install(tmp_path, "their-package", {"__init__.py": PACKAGE, "settings.py": SETTINGS})
+    install(tmp_path, "sad-package", {"__init__.py": "import a_module_that_nobody_has\n"})
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "120"}
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = "from engine.cli.main import run; run()"
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments],
+            capture_output=True, text=True, env=environment, cwd=tmp_path,
+        )  # fmt: skip
+
+    return call
+
+
+def test_a_third_partys_package(
+    installed: Callable[..., subprocess.CompletedProcess[str]], root: Path, tmp_path: Path
+) -> None:
+    done = installed("plugins", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    (theirs,) = [row for row in told["plugins"] if row["name"] == "theirs"]
+    assert (theirs["distribution"], theirs["version"]) == ("their-package", "4.2")
+    assert [row["name"] for row in theirs["settings"]] == ["depth"]
+    (broken,) = told["broken"]
+    assert broken["distribution"] == "sad-package"
+    assert "a_module_that_nobody_has" in broken["error"]
+
+    done = installed("plugins")
+    assert done.returncode == 0
+    for words in (
+        "theirs",
+        "their-package 4.2",
+        "BROKEN",
+        "sad-package 4.2",
+        "nobody_has",
+        "shapes",
+    ):
+        assert words in done.stdout
+
+    done = installed("schema")
+    assert done.returncode == 0
+    assert "depth" in json.loads(done.stdout)["$defs"]["dataset.theirs"]["properties"]
+    assert "sad-package" in done.stderr
+
+    config = str(root / "configs" / "tiny" / "clip_openai.yaml")
+    for use, said in (("{use: theirs, depth: 0}", "data.train.depth"), ("their", "`theirs`")):
+        done = installed("size", config, "--set", f"data.train={use}")
+        assert done.returncode == 2
+        assert said in done.stderr
+    done = installed("size", config, "--set", "data.train={use: theirs, depth: 5}")
+    assert done.returncode == 0, done.stderr
