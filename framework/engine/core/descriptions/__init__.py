@@ -2,8 +2,8 @@
 
 ``engine.core.build`` and ``engine.exchange.importing`` call it before they trust tensors:
 :mod:`files` finds and reads ``config.json`` and its like, :mod:`programs` takes them apart,
-:mod:`pictures` and :mod:`hold` compare. What a setting means to a tower or a tokenizer is the plugin's own affair:
-start reading at ``engine.contracts.description``.
+:mod:`pictures` and :mod:`hold` compare. What a setting means to a tower or a tokenizer
+is the plugin's own affair: start reading at ``engine.contracts.description``.
 """
 
 from engine.core.descriptions.files import describe_weights
