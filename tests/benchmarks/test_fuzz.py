@@ -60,7 +60,7 @@ def _raises(error: BaseException) -> object:
 
 
 @pytest.mark.parametrize(
-    ("error", "finished_stages"),
+    ("error", "ended"),
     [
         (ValueError("x"), "fault"),
         (MemoryError(), "fault"),

@@ -152,7 +152,7 @@ def use_scratch(place: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("number", ["7", str(os.getpid())])
+@pytest.mark.parametrize("number", ["7", str(os.getpid())], ids=["7", "own"])
 def test_a_repeated_process_number_blocks_nobody(
     tmp_path: Path, number: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
