@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.contracts.checkpoint_adapter import CheckpointAdapter
 from engine.contracts.description import Description
-from engine.contracts.filling import fill
+from engine.contracts.filling import adapting, fill
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.build import (
@@ -202,7 +202,8 @@ def _finish(
     layout: FinishingAdapter, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
 ) -> dict[str, Tensor]:
     try:
-        return layout.finish(renamed, wanted)
+        with adapting("the checkpoint", f"the layout {type(layout).__name__}"):
+            return layout.finish(renamed, wanted)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error.message}", hint=error.hint) from error
 
@@ -230,7 +231,8 @@ def _adapt(model: DualEncoder, renamed: Mapping[str, Tensor]) -> dict[str, Tenso
     for part, tower in (("vision", model.vision), ("text", model.text)):
         prefix = f"{part}."
         own = {k[len(prefix) :]: adapted.pop(k) for k in renamed if k.startswith(prefix)}
-        adapted |= {prefix + name: tensor for name, tensor in tower.adapt(own).items()}
+        with adapting("the checkpoint", type(tower).__name__):
+            adapted |= {prefix + name: tensor for name, tensor in tower.adapt(own).items()}
     return adapted
 
 
