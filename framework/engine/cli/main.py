@@ -31,7 +31,6 @@ from engine.cli import (
     train,
 )
 from engine.core import terminal
-from engine.core.files import disk_trouble
 from engine.core.signals import ending_in_order
 from engine.errors import EngineError
 
@@ -102,6 +101,8 @@ def _run() -> None:
             _tell_stopped(stop)
         raise
     except Exception as error:  # a full disk, a folder without permission
+        from engine.core.files import disk_trouble
+
         trouble = disk_trouble(error)
         if trouble is not None:
             hint = "make room on the disk and give the same command again"
