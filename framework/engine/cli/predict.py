@@ -123,6 +123,7 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
         DataError: there is none, or ``only`` names one that is not there.
     """
     from engine.core.registry import default_registry
+    from engine.core.terminal import listed
     from engine.data.contest import find_zero_shot_folders
     from engine.errors import DataError, did_you_mean
     from engine.foreign import clean_name
@@ -132,7 +133,7 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
         if name not in folders:
             raise DataError(
                 f"{data} holds no data set `{name}`{did_you_mean(name, folders)}",
-                hint=f"it holds: {', '.join(folders)}",
+                hint=f"it holds: {listed(folders)}",
             )
     plugin = default_registry().get("dataset", "zero_shot_folder")
     settings, dataset = plugin.load_settings(), plugin.load()
