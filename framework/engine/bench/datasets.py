@@ -9,10 +9,10 @@ from typing import Any
 from engine.bench.suite import DataEntry, SuiteSettings
 from engine.contracts.dataset import Dataset
 from engine.contracts.settings import PluginRef, Settings
+from engine.core.foreign import clean_name
 from engine.core.registry import Registry, default_registry
 from engine.data.contest import find_zero_shot_folders, read_truth
 from engine.errors import DataError, EngineError, did_you_mean
-from engine.foreign import clean_name
 
 TRUTH = "gt.json"
 

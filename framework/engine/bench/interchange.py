@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from engine.bench.results import Answers, DatasetResult, Result, Retrieval
-from engine.foreign import clean_name
+from engine.core.foreign import clean_name
 
 CLASSIFICATION = "zeroshot_classification"
 RETRIEVAL = "zeroshot_retrieval"

@@ -94,8 +94,9 @@ def assign(
     """
     from engine.clusters.assign import read_lines
     from engine.clusters.store import UNKNOWN, read
-    from engine.core.terminal import one_line, print_data, print_json, reader_gone
+    from engine.core.terminal import print_data, print_json, reader_gone
     from engine.errors import DataError
+    from engine.printable import one_line
 
     if sys.stdin is None or sys.stdin.isatty():
         raise DataError(
@@ -170,7 +171,7 @@ def _table(clusters: Clusters) -> Any:
     from rich.text import Text
 
     from engine.clusters.report import table_rows
-    from engine.core.terminal import one_line
+    from engine.printable import one_line
 
     table = Table()
     for name in ("", "cluster", "n-grams", "share", "occurrences", "right", "typical"):

@@ -10,7 +10,7 @@ import typer
 from engine.cli.inputs import check_files, files_of_table
 from engine.cli.options import Json
 from engine.cli.progress import sharing
-from engine.core.terminal import one_line
+from engine.printable import one_line
 
 if TYPE_CHECKING:
     from engine.data.sheet import Sheet

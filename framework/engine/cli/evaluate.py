@@ -85,7 +85,7 @@ def command(
         )
     from engine.cli.tables import print_warning
     from engine.core.files import write_text
-    from engine.core.terminal import listed
+    from engine.printable import listed
 
     check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
     labels = read_labels(data, truth)

@@ -122,11 +122,11 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
     Raises:
         DataError: there is none, or ``only`` names one that is not there.
     """
+    from engine.core.foreign import clean_name
     from engine.core.registry import default_registry
-    from engine.core.terminal import listed
     from engine.data.contest import find_zero_shot_folders
     from engine.errors import DataError, did_you_mean
-    from engine.foreign import clean_name
+    from engine.printable import listed
 
     folders = {clean_name(folder.resolve().name): folder for folder in find_zero_shot_folders(data)}
     for name in only or ():

@@ -26,8 +26,8 @@ from pydantic import TypeAdapter, ValidationError
 from engine.clusters.document import Document
 from engine.contracts.settings import ClustererRef, EmbedderRef, PluginRef
 from engine.core.artifact import CLUSTERS, CLUSTERS_JSON
-from engine.core.terminal import one_line
 from engine.errors import ArtifactError, DataError, EngineError
+from engine.printable import one_line
 
 if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from engine.contracts.finite import check_finite
-from engine.core.terminal import one_line
 from engine.errors import EngineError, WeightsError, did_you_mean
+from engine.printable import one_line
 
 _SHOWN = 8
 _FAULTS = (

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from engine.core.strict_json import parse_json
-from engine.core.terminal import one_line
 from engine.errors import ArtifactError
+from engine.printable import one_line
 
 FORMAT = 1
 MOST_BYTES = 64 << 20

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from engine.core.terminal import one_line
+from engine.printable import one_line
 
 LONGEST_NUMBER = 400
 """Digits of a whole number; 2^1000 has 302."""

@@ -17,14 +17,13 @@ import contextlib
 import io
 import json
 import os
-import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from functools import cache
-from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from engine.errors import EngineError
+from engine.printable import STEERS, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,37 +32,6 @@ if TYPE_CHECKING:
     from rich.status import Status
 
     Display = TypeVar("Display", Live, Progress, Status)
-
-_STEERS = re.compile(
-    "["
-    "\x00-\x08\x0b-\x1f\x7f-\x9f"  # C0 except tab and line feed, DEL, C1
-    "\u061c\u200e\u200f\u2028-\u202e\u2066-\u206f"  # bidirectional controls, line separators
-    "\ufff9-\ufffb\ud800-\udfff"  # interlinear annotation, lone surrogates
-    "]"
-)
-"""What a terminal obeys or reorders by. Joiners are not among it: emoji and Persian need them."""
-
-
-def visible(text: str) -> str:
-    """``text`` with everything that steers a terminal written as an escape (``\\x1b``).
-
-    Line feeds and tabs stay. The result can be encoded in UTF-8 whatever ``text`` holds.
-    """
-    return _STEERS.sub(_escape, text)
-
-
-def one_line(text: str, longest: int = 120) -> str:
-    """:func:`visible`, on one line of at most ``longest`` characters."""
-    if len(text) > longest:
-        text = text[: longest - 1] + "…"
-    return visible(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def listed(names: Collection[str], most: int = 8) -> str:
-    """``a, b and 3 more``: the first names, each on one line and not too long."""
-    shown = ", ".join(one_line(name, 60) for name in islice(names, most))
-    more = len(names) - most
-    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:
@@ -75,7 +43,7 @@ def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False
         ascii_only: escape every character that is not ASCII.
     """
     text = json.dumps(value, ensure_ascii=ascii_only, indent=indent)
-    return _STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return STEERS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def print_json(value: Any, *, indent: int | None = None) -> None:
@@ -117,7 +85,7 @@ def _safe_console() -> type[Console]:
 
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
             for segment in super().render(renderable, options):
-                if segment.control or not _STEERS.search(segment.text):
+                if segment.control or not STEERS.search(segment.text):
                     yield segment
                 else:
                     yield Segment(visible(segment.text), segment.style)
@@ -250,8 +218,3 @@ def print_data(text: str) -> None:
 def reader_gone() -> bool:
     """Whether nobody reads stdout any more; a command whose only result that is may stop."""
     return bool(getattr(sys.stdout, "gone", False))
-
-
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"

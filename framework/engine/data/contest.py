@@ -13,9 +13,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.core.terminal import one_line
+from engine.core.foreign import read_json
 from engine.errors import DataError
-from engine.foreign import read_json
+from engine.printable import one_line
 
 CLASSES = "classes.json"
 IMAGES = "img"
@@ -60,7 +60,7 @@ def find_zero_shot_folders(root: Path) -> list[Path]:
 def read_truth(path: Path) -> Answers:
     """Read the right answers (``gt.json``).
 
-    Names that UTF-8 cannot hold are given as :func:`engine.foreign.clean_name` gives them.
+    Names that UTF-8 cannot hold are given as :func:`engine.core.foreign.clean_name` gives them.
 
     Raises:
         DataError: missing, unreadable, too large, not the format above, without any data set, or

@@ -20,10 +20,10 @@ from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.config.schema import ZeroShotSettings
 from engine.core.model import DualEncoder
-from engine.core.terminal import one_line
 from engine.errors import DataError
 from engine.evaluate.vectors import without_direction
 from engine.evaluate.zero_shot import prompts
+from engine.printable import one_line
 
 TIE = 1e-6
 """Unit vectors in float32 whose difference is no longer than this are equal up to rounding."""

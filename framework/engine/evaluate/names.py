@@ -8,7 +8,7 @@ from dataclasses import replace
 from PIL.Image import Image
 
 from engine.contracts.dataset import Dataset, Record
-from engine.foreign import clean_name
+from engine.core.foreign import clean_name
 
 
 def encodable(dataset: Dataset, rows: int) -> tuple[Dataset, list[str]]:

@@ -22,9 +22,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.core.terminal import listed, one_line
 from engine.data.contest import MAX_CLASSES
 from engine.errors import DataError, did_you_mean
+from engine.printable import listed, one_line
 
 Labels = Mapping[str, Mapping[str, int]]
 """The contest's truth or predictions: ``{data set: {image id: class index}}``."""

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.contracts.finite import check_finite
-from engine.core.terminal import one_line
 from engine.errors import DataError
+from engine.printable import one_line
 
 _SMALLEST = 1e-12
 """``functional.normalize`` divides by no less, so that a shorter row would not get length 1."""

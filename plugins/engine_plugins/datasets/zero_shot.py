@@ -10,9 +10,9 @@ from pathlib import Path
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
+from engine.core.foreign import clean_name, read_json
 from engine.data.pictures import looks_like_picture, open_image
 from engine.errors import DataError
-from engine.foreign import clean_name, read_json
 from engine_plugins.datasets.settings import ZeroShotFolderSettings
 
 READ = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif",

@@ -29,22 +29,22 @@ HARMLESS = "кошка 🏴󠁧󠁢󠁥󠁮󠁧󠁿 👩‍🔬 e\u0301 می‌�
 
 @pytest.mark.parametrize("character", STEERING, ids=ascii)
 def test_what_steers_becomes_an_escape(character: str) -> None:
-    shown = terminal.visible(f"a{character}b")
+    shown = printable.visible(f"a{character}b")
     code = ord(character)
     assert shown == (f"a\\x{code:02x}b" if code < 256 else f"a\\u{code:04x}b")
-    assert character not in terminal.one_line(f"a{character}b")
+    assert character not in printable.one_line(f"a{character}b")
 
 
 def test_what_does_not_steer_stays() -> None:
-    assert terminal.visible(HARMLESS) == HARMLESS
-    assert terminal.one_line("a\nb\tc") == "a\\nb\\tc"
-    assert terminal.one_line("x" * 500, 20) == "x" * 19 + "…"
+    assert printable.visible(HARMLESS) == HARMLESS
+    assert printable.one_line("a\nb\tc") == "a\\nb\\tc"
+    assert printable.one_line("x" * 500, 20) == "x" * 19 + "…"
 
 
 @given(st.text(st.characters(exclude_categories=())))
 def test_any_text(text: str) -> None:
-    shown = terminal.visible(text)
-    assert terminal.visible(shown) == shown
+    shown = printable.visible(text)
+    assert printable.visible(shown) == shown
     assert not any(character in shown for character in STEERING)
     shown.encode()
     printed = terminal.json_text({"a": text})

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor
 
-from engine.core.terminal import one_line
 from engine.core.weights import kinds, torch_files
 from engine.core.weights.claims import SIZES, Claim, CodeError, Opaque, PickleError
 from engine.core.weights.wrappers import plain_names, state_dict_of
 from engine.errors import EngineError, WeightsError
+from engine.printable import one_line
 
 _MOST_ALIASED = 16  # tensors may share memory; together they claim at most so many times the file
 _ALWAYS_ALLOWED = 64 << 20

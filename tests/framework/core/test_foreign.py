@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.foreign import clean_name, read_json
 from engine.core.strict_json import parse_json
 from engine.errors import DataError
-from engine.foreign import clean_name, read_json
 
 
 def parse(data: bytes) -> Any:
