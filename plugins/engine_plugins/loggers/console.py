@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 from rich.progress import BarColumn, Progress, TextColumn
 
-from engine import terminal
 from engine.contracts import Logger, RunInfo
+from engine.core import terminal
 from engine_plugins.loggers.settings import ConsoleSettings
 
 _SHOWN = ("loss", "lr", "samples_per_second", "seconds_left", "accuracy")

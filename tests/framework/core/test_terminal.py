@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from rich.table import Table
 from rich.text import Text
 
-from engine import terminal
+from engine import printable
+from engine.core import terminal
 from engine.errors import EngineError
 
 STEERING = [
