@@ -15,9 +15,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 import engine.core.registry as registry_module
-from engine import deprecation
 from engine.cli import plugins
-from engine.contracts import ProjectionRef, Settings
+from engine.contracts import ProjectionRef, Settings, deprecation
 from engine.contracts.deprecation import EngineDeprecation, renamed, warn_once
 from engine.contracts.hooks import Plugin, hookimpl
 from engine.contracts.settings import ProjectionSettings
