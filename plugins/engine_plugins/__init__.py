@@ -11,7 +11,9 @@ ENGINE_API = "1.0"
 """The version of the plugin API that these are written for."""
 
 
-def _plugin(kind: str, name: str, target: str, settings: str, summary: str) -> Plugin:
+def _plugin(
+    kind: str, name: str, target: str, settings: str, summary: str, *, default: bool = False
+) -> Plugin:
     home, module, attribute = target.split(".")
     settings_module, _, settings_class = settings.rpartition(".")
     root = f"engine_plugins.{home}"
@@ -21,6 +23,7 @@ def _plugin(kind: str, name: str, target: str, settings: str, summary: str) -> P
         f"{root}.{module}:{attribute}",
         f"{root}.{settings_module or 'settings'}:{settings_class}",
         summary,
+        default=default,
     )
 
 
@@ -103,7 +106,8 @@ def engine_plugins() -> list[Plugin]:
                 "checkpoint_adapters.transformers.Transformers", "AdapterSettings",
                 "CLIPModel and VisionTextDualEncoderModel of transformers"),
         _plugin("loss", "contrastive", "losses.pairs.Contrastive", "ContrastiveSettings",
-                "CLIP's symmetric cross-entropy over the batch, with a learned scale"),
+                "CLIP's symmetric cross-entropy over the batch, with a learned scale",
+                default=True),
         _plugin("loss", "sigmoid", "losses.pairs.Sigmoid", "SigmoidSettings",
                 "SigLIP's: every image with every text, yes or no, with a learned bias"),
         _plugin("loss", "router", "losses.routing.Router", "RouterSettings",
@@ -111,11 +115,13 @@ def engine_plugins() -> list[Plugin]:
         _plugin("loss", "balance", "losses.routing.Balance", "BalanceSettings",
                 "keeps a router from sending every text to one cluster"),
         _plugin("sampler", "shuffled", "samplers.shuffled.Shuffled", "ShuffledSettings",
-                "every row once an epoch, in random order"),
+                "every row once an epoch, in random order",
+                default=True),
         _plugin("sampler", "in_cluster", "samplers.in_cluster.InCluster", "InClusterSettings",
                 "a share of every batch from one cluster, growing over the stage"),
         _plugin("logger", "console", "loggers.console.Console", "ConsoleSettings",
-                "loss, learning rate, samples a second, time left, accuracy, on stderr"),
+                "loss, learning rate, samples a second, time left, accuracy, on stderr",
+                default=True),
         _plugin("logger", "json_lines", "loggers.json_lines.JsonLines", "JsonLinesSettings",
                 "a JSON object a line in the run's folder"),
         _plugin("logger", "tensorboard", "loggers.tensorboard.TensorBoard", "TensorBoardSettings",

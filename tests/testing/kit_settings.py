@@ -7,7 +7,8 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from engine.contracts.plan import TensorPlan, TowerPlan
-from engine.contracts.settings import Settings, TextEncoderSettings
+from engine.contracts.settings import Settings
+from engine.contracts.tower_settings import TextEncoderSettings
 
 
 class TextSettings(TextEncoderSettings):

@@ -13,12 +13,12 @@ from engine.testing import Report, check_plugin
 KEYS = ["pictures.0.weight", "pictures.1.weight", "words.weight"]
 SETTINGS = {
     "text_encoder": "kit_settings:TextSettings",
-    "vision_tower": "engine.contracts.settings:VisionTowerSettings",
-    "projection": "engine.contracts.settings:ProjectionSettings",
-    "tokenizer": "engine.contracts.settings:TokenizerSettings",
-    "embedder": "engine.contracts.settings:EmbedderSettings",
-    "clusterer": "engine.contracts.settings:ClustererSettings",
-    "dataset": "engine.contracts.settings:DatasetSettings",
+    "vision_tower": "engine.contracts.tower_settings:VisionTowerSettings",
+    "projection": "engine.contracts.projection_settings:ProjectionSettings",
+    "tokenizer": "engine.contracts.tokenizer:TokenizerSettings",
+    "embedder": "engine.contracts.clustering_settings:EmbedderSettings",
+    "clusterer": "engine.contracts.clustering_settings:ClustererSettings",
+    "dataset": "engine.contracts.dataset:DatasetSettings",
     "checkpoint_adapter": "engine.contracts.settings:Settings",
     "loss": "engine.contracts.training_settings:LossSettings",
     "sampler": "engine.contracts.training_settings:SamplerSettings",

@@ -28,7 +28,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_SEED, MAX_WORKERS
-from engine.contracts.settings import Bytes, DatasetRef, Settings
+from engine.contracts.refs import DatasetRef
+from engine.contracts.settings import Settings
+from engine.contracts.values import Bytes
 from engine.core.config.loader import load_settings
 from engine.core.config.schema import ZeroShotSettings
 

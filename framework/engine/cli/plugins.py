@@ -57,7 +57,7 @@ def _chosen(registry: Registry, word: str | None) -> list[Registered]:
     Raises:
         PluginError: there is neither.
     """
-    from engine.contracts.settings import KINDS
+    from engine.contracts.kinds import KINDS
     from engine.errors import PluginError, did_you_mean
 
     if word is None or word in KINDS:
@@ -131,7 +131,7 @@ def _print_all(console: Console, chosen: list[Registered]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from engine.contracts.settings import KINDS
+    from engine.contracts.kinds import KINDS
 
     table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
     for column in ("name", "what it is", "from"):
@@ -141,7 +141,8 @@ def _print_all(console: Console, chosen: list[Registered]) -> None:
         plugin = registered.plugin
         if plugin.kind != before:
             table.add_row(
-                Text(plugin.kind, style="bold cyan"), Text(KINDS[plugin.kind], style="cyan")
+                Text(plugin.kind, style="bold cyan"),
+                Text(KINDS[plugin.kind].description, style="cyan"),
             )
         distribution = Text(str(registered.distribution), style="dim")
         table.add_row(Text(f"  {plugin.name}", style="bold"), _summary(plugin), distribution)

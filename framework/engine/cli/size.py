@@ -43,7 +43,7 @@ def command(
 
 
 def _limit(text: str | None) -> int | None:
-    from engine.contracts.settings import parse_bytes
+    from engine.contracts.values import parse_bytes
     from engine.errors import ConfigError
 
     try:

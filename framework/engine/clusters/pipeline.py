@@ -16,7 +16,7 @@ from engine.clusters.flatten import compact
 from engine.clusters.names import name_of, telling_terms
 from engine.clusters.ngrams import Texts, most_frequent
 from engine.clusters.store import Clusters
-from engine.contracts.settings import EmbedderSettings, PluginRef
+from engine.contracts.refs import EmbedderRef
 from engine.core.config.schema import ClustersSettings, EngineConfig, count_misfit
 from engine.core.sources import UnreachableError
 from engine.errors import ConfigError, DataError
@@ -123,24 +123,25 @@ def fit_texts(settings: ClustersSettings, texts: Texts, say: Say = lambda line: 
     )
 
 
-def make_embedder(use: PluginRef, say: Say = lambda line: None) -> tuple[Embedder, EmbedderOrigin]:
+def make_embedder(
+    ref: EmbedderRef, say: Say = lambda line: None
+) -> tuple[Embedder, EmbedderOrigin]:
     """The embedder, or the one that its settings name for when its model cannot be reached.
 
     Raises:
         UnreachableError: it cannot be reached, and there is none to stand in.
     """
-    settings = use.settings
-    assert isinstance(settings, EmbedderSettings)
+    settings = ref.settings
     try:
-        return use.create(), EmbedderOrigin(used=use.to_config())
+        return ref.create(), EmbedderOrigin(used=ref.to_config())
     except UnreachableError as error:
         if settings.otherwise is None:
             raise
-        say(f"{use.name}: {error.message}; {settings.otherwise.name} stands in")
+        say(f"{ref.name}: {error.message}; {settings.otherwise.name} stands in")
         embedder, origin = make_embedder(settings.otherwise, say)
         reasons = [error.message, origin.reason]
         reason = "; ".join(reason for reason in reasons if reason)
-        return embedder, EmbedderOrigin(used=origin.used, asked=use.to_config(), reason=reason)
+        return embedder, EmbedderOrigin(used=origin.used, asked=ref.to_config(), reason=reason)
 
 
 def _embed(embedder: Embedder, texts: Sequence[str], say: Say) -> NDArray[np.float32]:

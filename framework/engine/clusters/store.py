@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter, ValidationError
 
 from engine.clusters.document import Document
-from engine.contracts.settings import ClustererRef, EmbedderRef, PluginRef
+from engine.contracts.refs import ClustererRef, EmbedderRef
+from engine.contracts.settings import PluginRef
 from engine.core.artifact import CLUSTERS, CLUSTERS_JSON
 from engine.errors import ArtifactError, DataError, EngineError
 from engine.printable import one_line

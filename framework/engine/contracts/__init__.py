@@ -27,33 +27,26 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.contracts.checkpoint_adapter import CheckpointAdapter
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
-    from engine.contracts.dataset import Dataset, Record
+    from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
+    from engine.contracts.dataset import Dataset, DatasetSettings, Record
     from engine.contracts.description import Description, Difference, Fact, Table
+    from engine.contracts.kinds import KINDS, Kind
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
     from engine.contracts.projection import Projection
-    from engine.contracts.settings import (
-        KINDS,
-        Bytes,
+    from engine.contracts.projection_settings import ProjectionSettings
+    from engine.contracts.refs import (
         ClustererRef,
-        ClustererSettings,
         DatasetRef,
-        DatasetSettings,
         EmbedderRef,
-        EmbedderSettings,
-        PluginRef,
+        LoggerRef,
+        LossRef,
         ProjectionRef,
-        ProjectionSettings,
-        Settings,
-        SourceName,
+        SamplerRef,
         TextEncoderRef,
-        TextEncoderSettings,
         TokenizerRef,
-        TokenizerSettings,
-        TowerSettings,
         VisionTowerRef,
-        VisionTowerSettings,
-        WeightsSettings,
     )
+    from engine.contracts.settings import PluginRef, Settings
     from engine.contracts.state import (
         Segment,
         State,
@@ -62,39 +55,43 @@ if TYPE_CHECKING:
         segments_of,
         take_place,
     )
-    from engine.contracts.tokenizer import Texts, Tokenizer
+    from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
     from engine.contracts.tower import Preprocess, TextEncoder, Tower, VisionTower
-    from engine.contracts.training import Epoch, Logger, Loss, Rows, RunInfo, Sampler
-    from engine.contracts.training_settings import (
-        LoggerRef,
-        LoggerSettings,
-        LossRef,
-        LossSettings,
-        SamplerRef,
-        SamplerSettings,
+    from engine.contracts.tower_settings import (
+        TextEncoderSettings,
+        TowerSettings,
+        VisionTowerSettings,
+        WeightsSettings,
     )
+    from engine.contracts.training import Epoch, Logger, Loss, Rows, RunInfo, Sampler
+    from engine.contracts.training_settings import LoggerSettings, LossSettings, SamplerSettings
+    from engine.contracts.values import Bytes, SourceName
 
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
-    "dataset": ("Dataset", "Record"),
+    "dataset": ("Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
     "checkpoint_adapter": ("CheckpointAdapter",),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
-    "settings": (
-        "KINDS", "Bytes", "ClustererSettings", "DatasetSettings", "EmbedderSettings",
-        "ProjectionSettings", "Settings", "SourceName",
-        "TextEncoderSettings", "TokenizerSettings", "TowerSettings", "PluginRef", "ClustererRef",
-        "DatasetRef", "EmbedderRef", "ProjectionRef", "TextEncoderRef", "TokenizerRef",
-        "VisionTowerRef", "VisionTowerSettings", "WeightsSettings",
+    "kinds": ("KINDS", "Kind"),
+    "clustering_settings": ("ClustererSettings", "EmbedderSettings"),
+    "projection_settings": ("ProjectionSettings",),
+    "refs": (
+        "ClustererRef", "DatasetRef", "EmbedderRef", "LoggerRef", "LossRef",
+        "ProjectionRef", "SamplerRef", "TextEncoderRef", "TokenizerRef", "VisionTowerRef",
     ),
+    "settings": ("PluginRef", "Settings"),
+    "tower_settings": (
+        "TextEncoderSettings", "TowerSettings", "VisionTowerSettings",
+        "WeightsSettings",
+    ),
+    "values": ("Bytes", "SourceName"),
     "state": ("Segment", "State", "last_place", "pad_tokens", "segments_of", "take_place"),
-    "tokenizer": ("Texts", "Tokenizer"),
+    "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
     "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
-    "training_settings": (
-        "LoggerSettings", "LossSettings", "SamplerSettings", "LoggerRef", "LossRef", "SamplerRef",
-    ),
+    "training_settings": ("LoggerSettings", "LossSettings", "SamplerSettings"),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -115,6 +112,7 @@ __all__ = [
     "EmbedderSettings",
     "Epoch",
     "Fact",
+    "Kind",
     "Logger",
     "LoggerRef",
     "LoggerSettings",

@@ -19,7 +19,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.contracts.settings import ClustererSettings, EmbedderSettings
+from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
 from engine.errors import DataError
 
 Arrays = dict[str, NDArray[Any]]

@@ -7,8 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine.contracts.settings import Settings
+
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+class DatasetSettings(Settings):
+    """Base of every dataset's settings."""
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,8 @@ from typing import Any
 
 import pluggy
 
-from engine.contracts.settings import KINDS, Settings
+from engine.contracts.kinds import KINDS
+from engine.contracts.settings import Settings
 from engine.errors import PluginError
 
 GROUP = "engine"
@@ -54,24 +55,32 @@ class Plugin:
         name: what ``use:`` says.
         target: ``"module:Class"`` of the plugin, imported when a model is built: a class derived
             from the contract of its kind, with every abstract method given.
-        settings: ``"module:Class"`` of its settings; that module must not import torch.
+        settings: ``"module:Class"`` of its settings, a class derived from the base that its kind
+            asks for; that module must not import torch. Left out: it is that base itself.
         summary: one line for ``engine plugins``.
         deprecated: for a plugin that will go away: what to use instead, in words (``"use `new`
             instead"``). A config that uses the plugin is told once.
+        default: whether a config that names no plugin of this kind gets this one. The built-in
+            package says so once for each kind that has a default; other packages leave it out.
     """
 
     kind: str
     name: str
     target: str
-    settings: str = "engine.contracts.settings:Settings"
+    settings: str = ""
     summary: str = ""
     deprecated: str = ""
+    default: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise PluginError(
                 f"plugin `{self.name}`: unknown kind `{self.kind}`",
                 hint=f"kinds are: {', '.join(KINDS)}",
+            )
+        if not self.settings:
+            object.__setattr__(
+                self, "settings", f"engine.contracts.{KINDS[self.kind].settings_base}"
             )
         for what, path in (("target", self.target), ("settings", self.settings)):
             if path.count(":") != 1:
@@ -88,12 +97,20 @@ class Plugin:
         return self._import(self.target)
 
     def load_settings(self) -> type[Settings]:
-        """Import and return its settings class."""
+        """Import and return its settings class.
+
+        Raises:
+            PluginError: it does not import, or does not derive from the base that its kind asks
+                for.
+        """
         settings = self._import(self.settings)
-        if not issubclass(settings, Settings):
+        base: type[Settings] = KINDS[self.kind].load_settings_base()
+        if not issubclass(settings, base):
             raise PluginError(
                 f"{self.kind} `{self.name}`: {self.settings} does not derive from"
-                " engine.contracts.Settings"
+                f" engine.contracts.{base.__name__}",
+                hint=f"the settings of every {self.kind} derive from that class: its author"
+                " changes the base of the settings",
             )
         return settings
 

@@ -6,7 +6,7 @@ from abc import ABC
 
 from torch import Tensor, nn
 
-from engine.contracts.settings import ProjectionSettings
+from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.state import MixesRows, State
 from engine.errors import PluginError
 

@@ -4,13 +4,31 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import ClassVar
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
 
 from engine.contracts.description import Description, Difference, Table, compare
-from engine.contracts.settings import TokenizerSettings
+from engine.contracts.settings import PluginField, PluginRef, Settings
+from engine.contracts.values import SourceName
 
 Texts = Callable[[], Iterable[str]]
 """Gives the training texts again at each call; raises DataError where the config names none."""
+
+
+class TokenizerSettings(Settings):
+    """Base of every tokenizer's settings."""
+
+    from_: SourceName = Field(
+        "scratch",
+        alias="from",
+        description="where the vocabulary comes from; scratch: trained on the config's own queries",
+    )
+    otherwise: Literal["scratch"] | None = Field(
+        None,
+        description="`scratch`: where the vocabulary cannot be reached, train one on the queries of"
+        " data.train",
+    )
 
 
 class Tokenizer(ABC):
@@ -78,3 +96,7 @@ class Tokenizer(ABC):
         empty one, white space, null characters, lone halves of surrogate pairs, 100,000 letters. A
         text's ids do not depend on the other texts.
         """
+
+
+TokenizerRef = Annotated[PluginRef[TokenizerSettings, Tokenizer], PluginField("tokenizer")]
+"""A tokenizer chosen in a config; not in ``refs.py``, because text encoders' settings hold one."""

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.filling import adapting, fill
-from engine.contracts.settings import TextEncoderSettings, VisionTowerSettings
 from engine.contracts.state import MixesRows, Segment, State
+from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
 
 
 class Tower(nn.Module, ABC):

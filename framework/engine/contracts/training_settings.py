@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
-from engine.contracts.settings import PluginField, PluginRef, Settings
+from engine.contracts.settings import Settings
 
 
 class LossSettings(Settings):
@@ -23,8 +21,3 @@ class SamplerSettings(Settings):
 
 class LoggerSettings(Settings):
     """Base of every logger's settings."""
-
-
-LossRef = Annotated[PluginRef, PluginField("loss")]
-SamplerRef = Annotated[PluginRef, PluginField("sampler")]
-LoggerRef = Annotated[PluginRef, PluginField("logger")]

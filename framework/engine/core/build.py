@@ -16,15 +16,10 @@ from engine.contracts.clustering import FittedClusters
 from engine.contracts.description import TextEnd
 from engine.contracts.filling import check_filled, explain_misfit, tied_names, with_ties
 from engine.contracts.finite import STORAGE_DTYPES, check_finite, check_stored
-from engine.contracts.settings import (
-    PluginRef,
-    Settings,
-    TextEncoderSettings,
-    TokenizerSettings,
-    TowerSettings,
-)
+from engine.contracts.settings import PluginRef, Settings
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower import Tower
+from engine.contracts.tower_settings import TowerSettings
 from engine.core import artifact
 from engine.core.config import dump_config, load_config
 from engine.core.config.schema import EngineConfig
@@ -124,7 +119,11 @@ def make_model(config: EngineConfig) -> DualEncoder:
 
 
 def load_tower(
-    tower: Tower, use: PluginRef, part: str, say: Say, end: TextEnd | None = None
+    tower: Tower,
+    use: PluginRef[TowerSettings, Tower],
+    part: str,
+    say: Say,
+    end: TextEnd | None = None,
 ) -> Origin:
     """Fill a tower from its config's source, or leave it random where the config allows that.
 
@@ -139,7 +138,6 @@ def load_tower(
         WeightsError: unreachable without ``otherwise: scratch``; damaged; not fitting; or a file
             beside the weights contradicts the config.
     """
-    assert isinstance(use.settings, TowerSettings)
     weights = use.settings.weights
     if weights.from_ == "scratch":
         return Origin("scratch", "random")
@@ -165,7 +163,6 @@ def make_tokenizer(config: EngineConfig) -> Tokenizer:
         PluginError: it gives ids that the text encoder has no rows for.
     """
     settings = config.model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     use = settings.tokenizer
 
     def texts() -> Iterable[str]:
@@ -187,9 +184,7 @@ def tokenizer_warnings(tokenizer: Tokenizer, config: EngineConfig) -> list[str]:
         WeightsError: a file there contradicts the config.
     """
     settings = config.model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     own = settings.tokenizer.settings
-    assert isinstance(own, TokenizerSettings)
     if not tokenizer.origin.startswith(own.from_):  # trained, or the source was out of reach
         return []
     found = tokenizer_differences(tokenizer, own.from_, settings.max_tokens)
@@ -199,7 +194,6 @@ def tokenizer_warnings(tokenizer: Tokenizer, config: EngineConfig) -> list[str]:
 def check_tokenizer(tokenizer: Tokenizer, config: EngineConfig) -> Tokenizer:
     """Raise PluginError where the tokenizer's ids do not fit the text encoder's table."""
     settings = config.model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     if tokenizer.vocab_size > settings.vocab_size:
         raise PluginError(
             f"the tokenizer has {tokenizer.vocab_size} ids and the text encoder"
@@ -354,7 +348,6 @@ def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built
     manifest = artifact.read_manifest(folder)
     config = load_config(folder / artifact.CONFIG, registry=registry or default_registry())
     settings = config.model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     tokenizer = settings.tokenizer.target().from_bytes(
         settings.tokenizer.settings, (folder / artifact.TOKENIZER).read_bytes()
     )

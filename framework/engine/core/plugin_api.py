@@ -28,7 +28,9 @@ ATTRIBUTE = "ENGINE_API"
 FIRST = "1.0"
 """What a package needs that says nothing."""
 
-_OURS = "engine-towers"
+DISTRIBUTION = "engine-towers"
+"""The distribution that Engine itself and the built-in plugins come in."""
+
 _VERSION = re.compile(r"(\d{1,4})(?:\.(\d{1,4}))?")
 
 
@@ -66,7 +68,7 @@ def check_api(needed: object, distribution: str, offered: str = API_VERSION) -> 
     assert ours is not None
     if wanted[0] == ours[0] and wanted[1] <= ours[1]:
         return
-    newer, older = (_OURS, distribution) if wanted > ours else (distribution, _OURS)
+    newer, older = (DISTRIBUTION, distribution) if wanted > ours else (distribution, DISTRIBUTION)
     raise ApiMismatchError(
         f"needs plugin API {needed}, this Engine offers {offered}: upgrade {newer} (or install an"
         f" older {older})",

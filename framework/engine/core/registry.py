@@ -16,8 +16,15 @@ from importlib.metadata import EntryPoint, entry_points
 import pluggy
 
 from engine.contracts.hooks import GROUP, Hooks, Plugin
-from engine.contracts.settings import KINDS
-from engine.core.plugin_api import ATTRIBUTE, FIRST, ApiMismatchError, check_api, declared_api
+from engine.contracts.kinds import KINDS
+from engine.core.plugin_api import (
+    ATTRIBUTE,
+    DISTRIBUTION,
+    FIRST,
+    ApiMismatchError,
+    check_api,
+    declared_api,
+)
 from engine.errors import PluginError, did_you_mean
 
 
@@ -140,6 +147,31 @@ class Registry:
     def get(self, kind: str, name: str) -> Plugin:
         """The plugin of this kind and name. Raises like :meth:`registered`."""
         return self.registered(kind, name).plugin
+
+    def default(self, kind: str) -> str:
+        """The name of the plugin that a config gets where it names none of this kind.
+
+        A registered plugin says so of itself (``Plugin(default=True)``). Where several packages do,
+        Engine's own goes first: an installed package does not change what a config means.
+
+        Returns:
+            The name for ``use:``, with its distribution where another package offers the name too.
+
+        Raises:
+            PluginError: there is none, or several.
+        """
+        found = [one for one in self.all(kind) if one.plugin.default]
+        ours = [one for one in found if canonical(one.distribution.name) == DISTRIBUTION]
+        if len(chosen := ours or found) != 1:
+            names = " and ".join(f"`{r.distribution.name}:{r.plugin.name}`" for r in chosen)
+            raise PluginError(
+                f"no default {kind}: {f'{names} both say that they are it' if names else 'none of'}"
+                f"{'' if names else ' the installed plugins says that it is one'}",
+                hint=f"name one: `{{use: NAME, ...}}` (`engine plugins {kind}` lists them)",
+            )
+        (one,) = chosen
+        clash = len(self._found[kind, one.plugin.name]) > 1
+        return f"{one.distribution.name}:{one.plugin.name}" if clash else one.plugin.name
 
     def _explain(self, kind: str, name: str) -> str:
         # It may be one of those that a broken package would have brought.

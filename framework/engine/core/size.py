@@ -13,13 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.contracts.plan import Plan, TensorDtype, TensorPlan, TowerPlan
-from engine.contracts.settings import PluginRef, ProjectionSettings, TowerSettings
+from engine.contracts.projection_settings import ProjectionSettings
+from engine.contracts.settings import PluginRef
+from engine.contracts.tower_settings import TowerSettings
 from engine.core import artifact
 from engine.core.config.schema import EngineConfig
 from engine.errors import ArtifactError, LimitError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from engine.contracts.projection import Projection
+    from engine.contracts.tower import Tower
 
 PARTS = ("vision", "vision_projection", "text", "text_projection", "logit_scale")
 """The parts of a model, as the names of its tensors begin."""
@@ -135,9 +140,8 @@ def _kind(name: str, tensor: Tensor) -> TensorDtype:
     raise ArtifactError(f"tensor {name} has dtype {tensor.dtype}, which has no place here")
 
 
-def tower_plan(use: PluginRef, *, meta: bool = False) -> TowerPlan:
+def tower_plan(use: PluginRef[TowerSettings, Tower], *, meta: bool = False) -> TowerPlan:
     """A tower's plan, from its settings or (``meta``, or where it has none) the meta device."""
-    assert isinstance(use.settings, TowerSettings)
     if not meta and (plan := use.settings.plan()) is not None:
         return plan
     import torch
@@ -148,10 +152,13 @@ def tower_plan(use: PluginRef, *, meta: bool = False) -> TowerPlan:
 
 
 def projection_plan(
-    use: PluginRef, source: TowerPlan, embed_dim: int, *, meta: bool = False
+    use: PluginRef[ProjectionSettings, Projection],
+    source: TowerPlan,
+    embed_dim: int,
+    *,
+    meta: bool = False,
 ) -> Plan:
     """A projection's plan, from its settings or the meta device."""
-    assert isinstance(use.settings, ProjectionSettings)
     widths = (source.width, embed_dim)
     if not meta and (plan := use.settings.plan(*widths, source.embedding_width)) is not None:
         return plan

@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.config.schema import ZeroShotSettings
 from engine.core.model import DualEncoder
@@ -75,7 +74,6 @@ def notes_of(
         DataError: see ``refuse``.
     """
     limits = model.text.settings
-    assert isinstance(limits, TextEncoderSettings)
     groups = find_alike(
         names, vectors, tokenizer, settings, limits.max_tokens, tolerance=tolerance_of(model)
     )

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import pad_tokens
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.model import DualEncoder
@@ -48,7 +47,6 @@ def encode_texts(
         DataError: an embedding is not finite; names its text.
     """
     settings = model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     if not texts:
         return torch.empty(0, model.embed_dim)
     unique = list(dict.fromkeys(texts))

@@ -13,7 +13,6 @@ from torch import Tensor
 from engine.contracts.checkpoint_adapter import CheckpointAdapter
 from engine.contracts.description import Description
 from engine.contracts.filling import adapting, fill
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.build import (
     Built,
@@ -146,7 +145,6 @@ def _hold(
     """
     source = f"file:{path}"
     settings = model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     end = text_end(tokenizer, settings.max_tokens) if isinstance(tokenizer, Tokenizer) else None
     found = {}
     for part in _SIDES:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from engine.contracts.filling import check_filled
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import last_place, pad_tokens
+from engine.contracts.tower_settings import TextEncoderSettings
 from engine.core.build import Built, read_artifact
 from engine.errors import WeightsError
 from engine.version import __version__
@@ -46,9 +46,7 @@ class Source:
     @property
     def text_settings(self) -> TextEncoderSettings:
         """Settings of the text encoder."""
-        settings = self.built.model.text.settings
-        assert isinstance(settings, TextEncoderSettings)
-        return settings
+        return self.built.model.text.settings
 
     def images(self) -> Iterator[Tensor]:
         """Batches of pixels [B, 3, S, S] to try a vision tower with."""
@@ -121,7 +119,6 @@ def source_of(built: Built) -> Source:
     """
     check_filled(built.config.name, built.model)
     settings = built.model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     texts = _texts(built, settings.max_tokens)
     rows = built.tokenizer.encode(texts, settings.max_tokens)
     return Source(built, texts, tuple(tuple(row) for row in rows))

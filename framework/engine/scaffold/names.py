@@ -7,7 +7,7 @@ import keyword
 import re
 from dataclasses import dataclass
 
-from engine.contracts.settings import KINDS
+from engine.contracts.kinds import KINDS
 from engine.core.registry import Registry
 from engine.errors import PluginError, did_you_mean
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Template
 
 from engine.contracts.hooks import API_VERSION
-from engine.contracts.settings import KINDS
+from engine.contracts.kinds import KINDS
 from engine.core.files import replacing_folder
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
@@ -97,7 +97,7 @@ def _values(names: Names, own: PackageKind) -> dict[str, str]:
     """What stands for each placeholder."""
     values = {
         "kind": names.kind,
-        "does": KINDS[names.kind],
+        "does": KINDS[names.kind].description,
         "distribution": names.distribution,
         "module": names.module,
         "name": names.plugin,

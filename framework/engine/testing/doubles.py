@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from engine.contracts.settings import TokenizerSettings
-from engine.contracts.tokenizer import Texts, Tokenizer
+from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
 
 
 class Characters(Tokenizer):

@@ -16,7 +16,7 @@ CHARACTERS = Plugin(
     "tokenizer",
     "characters_of_the_kit",
     "engine.testing.doubles:Characters",
-    "engine.contracts.settings:TokenizerSettings",
+    "engine.contracts.tokenizer:TokenizerSettings",
     "one id a character, for text encoders under test",
 )
 

@@ -9,7 +9,8 @@ from functools import cached_property
 from typing import Any, TypedDict
 
 from engine.contracts.hooks import Plugin
-from engine.contracts.settings import KINDS, PluginRef, Settings
+from engine.contracts.kinds import KINDS
+from engine.contracts.settings import PluginRef, Settings
 from engine.errors import PluginError
 from engine.testing.core import Rule
 from engine.testing.report import Outcome

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from engine.clusters.assign import label_dataset
 from engine.clusters.building import build_clustered, clusters_of, read_clustered
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger
 from engine.core.artifact import MANIFEST
 from engine.core.build import Built, save
@@ -108,7 +107,6 @@ def _train(
     built = _start(config, folder, processes, run, resume=resume, say=say)
     say("training data")
     settings = config.model.text.settings
-    assert isinstance(settings, TextEncoderSettings)
     dataset = config.data.train.create()
     clusters = clusters_of(built)
     labels = None if clusters is None else label_dataset(clusters, dataset, say)

@@ -14,7 +14,6 @@ from torch import nn
 
 from engine.cache.budget import Budget
 from engine.cache.frozen import FrozenPrefix, open_prefix, probe
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.state import State, is_by_row
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.core.config.schema import EngineConfig
@@ -339,8 +338,6 @@ def _probes(tower: Any, side: str, device: torch.device) -> tuple[State, State]:
     if side == "vision":
         pixels = {"pixels": torch.zeros(1, 3, *[tower.preprocess.size] * 2, device=device)}
         return pixels, pixels
-    settings = tower.settings
-    assert isinstance(settings, TextEncoderSettings)
     short, long = (
         {
             "ids": torch.zeros(1, n, dtype=torch.int64, device=device),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from engine.contracts.settings import EmbedderSettings
+from engine.contracts.clustering_settings import EmbedderSettings
 
 
 class SentenceTransformerSettings(EmbedderSettings):

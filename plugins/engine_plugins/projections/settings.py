@@ -8,7 +8,9 @@ from pydantic import Field, model_validator
 
 from engine.contracts.limits import MAX_WIDTH
 from engine.contracts.plan import Plan
-from engine.contracts.settings import ProjectionRef, ProjectionSettings, Settings
+from engine.contracts.projection_settings import ProjectionSettings
+from engine.contracts.refs import ProjectionRef
+from engine.contracts.settings import Settings
 from engine.errors import ConfigError, PluginError
 from engine_plugins import plans
 
@@ -99,8 +101,8 @@ class RouterSettings(Settings):
 class ClusteredSettings(ProjectionSettings):
     """K projections of another kind, and a router that chooses among them by the text."""
 
-    of: ProjectionRef = Field(  # type: ignore[assignment]
-        {"use": "residual"},
+    of: ProjectionRef = Field(
+        {"use": "residual"},  # type: ignore[arg-type]
         description="the kind of each projection: any but `clustered` itself",
     )
     count: int = Field(10, ge=2, le=10_000, description="number of clusters, K")
@@ -138,7 +140,6 @@ class ClusteredSettings(ProjectionSettings):
                 hint="use it under model.projection.text, and another kind for vision",
             )
         self.router.heads_for(embedding_width)
-        assert isinstance(self.of.settings, ProjectionSettings)
         one = self.of.settings.plan(in_width, out_width, embedding_width)
         if one is None:
             return None

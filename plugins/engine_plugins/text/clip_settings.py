@@ -9,7 +9,8 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
-from engine.contracts.settings import TextEncoderSettings, TokenizerRef
+from engine.contracts.refs import TokenizerRef
+from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,

@@ -8,7 +8,8 @@ from pydantic import Field, model_validator
 
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
-from engine.contracts.settings import TextEncoderSettings, TokenizerRef
+from engine.contracts.refs import TokenizerRef
+from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans
 
 TOKEN_TYPES = 2

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_HEADS, MAX_IMAGE_SIDE, MAX_LAYERS, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
-from engine.contracts.settings import VisionTowerSettings
+from engine.contracts.tower_settings import VisionTowerSettings
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
     DEFAULT_ARCH,

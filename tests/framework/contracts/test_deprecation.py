@@ -19,7 +19,7 @@ from engine.cli import plugins
 from engine.contracts import ProjectionRef, Settings, deprecation
 from engine.contracts.deprecation import EngineDeprecation, renamed, warn_once
 from engine.contracts.hooks import Plugin, hookimpl
-from engine.contracts.settings import ProjectionSettings
+from engine.contracts.projection_settings import ProjectionSettings
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,7 @@ def test_a_renamed_name_leads_to_the_new_one() -> None:
 
 def test_the_command_line_lists_it(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("one")
-    settings = "engine.contracts.settings:DatasetSettings"
+    settings = "engine.contracts.dataset:DatasetSettings"
     old = Plugin("dataset", "old", "nowhere:X", settings, "squares", "use `shapes` instead")
     module.engine_plugins = hookimpl(lambda: [old])  # type: ignore[attr-defined]
     dist = SimpleNamespace(name="one", version="1")

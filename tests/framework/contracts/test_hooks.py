@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from engine.contracts import KINDS, DatasetSettings, Settings
 from engine.contracts.hooks import Plugin
-from engine.contracts.settings import Settings
 from engine.errors import PluginError
 
 
@@ -37,10 +37,28 @@ def test_nothing_is_imported_before_it_is_asked_for() -> None:
 def test_what_a_name_leads_to() -> None:
     good = Plugin("dataset", "x", "engine.contracts.settings:PluginRef")
     assert good.load().__name__ == "PluginRef"
-    assert good.load_settings() is Settings
+    assert good.load_settings() is DatasetSettings
     with pytest.raises(PluginError, match="is not a class"):
-        Plugin("dataset", "x", "engine.contracts.settings:KINDS").load()
+        Plugin("dataset", "x", "engine.contracts.kinds:KINDS").load()
     with pytest.raises(PluginError, match="AttributeError"):
         Plugin("dataset", "x", "engine.contracts.settings:Nothing").load()
     with pytest.raises(PluginError, match="does not derive from"):
         Plugin("dataset", "x", "a:B", "engine.contracts.settings:PluginRef").load_settings()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_settings_derive_from_the_base_of_their_kind(kind: str) -> None:
+    base = KINDS[kind].load_settings_base()
+    assert issubclass(base, Settings)
+    assert Plugin(kind, "x", "a:B").load_settings() is base
+    module, name = base.__module__, base.__name__
+    assert Plugin(kind, "x", "a:B", f"{module}:{name}").load_settings() is base
+    if base is not Settings:
+        with pytest.raises(PluginError, match=rf"does not derive from engine\.contracts\.{name}"):
+            Plugin(kind, "x", "a:B", "engine.contracts.settings:Settings").load_settings()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_has_a_contract_and_a_description(kind: str) -> None:
+    assert isinstance(KINDS[kind].load_contract(), type)
+    assert KINDS[kind].description

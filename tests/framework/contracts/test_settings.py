@@ -10,14 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from engine.contracts.settings import (
-    Bytes,
-    PluginRef,
-    ProjectionRef,
-    Settings,
-    SourceName,
-    parse_bytes,
-)
+from engine.contracts.refs import DatasetRef, ProjectionRef
+from engine.contracts.settings import PluginRef, Settings
+from engine.contracts.values import Bytes, SourceName, parse_bytes
 from engine.errors import EngineError, PluginError
 
 
@@ -165,3 +160,14 @@ def test_what_is_said_of_a_plugin(part: object, kind: str, words: str) -> None:
 def test_without_a_registry() -> None:
     with pytest.raises(PluginError, match="no registry"):
         Holder.model_validate({"part": "inner"})
+
+
+class Other(BaseModel):
+    """A plugin of another kind."""
+
+    part: DatasetRef
+
+
+def test_a_reference_of_another_kind_is_refused() -> None:
+    with pytest.raises(ValidationError, match="expected a dataset, got the projection `inner`"):
+        Other.model_validate({"part": hold("inner")})

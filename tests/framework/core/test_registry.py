@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import pytest
 from pydantic import ValidationError
 
+from engine.contracts import LossSettings
 from engine.contracts.hooks import Plugin, hookimpl
-from engine.contracts.settings import BuiltIn, PluginField, PluginRef, Settings
+from engine.contracts.settings import KIND_DEFAULT, PluginField, PluginRef, Settings
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
 
@@ -102,24 +103,59 @@ def test_a_qualified_name_selects_either(name: str, owner: str) -> None:
 
 
 class Holder(Settings):
-    """A default that Engine gives, and one that a user writes."""
+    """A setting whose default the registry decides."""
 
-    loss: Annotated[PluginRef, PluginField("loss")] = BuiltIn("contrastive")  # type: ignore[assignment]
+    loss: Annotated[PluginRef, PluginField("loss")] = KIND_DEFAULT  # type: ignore[assignment]
 
 
-def test_a_default_of_engine_means_the_built_in_plugin(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Plugin, "load_settings", lambda self: Settings)
-    for registry, name in (
-        (clashing("contrastive"), "engine-towers:contrastive"),
-        (clashing("alone"), "contrastive"),
-    ):
-        found = Holder.model_validate({}, context={"registry": registry}).loss
-        assert found.plugin.load_settings() is Settings
-        assert found.to_config() == {"use": name}
-        again = Holder.model_validate(
-            {"loss": found.to_config()}, context={"registry": registry}
-        ).loss
-        assert again == found
+def ours(*plugins: Plugin) -> Any:
+    return point("engine-towers", lambda: offering(*plugins))
+
+
+def chosen(name: str, kind: str = "loss") -> Plugin:
+    """A plugin that says that it is the default of its kind."""
+    return Plugin(kind, name, "x:Class", default=True)
+
+
+@pytest.mark.parametrize(
+    ("points", "name"),
+    [
+        ([ours(chosen("a"), plugin("loss", "b"))], "a"),
+        # A third party's plugin of the same name, or one that wants to be the default as well.
+        ([ours(chosen("a")), point("other", lambda: offering(plugin("loss", "a")))],
+         "engine-towers:a"),
+        ([ours(chosen("a")), point("other", lambda: offering(chosen("b")))], "a"),
+        ([ours(), point("other", lambda: offering(chosen("b")))], "b"),
+    ],
+)  # fmt: skip
+def test_the_default_of_a_kind(points: list[Any], name: str) -> None:
+    registry = Registry(points)
+    assert registry.default("loss") == name
+    found = Holder.model_validate({}, context={"registry": registry}).loss
+    assert found.plugin.load_settings() is LossSettings
+    assert found.to_config() == {"use": name, "weight": 1.0}
+    again = Holder.model_validate({"loss": found.to_config()}, context={"registry": registry}).loss
+    assert again == found
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ([], "no default loss: none of the installed plugins says"),
+        ([ours(plugin("loss", "a"), chosen("b", "sampler"))], "none of the installed plugins"),
+        ([point("one", lambda: offering(chosen("a"))), point("two", lambda: offering(chosen("b")))],
+         "`one:a` and `two:b` both say"),
+    ],
+)  # fmt: skip
+def test_a_kind_without_one_default(points: list[Any], words: str) -> None:
+    registry = Registry(points)
+    with pytest.raises(PluginError, match=words):
+        registry.default("loss")
+    with pytest.raises(ValidationError, match=words):
+        Holder.model_validate({}, context={"registry": registry})
+
+
+def test_what_a_user_writes_has_to_be_qualified_where_names_clash() -> None:
     with pytest.raises(ValidationError, match="offered by 2 plugins"):
         Holder.model_validate(
             {"loss": "contrastive"}, context={"registry": clashing("contrastive")}
@@ -263,7 +299,8 @@ def installed(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]
     """The command line in an environment with one good package more, and one that is broken."""
     install(tmp_path, "their-package", {"__init__.py": PACKAGE, "settings.py": SETTINGS})
     install(tmp_path, "sad-package", {"__init__.py": "import a_module_that_nobody_has\n"})
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "120"}
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "120"}
 
     def call(*arguments: str) -> subprocess.CompletedProcess[str]:
         code = "from engine.cli.main import run; run()"

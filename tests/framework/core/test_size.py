@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from engine.contracts.plan import Plan, TensorPlan
-from engine.contracts.settings import parse_bytes
+from engine.contracts.values import parse_bytes
 from engine.core.size import PartSize, SizeReport, header_bytes
 from engine.errors import LimitError
 

@@ -11,7 +11,6 @@ import torch
 import yaml
 
 from engine.clusters.assign import DatasetLabels
-from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.training import Logger, LoggerSettings, RunInfo
 from engine.core.build import Built, build
 from engine.core.config import load_config
@@ -125,7 +124,6 @@ def trained(tmp_path: Path) -> Run:
         assert config.data.train is not None
         dataset = config.data.train.create()
         settings = config.model.text.settings
-        assert isinstance(settings, TextEncoderSettings)
         found = None if labels is None else labels(dataset)
         data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, found)
         recorder = Recorder()

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic.errors import PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema, models_json_schema
 
-from engine.contracts.settings import KINDS, Settings
+from engine.contracts.kinds import KINDS
+from engine.contracts.settings import KIND_DEFAULT, Settings
 from engine.core.config.diagnostics import printable
 from engine.core.config.schema import EngineConfig
 from engine.errors import PluginError
@@ -78,6 +79,7 @@ def config_schema(settings: type[Settings], registry: Registry) -> tuple[Schema,
         for choice in many:
             defs[f"{kind}.{choice.name}"] = _plugin(choice)
         defs[kind] = _kind(kind, many)
+    _replace_defaults(defs, registry)
     _replace_marks(defs)
     root = refs[settings, "validation"]["$ref"].removeprefix(_REF)
     defs |= {_PART + name: _partial(schema) for name, schema in defs.items()}
@@ -145,7 +147,7 @@ def _kind(kind: str, choices: list[_Choice]) -> Schema:
     short = [c.name for c in choices if not c.settings.get("required")]
     names = [{"enum": short, "description": f"a {kind} with its defaults"}] if short else []
     long = [{"$ref": f"{_REF}{kind}.{choice.name}"} for choice in choices]
-    return {"description": f"a {kind}: {KINDS[kind]}", "anyOf": [*names, *long]}
+    return {"description": f"a {kind}: {KINDS[kind].description}", "anyOf": [*names, *long]}
 
 
 def _inner(schema: Any) -> Iterator[Schema]:
@@ -157,6 +159,23 @@ def _inner(schema: Any) -> Iterator[Schema]:
     elif isinstance(schema, list):
         for value in schema:
             yield from _inner(value)
+
+
+def _replace_defaults(defs: dict[str, Schema], registry: Registry) -> None:
+    """Write the registry's defaults into the schema; leave out those that it does not have."""
+    for schema in _inner(defs):
+        for items in (schema, schema.get("items")):
+            if not isinstance(items, dict) or not isinstance(items.get(_MARK), str):
+                continue
+            default = schema.get("default")
+            if default not in (KIND_DEFAULT, [KIND_DEFAULT]):
+                continue
+            try:
+                name = registry.default(items[_MARK])
+            except PluginError:
+                del schema["default"]
+            else:
+                schema["default"] = name if default == KIND_DEFAULT else [{"use": name}]
 
 
 def _replace_marks(defs: dict[str, Schema]) -> None:

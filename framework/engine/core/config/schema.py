@@ -8,18 +8,16 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from engine.contracts.limits import MAX_SEED, MAX_WIDTH
-from engine.contracts.settings import (
-    Bytes,
+from engine.contracts.refs import (
     ClustererRef,
-    ClustererSettings,
     DatasetRef,
     EmbedderRef,
     ProjectionRef,
-    ProjectionSettings,
-    Settings,
     TextEncoderRef,
     VisionTowerRef,
 )
+from engine.contracts.settings import Settings
+from engine.contracts.values import Bytes
 from engine.core.config.train_schema import TrainSettings
 
 SCHEMA_VERSION = 1
@@ -140,7 +138,6 @@ class EngineConfig(Settings):
     ) -> ClustersSettings | None:
         model = info.data.get("model")
         if clusters is not None and isinstance(model, ModelSettings):
-            assert isinstance(clusters.clusterer.settings, ClustererSettings)
             count = clusters.clusterer.settings.cluster_count()
             if (misfit := count_misfit(model, count)) is not None:
                 raise ValueError(misfit)
@@ -150,7 +147,6 @@ class EngineConfig(Settings):
 def count_misfit(model: ModelSettings, clusters: int | None) -> str | None:
     """What is wrong where the text projection chooses among another number of clusters."""
     use = model.projection.text
-    assert isinstance(use.settings, ProjectionSettings)
     projections = use.settings.cluster_count()
     if clusters is None or projections is None or clusters == projections:
         return None

@@ -9,8 +9,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_COUNT, MAX_LAYERS, MAX_WORKERS
-from engine.contracts.settings import BuiltIn, Bytes, Settings
-from engine.contracts.training_settings import LoggerRef, LossRef, SamplerRef
+from engine.contracts.refs import LoggerRef, LossRef, SamplerRef
+from engine.contracts.settings import KIND_DEFAULT, Settings
+from engine.contracts.values import Bytes
 
 Blocks = (
     Annotated[str, Field(pattern=r"^(all|none|(first|last) [1-9][0-9]{0,3})$")]
@@ -168,8 +169,8 @@ class StageSettings(Settings):
     )
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
-    sampler: SamplerRef = BuiltIn("shuffled")  # type: ignore[assignment]
-    losses: tuple[LossRef, ...] = Field(({"use": BuiltIn("contrastive")},), min_length=1)  # type: ignore[assignment,arg-type]
+    sampler: SamplerRef = KIND_DEFAULT  # type: ignore[assignment]
+    losses: tuple[LossRef, ...] = Field((KIND_DEFAULT,), min_length=1)  # type: ignore[assignment,arg-type]
     teacher_forcing: bool = Field(
         False, description="a text goes through the projection of its own cluster, not the router's"
     )
@@ -235,4 +236,4 @@ class TrainSettings(Settings):
         None, ge=1, le=MAX_COUNT, description="also so many steps between two"
     )
     keep: int = Field(2, ge=1, le=MAX_COUNT, description="checkpoints kept, beside the best")
-    loggers: tuple[LoggerRef, ...] = ({"use": BuiltIn("console")},)  # type: ignore[assignment]
+    loggers: tuple[LoggerRef, ...] = (KIND_DEFAULT,)  # type: ignore[assignment]

@@ -213,7 +213,7 @@ def _other(line: _Line) -> Diagnostic:
     what = line.message.removeprefix("Assertion failed, ")
     if line.kind == "value_error":
         what = str(line.context.get("error", what))
-    elif line.kind == "use_mapping":
+    elif line.kind == "use_mapping" and "other" not in line.context:
         what = f"{what}, got {shown(line.input)}"
     elif line.kind == "use_unknown" and isinstance(line.node.value, dict) and not line.rest:
         return Diagnostic(line.node.value["use"].place, f"{line.path}.use", what)

@@ -11,16 +11,12 @@ from typing import Any, Literal, Self
 import pytest
 from pydantic import Field, model_validator
 
+from engine.contracts.dataset import DatasetSettings
 from engine.contracts.hooks import Plugin, hookimpl
-from engine.contracts.settings import (
-    DatasetSettings,
-    ProjectionRef,
-    ProjectionSettings,
-    TextEncoderSettings,
-    TokenizerRef,
-    TokenizerSettings,
-    VisionTowerSettings,
-)
+from engine.contracts.projection_settings import ProjectionSettings
+from engine.contracts.refs import ProjectionRef, TokenizerRef
+from engine.contracts.tokenizer import TokenizerSettings
+from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
 from engine.core.config import EngineConfig, load_config
 from engine.core.registry import Registry
 from engine.errors import ConfigError

@@ -98,7 +98,7 @@ def test_all_at_once_in_the_order_of_the_file(told: Told, config_text: str) -> N
     lines = told(text=text).splitlines()
     assert lines[0] == "6 diagnostics"
     assert [line.split(": ")[0].strip() for line in lines[1:]] == [
-        "a.yaml:3:1", "a.yaml:4:9", "a.yaml:6:16", "a.yaml:7:3", "a.yaml:12:22", "a.yaml:17:45",
+        "a.yaml:3:1", "a.yaml:4:9", "a.yaml:6:14", "a.yaml:7:3", "a.yaml:12:22", "a.yaml:17:45",
     ]  # fmt: skip
 
 

@@ -9,7 +9,9 @@ import pytest
 from pydantic import Field
 from pydantic.errors import PydanticUserError
 
-from engine.contracts.settings import Bytes, ProjectionRef, Settings
+from engine.contracts.refs import ProjectionRef
+from engine.contracts.settings import Settings
+from engine.contracts.values import Bytes
 from engine.core.config.settings_table import settings_table
 
 

@@ -1,0 +1,61 @@
+"""Settings of both kinds of tower. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from pydantic import Field
+
+from engine.contracts.limits import MAX_TOKENS, MAX_VOCABULARY
+from engine.contracts.plan import TowerPlan
+from engine.contracts.settings import Settings
+from engine.contracts.tokenizer import TokenizerRef
+from engine.contracts.values import SourceName
+
+
+class WeightsSettings(Settings):
+    """Where a part's weights come from, and what to do when they cannot be reached."""
+
+    from_: SourceName = Field(
+        "scratch",
+        alias="from",
+        description="hf:<repository>, open_clip:<arch>/<tag>, file:<path>, artifact:<folder>"
+        " or scratch",
+    )
+    otherwise: Literal["scratch"] | None = Field(
+        None,
+        description="`scratch`: where the source cannot be reached, start from random weights,"
+        " say so loudly, and record it in the artifact",
+    )
+
+
+class TowerSettings(Settings):
+    """Base of the settings of both kinds of tower."""
+
+    preferred_files: ClassVar[tuple[str, ...]] = ()
+    """Names of files of weights that this tower takes where a source has several; after them come
+    the usual ones (``model.safetensors``, ``pytorch_model.bin``)."""
+
+    weights: WeightsSettings = WeightsSettings()
+
+    def plan(self) -> TowerPlan | None:
+        """The tower's tensors and widths, where they follow from the settings (see ``plan.py``)."""
+        return None
+
+
+class TextEncoderSettings(TowerSettings):
+    """Base of every text encoder's settings."""
+
+    tokenizer: TokenizerRef
+    vocab_size: int = Field(
+        ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
+    )
+    max_tokens: int = Field(
+        ge=2,
+        le=MAX_TOKENS,
+        description="longest token sequence, marks of beginning and end included",
+    )
+
+
+class VisionTowerSettings(TowerSettings):
+    """Base of every vision tower's settings."""
