@@ -19,8 +19,6 @@ _STRANGE = ("no.such.tensor", "optimizer.state.0")
 class LayoutSubject(Subject):
     """A checkpoint adapter."""
 
-    contract = _LAYOUT
-
     @property
     def keys(self) -> Sequence[str]:
         """Names of a checkpoint.

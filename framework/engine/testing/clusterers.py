@@ -22,9 +22,6 @@ Vectors = NDArray[np.float32]
 class ClustererSubject(Subject):
     """A clusterer."""
 
-    contract = _CLUSTERER
-    settings_base = "engine.contracts.settings.ClustererSettings"
-
     def make(self) -> Any:
         """A new one."""
         return self.target(self.settings)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 import os
@@ -14,16 +13,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from engine.contracts.kinds import KINDS
 from engine.errors import EngineError, PluginError
 from engine.testing.core import NotApplicable, fault, rule, told
 from engine.testing.small import NoSettings
 from engine.testing.subject import Subject
-
-
-def find(path: str) -> Any:
-    """What a dotted name of a module and an attribute stands for."""
-    module, _, name = path.rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 @rule(
@@ -34,21 +28,25 @@ def find(path: str) -> Any:
 )
 def registration(it: Subject) -> None:
     """The record leads to a class of the kind's contract and to a settings class."""
-    base = find(it.contract)
+    base = KINDS[it.kind].load_contract()
+    contract = f"{base.__module__}.{base.__name__}"
     try:
-        found, settings = it.target, it.settings_type
+        found = it.target
     except PluginError as error:
-        fault("the plugin's target and settings to be found and imported", str(error))
+        fault("the plugin's target to be found and imported", str(error))
     if not issubclass(found, base):
         bases = ", ".join(one.__name__ for one in found.__mro__[1:-1]) or "nothing"
-        fault(f"{found.__name__} to derive from {it.contract}", f"it derives from {bases}")
+        fault(f"{found.__name__} to derive from {contract}", f"it derives from {bases}")
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
-        fault(f"{found.__name__} to give every abstract method of {it.contract}",
+        fault(f"{found.__name__} to give every abstract method of {contract}",
               f"missing: {', '.join(missing)}")  # fmt: skip
-    if not issubclass(settings, find(it.settings_base)):
+    settings_base = KINDS[it.kind].load_settings_base().__name__
+    try:
+        it.settings_type  # noqa: B018 - importing it is the check
+    except PluginError as error:
         fault(
-            f"{settings.__name__} to derive from {it.settings_base}",
-            f"it derives from {', '.join(one.__name__ for one in settings.__bases__)}",
+            f"settings that are found, and derive from engine.contracts.{settings_base}",
+            str(error),
             "Engine reads the fields that every plugin of the kind has (a tower's `weights`, a"
             " text encoder's `max_tokens`) from its settings.",
         )

@@ -24,9 +24,6 @@ _FEW, _MANY = 16, 2_000
 class DatasetSubject(Subject):
     """A dataset."""
 
-    contract = _DATASET
-    settings_base = "engine.contracts.settings.DatasetSettings"
-
     def make(self) -> Any:
         """A new one."""
         return self.target(self.settings)

@@ -24,9 +24,6 @@ _CLOSE = 1e-3  # beyond rounding: batches of other sizes are computed by other r
 class EmbedderSubject(Subject):
     """An embedder."""
 
-    contract = _EMBEDDER
-    settings_base = "engine.contracts.settings.EmbedderSettings"
-
     @property
     def texts(self) -> Sequence[str]:
         """What it learns from."""

@@ -21,9 +21,6 @@ _VALUES = {"loss": 1.25, "lr": 1e-4, "samples_per_second": 512.0, "seconds_left"
 class LoggerSubject(Subject):
     """A logger."""
 
-    contract = _LOGGER
-    settings_base = "engine.contracts.training_settings.LoggerSettings"
-
     def make(self) -> Any:
         """A new one."""
         return self.target(self.settings)

@@ -22,9 +22,6 @@ _ROWS, _WIDTH, _CLUSTERS = 12, 16, 4
 class LossSubject(Subject):
     """A loss."""
 
-    contract = _LOSS
-    settings_base = "engine.contracts.training_settings.LossSettings"
-
     @property
     def rows(self) -> int:
         """Rows of a batch."""

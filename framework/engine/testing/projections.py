@@ -24,8 +24,6 @@ _ROWS, _TOKENS = 24, 6
 class ProjectionSubject(ModuleSubject):
     """A projection."""
 
-    contract = _PROJECTION
-    settings_base = "engine.contracts.settings.ProjectionSettings"
     output = "embedding"
 
     @cached_property

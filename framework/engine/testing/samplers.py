@@ -21,9 +21,6 @@ _BATCHES = f"{_SAMPLER}.batches"
 class SamplerSubject(Subject):
     """A sampler."""
 
-    contract = _SAMPLER
-    settings_base = "engine.contracts.training_settings.SamplerSettings"
-
     def make(self) -> Any:
         """A new one."""
         return self.target(self.settings)

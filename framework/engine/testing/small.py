@@ -50,6 +50,10 @@ class Overlay:
         own = self._own.get((kind, name))
         return default_registry().get(kind, name) if own is None else own
 
+    def default(self, kind: str) -> str:
+        """The name of the default of a kind: see ``engine.core.registry.Registry.default``."""
+        return default_registry().default(kind)
+
 
 class NoSettings(Exception):
     """The settings that were given, or guessed, do not validate; the message says why."""

@@ -82,12 +82,6 @@ class Subject:
         outcomes: what came of the checks that ran.
     """
 
-    contract: str = ""
-    """Dotted name of the class that a plugin of the kind derives from."""
-
-    settings_base: str = "engine.contracts.settings.Settings"
-    """Dotted name of the class that its settings derive from."""
-
     def __init__(
         self,
         kind: str,

@@ -18,9 +18,6 @@ _ENCODER = "engine.contracts.tower.TextEncoder"
 class TextEncoderSubject(TowerSubject):
     """A text encoder."""
 
-    contract = _ENCODER
-    settings_base = "engine.contracts.settings.TextEncoderSettings"
-
     @property
     def lengths(self) -> list[int]:
         """Tokens of the texts of :meth:`feed`: 4 rows, one at least shorter than the others."""

@@ -33,9 +33,6 @@ HOSTILE = (
 class TokenizerSubject(Subject):
     """A tokenizer."""
 
-    contract = _TOKENIZER
-    settings_base = "engine.contracts.settings.TokenizerSettings"
-
     @property
     def texts(self) -> Sequence[str]:
         """What it learns from."""

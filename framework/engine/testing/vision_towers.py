@@ -16,9 +16,6 @@ _TOWER = "engine.contracts.tower.VisionTower"
 class VisionTowerSubject(TowerSubject):
     """A vision tower."""
 
-    contract = _TOWER
-    settings_base = "engine.contracts.settings.VisionTowerSettings"
-
     def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
         size = self.module.preprocess.size
         generator = torch.Generator().manual_seed(seed)
