@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from engine.contracts.hooks import Plugin, hookimpl
 
-ENGINE_API = "1.0"
+ENGINE_API = "2.0"
 """The version of the plugin API that these are written for."""
 
 

@@ -13,7 +13,7 @@ from .environment import Environment
 
 pytestmark = pytest.mark.slow
 
-GOOD = ("engine-conv-text", "engine-flags")
+GOOD = ("engine-conv-text", "engine-flags", "engine-hello")
 BROKEN = ("engine-broken-import", "engine-old-api", "engine-name-clash")
 
 FEW_STEPS = (
@@ -77,11 +77,16 @@ def test_good_packages(
     assert theirs == {
         ("conv_text", "engine-conv-text", "1.3.0"),
         ("flags", "engine-flags", "0.2.1"),
+        ("hello", "engine-hello", "0.1.0"),
+        ("count", "engine-hello", "0.1.0"),
     }
     assert "span" in clean.done("engine", "plugins", "conv_text", cwd=tmp_path)
     shown = clean.done("engine", "plugins", cwd=tmp_path)
     assert "engine-conv-text 1.3.0" in shown
     assert "engine-flags 0.2.1" in shown
+
+    assert "Greet somebody." in clean.done("engine", "--help", cwd=tmp_path)
+    assert clean.done("engine", "hello", "you", cwd=tmp_path) == "hello you\n"
 
     # Both in one model: the text encoder of one package learns from the data set of the other.
     shutil.copy(packages / "engine-conv-text" / "my.yaml", tmp_path / "my.yaml")

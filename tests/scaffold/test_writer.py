@@ -39,7 +39,8 @@ def test_what_a_package_says_of_itself(kind: str, packages: dict[str, Path]) -> 
     config = yaml.safe_load((folder / "my.yaml").read_text(encoding="utf-8"))
     assert config["name"] == names.plugin
     uses = f"use: {names.plugin}" in (folder / "my.yaml").read_text(encoding="utf-8")
-    assert uses == (kind != "checkpoint_adapter")  # which reads a checkpoint into any config
+    # A checkpoint adapter reads into any config, and a command stands in none.
+    assert uses == (kind not in ("checkpoint_adapter", "command"))
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert all(line in readme for line in ("pip install -e '.[test]'", "pytest", "my.yaml"))
 
@@ -65,7 +66,8 @@ def test_a_package_registers_its_plugin_and_its_settings_import_no_torch(
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout) == [kind, names.plugin, f"{names.class_name}Settings"]
+    settings = "Settings" if kind == "command" else f"{names.class_name}Settings"
+    assert json.loads(done.stdout) == [kind, names.plugin, settings]
 
 
 def test_the_code_is_clean(packages: dict[str, Path]) -> None:

@@ -30,12 +30,14 @@ from engine.cli import (
     size,
     train,
 )
+from engine.cli.plugin_commands import Commands
 from engine.core import terminal
 from engine.core.signals import ending_in_order
 from engine.errors import EngineError
 
 app = typer.Typer(
     name="engine",
+    cls=Commands,
     help="A YAML config becomes an image-text model, under a limit on the bytes of its weights.",
     no_args_is_help=True,
     add_completion=False,

@@ -14,6 +14,7 @@ checkpoint_adapter      :class:`CheckpointAdapter`       :class:`Settings`
 loss            :class:`Loss`            :class:`LossSettings`
 sampler         :class:`Sampler`         :class:`SamplerSettings`
 logger          :class:`Logger`          :class:`LoggerSettings`
+command         :class:`Command`         :class:`Settings`
 ==============  =======================  ================================================
 
 Names are imported on first use, so that a module with settings alone never imports torch.
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from engine.contracts.checkpoint_adapter import CheckpointAdapter
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
+    from engine.contracts.command import Command
     from engine.contracts.dataset import Dataset, DatasetSettings, Record
     from engine.contracts.description import Description, Difference, Fact, Table
     from engine.contracts.kinds import KINDS, Kind
@@ -69,6 +71,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
+    "command": ("Command",),
     "dataset": ("Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
     "checkpoint_adapter": ("CheckpointAdapter",),
@@ -102,6 +105,7 @@ __all__ = [
     "Clusterer",
     "ClustererRef",
     "ClustererSettings",
+    "Command",
     "Dataset",
     "DatasetRef",
     "DatasetSettings",

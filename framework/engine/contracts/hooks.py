@@ -9,7 +9,7 @@ A package names a module in the entry-point group ``engine`` and implements one 
     # my_package/__init__.py: keep it light, every command imports it
     from engine.contracts.hooks import Plugin, hookimpl
 
-    ENGINE_API = "1.0"  # the version of the plugin API that it is written for
+    ENGINE_API = "2.0"  # the version of the plugin API that it is written for
 
     @hookimpl
     def engine_plugins():
@@ -25,12 +25,14 @@ Target and settings are named, not imported: the target may import torch, the se
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import pluggy
 
+from engine.contracts.command import BUILT_IN
 from engine.contracts.kinds import KINDS
 from engine.contracts.settings import Settings
 from engine.errors import PluginError
@@ -38,7 +40,7 @@ from engine.errors import PluginError
 GROUP = "engine"
 """Name of the entry-point group and of the pluggy project."""
 
-API_VERSION = "1.0"
+API_VERSION = "2.0"
 """Version of the plugin API, ``MAJOR.MINOR``: the contracts, the hooks, :class:`Plugin`. The minor
 number grows with what is added, the major one with what plugins must be changed for."""
 
@@ -78,6 +80,8 @@ class Plugin:
                 f"plugin `{self.name}`: unknown kind `{self.kind}`",
                 hint=f"kinds are: {', '.join(KINDS)}",
             )
+        if self.kind == "command":
+            _check_command(self.name)
         if not self.settings:
             object.__setattr__(
                 self, "settings", f"engine.contracts.{KINDS[self.kind].settings_base}"
@@ -125,6 +129,19 @@ class Plugin:
         if not isinstance(found, type):
             raise PluginError(f"{self.kind} `{self.name}`: {path} is not a class")
         return found
+
+
+def _check_command(name: str) -> None:
+    if name in BUILT_IN:
+        raise PluginError(
+            f"command `{name}`: Engine has a command of that name, which a plugin cannot replace",
+            hint="its author registers it under another name",
+        )
+    if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+        raise PluginError(
+            f"command {name!r}: expected lower-case letters, digits, hyphens and underscores, a"
+            " letter first"
+        )
 
 
 class Hooks:

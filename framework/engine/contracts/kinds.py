@@ -95,5 +95,10 @@ KINDS: dict[str, Kind] = {
         "training_settings:LoggerSettings",
         "training:Logger",
     ),
+    "command": Kind(
+        "is a subcommand of engine",
+        "settings:Settings",
+        "command:Command",
+    ),
 }
 """The kinds of plugin by the names that :class:`engine.contracts.hooks.Plugin` takes."""

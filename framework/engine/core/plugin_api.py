@@ -2,7 +2,7 @@
 
 The module that a package's entry point names says it in one line::
 
-    ENGINE_API = "1.0"
+    ENGINE_API = "2.0"
 
 It is read from the source, without an import: a package that was written for another version may
 not even import here. A module without source (compiled, say) is asked after its import. A package

@@ -64,7 +64,7 @@ class PackageKind:
         contract: the class that it derives from.
         contract_module: where that is.
         summary: what the plugin of the scaffold is.
-        settings: code of its settings.
+        settings: code of its settings; empty for a kind that has none.
         plugin: code of the plugin.
         slots: what the small config says otherwise than ``COMMON``.
         headline: first line of that config.

@@ -47,11 +47,17 @@ def engine_plugins() -> list[Plugin]:
             kind="$kind",
             name="$name",
             target="$module.$file:$class_name",
-            settings="$module.settings:${class_name}Settings",
-            summary="$summary",
+$settings_line            summary="$summary",
         )
     ]
 '''
+
+SETTINGS_LINE = """\
+            settings="$module.settings:${class_name}Settings",
+"""
+SETTINGS_HINT = """, and what a config may say to it into `settings.py`
+beside it"""
+"""Two pieces that a kind without settings leaves out."""
 
 CONFIG = """\
 # $headline
@@ -107,7 +113,7 @@ A plugin for Engine: the $kind `$name`, which $does.
 $commands
 ```
 
-Your code goes into `src/$module/$file.py`, and what a config may say to it into `settings.py`
-beside it. Its contract is `$contract` in `$contract_module`. When a test fails, its report
+Your code goes into `src/$module/$file.py`$settings_hint.
+Its contract is `$contract` in `$contract_module`. When a test fails, its report
 says what was expected, why it matters, and where the contract says so.
 """

@@ -75,7 +75,7 @@ def render(names: Names) -> dict[str, str]:
         "README.md": package.README,
         "my.yaml": package.CONFIG,
         f"{source}/__init__.py": package.INIT,
-        f"{source}/settings.py": own.settings,
+        **({f"{source}/settings.py": own.settings} if own.settings else {}),
         f"{source}/{own.file}.py": own.plugin,
         f"{source}/py.typed": "",
         "tests/test_contract.py": package.TEST,
@@ -110,7 +110,10 @@ def _values(names: Names, own: PackageKind) -> dict[str, str]:
         "title": own.summary[0].upper() + own.summary[1:],
     }
     slots = {**COMMON, **own.slots, "summary": own.summary, "headline": own.headline}
-    slots |= {"checked": own.checked}
+    slots |= {"checked": own.checked, "settings_line": "", "settings_hint": ""}
+    if own.settings:
+        slots["settings_line"] = package.SETTINGS_LINE
+        slots["settings_hint"] = package.SETTINGS_HINT
     values |= {slot: _fill(text, values) for slot, text in slots.items()}
     return values | {"commands": "\n".join(_commands(names))}
 

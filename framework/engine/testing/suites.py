@@ -24,6 +24,7 @@ _HOMES = {
     "loss": "losses",
     "sampler": "samplers",
     "logger": "loggers",
+    "command": "commands",
 }
 """The module of each kind: its ``SUBJECT`` and its ``RULES``."""
 

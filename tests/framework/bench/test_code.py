@@ -94,6 +94,7 @@ METADATA = "Metadata-Version: 2.1\nName: {}\nVersion: 0.1\n"
 THEIRS = {
     "their_losses/__init__.py": (
         "from engine.contracts.hooks import Plugin, hookimpl\n"
+        "ENGINE_API = '2.0'\n"
         "@hookimpl\n"
         "def engine_plugins():\n"
         "    return [Plugin(kind='loss', name='theirs', target='their_losses.loss:Theirs',\n"
@@ -118,6 +119,7 @@ THEIRS = {
     "their_losses-0.1.dist-info/entry_points.txt": "[engine]\ntheirs = their_losses\n",
     "unused_plugins/__init__.py": (
         "from engine.contracts.hooks import Plugin, hookimpl\n"
+        "ENGINE_API = '2.0'\n"
         "@hookimpl\n"
         "def engine_plugins():\n"
         "    return [Plugin(kind='loss', name='unused', target='unused_plugins.loss:Unused')]\n"

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from engine.cli import plugins, schema
 from engine.contracts import KINDS
-from engine.contracts.hooks import Plugin, hookimpl
+from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
 
@@ -48,6 +48,7 @@ def strange(monkeypatch: pytest.MonkeyPatch) -> Registry:
 
     def package(name: str, *found: Plugin) -> Any:
         module = ModuleType(name)
+        module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
         module.engine_plugins = hookimpl(lambda: list(found))  # type: ignore[attr-defined]
         dist = SimpleNamespace(name=name, version="1.0")
         return SimpleNamespace(name=name, value=name, dist=dist, load=lambda: module)

@@ -18,7 +18,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from engine.cli import main
-from engine.contracts.hooks import Plugin, hookimpl
+from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.core.registry import Registry
 
 Engine = Callable[..., tuple[int, str, str]]
@@ -75,6 +75,7 @@ def evil_plugins(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def package(name: str, *found: Plugin) -> Any:
         module = ModuleType(name)
+        module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
         module.engine_plugins = hookimpl(lambda: list(found))  # type: ignore[attr-defined]
         dist = SimpleNamespace(name=EVIL, version=EVIL)
         return SimpleNamespace(name=name, value=name, dist=dist, load=lambda: module)

@@ -18,7 +18,7 @@ import engine.core.registry as registry_module
 from engine.cli import plugins
 from engine.contracts import ProjectionRef, Settings, deprecation
 from engine.contracts.deprecation import EngineDeprecation, renamed, warn_once
-from engine.contracts.hooks import Plugin, hookimpl
+from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.contracts.projection_settings import ProjectionSettings
 
 
@@ -104,6 +104,7 @@ def test_the_command_line_lists_it(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("one")
     settings = "engine.contracts.dataset:DatasetSettings"
     old = Plugin("dataset", "old", "nowhere:X", settings, "squares", "use `shapes` instead")
+    module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
     module.engine_plugins = hookimpl(lambda: [old])  # type: ignore[attr-defined]
     dist = SimpleNamespace(name="one", version="1")
     point: Any = SimpleNamespace(name="one", value="no_such", dist=dist, load=lambda: module)

@@ -134,18 +134,22 @@ def test_a_mismatch_is_told_before_the_package_runs(package: Path) -> None:
 
 
 def test_packages_that_fit_and_one_that_says_nothing(package: Path) -> None:
-    write(package, "says_it", f'ENGINE_API = "1"\n{OFFERING}')
-    write(package, "says_nothing", OFFERING)
-    for module in ("says_it", "says_nothing"):
+    for module, version in (("says_major", "2"), ("says_it", API_VERSION)):
+        write(package, module, f'ENGINE_API = "{version}"\n{OFFERING}')
         registry = load(module)
         assert not registry.broken
         assert registry.names("dataset") == ["theirs"]
+    for module, line in (("says_nothing", ""), ("says_old", 'ENGINE_API = "1.0"\n')):
+        write(package, module, line + OFFERING)
+        (broken,) = load(module).broken
+        assert broken.needs_api == "1.0"
+        assert "upgrade unknown package" in broken.error
 
 
 def test_what_a_computed_version_says_after_the_import(package: Path) -> None:
-    write(package, "computes_it", f'ENGINE_API = ".".join(["2", "1"])\n{OFFERING}')
+    write(package, "computes_it", f'ENGINE_API = ".".join(["2", "99"])\n{OFFERING}')
     (broken,) = load("computes_it").broken
-    assert "needs plugin API 2.1" in broken.error
+    assert "needs plugin API 2.99" in broken.error
 
 
 def test_a_version_that_is_none_is_a_broken_package(package: Path) -> None:
@@ -161,7 +165,8 @@ def test_the_command_line_tells_it_and_goes_on(tmp_path: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: their-package\nVersion: 0.1\n")
     (info / "entry_points.txt").write_text("[engine]\ntheir_package = their_package\n")
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "COLUMNS": "300"}
+    path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+    environment = {**os.environ, "PYTHONPATH": path, "COLUMNS": "300"}
 
     def call(*arguments: str) -> str:
         code = "from engine.cli.main import run; run()"

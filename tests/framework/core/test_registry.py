@@ -15,7 +15,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.contracts import LossSettings
-from engine.contracts.hooks import Plugin, hookimpl
+from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.contracts.settings import KIND_DEFAULT, PluginField, PluginRef, Settings
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
@@ -24,6 +24,7 @@ from engine.errors import PluginError
 def offering(*plugins: Any) -> ModuleType:
     """A module that registers these."""
     module = ModuleType("offering")
+    module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
     module.engine_plugins = hookimpl(lambda: list(plugins))  # type: ignore[attr-defined]
     return module
 
@@ -185,12 +186,20 @@ def test_one_name_in_two_kinds_is_no_clash() -> None:
 
 def misspelt() -> ModuleType:
     module = ModuleType("misspelt")
+    module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
     module.engine_plugin = hookimpl(lambda: [plugin("dataset", "a")])  # type: ignore[attr-defined]
+    return module
+
+
+def silent() -> ModuleType:
+    module = ModuleType("empty")
+    module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
     return module
 
 
 def failing() -> ModuleType:
     module = ModuleType("failing")
+    module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
     module.engine_plugins = hookimpl(lambda: 1 / 0)  # type: ignore[attr-defined]
     return module
 
@@ -203,7 +212,7 @@ def failing() -> ModuleType:
         (raising(RuntimeError("two\nlines")), "RuntimeError: two lines"),
         (misspelt, "unknown hook 'engine_plugin'"),
         (failing, "ZeroDivisionError"),
-        (lambda: ModuleType("empty"), "gives no plugins"),
+        (silent, "gives no plugins"),
         (lambda: offering(3), "gave 3, which is no Plugin"),
         (lambda: offering(plugin("datset", "x")), "unknown kind"),
     ],
@@ -265,6 +274,8 @@ def test_the_built_in_plugins_come_in_by_the_same_door() -> None:
 
 PACKAGE = """\
 from engine.contracts.hooks import Plugin, hookimpl
+
+ENGINE_API = "2.0"
 
 @hookimpl
 def engine_plugins():

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from engine.contracts import Segment, State, TextEncoder, TextEncoderSettings, segments_of
 from engine.contracts.hooks import Plugin, hookimpl
 
+ENGINE_API = "2.0"
+
 
 class TiedSettings(TextEncoderSettings):
     """Which sort of tie."""

@@ -12,7 +12,7 @@ import pytest
 from pydantic import Field, model_validator
 
 from engine.contracts.dataset import DatasetSettings
-from engine.contracts.hooks import Plugin, hookimpl
+from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.refs import ProjectionRef, TokenizerRef
 from engine.contracts.tokenizer import TokenizerSettings
@@ -143,6 +143,7 @@ def registry() -> Iterator[Registry]:
         NestedSettings, PicturesSettings, FaultySettings, OrphanSettings,
     ):  # fmt: skip
         setattr(module, settings.__name__, settings)
+    module.ENGINE_API = API_VERSION  # type: ignore[attr-defined]
     module.engine_plugins = hookimpl(lambda: PLUGINS)  # type: ignore[attr-defined]
     point: Any = types.SimpleNamespace(
         name="test", value=MODULE, dist=None, load=lambda: sys.modules[MODULE]

@@ -6,7 +6,7 @@ import a_library_that_nobody_has  # type: ignore[import-not-found]
 
 from engine.contracts.hooks import Plugin, hookimpl
 
-ENGINE_API = "1.0"
+ENGINE_API = "2.0"
 
 
 @hookimpl

@@ -1,0 +1,161 @@
+"""Commands of plugins: listed without their code, run with it, and what is said when one fails."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import typer
+
+from engine.cli import main
+from engine.contracts.command import BUILT_IN
+from engine.contracts.hooks import Plugin
+from engine.errors import PluginError
+
+ROOT = Path(__file__).resolve().parents[3]
+Call = Callable[..., subprocess.CompletedProcess[str]]
+
+REGISTERS = """\
+from engine.contracts.hooks import Plugin, hookimpl
+
+ENGINE_API = "2.0"
+
+@hookimpl
+def engine_plugins():
+    return [Plugin("command", {name!r}, "{module}.commands:{target}", summary="A summary.")]
+"""
+WRONG = """\
+from engine.contracts import Command
+
+class NoApp(Command):
+    def app(self):
+        return 3
+
+class Fails(Command):
+    def app(self):
+        raise ValueError("no luck")
+"""
+
+
+def distribution(folder: Path, module: str, files: dict[str, str]) -> Path:
+    """Lay a package down as an installer does."""
+    (folder / module).mkdir(parents=True)
+    for name, text in files.items():
+        (folder / module / name).write_text(text, encoding="utf-8")
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[engine]\n{module} = {module}\n")
+    return folder
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Call:
+    """The command line with the packages of ``tmp_path``; says which modules were imported."""
+
+    def call(*arguments: str) -> subprocess.CompletedProcess[str]:
+        path = os.pathsep.join(filter(None, [str(tmp_path), os.environ.get("PYTHONPATH")]))
+        code = (
+            "import sys, atexit; from engine.cli.main import run\n"
+            "atexit.register(lambda: print('LOADED', [m for m in sys.modules if m == 'torch'"
+            " or m.endswith('.commands') and not m.startswith('engine.')], file=sys.stderr))\n"
+            "run()"
+        )
+        return subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True,
+            env={**os.environ, "PYTHONPATH": path, "COLUMNS": "200"}, cwd=tmp_path,
+        )  # fmt: skip
+
+    return call
+
+
+@pytest.fixture
+def hello(tmp_path: Path) -> None:
+    source = ROOT / "tests" / "packages" / "engine-hello" / "src" / "engine_hello"
+    files = {path.name: path.read_text(encoding="utf-8") for path in source.glob("*.py")}
+    distribution(tmp_path, "engine_hello", files)
+
+
+def test_the_built_in_names_are_those_of_the_command_line() -> None:
+    command = typer.main.get_command(main.app)
+    assert set(command.commands) == BUILT_IN  # type: ignore[attr-defined]
+
+
+@pytest.mark.usefixtures("hello")
+def test_help_lists_commands_without_importing_their_code(engine: Call) -> None:
+    done = engine("--help")
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["hello", "Greet", "somebody."] in lines
+    assert ["count", "Count", "what", "there", "is."] in lines
+    assert "LOADED []" in done.stderr
+
+
+@pytest.mark.usefixtures("hello")
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["hello", "Anna"], 0, "hello Anna"),
+        (["hello", "Anna", "--loud"], 0, "HELLO ANNA"),
+        (["engine_hello:hello", "Anna"], 0, "hello Anna"),
+        (["hello", "--help"], 0, "Who is greeted."),
+        (["hello", "-h"], 0, "Greet somebody by name."),
+        (["hello"], 2, "Missing argument"),
+        (["count", "plugins"], 0, "command 2"),
+        (["count", "--help"], 0, "How many lines a file has."),
+        (["count", "lines", "nothing.txt"], 2, "error: nothing.txt"),
+        (["helo"], 2, "No such command"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_commands_run(engine: Call, arguments: list[str], code: int, words: str) -> None:
+    done = engine(*arguments)
+    assert done.returncode == code, done.stderr
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "words"),
+    [
+        ("wrong", "NoApp", "app() gave 3, neither a typer.Typer nor a function"),
+        ("wrong", "Fails", "ValueError: no luck"),
+        ("wrong", "Nothing", "cannot import broken_package.commands:Nothing"),
+        ("build", "NoApp", "command `build`: Engine has a command of that name"),
+    ],
+)
+def test_a_command_that_cannot_be(
+    engine: Call, tmp_path: Path, name: str, target: str, words: str
+) -> None:
+    files = {
+        "__init__.py": REGISTERS.format(name=name, module="broken_package", target=target),
+        "commands.py": WRONG,
+    }
+    distribution(tmp_path, "broken_package", files)
+    assert engine("--help").returncode == 0
+    if name in BUILT_IN:  # the package is broken; Engine's own command is what it was
+        assert "A config becomes a model on disk." in engine("--help").stdout
+        done = engine("plugins")
+        assert words in done.stdout
+        assert "broken_package" in engine("no-such-command").stderr
+        return
+    done = engine(name)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", sorted(BUILT_IN))
+def test_a_built_in_command_cannot_be_replaced(name: str) -> None:
+    with pytest.raises(PluginError, match=f"command `{name}`: Engine has a command of that name"):
+        Plugin("command", name, "a:B")
+
+
+@pytest.mark.parametrize("name", ["--help", "-x", "", "Hello", "two words", "a.b", "ä", "1st"])
+def test_names_that_no_command_has(name: str) -> None:
+    with pytest.raises(PluginError, match="expected lower-case letters"):
+        Plugin("command", name, "a:B")
