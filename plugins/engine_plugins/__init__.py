@@ -27,6 +27,26 @@ def _plugin(
     )
 
 
+def _metric(name: str, target: str, summary: str) -> Plugin:
+    module, attribute = target.split(".")
+    return Plugin("metric", name, f"engine_plugins.metrics.{module}:{attribute}", summary=summary)
+
+
+_METRICS = (
+    _metric("accuracy", "classification.Accuracy", "percent of the images answered rightly"),
+    _metric("top5", "classification.Top5", "percent whose class is among the five best answers"),
+    _metric("mean_recall", "classification.MeanRecall", "mean over classes of the share found"),
+    _metric("calibration_error", "calibration.CalibrationError",
+            "expected calibration error (ECE) of the probabilities"),
+    _metric("image_to_text_r1", "retrieval.ImageToTextR1", "retrieval of texts, recall@1"),
+    _metric("image_to_text_r5", "retrieval.ImageToTextR5", "retrieval of texts, recall@5"),
+    _metric("image_to_text_r10", "retrieval.ImageToTextR10", "retrieval of texts, recall@10"),
+    _metric("text_to_image_r1", "retrieval.TextToImageR1", "retrieval of images, recall@1"),
+    _metric("text_to_image_r5", "retrieval.TextToImageR5", "retrieval of images, recall@5"),
+    _metric("text_to_image_r10", "retrieval.TextToImageR10", "retrieval of images, recall@10"),
+)  # fmt: skip
+
+
 @hookimpl
 def engine_plugins() -> list[Plugin]:
     """Name every built-in plugin."""
@@ -126,4 +146,5 @@ def engine_plugins() -> list[Plugin]:
                 "a JSON object a line in the run's folder"),
         _plugin("logger", "tensorboard", "loggers.tensorboard.TensorBoard", "TensorBoardSettings",
                 "TensorBoard's files in the run's folder (needs the package tensorboard)"),
+        *_METRICS,
     ]  # fmt: skip

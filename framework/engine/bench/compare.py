@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.contracts.metric import Declaration, Value
 from engine.data.contest import read_predictions, read_truth
 from engine.errors import DataError
 from engine.evaluate.statistics import PairedDifference, mcnemar, paired_test
@@ -26,11 +27,15 @@ class Side:
         name: for people.
         right: what it got right.
         seeds: under how many seeds.
+        metrics: over the data sets, by name.
+        declarations: of these metrics.
     """
 
     name: str
     right: Right
     seeds: int = 1
+    metrics: Mapping[str, Value] = field(default_factory=dict)
+    declarations: Sequence[Declaration] = ()
 
 
 @dataclass(frozen=True)
@@ -53,13 +58,51 @@ class DatasetComparison:
 
 
 @dataclass(frozen=True)
+class MetricComparison:
+    """A metric of both sides, over the data sets.
+
+    Attributes:
+        declaration: heading, unit and direction of the metric.
+        a: value of the first, with its own interval.
+        b: in the same way.
+    """
+
+    declaration: Declaration
+    a: Value
+    b: Value
+
+    @property
+    def difference(self) -> float:
+        """``a`` minus ``b``, in the metric's unit."""
+        return self.a.value - self.b.value
+
+    @property
+    def better(self) -> str:
+        """``a`` or ``b``, by the metric's direction; empty where both are equal."""
+        if self.difference == 0:
+            return ""
+        return "a" if (self.difference > 0) == self.declaration.higher_is_better else "b"
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json``."""
+        return {
+            "heading": self.declaration.heading, "unit": self.declaration.unit,
+            "higher_is_better": self.declaration.higher_is_better,
+            "a": asdict(self.a), "b": asdict(self.b), "difference": self.difference,
+            "better": self.better or None,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class Compared:
-    """The whole comparison: the difference of the mean accuracies, a minus b."""
+    """The whole comparison: the difference of the mean accuracies, a minus b, and every metric that
+    both sides have."""
 
     a: Side
     b: Side
     datasets: tuple[DatasetComparison, ...]
     mean: PairedDifference
+    metrics: tuple[MetricComparison, ...] = ()
 
     @property
     def real(self) -> bool:
@@ -82,6 +125,7 @@ class Compared:
         return {
             "a": self.a.name, "b": self.b.name, "seeds": [self.a.seeds, self.b.seeds],
             "datasets": [vars(each) for each in self.datasets],
+            "metrics": {each.declaration.name: each.to_json() for each in self.metrics},
             "difference": self.mean.value, "interval": [self.mean.low, self.mean.high],
             "p": self.mean.p, "real": self.real, "verdict": self.verdict(),
         }  # fmt: skip
@@ -96,12 +140,12 @@ def side_of_predictions(path: Path, truth: Path) -> Side:
     from engine.evaluate.scores import score
 
     labels, answers = read_truth(truth), read_predictions(path)
-    score(labels, answers)  # tells unknown among data sets, images and classes
+    found = score(labels, answers)  # reports unknown data sets, images and classes
     right = {
         name: {image: [answers.get(name, {}).get(image) == label] for image, label in rows.items()}
         for name, rows in labels.items()
     }
-    return Side(str(path), right)
+    return Side(str(path), right, metrics=found.metrics, declarations=found.declarations)
 
 
 def compare(a: Side, b: Side, *, draws: int = 10_000) -> Compared:
@@ -137,7 +181,12 @@ def compare(a: Side, b: Side, *, draws: int = 10_000) -> Compared:
                 p=mcnemar(first, second),
             )
         )  # fmt: skip
-    return Compared(a, b, tuple(found), paired_test(ours, theirs, draws=draws))
+    metrics = tuple(
+        MetricComparison(each, a.metrics[each.name], b.metrics[each.name])
+        for each in a.declarations
+        if each.name in a.metrics and each.name in b.metrics
+    )
+    return Compared(a, b, tuple(found), paired_test(ours, theirs, draws=draws), metrics)
 
 
 def _array(rows: Sequence[Sequence[bool]]) -> NDArray[np.bool_]:

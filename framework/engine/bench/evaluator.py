@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,36 +13,36 @@ from engine.bench.datasets import EvaluatedDataset
 from engine.bench.job import Job
 from engine.bench.keys import machine, versions
 from engine.bench.results import (
-    Answers,
-    Calibration,
     DatasetAnswers,
     DatasetResult,
+    EntryAnswers,
     Part,
     Provenance,
+    QueryRanks,
     Result,
-    Retrieval,
     Weight,
 )
 from engine.bench.story import seconds_of
 from engine.contracts.dataset import Dataset
+from engine.contracts.metric import Answers
 from engine.core.build import Built, read_artifact
 from engine.core.config import dump_config
 from engine.core.size import artifact_size
 from engine.data.contest import read_predictions
 from engine.errors import DataError
-from engine.evaluate.calibration import calibrate
+from engine.evaluate.calibration import CalibrationBin, calibration_bins
 from engine.evaluate.features import FeatureCache
 from engine.evaluate.predictor import Predictor, random_weights
 from engine.evaluate.retrieval import retrieval
 from engine.evaluate.runner import DatasetRun, run
-from engine.evaluate.scores import score_dataset
+from engine.evaluate.scores import class_recall
 
 FEATURES_BUDGET = 4 * 10**9
 """Bytes of vision features that a bench keeps."""
 
 
-def evaluate_entry(job: Job, folder: Path) -> tuple[Result, Answers]:
-    """Evaluator a model, or a file of predictions.
+def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
+    """Evaluate a model, or a file of predictions.
 
     Args:
         job: what to evaluate, and on what.
@@ -68,7 +68,7 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, Answers]:
         key=job.key, entry=job.entry, seed=job.seed, made=_made(job, built, warnings),
         weight=weigh(folder), datasets=tuple(results),
     )  # fmt: skip
-    return whole, Answers(datasets=answers)
+    return whole, EntryAnswers(datasets=answers)
 
 
 def _evaluate_one(
@@ -81,11 +81,10 @@ def _evaluate_one(
         predictor, dataset, workers=job.threads, features=cache, keep_vectors=queries,
         progress=_progress(evaluated.name),
     )  # fmt: skip
-    answers = _answers(ran)
-    retrieved = _retrieve(predictor, ran) if queries else None
+    answers = _answers(ran, _retrieve(predictor, ran) if queries else None)
     seen = training.seen(evaluated.use, dataset)
     notes = [*ran.notes, *([seen.note] if seen.note else [])]
-    return result_of(evaluated.name, answers, retrieved, seen.images, notes), answers
+    return result_of(evaluated.name, answers, seen.images, notes), answers
 
 
 def predictor_for(built: Built, evaluated: EvaluatedDataset) -> Predictor:
@@ -136,7 +135,7 @@ def _made(job: Job, built: Built, warnings: Sequence[str]) -> Provenance:
     )  # fmt: skip
 
 
-def _answers(ran: DatasetRun) -> DatasetAnswers:
+def _answers(ran: DatasetRun, ranks: QueryRanks | None) -> DatasetAnswers:
     rows = {row.index: row for row in ran.rows}
     records = [ran.dataset.record(index) for index in range(ran.asked)]
     return DatasetAnswers(
@@ -145,10 +144,11 @@ def _answers(ran: DatasetRun) -> DatasetAnswers:
         labels=tuple(-1 if record.label is None else record.label for record in records),
         top=tuple(rows[i].classes if i in rows else () for i in range(ran.asked)),
         probabilities=tuple(rows[i].probabilities if i in rows else () for i in range(ran.asked)),
+        retrieval=ranks,
     )
 
 
-def _retrieve(predictor: Predictor, ran: DatasetRun) -> Retrieval | None:
+def _retrieve(predictor: Predictor, ran: DatasetRun) -> QueryRanks | None:
     """Images against the different queries of all of them."""
     texts: dict[str, int] = {}
     owners: list[list[int]] = []
@@ -166,44 +166,34 @@ def _retrieve(predictor: Predictor, ran: DatasetRun) -> Retrieval | None:
         return None
     vectors = np.asarray(ran.vectors)[rows]
     found = retrieval(vectors, predictor.encode_texts(list(texts)).numpy(), owners)
-    return Retrieval(**asdict(found))
+    return QueryRanks(
+        image_to_text=tuple(found.image_to_text.tolist()),
+        text_to_image=tuple(found.text_to_image.tolist()),
+        images=found.images,
+        texts=found.texts,
+    )
 
 
-def result_of(
-    name: str,
-    answers: DatasetAnswers,
-    retrieved: Retrieval | None,
-    saw: str,
-    notes: Sequence[str],
-) -> DatasetResult:
-    """Everything that is counted from the answers to one data set."""
-    known = [i for i, label in enumerate(answers.labels) if label >= 0]
-    truth = {answers.ids[i]: answers.labels[i] for i in known}
-    top = {answers.ids[i]: answers.top[i] for i in known if answers.top[i]}
-    ranked = bool(answers.probabilities)
-    score = score_dataset(name, truth, top, len(answers.classes), ranked=ranked)
+def result_of(name: str, answers: DatasetAnswers, saw: str, notes: Sequence[str]) -> DatasetResult:
+    """What is counted from the answers to one data set; metrics come later, in ``rank.py``."""
+    known = answers.for_metrics().labelled()
+    if not len(known.labels):
+        raise DataError(f"the truth of data set `{name}` names no image")
     return DatasetResult(
-        name=name, images=score.images, classes=answers.classes, correct=score.correct,
-        missing=score.missing, accuracy=score.accuracy,
-        interval=(score.interval.low, score.interval.high), top5=score.top5,
-        recall=score.recall, mean_recall=score.mean_recall,
-        calibration=_calibrate(answers) if ranked else None, retrieval=retrieved,
-        chance=100 / len(answers.classes), saw=saw, notes=tuple(notes),
+        name=name, images=len(known.labels), classes=answers.classes,
+        correct=int((known.labels == known.best).sum()), missing=int((known.best < 0).sum()),
+        recall=class_recall(known.labels, known.best, len(answers.classes)),
+        calibration=_calibration(known), chance=100 / len(answers.classes), saw=saw,
+        notes=tuple(notes),
     )  # fmt: skip
 
 
-def _calibrate(answers: DatasetAnswers) -> Calibration | None:
-    rows = [
-        (chances[0], top[0] == label)
-        for label, top, chances in zip(
-            answers.labels, answers.top, answers.probabilities, strict=True
-        )
-        if label >= 0 and top
-    ]
-    if not rows:
-        return None
-    confidence = np.array([chance for chance, _ in rows])
-    return Calibration.model_validate(asdict(calibrate(confidence, np.array([r for _, r in rows]))))
+def _calibration(known: Answers) -> tuple[CalibrationBin, ...]:
+    answered = known.best >= 0
+    if known.probabilities is None or not answered.any():
+        return ()
+    right = (known.best == known.labels)[answered]
+    return calibration_bins(known.probabilities[answered, 0], right)
 
 
 # ---- predictions alone -------------------------------------------------------------------------
@@ -211,7 +201,7 @@ def _calibrate(answers: DatasetAnswers) -> Calibration | None:
 
 def _evaluate_predictions(
     job: Job, evaluated: Sequence[EvaluatedDataset]
-) -> tuple[Result, Answers]:
+) -> tuple[Result, EntryAnswers]:
     path = Path(job.path)
     predictions = read_predictions(path)
     results, answers = [], {}
@@ -224,13 +214,13 @@ def _evaluate_predictions(
             )
         found = _given_answers(path, each.name, dataset, predictions[each.name])
         answers[each.name] = found
-        results.append(result_of(each.name, found, None, "", ["answers of unknown origin"]))
+        results.append(result_of(each.name, found, "", ["answers of unknown origin"]))
     made = Provenance(
         source="predictions", path=job.path, versions=versions(), machine=machine(), trained=True,
         warnings=("predictions alone: nobody has weighed the model that gave them",),
     )  # fmt: skip
     result = Result(key=job.key, entry=job.entry, seed=job.seed, made=made, datasets=tuple(results))
-    return result, Answers(datasets=answers)
+    return result, EntryAnswers(datasets=answers)
 
 
 def _given_answers(

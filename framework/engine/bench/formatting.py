@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 
-from engine.bench.leaderboard import Cell, Leaderboard, Rank, Row
+from engine.bench.leaderboard import Leaderboard, Rank, Row
 from engine.bench.results import Result
 
 RANDOM = "RANDOM weights"
@@ -48,15 +48,6 @@ def mean(values: Iterable[float | None]) -> float | None:
     """Of those that are known; ``None`` of none."""
     known = [value for value in values if value is not None]
     return math.fsum(known) / len(known) if known else None
-
-
-def recall_at(cells: Iterable[Cell], k: int) -> tuple[float | None, float | None]:
-    """Retrieval recall@k, images to texts and back: means over the data sets that have it."""
-    found = list(cells)
-    return (
-        mean((cell.image_to_text or {}).get(k) for cell in found),
-        mean((cell.text_to_image or {}).get(k) for cell in found),
-    )
 
 
 def made_words(board: Leaderboard) -> list[tuple[str, str]]:

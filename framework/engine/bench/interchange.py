@@ -5,12 +5,19 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from engine.bench.results import Answers, DatasetResult, Result, Retrieval
+from engine.bench.results import DatasetResult, EntryAnswers, Result
+from engine.contracts.metric import Declaration
 from engine.core.foreign import clean_name
+
+PROGRAM = "clip_benchmark"
+"""As metrics name it in ``exported_as``."""
+
+_ALWAYS = ("acc5",)
+"""What that program writes as NaN where it is not known; other metrics are left out."""
 
 CLASSIFICATION = "zeroshot_classification"
 RETRIEVAL = "zeroshot_retrieval"
@@ -21,7 +28,9 @@ _LONGEST_NAME = 200
 _NOT_IN_NAMES = re.compile(r"^\.|[/\\\x00-\x1f\x7f]")
 
 
-def clip_benchmark_json(result: Result, language: str | None = None) -> list[dict[str, Any]]:
+def clip_benchmark_json(
+    result: Result, declarations: Sequence[Declaration], language: str | None = None
+) -> list[dict[str, Any]]:
     """A result as CLIP_benchmark's files (``clip_benchmark/cli.py`` of clip-benchmark 1.6.2): one
     dictionary a data set and task, each to be written as a JSON file of its own.
 
@@ -32,6 +41,8 @@ def clip_benchmark_json(result: Result, language: str | None = None) -> list[dic
 
     Args:
         result: of one entry and seed; a failed one has no data sets and gives nothing.
+        declarations: of the leaderboard's metrics. Those that CLIP_benchmark does not know stand
+            beside its own, under their own names.
         language: of the class names, such as ``"ru"``; ``None``: ``"ru"`` where most of their
             letters are Cyrillic, else ``"en"``.
     """
@@ -39,10 +50,27 @@ def clip_benchmark_json(result: Result, language: str | None = None) -> list[dic
     for each in result.datasets:
         head = {"dataset": each.name, "model": result.entry, "pretrained": _pretrained(result)}
         last = {"language": language or _language(each.classes)}
-        tasks = {CLASSIFICATION: _classification(each)}
-        if each.retrieval is not None:
-            tasks[RETRIEVAL] = _retrieval(each.retrieval)
+        tasks = {CLASSIFICATION: _metrics(each, declarations, retrieval=False)}
+        if recalls := _metrics(each, declarations, retrieval=True):
+            tasks[RETRIEVAL] = recalls
         found += [{**head, "task": task, "metrics": tasks[task], **last} for task in tasks]
+    return found
+
+
+def _metrics(
+    each: DatasetResult, declarations: Sequence[Declaration], *, retrieval: bool
+) -> dict[str, float]:
+    """The metrics of a task by their names there; percent become shares."""
+    found = {}
+    for declaration in declarations:
+        if retrieval != ("retrieval" in declaration.needs):
+            continue
+        name = declaration.exported_as.get(PROGRAM, declaration.name)
+        value = each.metrics.get(declaration.name)
+        if value is not None:
+            found[name] = value.value / 100 if declaration.unit == "%" else value.value
+        elif name in _ALWAYS:
+            found[name] = math.nan
     return found
 
 
@@ -67,31 +95,14 @@ def _pretrained(result: Result) -> str:
     return PurePath(result.made.path).name
 
 
-def _classification(each: DatasetResult) -> dict[str, float]:
-    return {
-        "acc1": each.accuracy / 100,
-        "acc5": math.nan if each.top5 is None else each.top5 / 100,
-        "mean_recall": each.mean_recall / 100,
-    }
-
-
-def _retrieval(found: Retrieval) -> dict[str, float]:
-    metrics = {}
-    for k in found.text_to_image:
-        metrics[f"image_retrieval_recall@{k}"] = found.text_to_image[k] / 100
-        if k in found.image_to_text:
-            metrics[f"text_retrieval_recall@{k}"] = found.image_to_text[k] / 100
-    return metrics
-
-
 def _language(classes: tuple[str, ...]) -> str:
     letters = [c for name in classes for c in name if c.isalpha()]
     cyrillic = len(re.findall(r"[\u0400-\u04ff]", "".join(letters)))
     return "ru" if 2 * cyrillic > len(letters) else "en"
 
 
-def contest_predictions(answers: Answers) -> dict[str, dict[str, int]]:
-    """Answers as the contest's predictions, ``{data set: {image id: class index}}``.
+def contest_predictions(answers: EntryAnswers) -> dict[str, dict[str, int]]:
+    """EntryAnswers as the contest's predictions, ``{data set: {image id: class index}}``.
 
     Images without an answer (broken ones) are left out; the contest counts them as wrong.
     """

@@ -10,43 +10,54 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.bench.results import Contest, Pair, Result, Speed, Weight, _Fact
+from engine.contracts.metric import PRIMARY, Declaration, Value
 
 
-class Cell(_Fact):
+class _Measured(_Fact):
+    metrics: Mapping[str, Value] = {}
+    spread: Mapping[str, float] = {}
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the metric that ranks, percent; ``None`` where it failed."""
+        found = self.metrics.get(PRIMARY)
+        return None if found is None else found.value
+
+    @property
+    def interval(self) -> Pair | None:
+        """The accuracy's 95 % interval."""
+        found = self.metrics.get(PRIMARY)
+        return None if found is None else found.interval
+
+
+class Cell(_Measured):
     """An entry on one data set, over its seeds.
 
     Attributes:
-        accuracy: mean over seeds, percent.
-        interval: 95 %, bootstrap over images (and seeds, where there are several).
-        spread: standard deviation over seeds; ``None`` with one.
+        metrics: means over seeds, by name. Intervals of the accuracy: bootstrap over images (and
+            seeds, where there are several). Of others: the metric's own, over images; with several
+            seeds the mean of their limits.
+        spread: standard deviations over seeds, by metric; empty with one.
         chance: of guessing, percent.
         saw: what training saw of the data set, in words; empty: nothing that is known.
     """
 
-    accuracy: float
-    interval: Pair
-    spread: float | None
-    top5: float | None
-    mean_recall: float
-    calibration_error: float | None
-    image_to_text: Mapping[int, float] | None
-    text_to_image: Mapping[int, float] | None
     chance: float
     saw: str = ""
 
 
-class Row(_Fact):
+class Row(_Measured):
     """An entry, over its seeds.
 
     Attributes:
+        metrics: over data sets, by name, means over seeds; empty where it failed. The accuracy is
+            the plain mean over data sets, its interval of that mean over the same data sets.
+        spread: standard deviations over seeds, by metric; empty with one.
         entry: its name.
         seeds: those that have a result.
         failed: seeds that have none, each with why.
         weight: of the model; ``None`` for predictions, whose model nobody has seen.
         datasets: by name.
-        accuracy: plain mean over data sets, percent; ``None`` where it failed.
-        interval: 95 %, of that mean over the same data sets.
-        spread: standard deviation over seeds; ``None`` with one.
         speed: medians over seeds; ``None`` where not measured.
         on_bytes_front: no other entry is lighter (or equal) and more accurate.
         on_ms_front: in the same way by milliseconds an image.
@@ -58,12 +69,6 @@ class Row(_Fact):
     failed: Mapping[int, str] = {}
     weight: Weight | None = None
     datasets: Mapping[str, Cell] = {}
-    accuracy: float | None = None
-    interval: Pair | None = None
-    spread: float | None = None
-    top5: float | None = None
-    mean_recall: float | None = None
-    calibration_error: float | None = None
     speed: Speed | None = None
     contest: Contest | None = None
     on_bytes_front: bool = False
@@ -145,6 +150,7 @@ class Leaderboard(_Fact):
     Attributes:
         suite: its name.
         datasets: in the suite's order.
+        declarations: of the metrics that any row has, in the order of their columns.
         skipped: data sets that are not on this machine, each with why.
         rows: every entry, failed ones too, in the suite's order.
         size_buckets: the strictest limit first; the last one has no limit.
@@ -156,6 +162,7 @@ class Leaderboard(_Fact):
 
     suite: str
     datasets: tuple[DatasetFacts, ...]
+    declarations: tuple[Declaration, ...] = ()
     skipped: Mapping[str, str] = {}
     rows: tuple[Row, ...]
     size_buckets: tuple[SizeBucket, ...]

@@ -23,7 +23,15 @@ from engine.bench.datasets import EvaluatedDataset
 from engine.bench.fingerprints import Counted, Prints, files_digest
 from engine.bench.job import Job
 from engine.bench.keys import digest, machine
-from engine.bench.results import Answers, Contest, Failure, Provenance, Result, Speed, read_fact
+from engine.bench.results import (
+    Contest,
+    EntryAnswers,
+    Failure,
+    Provenance,
+    Result,
+    Speed,
+    read_fact,
+)
 from engine.bench.suite import EntrySettings, SuiteSettings
 from engine.core.artifact import CONFIG, read_manifest, sha256
 from engine.core.config import dump_config, load_config
@@ -70,12 +78,12 @@ class Task:
             self.outcome() is not None if phase == "evaluate" else self.measured(phase) is not None
         )
 
-    def outcome(self) -> tuple[Result, Answers] | None:
+    def outcome(self) -> tuple[Result, EntryAnswers] | None:
         """The result with its answers; ``None`` where there is none."""
         if self.job is None:
             return None
         result = read_fact(Result, self.output("evaluate"))
-        answers = read_fact(Answers, Path(self.job.answers))
+        answers = read_fact(EntryAnswers, Path(self.job.answers))
         if result is None or answers is None or result.key != self.job.key:
             return None
         return None if self.why_stale(result) else (result, answers)

@@ -21,7 +21,16 @@ from engine.bench.leaderboard import (
     Row,
     SizeBucket,
 )
-from engine.bench.results import Answers, Contest, DatasetResult, Result, Speed
+from engine.bench.results import Contest, DatasetResult, EntryAnswers, Result, Speed
+from engine.contracts.intervals import Interval
+from engine.contracts.metric import PRIMARY, Value
+from engine.evaluate.metrics import (
+    Metrics,
+    combine_values,
+    declarations_of,
+    installed_metrics,
+    measure,
+)
 from engine.evaluate.statistics import bootstrap_interval, holm, paired_test
 
 METHOD = (
@@ -41,7 +50,7 @@ class Outcome:
     """A result with its answers."""
 
     result: Result
-    answers: Answers
+    answers: EntryAnswers
 
 
 def make_leaderboard(
@@ -55,8 +64,9 @@ def make_leaderboard(
     failures: Sequence[Result] = (),
     draws: int = 10_000,
     made: Mapping[str, Any] | None = None,
+    metrics: Metrics | None = None,
 ) -> Leaderboard:
-    """The board of a suite.
+    """The leaderboard of a suite.
 
     Args:
         suite: its name.
@@ -68,11 +78,14 @@ def make_leaderboard(
         failures: results of what failed, to be shown with how they were made.
         draws: of the bootstrap.
         made: when, where, by which version.
+        metrics: what is computed from the answers; ``None``: every installed metric.
     """
+    metrics = installed_metrics() if metrics is None else metrics
+    outcomes = [scored(outcome, metrics) for outcome in outcomes]
     by_entry = {name: [o for o in outcomes if o.result.entry == name] for name in entries}
     correct = {name: _correct(some) for name, some in by_entry.items() if some}
     rows = [
-        _row(name, by_entry[name], correct.get(name), failed.get(name, {}), draws)
+        _row(name, by_entry[name], correct.get(name), failed.get(name, {}), draws, metrics)
         for name in entries
     ]
     rows = _fronts(rows)
@@ -80,6 +93,13 @@ def make_leaderboard(
     return Leaderboard(
         suite=suite,
         datasets=_facts(outcomes),
+        declarations=tuple(
+            each
+            for each in declarations_of(metrics)
+            if any(
+                each.name in held.metrics for row in rows for held in (row, *row.datasets.values())
+            )
+        ),
         skipped=skipped,
         rows=tuple(rows),
         size_buckets=tuple(
@@ -115,6 +135,7 @@ def _row(
     correct: Correct | None,
     failed: Mapping[int, str],
     draws: int,
+    metrics: Metrics,
 ) -> Row:
     if correct is None:
         return Row(entry=name, seeds=(), failed=failed)
@@ -123,11 +144,10 @@ def _row(
     for each, right in zip(results[0].datasets, correct, strict=True):
         over_seeds = [result.dataset(each.name) for result in results]
         datasets[each.name] = _cell([one for one in over_seeds if one], right, draws)
-    interval = bootstrap_interval(correct, draws=draws)
-    accuracies = [
-        math.fsum(each.accuracy for each in result.datasets) / len(result.datasets)
-        for result in results
+    over_datasets = [
+        combine_values([each.metrics for each in result.datasets], metrics) for result in results
     ]
+    values, spread = _over_seeds(over_datasets, bootstrap_interval(correct, draws=draws))
     speeds = [result.speed for result in results if result.speed]
     contests = [result.contest for result in results if result.contest]
     return Row(
@@ -136,12 +156,8 @@ def _row(
         failed=failed,
         weight=results[0].weight,
         datasets=datasets,
-        accuracy=math.fsum(accuracies) / len(accuracies),
-        interval=(interval.low, interval.high),
-        spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        top5=_mean([cell.top5 for cell in datasets.values()], whole=True),
-        mean_recall=_mean([cell.mean_recall for cell in datasets.values()]),
-        calibration_error=_mean([cell.calibration_error for cell in datasets.values()]),
+        metrics=values,
+        spread=spread,
         speed=_speed(speeds) if speeds else None,
         contest=_contest(contests) if contests else None,
         notes=_notes(results),
@@ -150,36 +166,55 @@ def _row(
 
 def _cell(seeds: Sequence[DatasetResult], right: NDArray[np.bool_], draws: int) -> Cell:
     interval = bootstrap_interval([right], draws=draws)
-    accuracies = [each.accuracy for each in seeds]
-    retrievals = [each.retrieval for each in seeds if each.retrieval]
+    values, spread = _over_seeds([each.metrics for each in seeds], interval)
     return Cell(
-        accuracy=math.fsum(accuracies) / len(accuracies),
-        interval=(interval.low, interval.high),
-        spread=statistics.stdev(accuracies) if len(accuracies) > 1 else None,
-        top5=_mean([each.top5 for each in seeds], whole=True),
-        mean_recall=math.fsum(each.mean_recall for each in seeds) / len(seeds),
-        calibration_error=_mean(
-            [each.calibration.error if each.calibration else None for each in seeds]
-        ),
-        image_to_text=_mean_by_k([each.image_to_text for each in retrievals]),
-        text_to_image=_mean_by_k([each.text_to_image for each in retrievals]),
+        metrics=values,
+        spread=spread,
         chance=seeds[0].chance,
         saw=next((each.saw for each in seeds if each.saw), ""),
     )
 
 
-def _mean(values: Sequence[float | None], *, whole: bool = False) -> float | None:
-    """Of those that are known; with ``whole`` only where all are."""
-    known = [value for value in values if value is not None]
-    if not known or (whole and len(known) < len(values)):
-        return None
-    return math.fsum(known) / len(known)
+def _over_seeds(
+    seeds: Sequence[Mapping[str, Value]], interval: Interval
+) -> tuple[dict[str, Value], dict[str, float]]:
+    """Means over seeds and standard deviations, of the metrics that every seed has.
+
+    Args:
+        seeds: the values under each seed.
+        interval: of the accuracy, whose variance over images and seeds is known apart.
+    """
+    values, spread = {}, {}
+    for name in seeds[0]:
+        of_seeds = [each[name] for each in seeds if name in each]
+        if len(of_seeds) < len(seeds):
+            continue
+        plain = [each.value for each in of_seeds]
+        mean = math.fsum(plain) / len(plain)
+        if len(plain) > 1:
+            spread[name] = statistics.stdev(plain)
+        values[name] = Value(mean, *(interval if name == PRIMARY else _limits(of_seeds)))
+    return values, spread
 
 
-def _mean_by_k(found: Sequence[Mapping[int, float]]) -> dict[int, float] | None:
-    if not found:
-        return None
-    return {k: math.fsum(each[k] for each in found) / len(found) for k in found[0]}
+def _limits(values: Sequence[Value]) -> tuple[float, float] | tuple[()]:
+    """Mean limits: the seeds answered the same images, so that their errors do not cancel."""
+    known = [each.interval for each in values if each.interval is not None]
+    if len(known) < len(values):
+        return ()
+    lows, highs = zip(*known, strict=True)
+    return math.fsum(lows) / len(lows), math.fsum(highs) / len(highs)
+
+
+def scored(outcome: Outcome, metrics: Metrics) -> Outcome:
+    """The outcome with the values of the metrics, computed from its answers."""
+    datasets = tuple(
+        each.model_copy(
+            update={"metrics": measure(outcome.answers.datasets[each.name].for_metrics(), metrics)}
+        )
+        for each in outcome.result.datasets
+    )
+    return Outcome(outcome.result.model_copy(update={"datasets": datasets}), outcome.answers)
 
 
 def _speed(speeds: Sequence[Speed]) -> Speed:

@@ -1,15 +1,10 @@
-"""A board without a browser: tables for the terminal, Markdown, CSV and JSON."""
+"""A leaderboard as text: tables for the terminal, Markdown and LaTeX."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-import math
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rich import box
 from rich.console import RenderableType
@@ -23,16 +18,13 @@ from engine.bench.formatting import (
     made_words,
     number,
     rank_words,
-    recall_at,
     size,
 )
 from engine.bench.leaderboard import Comparison, Leaderboard, Row, SizeBucket
+from engine.contracts.metric import PRIMARY, Declaration
 
 _LEAST_ENTRY = 22
 """Columns of the terminal that the names of entries may always take."""
-
-_COUNTS = ("bytes", "parameters")
-_SPEEDS = ("load_seconds", "image_ms", "text_ms", "images_per_second", "peak_mb")
 
 
 @dataclass(frozen=True)
@@ -100,18 +92,21 @@ def _columns(board: Leaderboard) -> list[_Column]:
     def interval(row: Row) -> str:
         return "" if row.interval is None else "{:.1f}-{:.1f}".format(*row.interval)
 
+    def of_metric(each: Declaration) -> Callable[[Row], str]:
+        return lambda row: known(
+            row.metrics[each.name].value if each.name in row.metrics else None, each.digits
+        )
+
     many = len(board.datasets) > 1
+    first = [each for each in board.declarations if each.name == PRIMARY]
+    others = [each for each in board.declarations if each.name != PRIMARY]
     return [
         _Column("weights", 100, lambda row: size(row.weight.bytes) if row.weight else ""),
-        _Column("accuracy", 99, lambda row: known(row.accuracy)),
+        *(_Column(each.title, 99, of_metric(each)) for each in first),
         _Column("95 %", 98, interval),
-        _Column("± seeds", 40, lambda row: known(row.spread)),
+        _Column("± seeds", 41, lambda row: known(row.spread.get(PRIMARY))),
         *(_Column(each.name, 60, of_cell(each.name)) for each in board.datasets if many),
-        _Column("top-5", 30, lambda row: known(row.top5)),
-        _Column("recall", 35, lambda row: known(row.mean_recall)),
-        _Column("calib. error", 25, lambda row: known(row.calibration_error)),
-        _Column("R@1 i→t", 24, lambda row: known(recall_at(row.datasets.values(), 1)[0])),
-        _Column("R@1 t→i", 23, lambda row: known(recall_at(row.datasets.values(), 1)[1])),
+        *(_Column(each.title, each.priority, of_metric(each)) for each in others),
         _Column("ms/image", 55, of_speed("image_ms", 1)),
         _Column("images/s", 45, of_speed("images_per_second", 0)),
         _Column("load s", 20, of_speed("load_seconds", 2)),
@@ -285,86 +280,55 @@ def _md_notes(board: Leaderboard) -> Iterable[str]:
         yield f"- data set {_md(name)} left out: {_md(why)}"
 
 
-# --- CSV and JSON -----------------------------------------------------------------------------
+# --- LaTeX ------------------------------------------------------------------------------------
+
+_TEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
+    "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
+    "<": r"\textless{}", ">": r"\textgreater{}", "|": r"\textbar{}", "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$", "±": r"$\pm$", "–": "--",
+}  # fmt: skip
+"""What has a meaning in LaTeX, or no sign in its usual fonts."""
 
 
-def to_csv(board: Leaderboard) -> str:
-    """A line an entry, failed ones too, numbers unrounded; the rank under each limit as best and
-    worst place (empty: not ranked there). What is no number stays empty.
+def to_latex(board: Leaderboard) -> str:
+    """The leaderboard as LaTeX: a ``tabular`` in the style of the package booktabs for each limit.
 
-    A text that a spreadsheet would take for a formula gets an apostrophe in front, as spreadsheets
-    themselves write it.
+    The text needs UTF-8, as LaTeX reads it since 2018, and ``\\usepackage{booktabs}``. What stands
+    over a limit or is not ranked comes below a rule, as on the terminal.
     """
-    lines = [_record(board, row) for row in board.rows]
-    keys = list(dict.fromkeys(key for line in lines for key in line))
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(_plain(key) for key in keys)
-    writer.writerows([_plain(line.get(key)) for key in keys] for line in lines)
-    return out.getvalue()
+    columns = [column for column in _columns(board) if any(map(column.cell, board.rows))]
+    parts = [f"% {_line(board.suite)}: needs \\usepackage{{booktabs}}"]
+    for limits, size_bucket in _grouped(board.size_buckets):
+        parts.append(_tex_table(board, _title(limits), size_bucket, columns))
+    return "\n\n".join(parts) + "\n"
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return f"'{value}"
-    return value
+def _tex(text: str) -> str:
+    """Untrusted text as itself."""
+    return "".join(_TEX.get(character, character) for character in _line(text))
 
 
-def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
-    ranks = {
-        place.entry + "\0" + limit_words(size_bucket.limit): place
-        for size_bucket in board.size_buckets
-        for place in size_bucket.ranks
-    }
-    line: dict[str, Any] = {"entry": row.entry}
-    for limit in map(limit_words, (size_bucket.limit for size_bucket in board.size_buckets)):
-        place = ranks.get(f"{row.entry}\0{limit}")
-        line[f"rank best, {limit}"] = place and place.best
-        line[f"rank worst, {limit}"] = place and place.worst
-    line |= {name: getattr(row.weight, name, None) for name in _COUNTS}
-    low, high = row.interval or (None, None)
-    line |= {"accuracy": row.accuracy, "accuracy low": low, "accuracy high": high,
-             "accuracy sd": row.spread}  # fmt: skip
-    for each in board.datasets:
-        cell = row.datasets.get(each.name)
-        low, high = cell.interval if cell else (None, None)
-        line |= {each.name: cell and cell.accuracy, f"{each.name} low": low,
-                 f"{each.name} high": high}  # fmt: skip
-    to_text, to_image = recall_at(row.datasets.values(), 1)
-    line |= {"top5": row.top5, "mean recall": row.mean_recall,
-             "calibration error": row.calibration_error, "recall@1 image to text": to_text,
-             "recall@1 text to image": to_image}  # fmt: skip
-    line |= {name: getattr(row.speed, name, None) for name in _SPEEDS}
-    line["on bytes front"], line["on ms front"] = row.on_bytes_front, row.on_ms_front
-    line["seeds"] = " ".join(map(str, row.seeds))
-    line["notes"] = "; ".join(words for _, words in badges(board, row))
-    line["failed"] = "; ".join(f"seed {seed}: {why}" for seed, why in row.failed.items())
-    return line
+def _tex_table(
+    board: Leaderboard, title: str, size_bucket: SizeBucket, columns: Sequence[_Column]
+) -> str:
+    def line(rank: str, entry: str) -> str:
+        row = board.row(entry)
+        cells = (rank, entry, *(column.cell(row) or "–" for column in columns))
+        return " & ".join(map(_tex, cells)) + r" \\"
 
-
-def to_json(board: Leaderboard, *, indent: int | None = 1) -> str:
-    """Everything that the board knows, as JSON (numbers that are none as ``null``).
-
-    Comparisons say beside their numbers whether the difference is ``real``.
-
-    Args:
-        board: what is written.
-        indent: of each level; ``None``: all on one line.
-    """
-    value = _finite(board.model_dump(mode="python"))
-    for told, each in zip(value["comparisons"], board.comparisons, strict=True):
-        told["real"] = each.real
-    return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """The same without NaN and infinity, which JSON does not have."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {str(key): _finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(each) for each in value]
-    return value
+    head = " & ".join(map(_tex, ("rank", "entry", *(column.name for column in columns))))
+    apart = [*size_bucket.over, *size_bucket.unweighed]
+    lines = [
+        f"% {title}",
+        rf"\begin{{tabular}}{{rl{'r' * len(columns)}}}",
+        r"\toprule",
+        head + r" \\",
+        r"\midrule",
+        *(line(rank_words(place), place.entry) for place in size_bucket.ranks),
+        *([r"\midrule"] if apart else []),
+        *(line("–", entry) for entry in apart),
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    return "\n".join(lines)

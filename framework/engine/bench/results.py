@@ -11,9 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-FORMAT = 2
+from engine.contracts.metric import Answers, RetrievalRanks, Value
+from engine.evaluate.calibration import CalibrationBin
+from engine.evaluate.metrics import answers_of
+
+FORMAT = 3
 
 Pair = tuple[float, float]
 """A 95 % interval, low and high."""
@@ -49,38 +54,6 @@ class Weight(_Fact):
     parts: tuple[Part, ...] = ()
 
 
-class Retrieval(_Fact):
-    """Recall in percent by k: the share of images (texts) with a right text (image) among the k
-    nearest."""
-
-    image_to_text: Mapping[int, float]
-    text_to_image: Mapping[int, float]
-    images: int
-    texts: int
-
-
-class CalibrationBin(_Fact):
-    """Images whose best answer's probability lies in (low, high]: 0..1, and percent right."""
-
-    low: float
-    high: float
-    images: int
-    confidence: float | None
-    accuracy: float | None
-
-
-class Calibration(_Fact):
-    """How far probabilities can be believed.
-
-    Attributes:
-        error: expected calibration error, in percent (Guo et al. 2017, arXiv:1706.04599).
-        bins: of equal width.
-    """
-
-    error: float
-    bins: tuple[CalibrationBin, ...]
-
-
 class DatasetResult(_Fact):
     """One data set.
 
@@ -90,13 +63,11 @@ class DatasetResult(_Fact):
         classes: names of the classes.
         correct: images answered rightly.
         missing: images without an answer.
-        accuracy: percent.
-        interval: 95 %, of the accuracy.
-        top5: percent; ``None`` with at most five classes, or where only one answer is known.
+        metrics: every installed metric that applies, by name. They follow from the answers alone
+            and are computed where a leaderboard is made, so that a metric that is installed later
+            needs no model to be evaluated again; the file of a result has none.
         recall: percent of each class; ``None`` for a class without an image.
-        mean_recall: mean of those, percent.
-        calibration: ``None`` where no probabilities are known.
-        retrieval: ``None`` where the data set has no queries.
+        calibration: the reliability diagram; empty where no probabilities are known.
         chance: accuracy of guessing, percent: 100 / classes.
         saw: what training saw of the data set, in words; empty: nothing that is known.
         notes: what a reader should know.
@@ -107,16 +78,17 @@ class DatasetResult(_Fact):
     classes: tuple[str, ...]
     correct: int
     missing: int
-    accuracy: float
-    interval: Pair
-    top5: float | None
+    metrics: Mapping[str, Value] = {}
     recall: tuple[float | None, ...]
-    mean_recall: float
-    calibration: Calibration | None
-    retrieval: Retrieval | None
+    calibration: tuple[CalibrationBin, ...] = ()
     chance: float
     saw: str = ""
     notes: tuple[str, ...] = ()
+
+    @property
+    def accuracy(self) -> float:
+        """Percent of the images answered rightly."""
+        return 100 * self.correct / self.images
 
 
 class Speed(_Fact):
@@ -236,6 +208,16 @@ class Result(_Fact):
         return next((each for each in self.datasets if each.name == name), None)
 
 
+class QueryRanks(_Fact):
+    """Where retrieval put the best right candidate of each query, see ``RetrievalRanks`` of
+    ``engine.contracts.metric``."""
+
+    image_to_text: tuple[int, ...]
+    text_to_image: tuple[int, ...]
+    images: int
+    texts: int
+
+
 class DatasetAnswers(_Fact):
     """The answers to one data set, an item an image, in the data set's order.
 
@@ -245,6 +227,7 @@ class DatasetAnswers(_Fact):
         labels: the right class; -1 where it is not known.
         top: class indices, best first, at most five; empty where the image could not be read.
         probabilities: of these, 0..1; empty where they are not known.
+        retrieval: ``None`` where the data set has no queries.
     """
 
     classes: tuple[str, ...]
@@ -252,6 +235,17 @@ class DatasetAnswers(_Fact):
     labels: tuple[int, ...]
     top: tuple[tuple[int, ...], ...]
     probabilities: tuple[tuple[float, ...], ...] = ()
+    retrieval: QueryRanks | None = None
+
+    def for_metrics(self) -> Answers:
+        """The same as metrics read it."""
+        ranks = self.retrieval and RetrievalRanks(
+            np.array(self.retrieval.image_to_text, np.int64),
+            np.array(self.retrieval.text_to_image, np.int64),
+            self.retrieval.images,
+            self.retrieval.texts,
+        )
+        return answers_of(self.classes, self.labels, self.top, self.probabilities or None, ranks)
 
     def correct(self) -> list[bool]:
         """Right or wrong, of the images with a label, in order."""
@@ -262,7 +256,7 @@ class DatasetAnswers(_Fact):
         ]
 
 
-class Answers(_Fact):
+class EntryAnswers(_Fact):
     """The answers of one entry under one seed, by data set."""
 
     format: int = FORMAT

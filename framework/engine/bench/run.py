@@ -17,7 +17,7 @@ from engine.bench.keys import machine, versions
 from engine.bench.leaderboard import Leaderboard
 from engine.bench.plan import Task, plan
 from engine.bench.rank import Outcome, make_leaderboard
-from engine.bench.results import Answers, Failure, Result, names_of, read_fact
+from engine.bench.results import EntryAnswers, Failure, Result, names_of, read_fact
 from engine.bench.schedule import Doing, Failures, Watch, run_tasks
 from engine.bench.suite import SuiteSettings
 from engine.contracts.dataset import Dataset
@@ -47,7 +47,7 @@ class Bench:
     """
 
     board: Leaderboard
-    answers: Mapping[str, Answers]
+    answers: Mapping[str, EntryAnswers]
     evaluated: Sequence[EvaluatedDataset]
     outcomes: Sequence[Outcome]
 
@@ -159,7 +159,7 @@ def gather(
             "machine": machine(), "threads": suite.threads,
         },
     )  # fmt: skip
-    firsts: dict[str, Answers] = {}
+    firsts: dict[str, EntryAnswers] = {}
     for outcome in outcomes:
         firsts.setdefault(outcome.result.entry, outcome.answers)
     return Bench(board, firsts, evaluated, outcomes)
@@ -197,7 +197,7 @@ def side_of_entry(folder: Path, name: str) -> Side:
         if result.entry != name or result.failure is not None:
             continue
         stem = f"{result.entry}.{result.seed}.{result.key[:12]}"
-        answers = read_fact(Answers, folder / "results" / f"{stem}.answers.json")
+        answers = read_fact(EntryAnswers, folder / "results" / f"{stem}.answers.json")
         if answers is None:
             continue
         seeds += 1
@@ -212,7 +212,8 @@ def side_of_entry(folder: Path, name: str) -> Side:
             f"{folder} has no entry `{name}` with answers{did_you_mean(name, known)}",
             hint=f"it has: {', '.join(known)}",
         )
-    return Side(name, found, seeds)
+    metrics = board.row(name).metrics
+    return Side(name, found, seeds, metrics, board.declarations)
 
 
 def read_leaderboard(folder: Path) -> Leaderboard:

@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from engine.bench.run import Bench
     from engine.bench.schedule import Doing, Watch
     from engine.bench.suite import SuiteSettings
+    from engine.contracts.metric import Value
 
 DEFAULT = Path("benchmarks/small.yaml")
 """The suite of ``engine bench`` without an argument, in a checkout of Engine."""
 
-FORMS = (".html", ".md", ".csv", ".json")
+FORMS = (".html", ".md", ".csv", ".json", ".tex")
 
 
 class _Group(TyperGroup):
@@ -67,7 +68,7 @@ def run(
     output: Annotated[
         list[Path] | None,
         typer.Option(
-            "-o", "--output", help="Also write the board: .html, .md, .csv, .json; again."
+            "-o", "--output", help="Also write the board: .html, .md, .csv, .json, .tex; again."
         ),
     ] = None,
     clip_benchmark: Annotated[
@@ -185,7 +186,7 @@ def _watching() -> Iterator[Watch]:
 
 
 def _write(bench: Bench, path: Path) -> None:
-    from engine.bench import renderers
+    from engine.bench import renderers, tables
     from engine.core.files import write_text
 
     suffix = path.suffix.lower()
@@ -194,9 +195,12 @@ def _write(bench: Bench, path: Path) -> None:
 
         write_page(path, bench.board, bench.answers, bench.picture)
         return
-    make = {".md": renderers.to_markdown, ".csv": renderers.to_csv, ".json": renderers.to_json}[
-        suffix
-    ]
+    make = {
+        ".md": renderers.to_markdown,
+        ".tex": renderers.to_latex,
+        ".csv": tables.to_csv,
+        ".json": tables.to_json,
+    }[suffix]
     write_text(path, make(bench.board))
 
 
@@ -206,9 +210,10 @@ def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
     from engine.bench.interchange import clip_benchmark_json, clip_benchmark_name
     from engine.core.files import write_text
 
-    for outcome in bench.outcomes:
-        for each in clip_benchmark_json(outcome.result):
-            write_text(folder / clip_benchmark_name(each), json.dumps(each) + "\n")
+    for result in bench.board.results:
+        for each in clip_benchmark_json(result, bench.board.declarations):
+            write_text(folder / clip_benchmark_name(each), json.dumps(each) + "
+")
 
 
 def _prediction_files(suite: SuiteSettings, folder: Path | None) -> list[Path]:
@@ -236,7 +241,8 @@ def _write_predictions(bench: Bench, folder: Path) -> None:
 def _tell(bench: Bench, page: Path, *, as_json: bool) -> None:
     import json
 
-    from engine.bench.renderers import tables, to_json
+    from engine.bench.renderers import tables
+    from engine.bench.tables import to_json
     from engine.cli.tables import stdout
     from engine.core.terminal import print_json
 
@@ -274,6 +280,8 @@ def compare_command(
         print_json(compared.to_json())
         return
     stdout().print(_compare_table(compared))
+    if compared.metrics:
+        stdout().print(_metrics_table(compared))
     stdout().print(compared.verdict())
 
 
@@ -309,4 +317,29 @@ def _compare_table(compared: Compared) -> Any:
         "mean", "", "", "", f"{mean.value:+.2f} ({mean.low:+.2f} .. {mean.high:+.2f})", "", "",
         f"{mean.p:.2g}", style="bold",
     )  # fmt: skip
+    return table
+
+
+def _metrics_table(compared: Compared) -> Any:
+    """Every metric over the data sets, the better one bold."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(caption="Over all data sets; 95 % intervals", caption_justify="left")
+    table.add_column("metric")
+    for name in (compared.a.name, compared.b.name, "difference"):
+        table.add_column(name, justify="right")
+    for each in compared.metrics:
+        digits = each.declaration.digits + 1
+
+        def words(value: Value, side: str, digits: int = digits, better: str = each.better) -> Text:
+            low, high = value.interval or (None, None)
+            interval = "" if low is None else f" ({low:.{digits}f} .. {high:.{digits}f})"
+            style = "bold" if better == side else ""
+            return Text(f"{value.value:.{digits}f}{interval}", style=style)
+
+        table.add_row(
+            Text(each.declaration.title), words(each.a, "a"), words(each.b, "b"),
+            f"{each.difference:+.{digits}f}",
+        )  # fmt: skip
     return table

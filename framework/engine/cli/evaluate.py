@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,7 @@ from engine.cli.predict import (
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from engine.contracts.metric import Value
     from engine.evaluate.scores import Score
 
 
@@ -57,7 +59,7 @@ def command(
     pictures: Pictures = 60,
     json: Json = False,
 ) -> None:
-    """Score zero-shot classification: accuracy in percent a data set, and their plain mean.
+    """Score zero-shot classification: every installed metric, by data set and over all.
 
     Either ARTIFACT DATA_DIR, or --predictions FILE --truth FILE (no model is loaded then). An image
     of the truth without an answer counts as wrong; an answer that the truth does not know is an
@@ -173,28 +175,38 @@ def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> N
 
 
 def score_table(score: Score) -> Table:
-    """Data sets and their mean, in percent."""
+    """Data sets and what holds over them: a column for each metric, as it declares itself."""
     from rich.table import Table
+    from rich.text import Text
 
+    from engine.contracts.metric import PRIMARY
     from engine.evaluate.scores import METHOD
 
     table = Table(caption=METHOD, caption_justify="left")
-    for name in ("data set", "images", "classes", "accuracy", "95 % interval", "top-5",
-                 "mean recall"):  # fmt: skip
-        table.add_column(name, justify="left" if name == "data set" else "right")
+    table.add_column("data set")
+    for name in ("images", "classes"):
+        table.add_column(name, justify="right")
+    for each in score.declarations:
+        table.add_column(Text(each.title), justify="right")
+        if each.name == PRIMARY:
+            table.add_column("95 % interval", justify="right")
 
-    def add(name: str, images: str, classes: str, accuracy: float, low: float, high: float,
-            top5: float | None, recall: float, style: str | None = None) -> None:  # fmt: skip
-        table.add_row(
-            name, images, classes, f"{accuracy:.2f}", f"{low:.2f} .. {high:.2f}",
-            "-" if top5 is None else f"{top5:.2f}", f"{recall:.2f}", style=style,
-        )  # fmt: skip
+    def add(
+        cells: tuple[str, str, str], metrics: Mapping[str, Value], style: str | None = None
+    ) -> None:
+        row = list(cells)
+        for each in score.declarations:
+            value = metrics.get(each.name)
+            # One digit more than a leaderboard: here a user looks at one model closely.
+            row.append("-" if value is None else f"{value.value:.{each.digits + 1}f}")
+            if each.name == PRIMARY:
+                shown = value and value.interval
+                row.append("-" if not shown else f"{shown.low:.2f} .. {shown.high:.2f}")
+        table.add_row(*row, style=style)
 
     for each in score.datasets:
-        add(each.name, f"{each.images:,}", f"{each.classes:,}", each.accuracy,
-            each.interval.low, each.interval.high, each.top5, each.mean_recall)  # fmt: skip
+        add((each.name, f"{each.images:,}", f"{each.classes:,}"), each.metrics)
     table.add_section()
     images = sum(each.images for each in score.datasets)
-    add("mean", f"{images:,}", "", score.accuracy, score.interval.low, score.interval.high,
-        score.top5, score.mean_recall, "bold")  # fmt: skip
+    add(("mean", f"{images:,}", ""), score.metrics, "bold")
     return table

@@ -95,6 +95,11 @@ KINDS: dict[str, Kind] = {
         "training_settings:LoggerSettings",
         "training:Logger",
     ),
+    "metric": Kind(
+        "computes a number from a model's answers",
+        "settings:Settings",
+        "metric:Metric",
+    ),
     "command": Kind(
         "is a subcommand of engine",
         "settings:Settings",

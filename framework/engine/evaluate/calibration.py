@@ -1,14 +1,12 @@
-"""How far a model's probabilities can be believed. numpy only.
+"""The reliability diagram: how far a model's probabilities can be believed. numpy only.
 
 Source: Guo, Pleiss, Sun & Weinberger, "On calibration of modern neural networks" (2017,
 arXiv:1706.04599, section 2): images are put into bins of equal width by the probability of their
-best answer; the expected calibration error is the mean distance, weighted by images, between what a
-bin promised and what it kept.
+best answer. The number that sums the diagram up, the expected calibration error, is a metric.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +19,7 @@ BINS = 15
 
 
 @dataclass(frozen=True)
-class Bin:
+class CalibrationBin:
     """Images whose best answer's probability lies in (low, high]; 0 itself is in the first bin.
 
     Attributes:
@@ -39,21 +37,12 @@ class Bin:
     accuracy: float | None
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Promised against kept.
-
-    Attributes:
-        error: expected calibration error, in percent.
-        bins: of equal width, in order, empty ones too.
-    """
-
-    error: float
-    bins: tuple[Bin, ...]
-
-
-def calibrate(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Calibration:
+def calibration_bins(
+    confidence: ArrayLike, right: ArrayLike, bins: int = BINS
+) -> tuple[CalibrationBin, ...]:
     """Compare the probability of each best answer with whether it was right.
+
+    Returns bins of equal width, in order, empty ones too.
 
     Args:
         confidence: [N], the best answer's probability, 0..1.
@@ -76,18 +65,15 @@ def calibrate(confidence: ArrayLike, right: ArrayLike, bins: int = BINS) -> Cali
     images = np.bincount(place, minlength=bins)
     promises = np.bincount(place, weights=promised, minlength=bins)
     hits = np.bincount(place[kept], minlength=bins)
-    return Calibration(
-        error=100 * math.fsum(np.abs(promises - hits)) / promised.size,
-        bins=tuple(
-            Bin(
-                low=float(edges[index]),
-                high=float(edges[index + 1]),
-                images=int(count),
-                confidence=float(promises[index] / count) if count else None,
-                accuracy=100 * float(hits[index] / count) if count else None,
-            )
-            for index, count in enumerate(images)
-        ),
+    return tuple(
+        CalibrationBin(
+            low=float(edges[index]),
+            high=float(edges[index + 1]),
+            images=int(count),
+            confidence=float(promises[index] / count) if count else None,
+            accuracy=100 * float(hits[index] / count) if count else None,
+        )
+        for index, count in enumerate(images)
     )
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from engine.contracts.metric import PRIMARY, Declaration, Value
 from engine.core.artifact import WEIGHTS
 from engine.core.files import write_text
 from engine.data.pictures import rgb
@@ -179,10 +180,12 @@ def _head(header: Header, score: Score | None) -> str:
     big = ""
     if score is not None:
         what = "accuracy" if len(score.datasets) == 1 else "mean accuracy"
+        found = score.metrics.get(PRIMARY)
+        range_ = found.interval if found else None
+        words = "" if not range_ else f"<br>95 % interval {range_.low:.1f} to {range_.high:.1f}"
         big = (
             f'<div class="big"><strong>{score.accuracy:.1f}<small>%</small></strong>'
-            f"<span>{what}<br>95 % interval {score.interval.low:.1f} to"
-            f" {score.interval.high:.1f}</span></div>"
+            f"<span>{what}{words}</span></div>"
         )
     return (
         f'<header><div class="top"><div><p class="kind">Zero-shot classification</p>'
@@ -192,28 +195,40 @@ def _head(header: Header, score: Score | None) -> str:
 
 
 def _table(score: Score) -> str:
-    rows = "".join(_table_row(each) for each in score.datasets)
-    columns = ("images", "classes", "accuracy", "95 % interval", "top-5", "mean recall")
-    head = "".join(f'<th scope="col">{name}</th>' for name in columns)
+    rows = "".join(_table_row(each, score.declarations) for each in score.datasets)
+    columns = ["images", "classes"]
+    for each in score.declarations:
+        unit = f", {each.unit}" if each.unit and each.unit != "%" else ""
+        columns += [each.heading + unit, *(["95 % interval"] if each.name == PRIMARY else [])]
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     return (
         '<div class="scroll"><table><thead><tr><th scope="col">data set</th>'
         f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
     )
 
 
-def _table_row(each: DatasetScore) -> str:
-    low, high = each.interval.low, each.interval.high
-    top5 = "–" if each.top5 is None else f"{each.top5:.1f}"
-    range_ = (
-        f'<span class="range"><i style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'
-        f'<b style="left:{each.accuracy:.2f}%"></b></span>{low:.1f} – {high:.1f}'
-    )
-    cells = (f"{each.images:,}", f"{each.classes:,}", f"{each.accuracy:.1f}", range_, top5,
-             f"{each.mean_recall:.1f}")  # fmt: skip
+def _table_row(score: DatasetScore, declarations: Sequence[Declaration]) -> str:
+    cells = [f"{score.images:,}", f"{score.classes:,}"]
+    for each in declarations:
+        value = score.metrics.get(each.name)
+        cells.append("–" if value is None else f"{value.value:.{each.digits}f}")
+        if each.name == PRIMARY:
+            cells.append("–" if value is None else _range(value))
     return (
-        f'<tr><th scope="row">{escape(each.name)}</th>'
+        f'<tr><th scope="row">{escape(score.name)}</th>'
         + "".join(f"<td>{cell}</td>" for cell in cells)
         + "</tr>"
+    )
+
+
+def _range(value: Value) -> str:
+    """An interval as a bar and in words."""
+    if value.interval is None:
+        return "–"
+    low, high = value.interval
+    return (
+        f'<span class="range"><i style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'
+        f'<b style="left:{value.value:.2f}%"></b></span>{low:.1f} – {high:.1f}'
     )
 
 

@@ -1,28 +1,27 @@
-"""Retrieval: is a right text among an image's k nearest, and a right image among a text's? numpy.
+"""Retrieval: how many wrong texts are nearer than an image's right one, and back? numpy.
 
-Counted as CLIP's paper and CLIP_benchmark (package clip-benchmark 1.6.2) count recall@k: a query is
-right or wrong as a whole, right when *any* of its own is among the k nearest by cosine.
-``image_to_text`` is their ``text_retrieval_recall`` (texts are retrieved), ``text_to_image`` their
-``image_retrieval_recall``, in percent here. What differs:
+A query is right or wrong as a whole, by the nearest of *any* of its own candidates, as CLIP's paper
+and CLIP_benchmark (package clip-benchmark 1.6.2) count recall@k. ``image_to_text`` is their
+``text_retrieval_recall`` (texts are retrieved), ``text_to_image`` their ``image_retrieval_recall``.
+What differs:
 
 - a text may belong to several images;
-- an image without a text (a text without an image) is no query, only a candidate that distracts;
+- an image without a text (a text without an image) is not a query, only a candidate that distracts;
   there it counts as a wrong query;
 - ties count against the model: a candidate is ahead unless its cosine is lower by more than 1e-6,
   which float32 cannot tell apart. A model that gives every text the same vector finds nothing;
   there, ties go by the order of the data;
-- a k that is not below the number of candidates says nothing and is left out; there it is an error;
 - memory does not grow with images x texts: scores are made in blocks, once for both ways.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.contracts.metric import RetrievalRanks
 from engine.errors import DataError
 
 BLOCK = 1 << 24
@@ -35,56 +34,30 @@ Vectors = NDArray[np.float32]
 Indices = NDArray[np.int64]
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """Recall by k.
-
-    Attributes:
-        image_to_text: percent of images with an own text among the k nearest texts; only k below
-            the number of texts.
-        text_to_image: percent of texts with an own image among the k nearest images; in the same
-            way.
-        images: that were queries: with at least one text.
-        texts: that were queries: with at least one image.
-    """
-
-    image_to_text: dict[int, float]
-    text_to_image: dict[int, float]
-    images: int
-    texts: int
-
-
-def retrieval(
-    images: Vectors,
-    texts: Vectors,
-    owners: Sequence[Sequence[int]],
-    ks: Sequence[int] = (1, 5, 10),
-) -> Retrieval:
-    """Recall@k both ways.
+def retrieval(images: Vectors, texts: Vectors, owners: Sequence[Sequence[int]]) -> RetrievalRanks:
+    """Where retrieval puts the best right candidate of each query, both ways.
 
     Args:
         images: [I, J] float32, of any length (normalised here).
         texts: [T, J] float32.
         owners: for each text the indices of its images; may be empty.
-        ks: each at least 1.
 
     Raises:
         DataError: no text has an image; a vector is not finite; an owner does not exist.
-        ValueError: shapes do not fit, or a k is below 1.
+        ValueError: shapes do not fit.
     """
     if images.ndim != 2 or texts.ndim != 2 or images.shape[1] != texts.shape[1]:
         raise ValueError(f"images {images.shape} and texts {texts.shape} do not fit")
-    if len(owners) != len(texts) or min(ks, default=1) < 1:
-        raise ValueError(f"{len(texts)} texts, {len(owners)} lists of owners, ks {tuple(ks)}")
+    if len(owners) != len(texts):
+        raise ValueError(f"{len(texts)} texts, {len(owners)} lists of owners")
     text, image = _pairs(owners, len(images))
     images, texts = _unit(images, "image"), _unit(texts, "text")
     ahead_of_texts, ahead_of_images = _ahead(images, texts, text, image)
-    asked_images, asked_texts = np.unique(image), np.unique(text)
-    return Retrieval(
-        image_to_text=_recall(ahead_of_texts[asked_images], ks, len(texts)),
-        text_to_image=_recall(ahead_of_images[asked_texts], ks, len(images)),
-        images=len(asked_images),
-        texts=len(asked_texts),
+    return RetrievalRanks(
+        image_to_text=ahead_of_texts[np.unique(image)],
+        text_to_image=ahead_of_images[np.unique(text)],
+        images=len(images),
+        texts=len(texts),
     )
 
 
@@ -156,7 +129,3 @@ def _slices(rows: int, width: int) -> Iterator[slice]:
     step = max(1, BLOCK // max(1, width))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))
-
-
-def _recall(ahead: Indices, ks: Sequence[int], candidates: int) -> dict[int, float]:
-    return {k: 100 * int((ahead < k).sum()) / len(ahead) for k in ks if k < candidates}

@@ -93,17 +93,30 @@ class DatasetRun:
         truth = self.truth(answers)
         return sum(self.dataset.record(index).id not in truth for index in range(self.asked))
 
-    def score(self, answers: Mapping[str, int] | None = None) -> DatasetScore | None:
+    def score(
+        self, answers: Mapping[str, int] | None = None, *, intervals: bool = True
+    ) -> DatasetScore | None:
         """The score over the labelled images, ``None`` without any.
 
         Broken and missing images count as wrong; images without a label do not count.
+
+        Args:
+            answers: as for :meth:`truth`.
+            intervals: also compute the metrics' 95 % intervals.
         """
         truth = self.truth(answers)
         if not truth:
             return None
-        top = {row.record.id: row.classes for row in self.rows if row.record.id in truth}
-        classes = len(self.dataset.classes)
-        return score_dataset(self.dataset.name, truth, top, classes, ranked=True)
+        rows = [row for row in self.rows if row.record.id in truth]
+        return score_dataset(
+            self.dataset.name,
+            truth,
+            {row.record.id: row.classes for row in rows},
+            self.dataset.classes,
+            ranked=True,
+            probabilities={row.record.id: row.probabilities for row in rows},
+            intervals=intervals,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """A summary without the answers."""
@@ -266,16 +279,21 @@ def _zero(zero: Sequence[str]) -> list[str]:
     ]
 
 
-def score_runs(runs: Sequence[DatasetRun], truth: Labels | None = None) -> Score | None:
+def score_runs(
+    runs: Sequence[DatasetRun], truth: Labels | None = None, *, intervals: bool = True
+) -> Score | None:
     """The score over the data sets with labels; ``None`` where no image has one.
 
     Args:
         runs: what was predicted.
         truth: the right answers by data set; ``None``: the data sets' own labels.
+        intervals: also compute the metrics' 95 % intervals; an evaluation within training needs
+            none.
     """
     scores = []
     for each in runs:
-        found = each.score(None if truth is None else truth.get(each.dataset.name, {}))
+        answers = None if truth is None else truth.get(each.dataset.name, {})
+        found = each.score(answers, intervals=intervals)
         if found is not None:
             scores.append(found)
     return combine(scores) if scores else None

@@ -2,19 +2,13 @@
 
 Conventions:
 
-- Accuracies and recalls are in percent and never rounded.
+- Every number of the result record is a metric's, see ``engine.contracts.metric``: accuracy, recall
+  and so on are plugins, computed wherever they apply. Values are never rounded.
 - An image of the truth without an answer counts as wrong, and is counted in ``missing``.
-- The contest's score is the plain mean of the data sets' accuracies (yandex/mlcup).
-- 95 % interval of one accuracy: Wilson's score interval (Wilson 1927; Brown, Cai & DasGupta 2001,
-  Statistical Science 16:101). It needs no large sample and never leaves 0..100.
-- 95 % interval of the mean over data sets: Wilson's limits combined by the method of variance
-  estimates recovery, MOVER (Zou & Donner 2008, Statistics in Medicine 27:1693). It speaks of new
-  images of the *same* data sets, not of new data sets; for one data set it is Wilson's own.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,28 +16,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.contracts.metric import PRIMARY, Declaration, RetrievalRanks, Value
 from engine.data.contest import MAX_CLASSES
 from engine.errors import DataError, did_you_mean
+from engine.evaluate.metrics import (
+    Metrics,
+    answers_of,
+    combine_values,
+    declarations_of,
+    installed_metrics,
+    measure,
+)
 from engine.printable import listed, one_line
 
 Labels = Mapping[str, Mapping[str, int]]
 """The contest's truth or predictions: ``{data set: {image id: class index}}``."""
 
-Z95 = 1.959963984540054
-"""The 97.5 % point of the normal distribution."""
-
 METHOD = (
-    "95 % intervals: Wilson for a data set, Wilson combined by MOVER (Zou & Donner 2008) for the"
-    " mean over the same data sets"
+    "95 % intervals: Wilson for the share of images answered rightly on a data set, combined by"
+    " MOVER (Zou & Donner 2008) for the mean over the same data sets; others by the bootstrap"
 )
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A 95 % interval, in percent."""
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -56,12 +48,8 @@ class DatasetScore:
         classes: classes that an answer could name.
         correct: images answered rightly.
         missing: images without an answer (broken ones, say); they count as wrong.
-        accuracy: ``100 * correct / images``.
-        interval: 95 %, Wilson.
-        top5: percent of images whose class is among the five best answers; ``None`` where only the
-            best answer is known, or where there are at most five classes, so that it says nothing.
+        metrics: every metric that applies, by name.
         recall: of each class in percent; ``None`` for a class without an image: not defined.
-        mean_recall: the mean over the classes that have an image.
     """
 
     name: str
@@ -69,16 +57,18 @@ class DatasetScore:
     classes: int
     correct: int
     missing: int
-    accuracy: float
-    interval: Interval
-    top5: float | None
+    metrics: Mapping[str, Value]
     recall: tuple[float | None, ...]
-    mean_recall: float
+
+    @property
+    def accuracy(self) -> float:
+        """``100 * correct / images``."""
+        return 100 * self.correct / self.images
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON types; the interval as ``[low, high]``."""
-        interval = [self.interval.low, self.interval.high]
-        return {**asdict(self), "interval": interval, "recall": list(self.recall)}
+        """Everything, as JSON types; a metric as ``{"value", "low", "high"}``."""
+        metrics = {name: asdict(value) for name, value in self.metrics.items()}
+        return {**vars(self), "metrics": metrics, "recall": list(self.recall)}
 
 
 @dataclass(frozen=True)
@@ -87,56 +77,30 @@ class Score:
 
     Attributes:
         datasets: each one's, in the order of the truth.
-        accuracy: the contest's score: the plain mean of the data sets' accuracies.
-        interval: 95 %, MOVER.
-        top5: the mean of the data sets' top-5; ``None`` unless every one has it.
-        mean_recall: the mean of the data sets' mean recalls.
+        metrics: over the data sets, by name; each metric combines its values by its own rule.
+        declarations: what the metrics say of themselves: heading, unit, direction.
     """
 
     datasets: tuple[DatasetScore, ...]
-    accuracy: float
-    interval: Interval
-    top5: float | None
-    mean_recall: float
+    metrics: Mapping[str, Value]
+    declarations: tuple[Declaration, ...]
+
+    @property
+    def accuracy(self) -> float:
+        """The contest's score: the plain mean of the data sets' accuracies, in percent."""
+        found = self.metrics.get(PRIMARY)
+        if found is None:
+            return sum(each.accuracy for each in self.datasets) / len(self.datasets)
+        return found.value
 
     def to_json(self) -> dict[str, Any]:
-        """Everything, as JSON types."""
+        """Everything, as JSON types; declarations by the name of their metric."""
         return {
-            "accuracy": self.accuracy,
-            "interval": [self.interval.low, self.interval.high],
-            "top5": self.top5,
-            "mean_recall": self.mean_recall,
+            "metrics": {name: asdict(value) for name, value in self.metrics.items()},
+            "declarations": {each.name: asdict(each) for each in self.declarations},
             "method": METHOD,
             "datasets": [dataset.to_json() for dataset in self.datasets],
         }
-
-
-def wilson(correct: int, images: int, z: float = Z95) -> Interval:
-    """Wilson's score interval of ``correct`` out of ``images``, in percent.
-
-    Raises:
-        ValueError: no images, or ``correct`` outside 0..images.
-    """
-    if images < 1 or not 0 <= correct <= images:
-        raise ValueError(f"{correct} correct of {images} images is no count")
-    share = correct / images
-    spread = z * z / images
-    centre = (share + spread / 2) / (1 + spread)
-    half = z / (1 + spread) * math.sqrt(share * (1 - share) / images + spread / (4 * images))
-    # At 0 and at `images` one limit is exactly 0 or 1, which rounding would miss by 1e-17.
-    low = 0.0 if correct == 0 else centre - half
-    high = 1.0 if correct == images else centre + half
-    return Interval(100 * low, 100 * high)
-
-
-def mover(values: Sequence[float], intervals: Sequence[Interval]) -> Interval:
-    """The interval of the plain mean of independent values, from the interval of each (MOVER)."""
-    count = len(values)
-    mean = math.fsum(values) / count
-    pairs = list(zip(values, intervals, strict=True))
-    down = math.sqrt(math.fsum((value - each.low) ** 2 for value, each in pairs)) / count
-    up = math.sqrt(math.fsum((each.high - value) ** 2 for value, each in pairs)) / count
-    return Interval(mean - down, mean + up)
 
 
 def class_recall(
@@ -161,9 +125,13 @@ def score_dataset(
     name: str,
     truth: Mapping[str, int],
     top: Mapping[str, Sequence[int]],
-    classes: int | None = None,
+    classes: Sequence[str] | int | None = None,
     *,
     ranked: bool = False,
+    probabilities: Mapping[str, Sequence[float]] | None = None,
+    retrieval: RetrievalRanks | None = None,
+    metrics: Metrics | None = None,
+    intervals: bool = True,
 ) -> DatasetScore:
     """Score one data set.
 
@@ -171,9 +139,14 @@ def score_dataset(
         name: of the data set.
         truth: the class of each image.
         top: the answers for each image, best first (at least one each).
-        classes: number of classes; ``None``: as many as the largest index named needs.
-        ranked: ``top`` holds the five best answers (all, where there are fewer classes), so that
-            top-5 can be told.
+        classes: names of the classes, or their number; ``None``: as many as the largest index
+            named needs.
+        ranked: ``top`` holds the five best answers (all, where there are fewer classes); without
+            it only the best one counts.
+        probabilities: of the answers, where they are known.
+        retrieval: where retrieval put the right candidates, where the data set has queries.
+        metrics: what to compute; ``None``: every installed metric.
+        intervals: also compute the metrics' 95 % intervals.
 
     Raises:
         DataError: no image; an answer for an image that the truth does not know; a class index
@@ -189,24 +162,26 @@ def score_dataset(
             hint="predictions and truth must be of the same data",
         )
     given = {image: answer[0] for image, answer in top.items()}
-    classes = _classes_of(name, [*truth.values(), *given.values()], classes)
-    labels = np.fromiter(truth.values(), np.int64, len(truth))
-    answers = np.fromiter((given.get(image, -1) for image in truth), np.int64, len(truth))
-    correct = int((labels == answers).sum())
-    hits = sum(label in top[image][:5] for image, label in truth.items() if image in top)
-    recall = class_recall(labels, answers, classes)
-    defined = [value for value in recall if value is not None]
+    known = classes if classes is None or isinstance(classes, int) else len(classes)
+    count = _classes_of(name, [*truth.values(), *given.values()], known)
+    names = tuple(map(str, range(count))) if isinstance(classes, int | None) else tuple(classes)
+    best = [top.get(image, ()) for image in truth]
+    if not ranked:
+        best = [answers[:1] for answers in best]
+    chances = None
+    if probabilities is not None:
+        chances = [probabilities.get(image, ()) for image in truth]
+    answers = answers_of(names, list(truth.values()), best, chances, retrieval)
     return DatasetScore(
         name=name,
         images=len(truth),
-        classes=classes,
-        correct=correct,
+        classes=count,
+        correct=int((answers.labels == answers.best).sum()),
         missing=len(truth) - len(top),
-        accuracy=100 * correct / len(truth),
-        interval=wilson(correct, len(truth)),
-        top5=100 * hits / len(truth) if ranked and classes > 5 else None,
-        recall=recall,
-        mean_recall=math.fsum(defined) / len(defined),
+        metrics=measure(
+            answers, installed_metrics() if metrics is None else metrics, intervals=intervals
+        ),
+        recall=class_recall(answers.labels, answers.best, count),
     )
 
 
@@ -214,7 +189,7 @@ def _classes_of(name: str, indices: Sequence[int], classes: int | None) -> int:
     """The number of classes, every index checked against it."""
     for index in indices:
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
-            raise DataError(f"data set `{one_line(name)}`: {index!r} is no class index")
+            raise DataError(f"data set `{name}`: {index!r} is not a class index")
     lowest, highest = min(indices), max(indices)
     if lowest < 0 or highest >= (MAX_CLASSES if classes is None else classes):
         there = f"there are {classes} classes, numbered from 0"
@@ -227,22 +202,25 @@ def _classes_of(name: str, indices: Sequence[int], classes: int | None) -> int:
     return int(highest) + 1 if classes is None else classes
 
 
-def combine(datasets: Sequence[DatasetScore]) -> Score:
-    """The scores of data sets -> the contest's score.
+def combine(datasets: Sequence[DatasetScore], metrics: Metrics | None = None) -> Score:
+    """The scores of data sets -> the score over them.
+
+    Args:
+        datasets: at least one.
+        metrics: what to combine; ``None``: every installed metric.
 
     Raises:
-        DataError: there is none.
+        DataError: there is no data set.
     """
     if not datasets:
         raise DataError("there is no data set to score")
-    accuracies = [each.accuracy for each in datasets]
-    top5 = [each.top5 for each in datasets if each.top5 is not None]
+    metrics = installed_metrics() if metrics is None else metrics
+    found = combine_values([each.metrics for each in datasets], metrics)
+    shown = {name for each in datasets for name in each.metrics} | found.keys()
     return Score(
         datasets=tuple(datasets),
-        accuracy=math.fsum(accuracies) / len(datasets),
-        interval=mover(accuracies, [each.interval for each in datasets]),
-        top5=math.fsum(top5) / len(top5) if len(top5) == len(datasets) else None,
-        mean_recall=math.fsum(each.mean_recall for each in datasets) / len(datasets),
+        metrics=found,
+        declarations=tuple(each for each in declarations_of(metrics) if each.name in shown),
     )
 
 

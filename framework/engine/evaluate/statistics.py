@@ -33,8 +33,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from engine.contracts.intervals import Interval
 from engine.errors import DataError
-from engine.evaluate.scores import Interval
 
 Correct = Sequence[NDArray[np.bool_]]
 """One array a data set, [seeds, images]: right or wrong."""

@@ -36,7 +36,7 @@ def evaluator_of(built: Built) -> Evaluator | None:
         for note in (note for each in runs for note in each.notes if note not in told):
             told.add(note)
             _log.warning("%s", note)
-        score = score_runs(runs)
+        score = score_runs(runs, intervals=False)
         if score is None:
             return {}
         found = {"accuracy": score.accuracy}

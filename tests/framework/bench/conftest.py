@@ -20,13 +20,13 @@ from engine.bench.evaluator import result_of
 from engine.bench.leaderboard import Leaderboard
 from engine.bench.rank import Outcome, make_leaderboard
 from engine.bench.results import (
-    Answers,
     DatasetAnswers,
+    EntryAnswers,
     Failure,
     Part,
     Provenance,
+    QueryRanks,
     Result,
-    Retrieval,
     Speed,
     Weight,
 )
@@ -87,7 +87,7 @@ class Fake:
     """A board, the answers of each entry, and pictures."""
 
     board: Leaderboard
-    answers: dict[str, Answers]
+    answers: dict[str, EntryAnswers]
     picture: Callable[[str, str], Image.Image | None]
 
 
@@ -125,7 +125,7 @@ def fake(
             "threads": 1,
         },
     )
-    first: dict[str, Answers] = {}
+    first: dict[str, EntryAnswers] = {}
     for outcome in outcomes:
         first.setdefault(outcome.result.entry, outcome.answers)
     return Fake(board, first, picture)
@@ -137,7 +137,7 @@ def _answers(
     classes: Mapping[str, tuple[str, ...]],
     count: int,
     place: int,
-) -> Answers:
+) -> EntryAnswers:
     found = {}
     for number, (name, names) in enumerate(classes.items()):
         data = np.random.default_rng(number)
@@ -158,14 +158,19 @@ def _answers(
             for a, b in zip(first, second, strict=True)
         ]
         chances = [(p, *((1 - p) * w for w in (0.5, 0.25, 0.15, 0.1))) for p in sure.tolist()]
+        if entry.source == "predictions":  # the contest's files hold the best answer alone
+            top = [answers[:1] for answers in top]
         found[name] = DatasetAnswers(
             classes=names,
             ids=tuple(f"{name}-{i:05d}" for i in range(count)),
             labels=tuple(labels.tolist()),
             top=(*top[:-1], ()),  # the last image is broken
             probabilities=() if entry.source == "predictions" else (*chances[:-1], ()),
+            retrieval=_ranks(right, own)
+            if name == "shapes" and entry.source != "predictions"
+            else None,
         )
-    return Answers(datasets=found)
+    return EntryAnswers(datasets=found)
 
 
 def _result(entry: Entry, seed: int) -> Result:
@@ -225,25 +230,25 @@ def _result(entry: Entry, seed: int) -> Result:
     )
 
 
-def _outcome(entry: Entry, seed: int, answers: Answers) -> Outcome:
+def _outcome(entry: Entry, seed: int, answers: EntryAnswers) -> Outcome:
     datasets = [
-        result_of(name, each, _retrieval(each) if name == "shapes" else None,
-                  entry.saw.get(name, ""), [])
+        result_of(name, each, entry.saw.get(name, ""), [])
         for name, each in answers.datasets.items()
     ]  # fmt: skip
     result = _result(entry, seed).model_copy(update={"datasets": tuple(datasets)})
     return Outcome(result, answers)
 
 
-def _retrieval(answers: DatasetAnswers) -> Retrieval | None:
-    if not answers.probabilities:
-        return None
-    share = sum(answers.correct()) / len(answers.ids)
-    return Retrieval(
-        image_to_text={k: 100 * share * part for k, part in ((1, 0.55), (5, 0.8), (10, 0.9))},
-        text_to_image={k: 90 * share * part for k, part in ((1, 0.55), (5, 0.8), (10, 0.9))},
-        images=len(answers.ids),
-        texts=2 * len(answers.ids),
+def _ranks(right: np.ndarray, rng: np.random.Generator) -> QueryRanks:
+    """Queries of images that are answered rightly find more; two texts an image."""
+
+    def of(right: np.ndarray) -> tuple[int, ...]:
+        far = rng.geometric(0.15, len(right)) - 1
+        return tuple((far * np.where(right, rng.random(len(right)) < 0.5, 1)).tolist())
+
+    count = len(right)
+    return QueryRanks(
+        image_to_text=of(right), text_to_image=of(np.tile(right, 2)), images=count, texts=2 * count
     )
 
 

@@ -15,7 +15,6 @@ from engine.bench.formatting import (
     limit_words,
     number,
     rank_words,
-    recall_at,
     results_of,
     size,
     untrained,
@@ -99,11 +98,3 @@ def test_a_note_of_one_entry_stays_with_it(contest: Any) -> None:
 def test_a_failed_seed_is_told(contest: Any) -> None:
     row = contest.board.row("sber").model_copy(update={"failed": {1: "a", 2: "b"}})
     assert ("failed", "seeds 1, 2 failed") in badges(contest.board, row)
-
-
-def test_recall_is_a_mean_over_those_that_have_it(contest: Any) -> None:
-    cells = contest.board.row("sber").datasets
-    to_text, to_image = recall_at(cells.values(), 5)
-    assert to_text == cells["shapes"].image_to_text[5]
-    assert to_image == cells["shapes"].text_to_image[5]
-    assert recall_at(contest.board.row("rivals").datasets.values(), 1) == (None, None)

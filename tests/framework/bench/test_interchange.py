@@ -19,7 +19,7 @@ from engine.evaluate.scores import score
 
 def test_clip_benchmark_gets_its_own_keys(contest: Any) -> None:
     result = next(r for r in contest.board.results if r.entry == "sber" and r.seed == 1)
-    found = clip_benchmark_json(result)
+    found = clip_benchmark_json(result, contest.board.declarations)
     assert [(each["dataset"], each["task"]) for each in found] == [
         ("shapes", "zeroshot_classification"),
         ("shapes", "zeroshot_retrieval"),
@@ -34,18 +34,20 @@ def test_clip_benchmark_gets_its_own_keys(contest: Any) -> None:
     assert shapes is not None
     assert found[0]["metrics"] == {
         "acc1": shapes.correct / shapes.images,
-        "acc5": shapes.top5 / 100,
-        "mean_recall": shapes.mean_recall / 100,
+        "acc5": shapes.metrics["top5"].value / 100,
+        "mean_recall": shapes.metrics["mean_recall"].value / 100,
+        "calibration_error": shapes.metrics["calibration_error"].value / 100,  # not theirs
     }
-    assert (
-        found[1]["metrics"]["image_retrieval_recall@5"] == shapes.retrieval.text_to_image[5] / 100
-    )
-    assert found[1]["metrics"]["text_retrieval_recall@5"] == shapes.retrieval.image_to_text[5] / 100
+    assert found[1]["metrics"] == {
+        f"{theirs}_retrieval_recall@{k}": shapes.metrics[f"{ours}_r{k}"].value / 100
+        for theirs, ours in (("image", "text_to_image"), ("text", "image_to_text"))
+        for k in (1, 5, 10)
+    }
 
 
 def test_an_unknown_top_5_is_nan_as_there(contest: Any) -> None:
     result = next(r for r in contest.board.results if r.entry == "rivals")
-    found = clip_benchmark_json(result, language="kk")
+    found = clip_benchmark_json(result, contest.board.declarations, language="kk")
     assert all(math.isnan(each["metrics"]["acc5"]) for each in found)
     assert {each["language"] for each in found} == {"kk"}
     assert found[0]["pretrained"] == "rivals.yaml"
@@ -54,16 +56,20 @@ def test_an_unknown_top_5_is_nan_as_there(contest: Any) -> None:
 def test_english_names_are_told_from_russian_ones(contest: Any) -> None:
     result = contest.board.results[0]
     english = result.datasets[0].model_copy(update={"classes": ("cat", "dog", "CD-проигрыватель")})
-    found = clip_benchmark_json(result.model_copy(update={"datasets": (english,)}))
+    found = clip_benchmark_json(
+        result.model_copy(update={"datasets": (english,)}), contest.board.declarations
+    )
     assert found[0]["language"] == "ru"
     english = english.model_copy(update={"classes": ("cat", "dog", "3")})
-    found = clip_benchmark_json(result.model_copy(update={"datasets": (english,)}))
+    found = clip_benchmark_json(
+        result.model_copy(update={"datasets": (english,)}), contest.board.declarations
+    )
     assert found[0]["language"] == "en"
 
 
 def test_a_failed_result_gives_nothing(contest: Any) -> None:
     result = next(r for r in contest.board.results if r.failure)
-    assert clip_benchmark_json(result) == []
+    assert clip_benchmark_json(result, contest.board.declarations) == []
 
 
 def test_predictions_score_as_the_board_says(contest: Any) -> None:

@@ -8,7 +8,7 @@ import pytest
 from engine.bench.evaluator import result_of
 from engine.bench.leaderboard import Leaderboard
 from engine.bench.rank import Outcome, make_leaderboard
-from engine.bench.results import Answers, DatasetAnswers, Provenance, Result, Speed, Weight
+from engine.bench.results import DatasetAnswers, EntryAnswers, Provenance, Result, Speed, Weight
 
 CLASSES = tuple("абвгдежз")
 
@@ -33,9 +33,9 @@ def outcome(
         key="k", entry=name, seed=seed, made=Provenance(source="config", path=name),
         weight=None if size is None else Weight(bytes=size, parameters=size // 4, buffers=0),
         speed=speed,
-        datasets=tuple(result_of(each, given[each], None, "", []) for each in given),
+        datasets=tuple(result_of(each, given[each], "", []) for each in given),
     )  # fmt: skip
-    return Outcome(result, Answers(datasets=given))
+    return Outcome(result, EntryAnswers(datasets=given))
 
 
 def board(*outcomes: Outcome, size_buckets: Sequence[int] = (100,)) -> Leaderboard:
@@ -102,7 +102,7 @@ def test_the_mean_is_over_data_sets_and_seeds() -> None:
     row = made.rows[0]
     assert row.accuracy == pytest.approx((50 + 100 + 60 + 75) / 4)
     assert row.datasets["d0"].accuracy == pytest.approx(55)
-    assert row.spread == pytest.approx(np.std([75, 67.5], ddof=1))
+    assert row.spread["accuracy"] == pytest.approx(np.std([75, 67.5], ddof=1))
     assert row.interval is not None
     assert row.interval[0] < row.accuracy < row.interval[1]
     assert row.seeds == (0, 1)

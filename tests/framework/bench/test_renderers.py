@@ -13,7 +13,9 @@ from rich.console import Console
 
 from engine.bench.formatting import limit_words, rank_words
 from engine.bench.leaderboard import Leaderboard
-from engine.bench.renderers import p_words, tables, to_csv, to_json, to_markdown
+from engine.bench.renderers import p_words, tables, to_markdown
+from engine.bench.tables import to_csv, to_json
+from engine.contracts.metric import Value
 
 EVIL = "=cmd|'/c'!A1 | **b** <b>\x1b[31m\n# x"
 
@@ -50,7 +52,7 @@ def test_tables_keep_to_the_terminal(contest: Any, width: int) -> None:
 
 def test_wider_terminals_show_more(contest: Any) -> None:
     narrow, wide = printed(contest.board, 70), printed(contest.board, 200)
-    for column in ("ms/image", "calib. error", "R@1 i→t", "peak MB"):
+    for column in ("ms/image", "calibration error, % ↓", "peak MB"):
         assert column in wide
         assert column not in narrow
 
@@ -145,9 +147,11 @@ def test_json_is_whole_and_strict(contest: Any) -> None:
 
 
 def test_json_has_null_for_what_is_no_number(contest: Any) -> None:
-    row = contest.board.rows[0].model_copy(update={"top5": math.nan})
+    row = contest.board.rows[0].model_copy(update={"metrics": {"top5": Value(math.nan)}})
     board = contest.board.model_copy(update={"rows": (row, *contest.board.rows[1:])})
-    assert json.loads(to_json(board, indent=None))["rows"][0]["top5"] is None
+    assert json.loads(to_json(board, indent=None))["rows"][0]["metrics"] == {
+        "top5": {"value": None, "low": None, "high": None}
+    }
     assert "\n" not in to_json(board, indent=None).strip()
 
 

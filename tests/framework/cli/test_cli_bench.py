@@ -68,7 +68,7 @@ def test_a_suite_that_is_not_there(engine: Engine) -> None:
 def test_an_unknown_form_is_told_before_anything_runs(engine: Engine, tmp_path: Path) -> None:
     code, _, err = engine("bench", suite(tmp_path), "-o", "board.pdf")
     assert code == 2
-    assert "board.pdf: a board is written as one of .html, .md, .csv, .json" in err
+    assert "board.pdf: a board is written as one of .html, .md, .csv, .json, .tex" in err
     assert not (tmp_path / "build").exists()
 
 
@@ -106,7 +106,7 @@ def test_a_suite_is_run_and_written_in_every_form(engine: Engine, tmp_path: Path
     assert json.loads(written.read_text())["metrics"]["acc1"] == 1.0
     code, out, _ = engine("bench", path, "--json")
     assert code == 0
-    assert json.loads(out)["rows"][0]["accuracy"] == 100
+    assert json.loads(out)["rows"][0]["metrics"]["accuracy"]["value"] == 100
     other = [{"name": "gone", "predictions": "gone.json"}]
     path.write_text(yaml.safe_dump({**yaml.safe_load(path.read_text()), "entries": other}))
     code, out, err = engine("bench", path)

@@ -194,7 +194,7 @@ def test_predict_and_eval_agree(engine: Engine, little: Path, data: Path) -> Non
         "eval", "--predictions", "p.json", "--truth", data / "gt.json", "--json"
     )
     assert code == 0, err
-    assert json.loads(whole)["accuracy"] == json.loads(files)["accuracy"]
+    assert json.loads(whole)["metrics"]["accuracy"] == json.loads(files)["metrics"]["accuracy"]
 
 
 def test_over_the_limit(engine: Engine, tmp_path: Path) -> None:

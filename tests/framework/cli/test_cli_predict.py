@@ -115,14 +115,18 @@ def test_eval_scores_a_model(engine: Engine, data: Path) -> None:
     code, out, err = engine("eval", "MODEL", data, "--json")
     assert code == 0, err
     score = json.loads(out)
-    assert score["accuracy"] == (100 * 20 / 21 + 100) / 2
+    assert score["metrics"]["accuracy"]["value"] == (100 * 20 / 21 + 100) / 2
     assert score["name"] == "colours"
     everything, two = score["datasets"]
     assert (everything["images"], everything["correct"], everything["classes"]) == (21, 20, 7)
-    assert everything["top5"] >= everything["accuracy"]
+    values = {name: each["value"] for name, each in everything["metrics"].items()}
+    assert values["top5"] >= values["accuracy"] == 100 * 20 / 21
+    assert 0 <= values["calibration_error"] <= 100
+    assert score["declarations"]["calibration_error"]["higher_is_better"] is False
+    assert score["declarations"]["accuracy"]["unit"] == "%"
     assert everything["recall"][6] == 75.0
-    assert two["top5"] is None
-    assert two["interval"][1] == 100.0
+    assert "top5" not in two["metrics"]
+    assert two["metrics"]["accuracy"]["high"] == 100.0
 
 
 def test_a_cache_spares_the_vision_tower(
@@ -169,17 +173,18 @@ def test_scoring_files_gives_the_same_score(engine: Engine, data: Path) -> None:
     code, out, err = engine(*arguments)
     assert code == 0, err
     score = json.loads(out)
-    assert score["accuracy"] == whole["accuracy"]
-    assert score["interval"] == whole["interval"]
+    assert score["metrics"]["accuracy"] == whole["metrics"]["accuracy"]
+    assert score["metrics"]["mean_recall"] == whole["metrics"]["mean_recall"]
+    assert "calibration_error" not in score["metrics"]  # a file of answers has no probabilities
     code, out, err = engine(*arguments, "--dataset", "two")
-    assert json.loads(out)["accuracy"] == 100.0
+    assert json.loads(out)["metrics"]["accuracy"]["value"] == 100.0
 
 
 def test_missing_answers_count_as_wrong_and_are_told(engine: Engine, data: Path) -> None:
     (data / "two" / "img" / "0-0-0.jpg").write_bytes(b"no")
     code, out, err = engine("eval", "MODEL", data, "--dataset", "two", "--json", "-o", "p.json")
     assert code == 0, err
-    assert json.loads(out)["accuracy"] == 50.0
+    assert json.loads(out)["metrics"]["accuracy"]["value"] == 50.0
     assert "1 of 2 images have no answer and count as wrong" in err
     assert "broken" in err
     code, out, err = engine("eval", "--predictions", "p.json", "--truth", data / "gt.json")
@@ -301,7 +306,11 @@ def test_the_contests_own_photographs(engine: Engine, contest_sample: Path) -> N
     right = sum(answers["caltech101"][i] == label for i, label in labels["caltech101"].items())
     code, out, err = engine("eval", "--predictions", "p.json", "--truth", truth, "--json")
     assert code == 0, err
-    assert json.loads(out)["accuracy"] == whole["accuracy"] == 100 * right / 570
+    assert (
+        json.loads(out)["metrics"]["accuracy"]["value"]
+        == whole["metrics"]["accuracy"]["value"]
+        == 100 * right / 570
+    )
 
 
 @pytest.mark.slow

@@ -43,8 +43,7 @@ def test_answers_broken_images_and_scores(
     score = result.score()
     assert score is not None
     assert (score.images, score.correct, score.missing, score.classes) == (8, 6, 1, 7)
-    assert score.top5 is not None
-    assert score.top5 >= score.accuracy
+    assert score.metrics["top5"].value >= score.accuracy
     assert score.recall[1] == 50.0
     assert score.recall[6] is None
     assert result.to_json()["broken"] == [{"id": "hurt", "reason": "cut short"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 
@@ -10,16 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.contracts.intervals import mover, wilson
 from engine.errors import DataError
-from engine.evaluate.scores import (
-    Interval,
-    class_recall,
-    combine,
-    mover,
-    score,
-    score_dataset,
-    wilson,
-)
+from engine.evaluate.scores import class_recall, combine, score, score_dataset
 
 unhurried = settings(deadline=None)  # machines are shared: a slow run is no fault
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
@@ -39,7 +33,7 @@ def test_wilson_equals_scipy(count: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize(("correct", "images"), [(0, 0), (-1, 3), (4, 3)])
 def test_wilson_refuses_what_is_no_count(correct: int, images: int) -> None:
-    with pytest.raises(ValueError, match="no count"):
+    with pytest.raises(ValueError, match="not a count"):
         wilson(correct, images)
 
 
@@ -78,10 +72,11 @@ def test_score_of_a_small_example_by_hand() -> None:
     a, b = result.datasets
     assert (a.images, a.correct, a.missing, a.classes, a.accuracy) == (4, 2, 1, 4, 50.0)
     assert a.recall == (50.0, 100.0, None, 0.0)
-    assert a.mean_recall == 50.0
-    assert (b.images, b.correct, b.accuracy, b.classes, b.top5) == (1, 1, 100.0, 1, None)
-    assert result.accuracy == 75.0
-    assert result.mean_recall == 75.0
+    assert a.metrics["mean_recall"].value == 50.0
+    assert (b.images, b.correct, b.accuracy, b.classes) == (1, 1, 100.0, 1)
+    assert "top5" not in b.metrics
+    assert result.accuracy == result.metrics["accuracy"].value == 75.0
+    assert result.metrics["mean_recall"].value == 75.0
     assert result.to_json()["datasets"][0]["recall"] == [50.0, 100.0, None, 0.0]
 
 
@@ -130,25 +125,27 @@ def test_recall_equals_scikit_learn() -> None:
 def test_top5() -> None:
     truth = {"a": 5, "b": 0}
     top = {"a": [0, 1, 2, 3, 5, 4], "b": [1, 2, 3, 4, 5, 0]}
-    assert score_dataset("d", truth, top, 6, ranked=True).top5 == 50.0
-    assert score_dataset("d", truth, top, 6).top5 is None
+    assert score_dataset("d", truth, top, 6, ranked=True).metrics["top5"].value == 50.0
+    assert "top5" not in score_dataset("d", truth, top, 6).metrics
     few = score_dataset("d", {"a": 0}, {"a": [1, 0]}, 2, ranked=True)
-    assert few.top5 is None  # always 100: says nothing
-    assert combine([score_dataset("d", truth, top, 6, ranked=True), few]).top5 is None
+    assert "top5" not in few.metrics  # always 100: says nothing
+    assert "top5" not in combine([score_dataset("d", truth, top, 6, ranked=True), few]).metrics
 
 
 def test_one_image() -> None:
     result = score({"d": {"only": 2}}, {"d": {"only": 2}})
     assert result.accuracy == 100.0
-    assert result.interval.high == 100.0
-    assert result.interval.low == pytest.approx(20.654, abs=1e-3)
-    assert result.datasets[0].mean_recall == 100.0
+    interval = result.metrics["accuracy"].interval
+    assert interval is not None
+    assert interval.high == 100.0
+    assert interval.low == pytest.approx(20.654, abs=1e-3)
+    assert result.datasets[0].metrics["mean_recall"].value == 100.0
 
 
 def test_nothing_answered_is_all_wrong() -> None:
     result = score({"d": {"a": 0, "b": 1}}, {})
     assert (result.accuracy, result.datasets[0].missing) == (0.0, 2)
-    assert result.interval.low == 0.0
+    assert result.metrics["accuracy"].low == 0.0
 
 
 @pytest.mark.parametrize(
@@ -173,9 +170,12 @@ def test_an_index_above_the_classes_is_refused() -> None:
         score_dataset("d", {"a": 0}, {"a": [7]}, 3)
 
 
-def test_interval_is_json() -> None:
-    assert score({"d": {"a": 0}}, {"d": {"a": 0}}).to_json()["interval"][1] == 100.0
-    assert Interval(1.0, 2.0).low == 1.0
+def test_the_record_is_json() -> None:
+    found = json.loads(json.dumps(score({"d": {"a": 0}}, {"d": {"a": 0}}).to_json()))
+    assert found["metrics"]["accuracy"] == found["datasets"][0]["metrics"]["accuracy"]
+    assert found["metrics"]["accuracy"]["high"] == 100.0
+    assert found["declarations"]["accuracy"]["unit"] == "%"
+    assert found["declarations"]["accuracy"]["higher_is_better"] is True
 
 
 def test_scoring_never_imports_torch() -> None:

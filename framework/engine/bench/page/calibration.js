@@ -16,6 +16,7 @@ function calibrationPart(i) {
   const images = bins.reduce((sum, bin) => sum + bin[2], 0);
   const says = (100 * bins.reduce((sum, bin) => sum + bin[2] * bin[3], 0)) / images;
   const is = bins.reduce((sum, bin) => sum + bin[2] * bin[4], 0) / images;
+  const error = bins.reduce((sum, bin) => sum + bin[2] * Math.abs(100 * bin[3] - bin[4]), 0) / images;
   const verdict =
     Math.abs(says - is) < 1
       ? "as sure as it should be"
@@ -32,7 +33,7 @@ function calibrationPart(i) {
       "On ",
       name,
       ` it is on average ${number(says, 0)} % sure and right in ${number(is, 0)} %: ${verdict}.` +
-        ` Calibration error ${number(cell.error)} points (first seed).`,
+        ` Expected calibration error ${number(error)} points (first seed).`,
     ),
     calibrationChart(cell.bins, images),
   );

@@ -6,6 +6,40 @@ const percent = (of) => (i) => {
 };
 const speed = (key) => (e) => e.speed && e.speed[key];
 
+// What the metric that ranks says of itself.
+const primary = () =>
+  data.metrics.find((each) => each.name === data.primary) || {
+    name: data.primary,
+    heading: data.primary,
+    meaning: data.primary,
+    unit: "%",
+    higherIsBetter: true,
+    digits: 1,
+  };
+
+// A metric's own column, as it declares itself.
+function metricColumn(metric) {
+  const valueOf = (i) => entries[i].metrics[metric.name] || null;
+  const unit = metric.unit ? `, ${metric.unit}` : "";
+  return {
+    key: `metric-${metric.name}`,
+    head: `${metric.heading}${metric.unit && metric.unit !== "%" ? unit : ""}`,
+    text: true,
+    means: `${plain(metric.meaning)}${unit}; ${metric.higherIsBetter ? "higher" : "lower"} is better`,
+    better: metric.higherIsBetter ? "more" : "less",
+    of: (i) => valueOf(i) && valueOf(i)[0],
+    cell: (i) => {
+      const value = valueOf(i);
+      if (!value) return null;
+      const seeds = known(value[3]) ? `; ±${number(value[3], metric.digits)} over seeds` : "";
+      const title = known(value[1])
+        ? `95 % interval ${range([value[1], value[2]], metric.digits)}${seeds}`
+        : seeds.slice(2);
+      return h("span", { title: title || null }, number(value[0], metric.digits));
+    },
+  };
+}
+
 // key, heading, what it means, value by entry, cell (words or a node; null: nothing), which is better.
 function columnsOf() {
   const place = (i) => size_buckets[state.size_bucket].ranks.find((p) => p[0] === i);
@@ -40,13 +74,12 @@ function columnsOf() {
       of: (i) => entries[i].name,
     },
     {
-      ...value(
-        "accuracy",
-        "mean accuracy",
-        "mean over the data sets, percent, with its 95 % interval; ± over seeds",
-        (e) => e.accuracy,
-        "more",
-      ),
+      ...metricColumn(primary()),
+      key: "accuracy",
+      head: `mean ${primary().heading}`,
+      means: `${primary().meaning}; mean over the data sets, with its 95 % interval; ± over seeds`,
+      text: false,
+      of: (i) => entries[i].accuracy,
       cell: accuracyCell,
     },
     value(
@@ -74,41 +107,7 @@ function columnsOf() {
       of: (i) => entries[i].cells[d] && entries[i].cells[d].accuracy,
       cell: (i) => dataCell(entries[i].cells[d]),
     })),
-    value(
-      "top5",
-      "top\u20115",
-      "the right class is among the five best, percent",
-      (e) => e.top5,
-      "more",
-    ),
-    value(
-      "recall",
-      "mean recall",
-      "mean over classes of the share found, percent",
-      (e) => e.recall,
-      "more",
-    ),
-    value(
-      "calibration",
-      "calibration error",
-      "how far probabilities are from the truth (ECE), points",
-      (e) => e.calibration,
-      "less",
-    ),
-    value(
-      "toText",
-      "R@1 to text",
-      "retrieval: a right text is the nearest to an image, percent",
-      (e) => e.toText[0],
-      "more",
-    ),
-    value(
-      "toImage",
-      "R@1 to image",
-      "retrieval: a right image is the nearest to a text, percent",
-      (e) => e.toImage[0],
-      "more",
-    ),
+    ...data.metrics.filter((each) => each.name !== data.primary).map(metricColumn),
     value(
       "load",
       "load, s",

@@ -19,7 +19,7 @@ from engine.bench.formatting import number, size
 from engine.bench.leaderboard import Leaderboard, Row
 from engine.bench.page.payload import embed, payload
 from engine.bench.page.pictures import Picture, choose
-from engine.bench.results import Answers
+from engine.bench.results import EntryAnswers
 from engine.core.files import write_text
 
 SCRIPTS = (
@@ -32,7 +32,7 @@ STYLES = ("style", "sections")
 
 
 def write_page(
-    path: Path, board: Leaderboard, answers: Mapping[str, Answers], picture: Picture
+    path: Path, board: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Picture
 ) -> None:
     """Write the page, whole or not at all.
 
@@ -51,7 +51,7 @@ def write_page(
     write_text(path, page(board, answers, picture))
 
 
-def page(board: Leaderboard, answers: Mapping[str, Answers], picture: Picture) -> str:
+def page(board: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Picture) -> str:
     """The page as HTML; see :func:`write_page`."""
     data = embed(payload(board, answers, choose(answers, picture)))
     script, style = _script(), _style()

@@ -14,13 +14,13 @@ from engine.bench.formatting import (
     limit_words,
     made_words,
     mean,
-    recall_at,
     results_of,
     untrained,
 )
 from engine.bench.leaderboard import Cell, Comparison, Leaderboard, Row, SizeBucket
 from engine.bench.page.pictures import Shown, rows
-from engine.bench.results import Answers, DatasetAnswers, Result
+from engine.bench.results import DatasetAnswers, EntryAnswers, Result
+from engine.contracts.metric import PRIMARY, Declaration
 from engine.errors import DataError
 
 CONFUSIONS = 3000
@@ -28,7 +28,7 @@ CONFUSIONS = 3000
 
 
 def payload(
-    board: Leaderboard, answers: Mapping[str, Answers], shown: Sequence[Shown]
+    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[Shown]
 ) -> dict[str, Any]:
     """Everything that the page shows.
 
@@ -59,6 +59,8 @@ def payload(
         "method": board.method,
         "skipped": dict(board.skipped),
         "notes": common_notes(board),
+        "metrics": [_declaration(each) for each in board.declarations],
+        "primary": PRIMARY,
         "datasets": [
             {"name": each.name, "images": each.images, "classes": list(each.classes),
              "described": each.described, "counts": _counts(answers, each.name, len(each.classes))}
@@ -69,6 +71,17 @@ def payload(
         "pairs": [_pair(board, each, place) for each in board.comparisons],
         "pictures": _pictures(board, answers, shown),
     }  # fmt: skip
+
+
+def _declaration(each: Declaration) -> dict[str, Any]:
+    return {
+        "name": each.name,
+        "heading": each.heading,
+        "meaning": each.meaning,
+        "unit": each.unit,
+        "higherIsBetter": each.higher_is_better,
+        "digits": each.digits,
+    }
 
 
 def embed(value: Any) -> str:
@@ -94,12 +107,9 @@ def _rounded(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else str(value)
 
 
-def _entry(board: Leaderboard, row: Row, answers: Answers | None) -> dict[str, Any]:
+def _entry(board: Leaderboard, row: Row, answers: EntryAnswers | None) -> dict[str, Any]:
     results = results_of(board, row.entry)
     cells = [row.datasets.get(each.name) for each in board.datasets]
-    to_text, to_image = zip(
-        *(recall_at([cell for cell in cells if cell], k) for k in (1, 5, 10)), strict=True
-    )
     speed = row.speed
     return {
         "name": row.entry,
@@ -114,14 +124,7 @@ def _entry(board: Leaderboard, row: Row, answers: Answers | None) -> dict[str, A
             [part.name, part.plugin, part.parameters, part.bytes]
             for part in (row.weight.parts if row.weight else ())
         ],
-        "accuracy": row.accuracy,
-        "interval": row.interval,
-        "spread": row.spread,
-        "top5": row.top5,
-        "recall": row.mean_recall,
-        "calibration": row.calibration_error,
-        "toText": to_text,
-        "toImage": to_image,
+        **_metrics(row),
         "speed": speed and speed.model_dump(),
         "contest": row.contest and row.contest.model_dump(),
         "onBytesFront": row.on_bytes_front,
@@ -134,28 +137,35 @@ def _entry(board: Leaderboard, row: Row, answers: Answers | None) -> dict[str, A
     }
 
 
+def _metrics(held: Row | Cell) -> dict[str, Any]:
+    """Each metric as ``[value, low, high, spread]``, and the one that ranks beside them."""
+    return {
+        "metrics": {
+            name: [value.value, value.low, value.high, held.spread.get(name)]
+            for name, value in held.metrics.items()
+        },
+        "accuracy": held.accuracy,
+        "interval": held.interval,
+        "spread": held.spread.get(PRIMARY),
+    }
+
+
 def _cell(
-    cell: Cell, name: str, results: Sequence[Result], answers: Answers | None
+    cell: Cell, name: str, results: Sequence[Result], answers: EntryAnswers | None
 ) -> dict[str, Any]:
     found = [each for result in results if (each := result.dataset(name)) is not None]
     recall = [mean(of_class) for of_class in zip(*(each.recall for each in found), strict=True)]
-    calibration = found[0].calibration if found else None
     told = answers.datasets.get(name) if answers else None
     return {
-        "accuracy": cell.accuracy,
-        "interval": cell.interval,
-        "spread": cell.spread,
-        "top5": cell.top5,
-        "mean_recall": cell.mean_recall,
+        **_metrics(cell),
         "chance": cell.chance,
         "saw": cell.saw,
         "notes": list(dict.fromkeys(note for each in found for note in each.notes)),
         "missing": found[0].missing if found else None,
         "recall": [None if value is None else round(value, 1) for value in recall],
-        "error": calibration and calibration.error,
         "bins": [
             [each.low, each.high, each.images, each.confidence, each.accuracy]
-            for each in (calibration.bins if calibration else ())
+            for each in (found[0].calibration if found else ())
         ],
         "confusion": None if told is None else _confusion(told),
     }
@@ -175,7 +185,7 @@ def _confusion(found: DatasetAnswers) -> dict[str, Any]:
     return {"right": right, "wrong": flat, "left": max(0, len(wrong) - CONFUSIONS)}
 
 
-def _counts(answers: Mapping[str, Answers], name: str, classes: int) -> list[int] | None:
+def _counts(answers: Mapping[str, EntryAnswers], name: str, classes: int) -> list[int] | None:
     """Images of each class."""
     for all_ in answers.values():
         if name in all_.datasets:
@@ -233,7 +243,7 @@ def _pair(board: Leaderboard, each: Comparison, place: Mapping[str, int]) -> dic
 
 
 def _pictures(
-    board: Leaderboard, answers: Mapping[str, Answers], shown: Sequence[Shown]
+    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[Shown]
 ) -> list[dict[str, Any]]:
     """Each picture with every entry's answer to it."""
     wanted = {(each.dataset, each.id) for each in shown}
@@ -252,5 +262,5 @@ def _pictures(
     ]  # fmt: skip
 
 
-def _datasets(answers: Answers | None) -> Iterable[tuple[str, DatasetAnswers]]:
+def _datasets(answers: EntryAnswers | None) -> Iterable[tuple[str, DatasetAnswers]]:
     return answers.datasets.items() if answers else ()

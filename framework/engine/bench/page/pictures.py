@@ -10,7 +10,7 @@ from typing import Any
 
 from PIL import Image, features
 
-from engine.bench.results import Answers, DatasetAnswers
+from engine.bench.results import DatasetAnswers, EntryAnswers
 from engine.data.pictures import rgb
 from engine.errors import BrokenImageError
 
@@ -45,7 +45,7 @@ class Shown:
 
 
 def choose(
-    answers: Mapping[str, Answers], picture: Picture, *, each: int = EACH, budget: int = BUDGET
+    answers: Mapping[str, EntryAnswers], picture: Picture, *, each: int = EACH, budget: int = BUDGET
 ) -> list[Shown]:
     """Choose pictures that entries were wrong about.
 
@@ -103,7 +103,7 @@ def _next(
     return None
 
 
-def _solved(answers: Mapping[str, Answers]) -> dict[str, set[str]]:
+def _solved(answers: Mapping[str, EntryAnswers]) -> dict[str, set[str]]:
     """By data set, the images that at least one entry got right."""
     solved: dict[str, set[str]] = {}
     for all_ in answers.values():

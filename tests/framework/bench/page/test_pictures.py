@@ -11,11 +11,11 @@ from typing import Any
 from PIL import Image
 
 from engine.bench.page.pictures import THUMBNAIL, choose, data_uri, rows
-from engine.bench.results import Answers, DatasetAnswers
+from engine.bench.results import DatasetAnswers, EntryAnswers
 from engine.errors import BrokenImageError
 
 
-def answers(labels: list[int], first: list[int | None], sure: list[float]) -> Answers:
+def answers(labels: list[int], first: list[int | None], sure: list[float]) -> EntryAnswers:
     found = DatasetAnswers(
         classes=("a", "b", "c"),
         ids=tuple(f"i{i}" for i in range(len(labels))),
@@ -23,7 +23,7 @@ def answers(labels: list[int], first: list[int | None], sure: list[float]) -> An
         top=tuple(() if a is None else (a,) for a in first),
         probabilities=tuple(() if a is None else (p,) for a, p in zip(first, sure, strict=True)),
     )
-    return Answers(datasets={"d": found})
+    return EntryAnswers(datasets={"d": found})
 
 
 def plain(dataset: str, image: str) -> Image.Image:

@@ -1,0 +1,1 @@
+"""Metrics: what is computed from a model's answers. numpy only."""
