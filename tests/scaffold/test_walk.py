@@ -96,7 +96,7 @@ def test_their_configs_train(
     for kind, (names, _) in packages.items():
         config = tmp_path / "runs" / names.plugin / "model" / "config.yaml"
         assert (f"use: {names.plugin}" in config.read_text(encoding="utf-8")) == (
-            kind not in ("checkpoint_adapter", "command")
+            kind not in ("checkpoint_adapter", "command", "metric")
         )
     lines = (tmp_path / "runs" / "own_logger" / "log.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,name,value"

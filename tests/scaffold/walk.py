@@ -140,7 +140,7 @@ def walk(environment: Environment, folder: Path, say: Callable[[str], None]) -> 
         run(command, package)
     scored = run("engine eval --predictions predictions.json --truth data/test/gt.json --json",
                  package)  # fmt: skip
-    accuracy = float(json.loads(scored)["accuracy"])
+    accuracy = float(json.loads(scored)["metrics"]["accuracy"]["value"])
     return Walk(lines, time.monotonic() - begun, package, accuracy)
 
 

@@ -217,6 +217,15 @@ class QueryRanks(_Fact):
     images: int
     texts: int
 
+    def for_metrics(self) -> RetrievalRanks:
+        """The same as arrays."""
+        return RetrievalRanks(
+            np.array(self.image_to_text, np.int64),
+            np.array(self.text_to_image, np.int64),
+            self.images,
+            self.texts,
+        )
+
 
 class DatasetAnswers(_Fact):
     """The answers to one data set, an item an image, in the data set's order.
@@ -239,12 +248,7 @@ class DatasetAnswers(_Fact):
 
     def for_metrics(self) -> Answers:
         """The same as metrics read it."""
-        ranks = self.retrieval and RetrievalRanks(
-            np.array(self.retrieval.image_to_text, np.int64),
-            np.array(self.retrieval.text_to_image, np.int64),
-            self.retrieval.images,
-            self.retrieval.texts,
-        )
+        ranks = None if self.retrieval is None else self.retrieval.for_metrics()
         return answers_of(self.classes, self.labels, self.top, self.probabilities or None, ranks)
 
     def correct(self) -> list[bool]:

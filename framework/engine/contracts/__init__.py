@@ -14,6 +14,7 @@ checkpoint_adapter      :class:`CheckpointAdapter`       :class:`Settings`
 loss            :class:`Loss`            :class:`LossSettings`
 sampler         :class:`Sampler`         :class:`SamplerSettings`
 logger          :class:`Logger`          :class:`LoggerSettings`
+metric          :class:`Metric`          :class:`Settings`
 command         :class:`Command`         :class:`Settings`
 ==============  =======================  ================================================
 
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from engine.contracts.command import Command
     from engine.contracts.dataset import Dataset, DatasetSettings, Record
     from engine.contracts.description import Description, Difference, Fact, Table
+    from engine.contracts.intervals import Interval, mover, wilson
     from engine.contracts.kinds import KINDS, Kind
+    from engine.contracts.metric import Answers, Declaration, Metric, RetrievalRanks, Value
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
     from engine.contracts.projection import Projection
     from engine.contracts.projection_settings import ProjectionSettings
@@ -75,6 +78,8 @@ _HOMES = {
     "dataset": ("Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
     "checkpoint_adapter": ("CheckpointAdapter",),
+    "intervals": ("Interval", "mover", "wilson"),
+    "metric": ("Answers", "Declaration", "Metric", "RetrievalRanks", "Value"),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
     "kinds": ("KINDS", "Kind"),
@@ -99,6 +104,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "KINDS",
+    "Answers",
     "Arrays",
     "Bytes",
     "CheckpointAdapter",
@@ -109,6 +115,7 @@ __all__ = [
     "Dataset",
     "DatasetRef",
     "DatasetSettings",
+    "Declaration",
     "Description",
     "Difference",
     "Embedder",
@@ -116,6 +123,7 @@ __all__ = [
     "EmbedderSettings",
     "Epoch",
     "Fact",
+    "Interval",
     "Kind",
     "Logger",
     "LoggerRef",
@@ -123,6 +131,7 @@ __all__ = [
     "Loss",
     "LossRef",
     "LossSettings",
+    "Metric",
     "Plan",
     "PluginRef",
     "Preprocess",
@@ -130,6 +139,7 @@ __all__ = [
     "ProjectionRef",
     "ProjectionSettings",
     "Record",
+    "RetrievalRanks",
     "Rows",
     "RunInfo",
     "Sampler",
@@ -151,15 +161,18 @@ __all__ = [
     "Tower",
     "TowerPlan",
     "TowerSettings",
+    "Value",
     "VisionTower",
     "VisionTowerRef",
     "VisionTowerSettings",
     "WeightsSettings",
     "check_vectors",
     "last_place",
+    "mover",
     "pad_tokens",
     "segments_of",
     "take_place",
+    "wilson",
 ]
 
 

@@ -11,13 +11,11 @@ from types import MappingProxyType
 import numpy as np
 
 from engine.contracts.metric import Answers, Declaration, Metric, RetrievalRanks, Value
+from engine.core.plugin_api import DISTRIBUTION
 from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError
 
 _log = logging.getLogger(__name__)
-
-_OURS = "engine-towers"
-"""The distribution whose metrics keep their plain names."""
 
 Metrics = Mapping[str, Metric]
 """Metrics by name, in the order in which tables show them."""
@@ -41,7 +39,7 @@ def metrics_of(registry: Registry) -> Metrics:
     for each in registry.all("metric"):
         plugin, owner = each.plugin, each.distribution
         name = plugin.name
-        if name in shared and owner.name != _OURS:
+        if name in shared and owner.name != DISTRIBUTION:
             name = f"{owner.name}:{name}"
         try:
             found[name] = plugin.load()(plugin.load_settings()())

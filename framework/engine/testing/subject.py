@@ -65,6 +65,7 @@ HINTS_OF: dict[str, tuple[str, ...]] = {
     "loss": ("extras", "detached"),
     "sampler": (),
     "logger": (),
+    "metric": (),
     "command": (),
 }
 """The hints of each kind, beside ``skip``."""

@@ -24,6 +24,7 @@ _HOMES = {
     "loss": "losses",
     "sampler": "samplers",
     "logger": "loggers",
+    "metric": "metrics",
     "command": "commands",
 }
 """The module of each kind: its ``SUBJECT`` and its ``RULES``."""

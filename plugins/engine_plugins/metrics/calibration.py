@@ -39,7 +39,7 @@ class CalibrationError(Metric):
         place = np.searchsorted(edges[1:-1], promised, side="left")
         promises = np.bincount(place, weights=promised, minlength=BINS)
         hits = np.bincount(place[right], minlength=BINS)
-        return 100 * math.fsum(np.abs(promises - hits)) / promised.size
+        return float(100 * math.fsum(np.abs(promises - hits)) / promised.size)
 
     def interval(self, answers: Answers, value: float) -> None:
         """None: a resample has its own chance error in every bin, so its ECE is always larger."""
