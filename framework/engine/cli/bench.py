@@ -212,8 +212,7 @@ def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
 
     for result in bench.board.results:
         for each in clip_benchmark_json(result, bench.board.declarations):
-            write_text(folder / clip_benchmark_name(each), json.dumps(each) + "
-")
+            write_text(folder / clip_benchmark_name(each), json.dumps(each) + "\n")
 
 
 def _prediction_files(suite: SuiteSettings, folder: Path | None) -> list[Path]:

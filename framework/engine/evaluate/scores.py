@@ -189,7 +189,7 @@ def _classes_of(name: str, indices: Sequence[int], classes: int | None) -> int:
     """The number of classes, every index checked against it."""
     for index in indices:
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
-            raise DataError(f"data set `{name}`: {index!r} is not a class index")
+            raise DataError(f"data set `{one_line(name)}`: {index!r} is not a class index")
     lowest, highest = min(indices), max(indices)
     if lowest < 0 or highest >= (MAX_CLASSES if classes is None else classes):
         there = f"there are {classes} classes, numbered from 0"
