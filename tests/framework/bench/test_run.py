@@ -139,9 +139,9 @@ def test_rows_say_how_they_were_made_and_what_they_saw(done: Bench) -> None:
     shapes = result.dataset("shapes")
     assert shapes is not None
     assert shapes.notes == ("trained on another part of the same data set",)
-    assert shapes.retrieval is not None
-    assert shapes.calibration is not None
-    assert result.dataset("one").retrieval is None  # type: ignore[union-attr]
+    assert {"text_to_image_r1", "calibration_error"} <= shapes.metrics.keys()
+    assert shapes.calibration
+    assert "text_to_image_r1" not in result.dataset("one").metrics  # type: ignore[union-attr]
 
 
 def test_a_second_run_starts_no_process_for_what_is_done(
@@ -171,7 +171,7 @@ def test_other_data_do_not_train_again(
 
 
 def test_the_board_is_read_back_and_its_entries_compared(done: Bench, small: Path) -> None:
-    from engine.bench.renderers import to_json
+    from engine.bench.tables import to_json
 
     (small / "out" / "board.json").write_text(to_json(done.board), encoding="utf-8")
     assert read_leaderboard(small / "out").row("sber").accuracy == done.board.row("sber").accuracy
