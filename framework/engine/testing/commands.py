@@ -33,7 +33,7 @@ class CommandSubject(Subject):
         if not isinstance(found, typer.Typer):
             function, found = found, typer.Typer(add_completion=False, rich_markup_mode=None)
             found.command(self.plugin.name)(function)
-        return CliRunner().invoke(typer.main.get_command(found), list(arguments))
+        return CliRunner().invoke(found, list(arguments))
 
 
 SUBJECT = CommandSubject
