@@ -5,15 +5,16 @@ This module is imported by every command, so it names the plugins and imports no
 
 from __future__ import annotations
 
+from typing import Any
+
 from engine.contracts.hooks import Plugin, hookimpl
+from engine.data.formats import CLICK_LOG, ZERO_SHOT
 
 ENGINE_API = "2.0"
 """The version of the plugin API that these are written for."""
 
 
-def _plugin(
-    kind: str, name: str, target: str, settings: str, summary: str, *, default: bool = False
-) -> Plugin:
+def _plugin(kind: str, name: str, target: str, settings: str, summary: str, **more: Any) -> Plugin:
     home, module, attribute = target.split(".")
     settings_module, _, settings_class = settings.rpartition(".")
     root = f"engine_plugins.{home}"
@@ -23,7 +24,7 @@ def _plugin(
         f"{root}.{module}:{attribute}",
         f"{root}.{settings_module or 'settings'}:{settings_class}",
         summary,
-        default=default,
+        **more,
     )
 
 
@@ -95,9 +96,11 @@ def engine_plugins() -> list[Plugin]:
         _plugin("tokenizer", "trained", "tokenizers.trained.Trained", "TrainedSettings",
                 "a BPE trained on the config's own queries"),
         _plugin("dataset", "click_log", "datasets.click_log.ClickLog", "ClickLogSettings",
-                "the contest's training data: metadata.json and a folder of images"),
+                "the contest's training data: metadata.json and a folder of images",
+                reads=(CLICK_LOG,)),
         _plugin("dataset", "zero_shot_folder", "datasets.zero_shot.ZeroShotFolder",
-                "ZeroShotFolderSettings", "the contest's evaluation data: classes.json and img/"),
+                "ZeroShotFolderSettings", "the contest's evaluation data: classes.json and img/",
+                reads=(ZERO_SHOT,)),
         _plugin("dataset", "shapes", "datasets.shapes.Shapes", "ShapesSettings",
                 "drawn shapes with Russian queries, some combinations never shown in training"),
         _plugin("dataset", "digits", "datasets.digits.Digits", "DigitsSettings",

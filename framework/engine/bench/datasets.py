@@ -12,6 +12,7 @@ from engine.contracts.settings import PluginRef, Settings
 from engine.core.foreign import clean_name
 from engine.core.registry import Registry, default_registry
 from engine.data.contest import find_zero_shot_folders, read_truth
+from engine.data.formats import ZERO_SHOT
 from engine.errors import DataError, EngineError, did_you_mean
 
 TRUTH = "gt.json"
@@ -132,9 +133,10 @@ def _judged(entry: DataEntry) -> Iterator[EvaluatedDataset]:
                 f"{entry.folder} holds no data set `{name}`{did_you_mean(name, folders)}",
                 hint=f"it holds: {', '.join(folders)}",
             )
+    reader = default_registry().reader(ZERO_SHOT)
     for name, path in folders.items():
         if name in known and (not entry.only or name in entry.only):
-            use = use_of({"use": "zero_shot_folder", "path": str(path), "truth": str(truth)})
+            use = use_of({"use": reader, "path": str(path), "truth": str(truth)})
             yield EvaluatedDataset(name, use, entry.templates)
 
 

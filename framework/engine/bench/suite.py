@@ -11,7 +11,7 @@
       - {name: bought, artifact: build/bought}
       - {name: theirs, predictions: theirs.json}
     data:
-      - {dataset: {use: digits, split: test}, templates: ["цифра {}"]}
+      - {dataset: {use: my_digits, split: test}, templates: ["цифра {}"]}
       - {folder: photographs, optional: true}      # every data set in it, with its gt.json
 
 Paths are relative to the folder one works in, as those of a config are.

@@ -170,7 +170,10 @@ def _report(name: str, out: Path, layout: Layout) -> dict[str, Any]:
 
 def _explain(name: str, out: Path, layout: Layout) -> None:
     from engine.cli.tables import print_warning
+    from engine.core.registry import default_registry
+    from engine.data.formats import CLICK_LOG, ZERO_SHOT
 
+    registry = default_registry()
     train, test = layout.train, layout.tests[0]
     assert train is not None
     for written in (train, *layout.tests):
@@ -185,9 +188,9 @@ def _explain(name: str, out: Path, layout: Layout) -> None:
         "\n"
         "In a config:\n"
         "  data:\n"
-        f"    train: {{use: click_log, path: {_quoted(out / 'train')}}}\n"
+        f"    train: {{use: {registry.reader(CLICK_LOG)}, path: {_quoted(out / 'train')}}}\n"
         "    evaluate:\n"
-        f"      - {{use: zero_shot_folder, path: {folder}, truth: {truth}}}\n"
+        f"      - {{use: {registry.reader(ZERO_SHOT)}, path: {folder}, truth: {truth}}}\n"
         "\n"
         f"Or evaluate a built model on it: engine eval MODEL {out / 'test'}"
     )

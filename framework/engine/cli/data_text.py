@@ -110,7 +110,7 @@ def _show_cleaned(done: Cleaned) -> None:
         f" {done.images:,} images are left, in {done.output}\n"
         f"what was changed and dropped, with examples: {done.report}\n"
         "\n"
-        "In a config, beside `path` of the click_log:\n"
+        "In a config, beside `path` of the data set:\n"
         f"  metadata: {done.output.name}"
     )
 
@@ -219,7 +219,7 @@ def show(
         within = read_cluster(clusters or table.parent / CLUSTERS, cluster)
     elif clusters is not None:
         raise DataError("--clusters has no use without --cluster N")
-    dataset = _click_log(table)
+    dataset = _read_table(table)
     with sharing() as tell:
         sheet = choose(dataset, count, seed, within=within, cluster=cluster, progress=tell)
     data = to_html(sheet).encode() if letters is None else to_png(sheet, letters)
@@ -243,12 +243,13 @@ def _sheet_json(sheet: Sheet, output: Path) -> dict[str, Any]:
     }
 
 
-def _click_log(table: Path) -> Any:
+def _read_table(table: Path) -> Any:
     """The data set of a table, read by the plugin."""
     from engine.core.registry import default_registry
+    from engine.data.formats import CLICK_LOG
 
     registry = default_registry()
-    plugin = registry.get("dataset", "click_log")
+    plugin = registry.get("dataset", registry.reader(CLICK_LOG))
     values = {"path": table.parent, "metadata": table.name}
     settings = plugin.load_settings().model_validate(values, context={"registry": registry})
     return plugin.load()(settings)

@@ -132,7 +132,7 @@ def download(
 
 
 def verify(
-    out: Annotated[Path, typer.Argument(help="A folder that `click_log` reads.")],
+    out: Annotated[Path, typer.Argument(help="A folder of training data, as configs name it.")],
     json: Json = False,
 ) -> None:
     """Look at every row and image: each decodes, each has the other, the counts agree.

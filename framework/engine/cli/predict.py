@@ -125,6 +125,7 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
     from engine.core.foreign import clean_name
     from engine.core.registry import default_registry
     from engine.data.contest import find_zero_shot_folders
+    from engine.data.formats import ZERO_SHOT
     from engine.errors import DataError, did_you_mean
     from engine.printable import listed
 
@@ -135,7 +136,8 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
                 f"{data} holds no data set `{name}`{did_you_mean(name, folders)}",
                 hint=f"it holds: {listed(folders)}",
             )
-    plugin = default_registry().get("dataset", "zero_shot_folder")
+    registry = default_registry()
+    plugin = registry.get("dataset", registry.reader(ZERO_SHOT))
     settings, dataset = plugin.load_settings(), plugin.load()
     return [
         dataset(settings.model_validate({"path": folder}))

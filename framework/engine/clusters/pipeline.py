@@ -46,13 +46,13 @@ def fit(config: EngineConfig, say: Say = lambda line: None) -> Clusters:
     if config.clusters is None:
         raise ConfigError(
             f"{config.name}: the config has no section `clusters`",
-            hint="for example `clusters: {embedder: {use: tfidf_svd}, clusterer: {use:"
-            " agglomerative_knn, count: 10}}`",
+            hint="for example `clusters: {embedder: {use: NAME}, clusterer: {use: NAME}}`"
+            " (`engine plugins embedder` and `engine plugins clusterer` list the names)",
         )
     if config.data.train is None:
         raise DataError(
             f"{config.name}: clusters are found among queries, and `data.train` names no data set",
-            hint="for example `--set data.train='{use: click_log, path: MY_DATA}'`",
+            hint="for example `--set data.train='{use: NAME, path: MY_DATA}'`",
         )
     dataset = config.data.train.create()
     clusters = fit_texts(config.clusters, dataset.texts, say)

@@ -64,6 +64,8 @@ class Plugin:
             instead"``). A config that uses the plugin is told once.
         default: whether a config that names no plugin of this kind gets this one. The built-in
             package says so once for each kind that has a default; other packages leave it out.
+        reads: formats of ``engine.data.formats`` that a dataset with the settings ``path`` reads.
+            Commands that are given a folder or a file of such a format find its plugin by this.
     """
 
     kind: str
@@ -73,6 +75,7 @@ class Plugin:
     summary: str = ""
     deprecated: str = ""
     default: bool = False
+    reads: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

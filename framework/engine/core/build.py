@@ -169,7 +169,7 @@ def make_tokenizer(config: EngineConfig) -> Tokenizer:
         if config.data.train is None:
             raise DataError(
                 f"{config.name}: a tokenizer must be trained, and `data.train` names no data set",
-                hint="for example `--set data.train='{use: click_log, path: MY_DATA}'`",
+                hint="for example `--set data.train='{use: NAME, path: MY_DATA}'`",
             )
         return config.data.train.create().texts()  # type: ignore[no-any-return]
 

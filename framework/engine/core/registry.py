@@ -161,13 +161,34 @@ class Registry:
             PluginError: there is none, or several.
         """
         found = [one for one in self.all(kind) if one.plugin.default]
+        return self._only(kind, found, f"default {kind}")
+
+    def reader(self, format: str) -> str:
+        """The name of the dataset plugin that reads a format of ``engine.data.formats``.
+
+        Returns:
+            The name for ``use:``, as :meth:`default` gives it.
+
+        Raises:
+            PluginError: there is none, or several.
+        """
+        found = [one for one in self.all("dataset") if format in one.plugin.reads]
+        return self._only("dataset", found, f"dataset that reads {format}")
+
+    def _only(self, kind: str, found: list[Registered], what: str) -> str:
         ours = [one for one in found if canonical(one.distribution.name) == DISTRIBUTION]
-        if len(chosen := ours or found) != 1:
+        chosen = ours or found
+        if not chosen:
+            broken = "".join(f"; {b.distribution} failed to load: {b.error}" for b in self.broken)
+            raise PluginError(
+                f"no {what}: none of the installed plugins says that it is one{broken}",
+                hint=f"`engine plugins {kind}` lists what is installed",
+            )
+        if len(chosen) > 1:
             names = " and ".join(f"`{r.distribution.name}:{r.plugin.name}`" for r in chosen)
             raise PluginError(
-                f"no default {kind}: {f'{names} both say that they are it' if names else 'none of'}"
-                f"{'' if names else ' the installed plugins says that it is one'}",
-                hint=f"name one: `{{use: NAME, ...}}` (`engine plugins {kind}` lists them)",
+                f"more than one {what}: {names} both say that they are it",
+                hint="uninstall one of the packages",
             )
         (one,) = chosen
         clash = len(self._found[kind, one.plugin.name]) > 1

@@ -111,7 +111,7 @@ def write_contest_layout(
 def write_click_log(
     dataset: Dataset, folder: Path, *, track: Track = lambda rows, what, count: rows
 ) -> Written:
-    """Write training data: ``metadata.json`` and ``images/`` (the ``click_log`` dataset reads it).
+    """Write training data: ``metadata.json`` and ``images/`` (``formats.CLICK_LOG``).
 
     Raises:
         DataError: as :func:`write_contest_layout`.
@@ -140,7 +140,7 @@ def write_click_log(
 def write_zero_shot(
     dataset: Dataset, folder: Path, *, track: Track = lambda rows, what, count: rows
 ) -> tuple[Written, dict[str, int]]:
-    """Write a test set: ``classes.json`` and ``img/`` (``zero_shot_folder`` reads it).
+    """Write a test set: ``classes.json`` and ``img/`` (``formats.ZERO_SHOT``).
 
     Returns:
         What was written, and the class index of each image that has one.

@@ -1,7 +1,7 @@
 """Whether a folder of training data is whole: every row has its image, every image decodes.
 
 Works on what ``engine data download`` leaves, in either format, and on any folder that the
-``click_log`` dataset reads. Memory grows by 8 bytes an image.
+``engine.data.formats.CLICK_LOG`` describes. Memory grows by 8 bytes an image.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def train(
     if config.data.train is None:
         raise ConfigError(
             f"{config.name}: `data.train` names no data set to train on",
-            hint="for example `--set data.train='{use: click_log, path: MY_DATA}'`",
+            hint="for example `--set data.train='{use: NAME, path: MY_DATA}'`",
         )
     processes = Processes()
     processes.start(choose_device(config.train.device, processes.local_rank))

@@ -18,6 +18,7 @@ from engine.contracts import LossSettings
 from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.contracts.settings import KIND_DEFAULT, PluginField, PluginRef, Settings
 from engine.core.registry import Registry, default_registry
+from engine.data.formats import CLICK_LOG, ZERO_SHOT
 from engine.errors import PluginError
 
 
@@ -145,7 +146,7 @@ def test_the_default_of_a_kind(points: list[Any], name: str) -> None:
         ([], "no default loss: none of the installed plugins says"),
         ([ours(plugin("loss", "a"), chosen("b", "sampler"))], "none of the installed plugins"),
         ([point("one", lambda: offering(chosen("a"))), point("two", lambda: offering(chosen("b")))],
-         "`one:a` and `two:b` both say"),
+         "more than one default loss: `one:a` and `two:b` both say"),
     ],
 )  # fmt: skip
 def test_a_kind_without_one_default(points: list[Any], words: str) -> None:
@@ -154,6 +155,19 @@ def test_a_kind_without_one_default(points: list[Any], words: str) -> None:
         registry.default("loss")
     with pytest.raises(ValidationError, match=words):
         Holder.model_validate({}, context={"registry": registry})
+
+
+def test_the_reader_of_a_format() -> None:
+    def reading(name: str, *formats: str) -> Plugin:
+        return Plugin("dataset", name, "x:Class", reads=formats)
+
+    theirs = point("other", lambda: offering(reading("theirs", "csv"), reading("more", "tar")))
+    registry = Registry([ours(reading("own", "csv", "json")), theirs])
+    assert [registry.reader(one) for one in ("csv", "json", "tar")] == ["own", "own", "more"]
+    with pytest.raises(PluginError, match="no dataset that reads png: none of the installed"):
+        registry.reader("png")
+    for name in (CLICK_LOG, ZERO_SHOT):
+        assert default_registry().get("dataset", default_registry().reader(name)).reads == (name,)
 
 
 def test_what_a_user_writes_has_to_be_qualified_where_names_clash() -> None:

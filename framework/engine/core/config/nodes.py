@@ -88,7 +88,7 @@ def lay_over(base: Node, top: Node) -> Node:
 
     Mappings are merged key by key; anything else of ``top`` (a list, a number, ``null``) replaces
     what ``base`` has. Where both name a plugin and not the same one, nothing of the base's mapping
-    stays: its settings belong to the other plugin. ``text: rubert`` counts as ``{use: rubert}``.
+    stays: its settings belong to the other plugin. ``text: mine`` counts as ``{use: mine}``.
     """
     base = _long_form(base, top)
     if base.use is not None:  # a word over another mapping (`text: false`, say) is that word

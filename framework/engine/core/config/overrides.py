@@ -1,11 +1,11 @@
 """``--set model.embed_dim=512``: settings from the command line over those of a file.
 
-The value is YAML: ``--set data.train='{use: click_log, path: MY_DATA}'``. A number steps into a
+The value is YAML: ``--set data.train='{use: my_data, path: MY_DATA}'``. A number steps into a
 list (``data.evaluate.0.path=...``), mappings that are not there are made. An override is laid over
 what is there as one config over another (:func:`engine.core.config.nodes.lay_over`), so that
-``--set model.text.use=rubert`` leaves the settings of the plugin before it behind. The shorter path
+``--set model.text.use=mine`` leaves the settings of the plugin before it behind. The shorter path
 is applied first, whatever the order: ``model.text.max_tokens=20`` holds beside
-``model.text.use=rubert``. Of two with the same path the later one holds.
+``model.text.use=mine``. Of two with the same path the later one holds.
 """
 
 from __future__ import annotations
