@@ -85,7 +85,9 @@ class ColourOfText(TextEncoder):
     def segments(self) -> list[Segment]:
         return [Segment("stem", (self.table,))]
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         self.batches.append(tuple(state["ids"].shape))
         known = state["mask"].unsqueeze(-1)
         return {**state, "pooled": (self.table(state["ids"]) * known).sum(dim=1)}
@@ -103,7 +105,9 @@ class ColourOfImage(VisionTower):
     def segments(self) -> list[Segment]:
         return []
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         return {**state, "pooled": state["pixels"].mean(dim=(2, 3))}
 
 

@@ -150,12 +150,12 @@ CASES = [
     # Losses.
     part("loss", "LossOfEachRow", "scalar", "no dimension", "[12]"),
     part("loss", "LossOverflows", "scalar", "finite", "log_softmax"),
-    part("loss", "LossDetached", "gradients", "`image`", "detach"),
+    part("loss", "LossDetached", "gradients", "`image.embedding`", "detach"),
     part("loss", "LossIsNoTensorOfAGraph", "gradients", "differentiated"),
     part("loss", "LossTurned", "right_pairs", "sign"),
     part("loss", "LossWeighted", "not_weighted", "leave the weight to training"),
     part("loss", "LossReadsSecretly", "reads", "'cluster'", "name that in `reads`"),
-    part("loss", "LossReadsItsOwn", "reads", "`gates`", "extras="),
+    part("loss", "LossReadsItsOwn", "reads", "`text.gates`", "extras="),
     # Samplers.
     part("sampler", "RepeatsRows", "once_an_epoch", "at most once", "repeat"),
     part("sampler", "RowTwiceInABatch", "batches", "a row twice"),

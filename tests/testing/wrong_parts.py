@@ -106,8 +106,10 @@ class ProjectionDetaches(RightProjection):
 class RightLoss(Loss):
     """CLIP's."""
 
-    def forward(self, batch: State) -> Tensor:
-        logits = batch["scale"] * batch["image"] @ batch["text"].T
+    reads: ClassVar[frozenset[str]] = frozenset({"image.embedding", "text.embedding", "scale"})
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        logits = batch["scale"] * batch["image.embedding"] @ batch["text.embedding"].T
         right = torch.arange(len(logits))
         return (
             functional.cross_entropy(logits, right) + functional.cross_entropy(logits.T, right)
@@ -117,61 +119,61 @@ class RightLoss(Loss):
 class LossOfEachRow(RightLoss):
     """Forgets the mean."""
 
-    def forward(self, batch: State) -> Tensor:
-        logits = batch["scale"] * batch["image"] @ batch["text"].T
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        logits = batch["scale"] * batch["image.embedding"] @ batch["text.embedding"].T
         return functional.cross_entropy(logits, torch.arange(len(logits)), reduction="none")
 
 
 class LossOverflows(RightLoss):
     """exp() and log() by hand, as in a paper."""
 
-    def forward(self, batch: State) -> Tensor:
-        grown = (batch["scale"] * batch["image"] @ batch["text"].T).exp()
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        grown = (batch["scale"] * batch["image.embedding"] @ batch["text.embedding"].T).exp()
         return -(grown.diagonal() / grown.sum(dim=1)).log().mean() + 0 * grown.square().sum()
 
 
 class LossDetached(RightLoss):
     """No gradient for the images."""
 
-    def forward(self, batch: State) -> Tensor:
-        return super().forward({**batch, "image": batch["image"].detach()})
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return super().forward({**batch, "image.embedding": batch["image.embedding"].detach()})
 
 
 class LossIsNoTensorOfAGraph(RightLoss):
     """Made of numbers."""
 
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return torch.tensor(float(super().forward(batch).detach()))
 
 
 class LossTurned(RightLoss):
     """The sign is wrong."""
 
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return -super().forward(batch)
 
 
 class LossWeighted(RightLoss):
     """Weights itself."""
 
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return self.settings.weight * super().forward(batch)
 
 
 class LossReadsSecretly(RightLoss):
     """Needs clusters and does not say so."""
 
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         return super().forward(batch) + 0 * batch["cluster"].sum()
 
 
 class LossReadsItsOwn(RightLoss):
     """Reads what only its author knows."""
 
-    reads: ClassVar[frozenset[str]] = frozenset({"gates"})
+    reads: ClassVar[frozenset[str]] = RightLoss.reads | {"text.gates"}
 
-    def forward(self, batch: State) -> Tensor:
-        return super().forward(batch) + batch["gates"].square().mean()
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        return super().forward(batch) + batch["text.gates"].square().mean()
 
 
 # ---- samplers ----------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from kit_settings import TextSettings
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Preprocess, Segment, State, TextEncoder, VisionTower, segments_of
+from engine.contracts import Preprocess, Segment, State, TextEncoder, VisionTower, segments_of, take
 
 
 class Block(nn.Module):
@@ -41,13 +41,15 @@ class RightText(TextEncoder):
     def embed(self, ids: Tensor) -> Tensor:
         return self.table(ids)
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         state = dict(state)
         for index in range(start, stop):
             if index == 0:
                 state["hidden"] = self.stem(state)
             elif index == 3:
-                state["pooled"] = self.head(state.pop("hidden"), state["mask"])
+                state["pooled"] = self.head(take(state, "hidden", keep), state["mask"])
             else:
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
         return state
@@ -194,23 +196,29 @@ class ChangesNumbers(RightText):
 class ChangesTheDictionary(RightText):
     """Writes into the state that it is given."""
 
-    def run(self, state: State, start: int, stop: int) -> State:
-        state.update(super().run(state, start, stop))
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        state.update(super().run(state, start, stop, keep=keep))
         return state
 
 
 class RunsToTheEnd(RightText):
     """Does not heed ``stop``."""
 
-    def run(self, state: State, start: int, stop: int) -> State:
-        return super().run(state, start, 4)
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        return super().run(state, start, 4, keep=keep)
 
 
 class StartsAnew(RightText):
     """Scales at the start of every stretch instead of once."""
 
-    def run(self, state: State, start: int, stop: int) -> State:
-        out = super().run(state, start, stop)
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        out = super().run(state, start, stop, keep=keep)
         return {**out, "hidden": out["hidden"] * 1.1} if "hidden" in out else out
 
 
@@ -418,7 +426,9 @@ class RightVision(VisionTower):
     def segments(self) -> list[Segment]:
         return segments_of([self.conv], [self.block], [self.norm])
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         state = dict(state)
         for index in range(start, stop):
             if index == 0:
@@ -426,7 +436,7 @@ class RightVision(VisionTower):
             elif index == 1:
                 state["hidden"] = self.block(state["hidden"])
             else:
-                state["pooled"] = self.norm(state.pop("hidden").mean(dim=1))
+                state["pooled"] = self.norm(take(state, "hidden", keep).mean(dim=1))
         return state
 
     def stem(self, pixels: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class FrozenPrefix:
         cache: where results are kept; ``None``: nowhere.
         device: where the tower runs.
         precision: the autocast dtype that it runs under; float32: without autocast.
+        keep: outputs of the tower that its state keeps (see :meth:`Tower.run`).
     """
 
     def __init__(
@@ -59,8 +60,9 @@ class FrozenPrefix:
         *,
         device: torch.device,
         precision: torch.dtype,
+        keep: frozenset[str] = frozenset(),
     ) -> None:
-        self.tower, self.stop = tower, stop
+        self.tower, self.stop, self.kept_outputs = tower, stop, keep
         self.entries, self.cache = list(entries), cache
         self.device, self.precision = device, precision
 
@@ -77,7 +79,7 @@ class FrozenPrefix:
     ) -> dict[bytes, Item]:
         """Run rows through the prefix; their items, which the caller hands to :meth:`keep`."""
         with torch.no_grad(), autocast(self.device, self.precision):
-            out = self.tower.run(state, 0, self.stop)
+            out = self.tower.run(state, 0, self.stop, keep=self.kept_outputs)
         return dict(zip(keys, pack(out, self.entries, lengths), strict=True))
 
     def keep(self, items: dict[bytes, Item]) -> None:
@@ -103,12 +105,12 @@ def probe(
     dtype: str,
     *,
     given: frozenset[str] = frozenset(),
-    reads: frozenset[str] = frozenset(),
+    keep: frozenset[str] = frozenset(),
 ) -> list[Entry]:
     """What must be kept of a tower's state after ``stop`` segments.
 
-    At the tower's end that is ``pooled`` and what is read beside them; before it, all that the
-    state holds.
+    At the tower's end that is ``pooled`` and what is read beside it; before it, all that the state
+    holds.
 
     Args:
         tower: the tower.
@@ -117,15 +119,15 @@ def probe(
         long: an input of one row, of 2 tokens (images: the same as ``short``).
         dtype: of what is stored.
         given: entries that the batch brings anyway (``ids``, ``mask``).
-        reads: what a projection reads of the state beside the features.
+        keep: what projection and losses read of the state beside the features.
     """
     at_end = stop == len(tower.segments())
     with torch.no_grad():
         states = [
             {
                 name: tensor
-                for name, tensor in tower.run(row, 0, stop).items()
-                if name not in given and (not at_end or name in {"pooled", *reads})
+                for name, tensor in tower.run(row, 0, stop, keep=keep).items()
+                if name not in given and (not at_end or name in {"pooled", *keep})
             }
             for row in (short, long)
         ]
@@ -142,6 +144,7 @@ def open_prefix(
     *,
     device: torch.device,
     precision: torch.dtype,
+    keep: frozenset[str] = frozenset(),
     say: Callable[[str], None] = lambda line: None,
 ) -> FrozenPrefix:
     """A frozen prefix with its cache, which is named by all that the numbers follow from.
@@ -155,6 +158,7 @@ def open_prefix(
         budget: of the folder.
         device: where the tower runs.
         precision: the autocast dtype.
+        keep: see :class:`FrozenPrefix`.
         say: see :class:`ActivationCache`.
     """
     key = activation_key(tower, stop, plugin, entries, device=device, precision=precision)
@@ -166,4 +170,4 @@ def open_prefix(
         "precision": str(precision).removeprefix("torch."),
     }
     cache = ActivationCache(budget.folder / f"{modality}-{key}", entries, budget, about, say)
-    return FrozenPrefix(tower, stop, entries, cache, device=device, precision=precision)
+    return FrozenPrefix(tower, stop, entries, cache, device=device, precision=precision, keep=keep)

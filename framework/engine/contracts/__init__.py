@@ -53,11 +53,13 @@ if TYPE_CHECKING:
     )
     from engine.contracts.settings import PluginRef, Settings
     from engine.contracts.state import (
+        Output,
         Segment,
         State,
         last_place,
         pad_tokens,
         segments_of,
+        take,
         take_place,
     )
     from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
@@ -95,7 +97,10 @@ _HOMES = {
         "WeightsSettings",
     ),
     "values": ("Bytes", "SourceName"),
-    "state": ("Segment", "State", "last_place", "pad_tokens", "segments_of", "take_place"),
+    "state": (
+        "Output", "Segment", "State", "last_place", "pad_tokens", "segments_of", "take",
+        "take_place",
+    ),
     "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
     "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
@@ -132,6 +137,7 @@ __all__ = [
     "LossRef",
     "LossSettings",
     "Metric",
+    "Output",
     "Plan",
     "PluginRef",
     "Preprocess",
@@ -171,6 +177,7 @@ __all__ = [
     "mover",
     "pad_tokens",
     "segments_of",
+    "take",
     "take_place",
     "wilson",
 ]

@@ -25,11 +25,13 @@ class Record:
         id: the image's name within its data set (the contest's image id).
         queries: the texts that led people to it; may be empty where there are classes only.
         label: index into ``dataset.classes``, or ``None`` where it is not known.
+        weight: how much the row counts in training, 0 or more; losses read it as ``pair.weight``.
     """
 
     id: str
     queries: tuple[str, ...] = ()
     label: int | None = None
+    weight: float = 1.0
 
 
 class Dataset(ABC):

@@ -35,6 +35,25 @@ name                 shape              dtype   written by
 A plugin may add names of its own. It never changes a state in place: it returns a new dictionary.
 """
 
+
+@dataclass(frozen=True)
+class Output:
+    """An entry that a tower can leave in its state, for a projection or a loss to read.
+
+    Attributes:
+        meaning: what it is, in a few words.
+        shape: its dimensions, ``"[B, L, width]"``: the batch first, ``L`` where it counts tokens.
+    """
+
+    meaning: str
+    shape: str
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether one of its dimensions is the number of tokens, ``L``."""
+        return "L" in self.shape.strip("[]").replace(" ", "").split(",")
+
+
 MixesRows = bool | Literal["batch_norm"]
 """Whether the rows of a batch see each other in training mode.
 
@@ -108,6 +127,17 @@ def is_by_row(tensor: Tensor, rows: int) -> bool:
     it, and is neither gathered from other processes nor given to a loss.
     """
     return tensor.dim() > 0 and len(tensor) == rows
+
+
+def take(state: State, name: str, keep: frozenset[str]) -> Tensor:
+    """An entry that a segment uses up: taken out of the state, unless it is to be kept.
+
+    Args:
+        state: a tower's own copy of its state; changed.
+        name: of the entry.
+        keep: names of the entries that stay, as :meth:`Tower.run` receives them.
+    """
+    return state[name] if name in keep else state.pop(name)
 
 
 def last_place(mask: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.filling import adapting, fill
-from engine.contracts.state import MixesRows, Segment, State
+from engine.contracts.state import MixesRows, Output, Segment, State
 from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
 
 
@@ -43,6 +43,13 @@ class Tower(nn.Module, ABC):
     width: int
     mixes_rows: MixesRows = False
 
+    outputs: ClassVar[Mapping[str, Output]] = {
+        "pooled": Output("the features that the projection reads", "[B, width]")
+    }
+    """What :meth:`run` can leave in the state at the tower's end: ``pooled``, and usually
+    ``hidden``, the last hidden states before the head. A loss reads them as ``text.hidden`` or
+    ``image.hidden``, a projection as ``hidden``."""
+
     described: ClassVar[tuple[Table, ...]] = ()
     """What the tower does in the place of other programs' settings (``contracts/description.py``).
     """
@@ -52,7 +59,9 @@ class Tower(nn.Module, ABC):
         """Stem, blocks and head in order; every parameter in exactly one of them."""
 
     @abstractmethod
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """Run segments ``start`` to ``stop`` (exclusive, as in a slice).
 
         ``run(run(x, 0, k), k, n)`` equals ``run(x, 0, n)`` for every k. A row's result depends
@@ -65,11 +74,28 @@ class Tower(nn.Module, ABC):
             start: index of the first segment to run.
             stop: index after the last; with ``stop == len(segments())`` the result has
                 ``pooled`` [B, width].
+            keep: names of :attr:`outputs` that stay in the result besides what it has anyway:
+                with ``stop == len(segments())`` every one of them is there. Other names are
+                ignored. (:func:`engine.contracts.state.take` uses an entry up unless it is kept.)
         """
 
-    def forward(self, state: State) -> State:
-        """Run the whole tower; the result has ``pooled`` [B, width]."""
-        return self.run(state, 0, len(self.segments()))
+    def forward(self, state: State, keep: frozenset[str] = frozenset()) -> State:
+        """Run the whole tower; the result has ``pooled`` [B, width].
+
+        Args:
+            state: the input.
+            keep: see :meth:`run`.
+        """
+        return self.run(state, 0, len(self.segments()), keep=keep)
+
+    def merge(self) -> None:
+        """Fold adapters (LoRA, say) into the weights, in place, before an artifact is saved.
+
+        Afterwards the features are the same, and the state dict has the names and shapes of the
+        plain tower, which are those of ``settings.plan()``. A second call does nothing. It also
+        works on the meta device: an artifact is read back into a tower that was merged before it
+        is filled. By default there is nothing to fold.
+        """
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Rename a source's tensors to this tower's own names (default: they are the same).

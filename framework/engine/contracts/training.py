@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.contracts.state import State
 from engine.contracts.training_settings import LoggerSettings, LossSettings, SamplerSettings
 
 Rows = NDArray[np.int64]
@@ -20,35 +19,64 @@ Rows = NDArray[np.int64]
 
 
 class Loss(nn.Module, ABC):
-    """What training makes small. A loss may have parameters of its own (SigLIP's bias, say).
+    """What training makes small. A loss may have parameters of its own (a temperature, say).
 
-    It always sees the whole batch of all processes: embeddings are gathered before it is called,
-    with gradients, and every process computes the same number. So a loss needs to know nothing of
-    processes, nor of the chunks that a large batch is computed in.
+    It names the entries that it reads, of both sides of the model. It always sees the whole batch
+    of all processes: entries are gathered before it is called, with gradients, and every process
+    computes the same number. So a loss needs to know nothing of processes, of the chunks that a
+    large batch is computed in, nor of the cache of frozen segments.
+
+    ======================= ================ ===================================================
+    entry                   shape            what it is
+    ======================= ================ ===================================================
+    ``image.embedding``     [N, embed_dim]   rows of length 1
+    ``text.embedding``      [N, embed_dim]   rows of length 1; row i of both belong together
+    ``image.pooled``        [N, width]       the features of the vision tower
+    ``text.pooled``         [N, width]       the features of the text encoder
+    ``image.NAME``          [N, ...]         any of the tower's ``outputs`` (``image.hidden``), and
+                                             what its projection adds
+    ``text.NAME``           [N, ...]         the same for texts (``text.hidden`` [N, L, width],
+                                             ``text.router_logits`` [N, clusters])
+    ``text.mask``           [N, L] bool      True on tokens; what stands elsewhere has no meaning
+    ``text.ids``            [N, L] int64     the tokens
+    ``text.token_embeddings`` [N, L, E]      ``TextEncoder.embed`` of the tokens
+    ``scale``               []               the factor on cosines, ``exp(logit_scale)``
+    ``bias``                []               ``logit_bias``, where the model has one
+    ``row.id``              [N] int64        the number of the row among the training rows
+    ``text.id``             [N] int64        equal where the texts of two rows are equal
+    ``pair.weight``         [N]              how much the row counts, where the data say so
+    ``cluster``             [N] int64        the cluster of the text, -1 where it is not known
+    ======================= ================ ===================================================
+
+    Floats are float32. Where ``train.queries`` is ``mean``, an entry of the text side is the mean
+    over the texts of a row, and those that count tokens are not given.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()
-    """Entries that this loss needs beside ``image``, ``text`` and ``scale``: ``cluster``, or what
-    the text side's projection adds to its state (``router_logits``, say). A config whose model or
-    data do not give them is refused before training starts."""
+    """Entries that this loss needs. A config whose model or data do not give them is refused before
+    training starts."""
+
+    reads_if_given: ClassVar[frozenset[str]] = frozenset()
+    """Entries that this loss also reads where the model and the data give them."""
 
     def __init__(self, settings: LossSettings) -> None:
         super().__init__()
         self.settings = settings
 
+    def needed(self) -> frozenset[str]:
+        """The entries that this loss needs: :attr:`reads`, unless they depend on its settings."""
+        return self.reads
+
     @abstractmethod
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The mean loss of a batch, a tensor of no dimension, not yet times ``settings.weight``.
 
         It is finite, and differentiable in every entry that it depends on. A loss that compares
         images with texts is smaller where row i of both belongs together. The batch is not changed.
 
         Args:
-            batch: ``image`` and ``text`` [N, J] float, rows of length 1, row i of both belonging
-                together; ``scale`` [], the factor on cosines (``exp(logit_scale)``);
-                ``cluster`` [N] int64, the cluster of each row's text (-1 where it is not known),
-                where the config has clusters; and whatever entries the text projection added,
-                [N, ...].
+            batch: the entries of :meth:`needed`, those of :attr:`reads_if_given` that there are,
+                and no others.
         """
 
 

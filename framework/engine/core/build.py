@@ -115,6 +115,7 @@ def make_model(config: EngineConfig) -> DualEncoder:
             lambda: projection.text.create(text.width, width, embedding_width=text.embedding_width),
         ),
         settings.logit_scale,
+        settings.logit_bias,
     )
 
 
@@ -280,8 +281,16 @@ def plugins_of(config: EngineConfig, registry: Registry) -> list[dict[str, str]]
     return [found[key] for key in sorted(found)]
 
 
-def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeReport:
+def save(
+    built: Built, folder: Path, registry: Registry | None = None, *, merge: bool = True
+) -> SizeReport:
     """Write an artifact, whole or not at all.
+
+    Args:
+        built: the model; adapters of its towers are folded into their weights, in place.
+        folder: the artifact.
+        registry: the plugins; by default everything installed.
+        merge: ``False``: adapters are written as they are, for training to go on with.
 
     Returns:
         The size of what was written, equal to what ``engine size`` said before.
@@ -294,6 +303,8 @@ def save(built: Built, folder: Path, registry: Registry | None = None) -> SizeRe
     from safetensors.torch import save_file
 
     registry = registry or default_registry()
+    if merge:
+        built.model.merge()
     tensors = _stored_tensors(built)
     report = size_of_plan(plan_of_module(built.model), built.config, built.config.limits.weights)
     built.manifest["plugins"] = plugins_of(built.config, registry)
@@ -361,10 +372,15 @@ def _read_model(config: EngineConfig, path: Path) -> DualEncoder:
     It is made on the meta device and compared with the file before anything is allocated; the
     file's tensors then become its own, and nothing is initialised only to be overwritten.
     """
-    with torch.device("meta"), _Uninitialised():
-        model = make_model(config)
     try:
-        tensors = with_ties(model, read_safetensors(path))
+        read = read_safetensors(path)
+        with torch.device("meta"), _Uninitialised():
+            model = make_model(config)
+            stored = model.state_dict().keys() - tied_names(model).keys()
+            merged = not stored <= read.keys()  # adapters were folded in before it was saved
+            if merged:
+                model.merge()
+        tensors = with_ties(model, read)
     except WeightsError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
     own = model.state_dict()
@@ -372,6 +388,8 @@ def _read_model(config: EngineConfig, path: Path) -> DualEncoder:
         raise ArtifactError(f"{path} does not fit its {artifact.CONFIG}:\n{misfit}")
     if any(name not in own for name, _ in model.named_buffers()):
         model = make_model(config)  # a buffer that is not stored must be computed for real
+        if merged:
+            model.merge()
     _assign(model, tensors)
     _check_numbers(str(path), model, ArtifactError)
     return model

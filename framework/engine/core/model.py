@@ -14,8 +14,9 @@ from engine.contracts.tower import TextEncoder, VisionTower
 class DualEncoder(nn.Module):
     """An image-text model: both sides end as unit vectors of one joint space.
 
-    State dict: ``vision.*``, ``vision_projection.*``, ``text.*``, ``text_projection.*`` and
-    ``logit_scale``. Source: CLIP (Radford et al., 2021, arXiv:2103.00020).
+    State dict: ``vision.*``, ``vision_projection.*``, ``text.*``, ``text_projection.*``,
+    ``logit_scale`` and, where the model has one, ``logit_bias``. Sources: CLIP (Radford et al.,
+    2021, arXiv:2103.00020); the bias is SigLIP's (Zhai et al., 2023, arXiv:2303.15343).
 
     Args:
         vision: the vision tower.
@@ -23,7 +24,11 @@ class DualEncoder(nn.Module):
         vision_projection: from ``vision.width`` to the embedding dimension.
         text_projection: from ``text.width`` to the embedding dimension.
         logit_scale: logarithm of the factor on cosine similarities, at the start.
+        logit_bias: what is added to the scaled similarities, at the start; ``None``: nothing, and
+            the model has no such parameter.
     """
+
+    logit_bias: nn.Parameter | None
 
     def __init__(
         self,
@@ -32,6 +37,7 @@ class DualEncoder(nn.Module):
         vision_projection: Projection,
         text_projection: Projection,
         logit_scale: float,
+        logit_bias: float | None = None,
     ) -> None:
         super().__init__()
         self.vision = vision
@@ -39,6 +45,8 @@ class DualEncoder(nn.Module):
         self.text = text
         self.text_projection = text_projection
         self.logit_scale = nn.Parameter(torch.tensor(float(logit_scale)))
+        bias = None if logit_bias is None else nn.Parameter(torch.tensor(float(logit_bias)))
+        self.register_parameter("logit_bias", bias)
 
     @property
     def embed_dim(self) -> int:
@@ -47,15 +55,17 @@ class DualEncoder(nn.Module):
 
     def image_state(self, state: State) -> State:
         """``pixels`` [B, 3, S, S] -> the state with ``pooled`` and ``embedding`` [B, J]."""
-        return project_state(self.vision_projection, self.vision(state))
+        reads = self.vision_projection.reads
+        return project_state(self.vision_projection, self.vision(state, reads))
 
     def text_state(self, state: State) -> State:
         """``ids``, ``mask`` [B, L] -> the state with ``pooled`` and ``embedding`` [B, J].
 
         A projection may add entries (the clustered one adds its router's logits).
         """
-        out: State = self.text(state)
-        if "token_embeddings" in self.text_projection.reads and "token_embeddings" not in out:
+        reads = self.text_projection.reads
+        out: State = self.text(state, reads)
+        if "token_embeddings" in reads and "token_embeddings" not in out:
             out = {**out, "token_embeddings": self.text.embed(state["ids"])}
         return project_state(self.text_projection, {**state, **out})
 
@@ -70,6 +80,12 @@ class DualEncoder(nn.Module):
         )
 
     def forward(self, pixels: Tensor, ids: Tensor, mask: Tensor) -> Tensor:
-        """Logits of every image against every text: [images, texts], scaled cosine."""
+        """Logits of every image against every text, [images, texts]: scaled cosine and bias."""
         image, text = self.encode_image(pixels), self.encode_text(ids, mask)
-        return self.logit_scale.exp() * image @ text.T
+        logits = self.logit_scale.exp() * image @ text.T
+        return logits if self.logit_bias is None else logits + self.logit_bias
+
+    def merge(self) -> None:
+        """Fold the towers' adapters into their weights (:meth:`Tower.merge`), in place."""
+        self.vision.merge()
+        self.text.merge()

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from engine.contracts.tower import Tower
 
 PARTS = ("vision", "vision_projection", "text", "text_projection", "logit_scale")
-"""The parts of a model, as the names of its tensors begin."""
+"""The parts of every model, as the names of its tensors begin; some have a ``logit_bias`` too."""
 
 _WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
 _CODE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "bool": "BOOL"}
@@ -40,8 +40,8 @@ class PartSize:
     """One part.
 
     Attributes:
-        name: one of ``PARTS``.
-        plugin: name of its plugin; empty for ``logit_scale``.
+        name: one of ``PARTS``, or ``logit_bias``.
+        plugin: name of its plugin; empty for ``logit_scale`` and ``logit_bias``.
         num_parameters: how many numbers its parameters hold; tied parameters count once.
         num_buffers: how many numbers its stored buffers hold (running statistics, say), which
             no optimizer trains.
@@ -148,6 +148,7 @@ def tower_plan(use: PluginRef[TowerSettings, Tower], *, meta: bool = False) -> T
 
     with torch.device("meta"):
         tower = use.create()
+        tower.merge()  # what an artifact holds
     return TowerPlan(tower.width, plan_of_module(tower), getattr(tower, "embedding_width", None))
 
 
@@ -187,7 +188,10 @@ def model_plan(config: EngineConfig, *, meta: bool = False) -> Plan:
         "text_projection": projection_plan(model.projection.text, text, model.embed_dim, meta=meta),
     }
     plan = {f"{part}.{name}": t for part, tensors in parts.items() for name, t in tensors.items()}
-    return {**plan, "logit_scale": TensorPlan(())}
+    plan["logit_scale"] = TensorPlan(())
+    if model.logit_bias is not None:
+        plan["logit_bias"] = TensorPlan(())
+    return plan
 
 
 def header_bytes(plan: Plan, dtype: str) -> int:
@@ -225,8 +229,10 @@ def size_of_plan(plan: Plan, config: EngineConfig, limit: int | None) -> SizeRep
         "text_projection": model.projection.text.name,
     }
     parts = []
-    for part in PARTS:
+    for part in (*PARTS, "logit_bias"):
         own = [t for name, t in plan.items() if name.split(".", 1)[0] == part]
+        if part == "logit_bias" and not own:
+            continue  # most models have none
         trained = sum(math.prod(tensor.shape) for tensor in own if not tensor.buffer)
         stored = sum(math.prod(tensor.shape) for tensor in own if tensor.buffer)
         weight = sum(math.prod(t.shape) * _WIDTH[_dtype(t, dtype)] for t in own)

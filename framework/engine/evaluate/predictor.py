@@ -210,7 +210,7 @@ class Predictor:
         vision = self.model.vision
         dtype = next((p.dtype for p in vision.parameters() if p.is_floating_point()), None)
         batch = normalise(pixels, vision.preprocess).to(self.model.logit_scale.device, dtype)
-        state: State = vision({"pixels": batch})
+        state: State = vision({"pixels": batch}, self.model.vision_projection.reads)
         return state
 
     @property

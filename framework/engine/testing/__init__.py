@@ -28,7 +28,7 @@ What else a plugin may need (all optional, see :class:`Hints`) is given by name:
 
     @plugin_checks("projection", "my_projection", in_width=12, out_width=12)
     @plugin_checks("tokenizer", "my_tokenizer", texts=["...", "..."], vocab_size=500)
-    @plugin_checks("loss", "my_loss", extras={"router_logits": torch.randn(8, 5)})
+    @plugin_checks("loss", "my_loss", extras={"text.gates": torch.randn(8, 5)})
     @plugin_checks("checkpoint_adapter", "my_layout", keys=["encoder.0.weight", "encoder.0.bias"])
 
 Names are imported on first use: ``import engine.testing`` alone does not import torch.

@@ -16,7 +16,13 @@ from engine.testing.subject import Subject
 
 _LOSS = "engine.contracts.training.Loss"
 _FORWARD = f"{_LOSS}.forward"
-_ROWS, _WIDTH, _CLUSTERS = 12, 16, 4
+_ROWS, _WIDTH, _CLUSTERS, _TOKENS = 12, 16, 4, 5
+_OF_TEXTS = {f"text.{name}" for name in ("embedding", "pooled", "hidden", "mask", "ids", "id")}
+
+
+def _of_texts(name: str) -> bool:
+    """Whether an entry belongs to the texts of the rows, and goes where they go."""
+    return name in _OF_TEXTS or (name.startswith("teacher.") and name.endswith(".text"))
 
 
 class LossSubject(Subject):
@@ -38,6 +44,12 @@ class LossSubject(Subject):
         """One in training mode, as training uses it."""
         return self.make().train()
 
+    @property
+    def names(self) -> frozenset[str]:
+        """All entries that it names."""
+        found: frozenset[str] = self.module.needed() | self.target.reads_if_given
+        return found
+
     def batch(self, near: float = 1.0, scale: float = 10.0, seed: int = 0) -> State:
         """What training would give.
 
@@ -46,23 +58,19 @@ class LossSubject(Subject):
             scale: the factor on cosines.
             seed: of all of it.
         """
-        generator = torch.Generator().manual_seed(seed)
-        rows = self.rows
-        image = torch.randn(rows, _WIDTH, generator=generator)
-        text = image + near * torch.randn(rows, _WIDTH, generator=generator)
-        cluster = torch.arange(rows) % _CLUSTERS
-        cluster[rows // 2] = -1
-        batch: State = {
-            "image": functional.normalize(image, dim=-1),
-            "text": functional.normalize(text, dim=-1),
-            "scale": torch.tensor(scale),
-            "cluster": cluster,
-            "router_logits": torch.randn(rows, _CLUSTERS, generator=generator),
-            "routed": torch.randint(_CLUSTERS, (rows,), generator=generator),
-        }
+        batch = _entries(self.rows, near, scale, seed)
         batch |= {name: tensor.clone() for name, tensor in self.hints.get("extras", {}).items()}
-        given = {"image", "text", "scale", *self.target.reads}
-        return {name: tensor for name, tensor in batch.items() if name in given}
+        generator = torch.Generator().manual_seed(seed + 1)
+        for name in self.names - batch.keys():
+            if name.startswith("teacher."):
+                batch[name] = torch.randn(self.rows, _WIDTH, generator=generator)
+        return {name: tensor for name, tensor in batch.items() if name in self.names}
+
+    @property
+    def least(self) -> State:
+        """A batch of those entries alone that it cannot do without."""
+        needed = self.module.needed()
+        return {name: tensor for name, tensor in self.batch().items() if name in needed}
 
     def value(self, batch: State) -> float:
         """The loss of a batch."""
@@ -70,32 +78,72 @@ class LossSubject(Subject):
             return float(self.module(batch))
 
 
+def _entries(rows: int, near: float, scale: float, seed: int) -> State:
+    """Every entry that a loss may know without being told by its author, see the contract."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def two(*shape: int) -> tuple[Tensor, Tensor]:
+        image = torch.randn(rows, *shape, generator=generator)
+        return image, image + near * torch.randn(rows, *shape, generator=generator)
+
+    embeddings, pooled = two(_WIDTH), two(_WIDTH)
+    noise = torch.randn(rows, _TOKENS, _WIDTH, generator=generator)
+    hidden = [one[:, None] + 0.1 * noise for one in pooled]
+    cluster = torch.arange(rows) % _CLUSTERS
+    cluster[rows // 2] = -1
+    number = torch.arange(rows)
+    return {
+        "image.embedding": functional.normalize(embeddings[0], dim=-1),
+        "text.embedding": functional.normalize(embeddings[1], dim=-1),
+        "image.pooled": pooled[0],
+        "text.pooled": pooled[1],
+        "image.hidden": hidden[0],
+        "text.hidden": hidden[1],
+        "text.mask": torch.arange(_TOKENS) < (number % _TOKENS + 1)[:, None],
+        "text.ids": torch.randint(50, (rows, _TOKENS), generator=generator),
+        "text.token_embeddings": torch.randn(rows, _TOKENS, _WIDTH, generator=generator),
+        "text.router_logits": torch.randn(rows, _CLUSTERS, generator=generator),
+        "text.routed": torch.randint(_CLUSTERS, (rows,), generator=generator),
+        "scale": torch.tensor(scale),
+        "bias": torch.tensor(-3.0),
+        "row.id": number + 7,
+        "text.id": number // 2 + 40,  # texts of two rows each are equal
+        "pair.weight": 0.5 + torch.rand(rows, generator=generator),
+        "cluster": cluster,
+    }
+
+
 SUBJECT = LossSubject
 
 
 @rule(
     contract=f"{_LOSS}.reads",
-    says="Entries that this loss needs beside ``image``, ``text`` and ``scale``",
-    why="A config whose model or data do not give what a loss reads is refused before training"
-    " starts; what is not named in `reads` is missed in the first step.",
+    says="Entries that this loss needs. A config whose model or data do not give them is refused",
+    why="Training keeps exactly what the losses of a stage name; what is not named is missed in the"
+    " first step.",
     needs=("settings_valid",),
 )
 def reads(it: LossSubject) -> None:
-    """It is built, and runs on what it says that it reads."""
-    call(it.make, expected=f"{it.target.__name__}(settings) to give a loss")
-    unknown = sorted(it.target.reads - it.batch().keys())
+    """It is built, and runs on what it says that it reads, with and without what it need not."""
+    loss = call(it.make, expected=f"{it.target.__name__}(settings) to give a loss")
+    needed = call(loss.needed, expected="needed() to give the names of entries")
+    for name, value in (("needed()", needed), ("reads_if_given", it.target.reads_if_given)):
+        if not isinstance(value, frozenset) or not all(isinstance(one, str) for one in value):
+            fault(f"`{name}` to be a frozenset of names", repr(value)[:200])
+    unknown = sorted(it.names - it.batch().keys())
     if unknown:
         fault(
             f"to know the entry `{unknown[0]}` that the loss reads",
             "the kit has no example of it",
             "Give one: extras={" + f"{unknown[0]!r}: torch.randn(12, ...)" + "}, a tensor"
-            " [N, ...] as the text side's projection adds it.",
+            " [N, ...] as a tower or a projection gives it.",
         )
-    try:
-        it.module(it.batch())
-    except KeyError as error:
-        fault(f"to need no more than {', '.join(sorted(it.batch()))}",
-              f"it asks for {error}: name that in `reads`")  # fmt: skip
+    for batch in (it.batch(), it.least):
+        try:
+            it.module(batch)
+        except KeyError as error:
+            fault(f"to need no more than {', '.join(sorted(batch)) or 'nothing'}",
+                  f"it asks for {error}: name that in `reads`")  # fmt: skip
 
 
 @rule(
@@ -118,10 +166,15 @@ def scalar(it: LossSubject) -> None:
         if not found.isfinite():
             fault(f"a finite loss for {what}", f"{float(found)}: work with logarithms"
                   " (log_softmax, logsigmoid), not with exp() and log()")  # fmt: skip
-    if "cluster" in it.target.reads:
-        batch = {**it.batch(), "cluster": torch.full((it.rows,), -1)}
-        if not call(it.module, batch, expected="to run where no cluster is known").isfinite():
-            fault("a finite loss where no cluster is known (all -1)", "NaN or infinity")
+    for name, value, what in (
+        ("cluster", torch.full((it.rows,), -1), "no cluster is known (all -1)"),
+        ("text.id", torch.zeros(it.rows, dtype=torch.int64), "all texts are equal"),
+        ("pair.weight", torch.zeros(it.rows), "no row counts (all weights 0)"),
+    ):
+        if name in it.names:
+            batch = {**it.batch(), name: value}
+            if not call(it.module, batch, expected=f"to run where {what}").isfinite():
+                fault(f"a finite loss where {what}", "NaN or infinity")
 
 
 @rule(
@@ -194,6 +247,10 @@ def gradients(it: LossSubject) -> None:
                 f"`{name}` would never be trained by this loss. If that is what you mean, tell the"
                 f" kit: detached=[{name!r}].",
             )
+    if it.target.reads_if_given and [
+        *module.parameters()
+    ]:  # one may stand in for what is not given
+        module({name: tensor.detach() for name, tensor in it.least.items()}).backward()
     if without := [name for name, p in module.named_parameters() if p.grad is None]:
         fault("a gradient for every parameter of the loss", f"none at `{without[0]}`")
 
@@ -217,7 +274,8 @@ def _matters(it: LossSubject, name: str) -> bool:
 def right_pairs(it: LossSubject) -> None:
     """Right pairs cost less than the same texts one place further."""
     right = it.batch(near=0.3)
-    wrong = {**right, "text": right["text"].roll(1, dims=0)}
+    texts = {name: t.roll(1, dims=0) for name, t in right.items() if _of_texts(name)}
+    wrong = {**right, **texts}
     small, large = it.value(right), it.value(wrong)
     if abs(small - large) <= 1e-6 * max(1, abs(small)):
         raise NotApplicable("its value does not depend on which text belongs to which image")

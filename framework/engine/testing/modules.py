@@ -194,12 +194,18 @@ def meta_build(it: ModuleSubject) -> None:
     compare_plans(plan_of_module(found), real, "the meta device", "a real build")
 
 
-def plan(it: ModuleSubject) -> None:
-    """The plan, where there is one, is the module to the byte."""
+def plan(it: ModuleSubject, stored: Any = None) -> None:
+    """The plan, where there is one, is the module to the byte.
+
+    Args:
+        it: the subject.
+        stored: what is compared, by default the module itself.
+    """
     own = call(it.own_plan, expected="a plan, or None")
     if own is None:
         raise NotApplicable("these settings give no plan; the meta device tells the size instead")
-    compare_plans(own, plan_of_module(it.module), "plan()", "the module")
+    real = plan_of_module(it.module if stored is None else stored)
+    compare_plans(own, real, "plan()", "the module")
 
 
 def compare_plans(one: Plan, right: Plan, one_name: str, right_name: str) -> None:

@@ -30,8 +30,8 @@ class Hints(TypedDict, total=False):
         embedding_width: projection: width of the token embeddings.
         texts: tokenizer, embedder: what it learns from and is tried on.
         vocab_size: tokenizer: the most ids that a text encoder has rows for.
-        extras: loss: entries that it reads beside ``image``, ``text``, ``scale`` and ``cluster``,
-            a tensor [N, ...] each.
+        extras: loss: entries that it reads and the kit does not know (``text.gates``), a tensor
+            [N, ...] each.
         detached: loss: the entries through which it passes no gradient on purpose.
         keys: checkpoint_adapter: names of the tensors of a checkpoint of this layout.
         rows: dataset: how many rows to read (default: 16).

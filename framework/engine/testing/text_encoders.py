@@ -126,5 +126,6 @@ RULES = (
     embed,
     *segments.RULES,
     towers.state_unchanged,
+    towers.outputs,
     *towers.STORED,
 )

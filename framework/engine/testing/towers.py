@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from engine.contracts.plan import Plan
-from engine.contracts.state import State
+from engine.contracts.state import Output, State
 from engine.errors import WeightsError
 from engine.testing import modules
 from engine.testing.common import call, must_raise, source_of
@@ -36,10 +36,17 @@ class TowerSubject(ModuleSubject):
         """Number of segments."""
         return len(self.module.segments())
 
-    def go(self, state: State, start: int, stop: int, module: Any = None) -> State:
+    def go(
+        self,
+        state: State,
+        start: int,
+        stop: int,
+        module: Any = None,
+        keep: frozenset[str] = frozenset(),
+    ) -> State:
         """``run``, without gradients."""
         with torch.no_grad():
-            found: State = (module or self.module).run(state, start, stop)
+            found: State = (module or self.module).run(state, start, stop, keep=keep)
         return found
 
     def stored_inputs(self) -> tuple[State, State, State, list[int]]:
@@ -224,13 +231,20 @@ meta_build = rule(
     needs=("build",),
 )(modules.meta_build)
 
-plan = rule(
+
+@rule(
     contract="engine.contracts.plan",
     says="a plugin whose parameters follow from its settings says so in a plan",
     why="`engine size` and the limit on bytes trust the plan: a wrong one lets a model through that"
     " is too heavy, or fails the build after an hour of training.",
     needs=("build",),
-)(modules.plan)
+)
+def plan(it: TowerSubject) -> None:
+    """The plan, where there is one, is the tower to the byte, merged as an artifact stores it."""
+    stored = it.meta()
+    stored.merge()
+    modules.plan(it, stored)
+
 
 save_and_load = rule(
     contract=TOWER,
@@ -266,6 +280,79 @@ def load_weights(it: TowerSubject) -> None:
                expected=f"a WeightsError where `{name}` has another shape")  # fmt: skip
 
 
+@rule(
+    contract=f"{TOWER}.outputs",
+    says="What :meth:`run` can leave in the state at the tower's end",
+    why="A loss or a projection reads an output by its name; training refuses what is not listed"
+    " and misses what is listed and not there.",
+    needs=("batch_independence", "segments_compose"),
+)
+def outputs(it: TowerSubject) -> None:
+    """Kept, each output is there, from every cut, and the features stay what they are."""
+    tower = it.module
+    declared = dict(tower.outputs)
+    if "pooled" not in declared or not all(isinstance(o, Output) for o in declared.values()):
+        fault("`outputs`, names and engine.contracts.Output, with `pooled` among them",
+              repr(declared)[:200])  # fmt: skip
+    keep, count, rows = frozenset(declared), it.count, len(it.plain)
+    whole = call(it.go, it.feed(), 0, count, keep=keep, expected="run(.., keep=...) to run")
+    for name, output in declared.items():
+        tensor = whole.get(name)
+        if not isinstance(tensor, Tensor):
+            fault(f"`{name}` in the state at the end where it is kept, as `outputs` says",
+                  f"there are {', '.join(sorted(whole))}: take(state, name, keep) uses an entry up"
+                  " unless it is kept")  # fmt: skip
+        if len(tensor) != rows or not tensor.isfinite().all():
+            fault(f"`{name}` with a finite row for each sample", f"shape {list(tensor.shape)}")
+        sizes = [one.strip() for one in output.shape.strip("[]").split(",")]
+        if sizes[0] != "B" or ("..." not in sizes and len(sizes) != tensor.dim()):
+            fault(f"`{name}` of shape {output.shape}", f"shape {list(tensor.shape)}")
+    _same_rows(it, whole["pooled"], it.plain, "keeping outputs")
+    for cut in range(count + 1):
+        first = it.go(it.feed(), 0, cut, keep=keep)
+        second = it.go(first, cut, count, keep=keep)
+        for name in declared:
+            if name not in second:
+                fault(f"`{name}` where run(x, 0, {cut}) and run(.., {cut}, {count}) keep it",
+                      "it is there after one run of the whole tower only")  # fmt: skip
+            error = _error_on_tokens(it, declared[name], second[name], whole[name])
+            if error > it.tolerance:
+                fault(f"the same `{name}` cut after segment {cut}", f"it differs by {error:.2g}")
+
+
+def _error_on_tokens(it: TowerSubject, output: Output, one: Tensor, other: Tensor) -> float:
+    """The error of two tensors; where they count tokens, on tokens only."""
+    mask = it.feed().get("mask")
+    if output.counts_tokens and mask is not None:
+        one, other = one[mask], other[mask]
+    return error_of(one, other)
+
+
+@rule(
+    contract=f"{TOWER}.merge",
+    says="Afterwards the features are the same, and the state dict has the names and shapes of the"
+    " plain tower",
+    why="An artifact is saved with adapters folded into the weights, and read back into a tower"
+    " that was merged on the meta device before it was filled.",
+    needs=("determinism", "meta_build"),
+)
+def merge(it: TowerSubject) -> None:
+    """Merged, once or twice, it gives the same; merged on the meta device, it takes the weights."""
+    merged = it.make().eval()
+    merged.load_state_dict(it.module.state_dict())
+    call(merged.merge, expected="merge() to run")
+    _same_rows(it, it.out(it.feed(), merged), it.plain, "a merged tower")
+    names = {name: tuple(t.shape) for name, t in merged.state_dict().items()}
+    call(merged.merge, expected="a second merge() to do nothing")
+    again = {name: tuple(t.shape) for name, t in merged.state_dict().items()}
+    if names != again:
+        fault("a second merge() to do nothing", "the state dict has other names or shapes after it")
+    bare = it.meta()
+    call(bare.merge, expected="merge() to work on the meta device")
+    if {name: tuple(t.shape) for name, t in bare.state_dict().items()} != names:
+        fault("the same names and shapes merged on the meta device", "they differ")
+
+
 BASIC = (
     build,
     initialisation,
@@ -280,5 +367,6 @@ STORED = (
     plan,
     save_and_load,
     load_weights,
+    merge,
     dtypes,
 )

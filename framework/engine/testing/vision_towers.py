@@ -52,5 +52,6 @@ RULES = (
     *towers.BASIC[1:],
     *segments.RULES,
     towers.state_unchanged,
+    towers.outputs,
     *towers.STORED,
 )

@@ -7,6 +7,7 @@ queries, for any number of workers and processes, and after any interruption.
 from __future__ import annotations
 
 import hashlib
+import math
 from array import array
 from collections.abc import Sequence
 
@@ -73,6 +74,7 @@ class TrainingRows:
         clusters: [N] int64, of each row; ``None`` without clusters.
         text_clusters: [texts] int64, of each text.
         cluster_count: number of clusters; 0 without.
+        weights: [N] float32, how much each row counts; ``None`` where all count the same, 1.
         without_text: how many rows of the data set have no text and are left out.
         contents: the ids and texts of all rows of the data set, as digests.
     """
@@ -86,7 +88,7 @@ class TrainingRows:
     ) -> None:
         self.dataset = dataset
         self.contents, self.without_text = Contents(), 0
-        rows, first = array("q"), array("q", [0])
+        rows, first, weights = array("q"), array("q", [0]), array("f")
         seen: dict[bytes, int] = {}
         ids, starts, sequence = array("i"), array("q", [0]), array("q")
         waiting: list[str] = []
@@ -110,6 +112,7 @@ class TrainingRows:
                 continue
             waiting += texts
             rows.append(index)
+            weights.append(_weight(dataset, record))
             first.append(first[-1] + len(texts))
             if len(waiting) >= _TEXTS_AT_ONCE:
                 flush()
@@ -124,6 +127,8 @@ class TrainingRows:
             raise DataError(
                 f"data set `{dataset.name}`: not one of {len(dataset)} rows has a text to train on"
             )
+        counted = np.asarray(weights, dtype=np.float32)
+        self.weights: NDArray[np.float32] | None = None if (counted == 1).all() else counted
         self.clusters: Rows | None = None
         self.text_clusters: Rows | None = None
         self.cluster_count = 0
@@ -167,6 +172,20 @@ def texts_of(dataset: Dataset, record: Record) -> tuple[str, ...]:
     if record.queries:
         return record.queries
     return () if record.label is None else (dataset.classes[record.label],)
+
+
+def _weight(dataset: Dataset, record: Record) -> float:
+    """A row's weight.
+
+    Raises:
+        DataError: it is below 0, or not a finite number.
+    """
+    if not (math.isfinite(record.weight) and record.weight >= 0):
+        raise DataError(
+            f"data set `{dataset.name}`: row `{record.id}` has the weight {record.weight}",
+            hint="a weight is a finite number of at least 0",
+        )
+    return record.weight
 
 
 def seed_of(*parts: int | str) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engine.contracts.state import State
 
@@ -82,15 +83,34 @@ class Processes:
         """The rows of all processes in order, with gradients for the own ones.
 
         Args:
-            state: [own rows, ...] each, of the same names in every process.
+            state: [own rows, ...] each, of the same names in every process. Where the second
+                dimension counts tokens, it is padded with zeros to the longest of all processes.
             counts: rows of each process.
         """
         if self.count == 1:
             return state
         gathered: dict[str, Tensor] = {}
-        for name in sorted(state):
-            gathered[name] = _Gather.apply(state[name], tuple(counts), self.rank)
+        for name, own in self._padded(state).items():
+            flags = own.dtype == torch.bool  # gloo does not gather them
+            rows = own.to(torch.uint8) if flags else own
+            found: Tensor = _Gather.apply(rows, tuple(counts), self.rank)
+            gathered[name] = found.bool() if flags else found
         return gathered
+
+    def _padded(self, state: State) -> State:
+        """The entries by name, the second dimension of each the same in every process."""
+        names = sorted(state)
+        if not any(t.dim() > 2 or (t.dim() == 2 and not t.is_floating_point())
+                   for t in state.values()):  # fmt: skip
+            return {name: state[name] for name in names}
+        own = [state[name].shape[1] if state[name].dim() > 1 else 0 for name in names]
+        longest = self.all_gather(*own).amax(dim=0).tolist()
+        found: State = {}
+        for name, length, most in zip(names, own, longest, strict=True):
+            tensor = state[name]
+            after = [0, 0] * (tensor.dim() - 2) + [0, most - length]
+            found[name] = functional.pad(tensor, after) if most > length else tensor
+        return found
 
     def all_reduce_grads(
         self, towers: Iterable[nn.Parameter], shared: Iterable[nn.Parameter]

@@ -12,6 +12,9 @@ from torch import Tensor
 from engine.contracts.state import State
 from engine.train.step import StepOutput
 
+MEASURED = frozenset({"text.router_logits", "cluster"})
+"""Entries of a batch that :func:`routing` reads, where there are such."""
+
 
 class Meter:
     """Sums over the steps since the last line, and over the stage.
@@ -81,9 +84,9 @@ def routing(batch: State) -> dict[str, float]:
 
     ``routing_evenness`` is the entropy of the shares of clusters over its largest value.
     """
-    if "router_logits" not in batch:
+    if "text.router_logits" not in batch:
         return {}
-    logits: Tensor = batch["router_logits"]
+    logits: Tensor = batch["text.router_logits"]
     choice = logits.argmax(dim=1)
     shares = torch.bincount(choice, minlength=logits.shape[1]) / len(choice)
     entropy = float(-(shares * shares.clamp(min=1e-12).log()).sum())

@@ -148,7 +148,7 @@ def _start(
         place = run.stage() if staged else folder
         # In float32, whatever the artifact's dtype: a run that goes on needs every bit.
         plain = config.model_copy(update={"storage": StorageSettings(dtype="float32")})
-        save(replace(built, config=plain), place / START)
+        save(replace(built, config=plain), place / START, merge=False)
         write_text(place / CONFIG, dump_config(config))
     if processes.count == 1 and built is not None:
         return built

@@ -14,16 +14,17 @@ from torch import nn
 
 from engine.cache.budget import Budget
 from engine.cache.frozen import FrozenPrefix, open_prefix, probe
-from engine.contracts.state import State, is_by_row
+from engine.contracts.state import State
 from engine.contracts.training import Epoch, Loss, Rows, Sampler
 from engine.core.config.schema import EngineConfig
 from engine.core.config.train_schema import StageSettings
 from engine.core.model import DualEncoder
-from engine.errors import ConfigError, DataError
+from engine.errors import DataError
 from engine.train.batch_norm import SharedStatistics
 from engine.train.data import TrainingRows, seed_of
+from engine.train.entries import available_entries, check_loss, of_side, read_by
 from engine.train.health import Health, Statistics
-from engine.train.meter import Meter
+from engine.train.meter import MEASURED, Meter
 from engine.train.modalities import Group, ImageModality, TextModality
 from engine.train.pixels import PixelFile, PixelReader
 from engine.train.stages import (
@@ -39,7 +40,6 @@ from engine.train.step import Batch, Step
 if TYPE_CHECKING:
     from engine.train.loop import Trainer
 
-_BASIC = frozenset({"image", "text", "scale"})
 _AHEAD = 2
 """Batches whose pictures are read ahead."""
 
@@ -95,22 +95,13 @@ def plan_stages(
     """
     assert config.train is not None
     plans = []
-    given = _given(model, data)
+    given = available_entries(model, data, mean=config.train.queries == "mean")
     for number, settings in enumerate(config.train.stages):
         where = f"train.stages.{number}"
         freeze(model, settings.trains, where)
         check_mixing(model, settings, where, processes, compiled=config.train.compile)
         for use in settings.losses:
-            missing = use.target().reads - given - _BASIC
-            if missing:
-                what = sorted(missing)[0]
-                hint = "add a `clusters:` section" if what == "cluster" else (
-                    "use the projection `clustered` on the text side")  # fmt: skip
-                raise ConfigError(
-                    f"{where}.losses: the loss `{use.name}` needs `{what}`, which neither the"
-                    " model nor the data give",
-                    hint=f"{hint}, or leave the loss out",
-                )
+            check_loss(use, given, where)
         sampler: Sampler = settings.sampler.create()
         known = settings.epochs or 1
         batches = sampler.batches(epoch_of(settings, data, config.seed, number, 0, known))
@@ -120,18 +111,6 @@ def plan_stages(
         epochs = settings.epochs or math.ceil(steps / len(batches))
         plans.append(StagePlan(settings, where, sampler, epochs, steps))
     return plans
-
-
-def _given(model: DualEncoder, data: TrainingRows) -> frozenset[str]:
-    """What a loss may read beside the embeddings: what the text projection adds, and clusters."""
-    model.eval()
-    state = data.table.padded([0])
-    state = {name: tensor.to(model.logit_scale.device) for name, tensor in state.items()}
-    with torch.no_grad():
-        out = model.text_state(state)
-    added = {name for name, tensor in out.items() if is_by_row(tensor, len(state["ids"]))}
-    found = (added - state.keys()) | ({"cluster"} if data.clusters is not None else set())
-    return frozenset(found)
 
 
 class StageRun:
@@ -161,7 +140,7 @@ class StageRun:
         self.optimizer, self.names = optimizer_for([*named, *own], plan.settings.optimizer)
         self.ordered = [p for g in self.optimizer.param_groups for p in g["params"]]
         self.every: list[nn.Parameter] = list(self.ordered)
-        after = {id(model.logit_scale), *(id(p) for _, p in own)}
+        after = {id(model.logit_scale), id(model.logit_bias), *(id(p) for _, p in own)}
         self.parameters = (
             [p for p in self.every if id(p) not in after],
             [p for p in self.every if id(p) in after],
@@ -176,6 +155,7 @@ class StageRun:
             autocast_context=trainer.autocast,
             together=self._together(),
             chunked=plan.settings.chunk_size is not None,
+            measured=MEASURED,
             teacher_forcing=plan.settings.teacher_forcing,
         )
         self.meter, self.health = Meter(trainer.device), Health()
@@ -236,11 +216,12 @@ class StageRun:
         use = getattr(self._config.model, side)
         short, long = _probes(tower, side, trainer.device)
         given = frozenset({"ids", "mask"} if side == "text" else ())
-        reads = getattr(trainer.model, f"{side}_projection").reads
-        entries = probe(tower, stop, short, long, cache.dtype, given=given, reads=reads)
+        keep = getattr(trainer.model, f"{side}_projection").reads
+        keep |= of_side(read_by(self.losses.values()), "image" if side == "vision" else "text")
+        entries = probe(tower, stop, short, long, cache.dtype, given=given, keep=keep)
         return open_prefix(
             side, tower, stop, use, entries, self._budget,
-            device=trainer.device, precision=trainer.dtype, say=trainer.note,
+            device=trainer.device, precision=trainer.dtype, keep=keep, say=trainer.note,
         )  # fmt: skip
 
     # ---- batches --------------------------------------------------------------------------------
@@ -281,12 +262,14 @@ class StageRun:
             texts, counts = data.drawn(rows, drawn), np.ones(len(rows), dtype=np.int64)
         else:
             texts, counts = data.every(rows)
-        clusters = text_clusters = None
+        given, text_clusters = {"row.id": rows}, None
+        if data.weights is not None:
+            given["pair.weight"] = data.weights[rows]
         if data.text_clusters is not None and data.clusters is not None:
             text_clusters = data.text_clusters[texts]
             one = self._trainer.settings.queries == "random"
-            clusters = text_clusters if one else data.clusters[rows]
-        return Batch(images, data.sequence[texts], counts, clusters, text_clusters)
+            given["cluster"] = text_clusters if one else data.clusters[rows]
+        return Batch(images, data.sequence[texts], counts, given, text_clusters)
 
     @property
     def broken(self) -> dict[str, str]:

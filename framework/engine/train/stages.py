@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatchcase
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from engine.core.config.train_schema import (
     chosen_blocks,
 )
 from engine.core.model import DualEncoder
-from engine.errors import ConfigError
+from engine.errors import ConfigError, did_you_mean
 
 
 def trained_segments(tower: Tower, trains: TowerTrains | bool, where: str) -> list[bool]:
@@ -53,10 +54,11 @@ def freeze(model: DualEncoder, trains: Trains, where: str) -> None:
     """Let exactly the parameters of a stage require gradients, and set module modes.
 
     Frozen segments are put in eval mode: their running statistics (BatchNorm) and dropout stand
-    still, so that what they give is a pure function of the sample.
+    still, so that what they give is a pure function of the sample. Of a parameter that is named by
+    itself in a frozen segment, only the module that holds it is put in training mode.
 
     Raises:
-        ConfigError: nothing would train, or blocks are named that do not exist.
+        ConfigError: nothing would train; blocks are named that do not exist, or parameters.
     """
     model.train()
     for parameter in model.parameters():
@@ -73,12 +75,43 @@ def freeze(model: DualEncoder, trains: Trains, where: str) -> None:
         part.requires_grad_(getattr(trains, name))
         part.train(getattr(trains, name))
     model.logit_scale.requires_grad_(trains.logit_scale)
-    if not any(p.requires_grad for n, p in model.named_parameters() if n != "logit_scale"):
+    if model.logit_bias is not None:
+        model.logit_bias.requires_grad_(trains.logit_bias)
+    for pattern in trains.parameters:
+        _train_named(model, pattern, f"{where}.parameters")
+    logits = {"logit_scale", "logit_bias"}
+    if not any(p.requires_grad for n, p in model.named_parameters() if n not in logits):
         raise ConfigError(
             f"{where}: the stage trains nothing",
             hint="for example `text: {blocks: last 3}`, or `text_projection: true` where the"
             " projection has weights",
         )
+
+
+def _train_named(model: DualEncoder, pattern: str, where: str) -> None:
+    """Let the parameters train whose names in the state dict fit a pattern.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    found = [name for name in parameters if fnmatchcase(name, pattern)]
+    for name in found:
+        parameters[name].requires_grad_(True)
+        model.get_submodule(name.rpartition(".")[0]).training = True
+    if found:
+        return
+    buffers = (n for n, _ in model.named_buffers() if fnmatchcase(n, pattern))
+    if buffer := next(buffers, None):
+        raise ConfigError(
+            f"{where}: `{pattern}` fits no parameter; `{buffer}` is a buffer, which no optimizer"
+            " trains"
+        )
+    shown = ", ".join(f"`{name}`" for name in list(parameters)[:: max(1, len(parameters) // 6)])
+    raise ConfigError(
+        f"{where}: `{pattern}` fits no parameter{did_you_mean(pattern, parameters)}",
+        hint=f"names are those of the state dict, for example {shown}",
+    )
 
 
 def _set(segment: Segment, trained: bool) -> None:

@@ -8,12 +8,14 @@ then each chunk runs again, with gradients, and passes its part of that gradient
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -22,6 +24,7 @@ from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
 from engine.contracts.training import Loss, Rows
 from engine.core.model import DualEncoder
+from engine.train.entries import compute_loss, of_side, read_by, text_ids, token_outputs
 from engine.train.modalities import Group, ImageModality, TextModality
 
 
@@ -33,15 +36,16 @@ class Batch:
         images: groups of pictures, in the order of the rows.
         texts: [T] int64, token sequences; T = rows, or more where a row has all its queries.
         counts: [rows] int64, texts of each row.
-        clusters: [rows] int64 of each row's text, or ``None``.
+        given: what the data give of each row, [rows, ...], by the names that losses read:
+            ``row.id``, ``cluster`` and so on.
         text_clusters: [T] int64, or ``None``.
     """
 
     images: list[Group]
     texts: Rows
     counts: Rows
-    clusters: Rows | None
-    text_clusters: Rows | None
+    given: Mapping[str, NDArray[Any]]
+    text_clusters: Rows | None = None
 
 
 @dataclass
@@ -51,7 +55,8 @@ class StepOutput:
     Attributes:
         loss: the weighted sum, no dimension, on the device.
         losses: each loss by its name, not weighted.
-        batch: what the losses saw, without gradients.
+        batch: the entries that were kept, without gradients: what the losses read, what is
+            measured, and ``scale``.
     """
 
     loss: Tensor
@@ -78,7 +83,7 @@ class TowerPass:
         self._leaves: State = {}
 
     def forward(self, groups: Sequence[Group], reads: frozenset[str]) -> State:
-        """``pooled`` and what else the projection reads of the tower, [U, ...] each."""
+        """``pooled`` and what else projection and losses read of the tower, [U, ...] each."""
         self._groups, self._random = groups, []
         if not self._chunked or len(groups) == 1:
             self._leaves = {}
@@ -111,11 +116,12 @@ class TowerPass:
                     grad = grad[:, : out[name].shape[1]]
                 outs.append(out[name])
                 grads.append(grad)
-            torch.autograd.backward(outs, grads)
+            if outs:
+                torch.autograd.backward(outs, grads)
         self._leaves = {}
 
     def _run(self, group: Group, reads: frozenset[str]) -> State:
-        out = self.tower.run(group.state, self.start, self.stop)
+        out = self.tower.run(group.state, self.start, self.stop, keep=reads)
         kept = {"pooled"} | (reads & out.keys()) - {"ids", "mask"}
         return {name: out[name] for name in kept}
 
@@ -181,6 +187,7 @@ class Step:
         autocast_context: gives the autocast of the forward pass.
         together: gives what takes statistics over processes in the forward pass.
         chunked: see the module.
+        measured: entries that are kept for measurements, where there are such.
         teacher_forcing: texts go through the projections of their own clusters.
     """
 
@@ -195,11 +202,13 @@ class Step:
         autocast_context: Callable[[], torch.autocast],
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
         chunked: bool = False,
+        measured: frozenset[str] = frozenset(),
         teacher_forcing: bool = False,
     ) -> None:
         self.model, self.images, self.texts, self.losses = model, images, texts, losses
         self._gather, self._autocast, self._together = gather, autocast_context, together
         self._teacher_forcing = teacher_forcing
+        self._wanted = read_by(losses.values()) | measured
         self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
         self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
 
@@ -211,14 +220,14 @@ class Step:
             scale_loss: what a gradient scaler does to the loss before it is differentiated.
         """
         with self._autocast(), self._together():
-            image = self._image_embeddings(batch.images)
-            text, extras = self._text_embeddings(batch)
-        own: State = {"image": image, "text": text, **extras}
-        if batch.clusters is not None:
-            own["cluster"] = torch.from_numpy(batch.clusters).to(image.device)
+            own = self._image_entries(batch.images)
+            own |= self._text_entries(batch)
+        own |= self._given_entries(batch)
         whole = self._gather(own)
         whole["scale"] = self.model.logit_scale.float().exp()
-        found = {name: loss(whole) for name, loss in self.losses.items()}
+        if self.model.logit_bias is not None:
+            whole["bias"] = self.model.logit_bias.float()
+        found = {name: compute_loss(name, loss, whole) for name, loss in self.losses.items()}
         total = torch.stack(
             [loss.settings.weight * found[name] for name, loss in self.losses.items()]
         ).sum()
@@ -228,34 +237,67 @@ class Step:
         seen = {name: tensor.detach() for name, tensor in whole.items()}
         return StepOutput(total.detach(), {n: v.detach() for n, v in found.items()}, seen)
 
-    def _image_embeddings(self, groups: Sequence[Group]) -> Tensor:
-        projection = self.model.vision_projection
-        state = self._image_pass.forward(groups, projection.reads)
-        return functional.normalize(project_state(projection, state)["embedding"].float(), dim=-1)
+    def _given_entries(self, batch: Batch) -> State:
+        """What the data give of the rows, as far as it is read."""
+        device = self.model.logit_scale.device
+        given = dict(batch.given)
+        if "text.id" in self._wanted:
+            given["text.id"] = text_ids(batch.texts, batch.counts)
+        return {
+            name: torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            for name, array in given.items()
+            if name in self._wanted
+        }
 
-    def _text_embeddings(self, batch: Batch) -> tuple[Tensor, State]:
-        projection = self.model.text_projection
+    def _image_entries(self, groups: Sequence[Group]) -> State:
+        projection, wanted = self.model.vision_projection, of_side(self._wanted, "image")
+        state = self._image_pass.forward(groups, projection.reads | wanted)
+        out = project_state(projection, state)
+        return _entries("image", out, wanted, len(state["pooled"]))
+
+    def _text_entries(self, batch: Batch) -> State:
+        projection, wanted = self.model.text_projection, of_side(self._wanted, "text")
+        reads = projection.reads | wanted
         different, places = self.texts.distinct(batch.texts)
-        found = self._text_pass.forward(self.texts.groups(different), projection.reads)
+        found = self._text_pass.forward(self.texts.groups(different), reads)
         tokens = self.texts.tokens(batch.texts)
         place = torch.from_numpy(np.ascontiguousarray(places)).to(tokens["ids"].device)
         state = {**tokens, **{name: tensor[place] for name, tensor in found.items()}}
-        if "token_embeddings" in projection.reads and "token_embeddings" not in state:
+        if "token_embeddings" in reads and "token_embeddings" not in state:
             state["token_embeddings"] = self.model.text.embed(state["ids"])
         if self._teacher_forcing and batch.text_clusters is not None:
             state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
-        out = project_state(projection, state)
-        embedding = functional.normalize(out["embedding"].float(), dim=-1)
-        extras = {
-            name: tensor.float() if tensor.dtype.is_floating_point else tensor
-            for name, tensor in out.items()
-            if name not in state and name != "embedding" and is_by_row(tensor, len(place))
-        }
+        entries = _entries("text", project_state(projection, state), wanted, len(place))
         if len(batch.counts) == len(batch.texts):
-            return embedding, extras
-        counts = torch.from_numpy(batch.counts).to(place.device)
-        kept = {name: _means(t, counts) for name, t in extras.items() if t.is_floating_point()}
-        return functional.normalize(_means(embedding, counts), dim=-1), kept
+            return entries
+        return self._means(entries, torch.from_numpy(batch.counts).to(place.device))
+
+    def _means(self, entries: State, counts: Tensor) -> State:
+        """Entries of texts [T, ...] -> of rows: the mean over each row's texts, where it is one."""
+        no_mean = {f"text.{name}" for name in token_outputs(self.model.text)}
+        no_mean |= {"text.token_embeddings"}
+        found = {
+            name: _means(tensor, counts)
+            for name, tensor in entries.items()
+            if tensor.is_floating_point() and name not in no_mean
+        }
+        if "text.embedding" in found:
+            found["text.embedding"] = functional.normalize(found["text.embedding"], dim=-1)
+        return found
+
+
+def _entries(side: str, state: State, wanted: frozenset[str], rows: int) -> State:
+    """Those entries of a side that are wanted, floats as float32, embeddings of length 1."""
+    found: State = {}
+    for name in sorted(wanted & state.keys()):
+        tensor = state[name]
+        if not is_by_row(tensor, rows):
+            continue
+        tensor = tensor.float() if tensor.dtype.is_floating_point else tensor
+        if name == "embedding":
+            tensor = functional.normalize(tensor, dim=-1)
+        found[f"{side}.{name}"] = tensor
+    return found
 
 
 def _means(values: Tensor, counts: Tensor) -> Tensor:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Loss, State
+from engine.contracts import Loss
 from engine_plugins.losses.settings import ContrastiveSettings, SigmoidSettings
+
+_PAIRS = frozenset({"image.embedding", "text.embedding", "scale"})
 
 
 class Contrastive(Loss):
@@ -15,34 +20,108 @@ class Contrastive(Loss):
 
     ``(ce(s X Y') + ce(s Y X')) / 2`` with X, Y [N, J] of unit rows and s the learned scale.
     Source: CLIP (Radford et al., 2021, arXiv:2103.00020, figure 3).
+
+    With ``equal_texts: masked``, a text that equals the right one is left out of the wrong ones.
+    Where the data give weights of their rows, the mean over rows is the weighted one.
     """
 
+    reads: ClassVar[frozenset[str]] = _PAIRS
+    reads_if_given: ClassVar[frozenset[str]] = frozenset({"pair.weight"})
     settings: ContrastiveSettings
 
-    def forward(self, batch: State) -> Tensor:
+    def needed(self) -> frozenset[str]:
+        """See the contract: ``text.id`` is read where equal texts are masked."""
+        return self.reads | _text_ids(self.settings.equal_texts)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the contract."""
-        logits = batch["scale"] * batch["image"] @ batch["text"].T
+        logits = batch["scale"] * batch["image.embedding"] @ batch["text.embedding"].T
+        if self.settings.equal_texts == "masked":
+            return self._counted(logits, _equal(batch["text.id"]), batch.get("pair.weight"))
+        if "pair.weight" in batch:
+            none = torch.zeros_like(logits, dtype=torch.bool)
+            return self._counted(logits, none, batch["pair.weight"])
         right = torch.arange(len(logits), device=logits.device)
         smoothing = self.settings.smoothing
         images = functional.cross_entropy(logits, right, label_smoothing=smoothing)
         texts = functional.cross_entropy(logits.T, right, label_smoothing=smoothing)
         return (images + texts) / 2
 
+    def _counted(self, logits: Tensor, masked: Tensor, weight: Tensor | None) -> Tensor:
+        """The loss where not every pair counts, or not every row the same."""
+        smoothing = self.settings.smoothing
+        images = _cross_entropy(logits, masked, weight, smoothing)
+        texts = _cross_entropy(logits.T, masked.T, weight, smoothing)
+        return (images + texts) / 2
+
 
 class Sigmoid(Loss):
     """Every image with every text: a yes or no question, ``-sum log sigmoid(z (s x.y + b)) / N``.
 
-    z is 1 on the diagonal and -1 elsewhere; the bias b is learned. Begin with a ``logit_scale`` of
-    ln 10, as the authors do.
+    z is 1 on the diagonal and -1 elsewhere; the bias b is learned. It is the model's, where the
+    model has one (``model.logit_bias``), and then it is saved with the model; else the loss's own.
+    Begin with a ``logit_scale`` of ln 10, as the authors do.
     Source: SigLIP (Zhai et al., 2023, arXiv:2303.15343, algorithm 1).
+
+    With ``equal_texts: masked``, an image is not asked about other texts that equal its own. Where
+    the data give weights of their rows, a pair counts by the mean of its two weights, and N is the
+    sum of all weights.
     """
+
+    reads: ClassVar[frozenset[str]] = _PAIRS
+    reads_if_given: ClassVar[frozenset[str]] = frozenset({"pair.weight", "bias"})
+    settings: SigmoidSettings
 
     def __init__(self, settings: SigmoidSettings) -> None:
         super().__init__(settings)
         self.bias = nn.Parameter(torch.tensor(float(settings.bias)))
 
-    def forward(self, batch: State) -> Tensor:
+    def needed(self) -> frozenset[str]:
+        """See the contract: ``text.id`` is read where equal texts are masked."""
+        return self.reads | _text_ids(self.settings.equal_texts)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the contract."""
-        logits = batch["scale"] * batch["image"] @ batch["text"].T + self.bias
+        bias = batch.get("bias", self.bias)
+        logits = batch["scale"] * batch["image.embedding"] @ batch["text.embedding"].T + bias
         right = 2 * torch.eye(len(logits), device=logits.device, dtype=logits.dtype) - 1
-        return -functional.logsigmoid(right * logits).sum() / len(logits)
+        terms, rows = functional.logsigmoid(right * logits), float(len(logits))
+        if self.settings.equal_texts == "masked":
+            terms = terms.masked_fill(_equal(batch["text.id"]), 0)
+        if "pair.weight" not in batch:
+            return -terms.sum() / rows
+        weight = batch["pair.weight"]
+        both = (weight[:, None] + weight[None, :]) / 2
+        return -(both * terms).sum() / _least(weight.sum())
+
+
+def _text_ids(equal_texts: str) -> frozenset[str]:
+    return frozenset({"text.id"}) if equal_texts == "masked" else frozenset()
+
+
+def _equal(ids: Tensor) -> Tensor:
+    """[N] -> [N, N] bool: pairs of different rows whose texts are equal."""
+    equal = ids[:, None] == ids[None, :]
+    return equal & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+
+
+def _cross_entropy(
+    logits: Tensor, masked: Tensor, weight: Tensor | None, smoothing: float
+) -> Tensor:
+    """Cross-entropy of each row's own column, the mean over rows.
+
+    Args:
+        logits: [N, N].
+        masked: [N, N] bool, True where a column does not count for a row.
+        weight: [N], of the rows; ``None``: all the same.
+        smoothing: share of the target that is spread over the columns that count.
+    """
+    chances = logits.masked_fill(masked, -torch.inf).log_softmax(dim=1)
+    spread = chances.masked_fill(masked, 0).sum(dim=1) / (~masked).sum(dim=1)
+    rows = -(1 - smoothing) * chances.diagonal() - smoothing * spread
+    return rows.mean() if weight is None else (weight * rows).sum() / _least(weight.sum())
+
+
+def _least(total: Tensor) -> Tensor:
+    """A sum of weights to divide by; where all are 0, so is what is divided."""
+    return total.clamp(min=torch.finfo(total.dtype).tiny)

@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.contracts import Loss, State
+from engine.contracts import Loss
 from engine_plugins.losses.settings import RouterSettings
 
 
 class Router(Loss):
-    """Cross-entropy of ``router_logits`` [N, K] against ``cluster`` [N]; -1 is left out.
+    """Cross-entropy of ``text.router_logits`` [N, K] against ``cluster`` [N]; -1 is left out.
 
     Source: github.com/SkylarPro/YandexCupCV, the contest entry's own loss on its router.
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"router_logits", "cluster"})
+    reads: ClassVar[frozenset[str]] = frozenset({"text.router_logits", "cluster"})
     settings: RouterSettings
 
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the contract."""
-        logits, cluster = batch["router_logits"], batch["cluster"]
+        logits, cluster = batch["text.router_logits"], batch["cluster"]
         known = cluster >= 0
         total = functional.cross_entropy(
             logits,
@@ -42,11 +43,11 @@ class Balance(Loss):
     Source: Switch Transformer (Fedus et al., 2021, arXiv:2101.03961, equation 4).
     """
 
-    reads: ClassVar[frozenset[str]] = frozenset({"router_logits"})
+    reads: ClassVar[frozenset[str]] = frozenset({"text.router_logits"})
 
-    def forward(self, batch: State) -> Tensor:
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the contract."""
-        logits = batch["router_logits"]
+        logits = batch["text.router_logits"]
         count = logits.shape[1]
         chosen = torch.bincount(logits.argmax(dim=1), minlength=count) / len(logits)
         return count * (chosen * logits.softmax(dim=1).mean(dim=0)).sum()

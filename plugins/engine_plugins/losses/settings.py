@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import Field
 
 from engine.contracts import LossSettings
 
 
-class ContrastiveSettings(LossSettings):
+class PairSettings(LossSettings):
+    """Base of the losses that compare each image with all texts of a batch."""
+
+    equal_texts: Literal["negatives", "masked"] = Field(
+        "negatives",
+        description="texts of other rows that equal a row's own: wrong answers like all others, or"
+        " left out",
+    )
+
+
+class ContrastiveSettings(PairSettings):
     """CLIP's symmetric cross-entropy."""
 
     smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing")
 
 
-class SigmoidSettings(LossSettings):
+class SigmoidSettings(PairSettings):
     """SigLIP's loss: every pair by itself, right or wrong."""
 
-    bias: float = Field(-10.0, description="of the logits, at the start; it is learned")
+    bias: float = Field(
+        -10.0,
+        description="of the logits, at the start; it is learned; not used where the model has one",
+    )
 
 
 class RouterSettings(LossSettings):

@@ -6,10 +6,13 @@ Source: repository yandex/mlcup, folder cv/contest. The vocabulary is BPEmb's fo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Segment, State, TextEncoder, segments_of
+from engine.contracts import Output, Segment, State, TextEncoder, segments_of, take
 from engine_plugins.text.settings import BagTextSettings
 
 
@@ -35,6 +38,10 @@ class BagText(TextEncoder):
     """
 
     settings: BagTextSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("the mean of the tokens after the last block", "[B, width]"),
+    }
     mixes_rows = "batch_norm"
 
     def __init__(self, settings: BagTextSettings) -> None:
@@ -51,14 +58,16 @@ class BagText(TextEncoder):
         """[B, L] int64 -> [B, L, W]."""
         return functional.embedding(ids, self.embedding.weight)
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         state = dict(state)
         for index in range(start, stop):
             if index == 0:
                 state["hidden"] = self._mean(state["ids"], state["mask"])
             elif index == len(self.blocks) + 1:
-                state["pooled"] = state.pop("hidden")
+                state["pooled"] = take(state, "hidden", keep)
             else:
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
         return state

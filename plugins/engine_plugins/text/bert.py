@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Segment, State, TextEncoder, segments_of
+from engine.contracts import Output, Segment, State, TextEncoder, segments_of, take
 from engine.contracts.description import Table
 from engine_plugins.layers import attend, first_rows, mean_over, seen_places
 from engine_plugins.text import tables
@@ -114,6 +114,10 @@ class BertText(TextEncoder):
     """
 
     settings: BertTextSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("the last block", "[B, L, width]"),
+    }
     described: ClassVar[tuple[Table, ...]] = tables.BERT
 
     def __init__(self, settings: BertTextSettings) -> None:
@@ -138,16 +142,18 @@ class BertText(TextEncoder):
         words: Tensor = self.embeddings.word_embeddings(ids)
         return words
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         state, blocks = dict(state), self.blocks
         head, seen = len(blocks) + 1, seen_places(state["mask"])
-        first_only = self.settings.pooling == "first" and stop > head
+        first_only = self.settings.pooling == "first" and stop > head and "hidden" not in keep
         for index in range(start, stop):
             if index == 0:
                 state["hidden"] = self.embeddings(self.embed(state["ids"]))
             elif index == head:
-                state["pooled"] = self._pool(state.pop("hidden"), state["mask"])
+                state["pooled"] = self._pool(take(state, "hidden", keep), state["mask"])
             else:
                 hidden = state["hidden"]
                 one_place = first_only and index == head - 1

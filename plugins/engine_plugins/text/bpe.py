@@ -7,12 +7,22 @@ vocabulary is BPEmb's (Heinzerling and Strube, 2018, arXiv:1710.02187).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine.contracts import (
+    Output,
+    Segment,
+    State,
+    TextEncoder,
+    last_place,
+    segments_of,
+    take,
+    take_place,
+)
 from engine.contracts.description import Table
 from engine_plugins.layers import ClipTransformer, causal_to, mean_over, seen_places
 from engine_plugins.text import tables
@@ -27,6 +37,10 @@ class BpeText(TextEncoder):
     """
 
     settings: BpeTextSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("the last block, before the norm", "[B, L, width]"),
+    }
     described: ClassVar[tuple[Table, ...]] = tables.BPE
 
     def __init__(self, settings: BpeTextSettings) -> None:
@@ -54,20 +68,22 @@ class BpeText(TextEncoder):
         embedded: Tensor = self.token_embedding(ids)
         return embedded
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         head = len(self.transformer.resblocks) + 1
         causal = self.settings.attention == "causal"
         mask = state["mask"]
         seen = None if causal else seen_places(mask)
-        one_place = self.settings.pooling == "end" and stop > head
+        one_place = self.settings.pooling == "end" and stop > head and "hidden" not in keep
         state, taken = dict(state), None
         for index in range(start, stop):
             if index == 0:
                 ids = state["ids"]
                 state["hidden"] = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
             elif index == head:
-                hidden = state.pop("hidden")
+                hidden = take(state, "hidden", keep)
                 state["pooled"] = self._head(hidden, mask) if taken is None else taken
             elif index == head - 1 and one_place:
                 taken = self.ln_final(self._last_block(state["hidden"], mask, seen))

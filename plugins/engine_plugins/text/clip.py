@@ -13,7 +13,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine.contracts import (
+    Output,
+    Segment,
+    State,
+    TextEncoder,
+    last_place,
+    segments_of,
+    take,
+    take_place,
+)
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described
 from engine_plugins.checkpoint_adapters.transformers_names import clip_part
@@ -33,6 +42,10 @@ class ClipText(TextEncoder):
     """
 
     settings: PlainClipTextSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("the last block, before the norm", "[B, L, settings.width]"),
+    }
     described: ClassVar[tuple[Table, ...]] = clip_described.TEXT
 
     def __init__(self, settings: PlainClipTextSettings) -> None:
@@ -67,20 +80,23 @@ class ClipText(TextEncoder):
         embedded: Tensor = self.token_embedding(ids)
         return embedded
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         head = len(self.transformer.resblocks) + 1
+        one_place = stop > head and "hidden" not in keep
         state, taken = dict(state), None
         for index in range(start, stop):
             if index == 0:
                 ids = state["ids"]
                 state["hidden"] = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
             elif index == head:
-                hidden = state.pop("hidden")
+                hidden = take(state, "hidden", keep)
                 if taken is None:
                     taken = take_place(hidden, last_place(state["mask"]))
                 state["pooled"] = self.ln_final(taken) @ self.text_projection
-            elif index == head - 1 and stop > head:  # the head reads one place only
+            elif index == head - 1 and one_place:  # the head reads one place only
                 place = last_place(state["mask"])
                 seen = causal_to(place, state["hidden"].shape[1])
                 taken = self.transformer.block(index - 1).at(state["hidden"], place, mask=seen)

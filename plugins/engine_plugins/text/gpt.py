@@ -16,7 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Segment, State, TextEncoder, last_place, segments_of, take_place
+from engine.contracts import (
+    Output,
+    Segment,
+    State,
+    TextEncoder,
+    last_place,
+    segments_of,
+    take,
+    take_place,
+)
 from engine.contracts.description import Table
 from engine_plugins.layers import attend, attend_at, causal_to, first_rows
 from engine_plugins.text import tables
@@ -114,6 +123,10 @@ class GptText(TextEncoder):
     """
 
     settings: GptTextSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("the last block, before the norm", "[B, L, width]"),
+    }
     described: ClassVar[tuple[Table, ...]] = tables.GPT
 
     def __init__(self, settings: GptTextSettings) -> None:
@@ -135,20 +148,23 @@ class GptText(TextEncoder):
         embedded: Tensor = self.wte(ids)
         return embedded
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         head = len(self.h) + 1
+        one_place = stop > head and "hidden" not in keep
         state, taken = dict(state), None
         for index in range(start, stop):
             if index == 0:
                 ids = state["ids"]
                 state["hidden"] = self.embed(ids) + self.wpe.weight[: ids.shape[1]]
             elif index == head:
-                hidden = state.pop("hidden")
+                hidden = take(state, "hidden", keep)
                 if taken is None:
                     taken = take_place(hidden, last_place(state["mask"]))
                 state["pooled"] = self.ln_f(taken)
-            elif index == head - 1 and stop > head:  # the head reads one place only
+            elif index == head - 1 and one_place:  # the head reads one place only
                 taken = self._block(index).at(state["hidden"], last_place(state["mask"]))
             else:
                 state["hidden"] = self._block(index)(state["hidden"])

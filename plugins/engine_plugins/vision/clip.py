@@ -12,7 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described
 from engine_plugins.checkpoint_adapters.transformers_names import clip_part
@@ -27,6 +27,10 @@ class ClipVision(VisionTower):
     """
 
     settings: PlainClipVisionSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **VisionTower.outputs,
+        "hidden": Output("the last block, the class token first", "[B, places, settings.width]"),
+    }
     proj: nn.Parameter | None
     described: ClassVar[tuple[Table, ...]] = clip_described.VISION
 
@@ -65,18 +69,21 @@ class ClipVision(VisionTower):
             [self.ln_post] if self.proj is None else [self.ln_post, self.proj],
         )
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         head = len(self.transformer.resblocks) + 1
+        one_place = stop > head and "hidden" not in keep
         state, taken = dict(state), None
         for index in range(start, stop):
             if index == 0:
                 state["hidden"] = self._stem(state.pop("pixels"))
             elif index == head:
-                hidden = state.pop("hidden")
+                hidden = take(state, "hidden", keep)
                 features = self.ln_post(hidden[:, 0] if taken is None else taken)
                 state["pooled"] = features if self.proj is None else features @ self.proj
-            elif index == head - 1 and stop > head:  # the head reads the class token only
+            elif index == head - 1 and one_place:  # the head reads the class token only
                 first = state["hidden"].new_zeros(len(state["hidden"]), dtype=torch.int64)
                 taken = self.transformer.block(index - 1).at(state["hidden"], first)
             else:

@@ -8,13 +8,14 @@ norm, so that a row's result does not depend on the other rows.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
 from engine.contracts.description import Fact, Table
 from engine_plugins.layers import clip_blocks, random_parameter
 from engine_plugins.vision.settings import SmallVitSettings
@@ -39,6 +40,10 @@ class SmallVit(VisionTower):
     """
 
     settings: SmallVitSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **VisionTower.outputs,
+        "hidden": Output("the last block, before the norm", "[B, places, width]"),
+    }
     described: ClassVar[tuple[Table, ...]] = (
         Table("engine", (), (Fact("heads", lambda t: t.settings.heads, "heads"),)),
     )
@@ -59,7 +64,9 @@ class SmallVit(VisionTower):
         """Stem: convolutions and positions. Head: the norm before the mean."""
         return segments_of([self.stem, self.positional_embedding], list(self.blocks), [self.norm])
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         state = dict(state)
         for index in range(start, stop):
@@ -67,7 +74,7 @@ class SmallVit(VisionTower):
                 tokens = self.stem(state.pop("pixels")).flatten(2).transpose(1, 2)
                 state["hidden"] = tokens + self.positional_embedding
             elif index == len(self.blocks) + 1:
-                state["pooled"] = self.norm(state.pop("hidden")).mean(dim=1)
+                state["pooled"] = self.norm(take(state, "hidden", keep)).mean(dim=1)
             else:
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
         return state

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
 from engine.contracts.description import Description, Difference, Table
 from engine.errors import ConfigError, did_you_mean
 from engine_plugins.vision.settings import TimmVisionSettings
@@ -33,6 +33,10 @@ class TimmVision(VisionTower):
     """
 
     settings: TimmVisionSettings
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **VisionTower.outputs,
+        "hidden": Output("the last block, before the head: the model's own map", "[B, ...]"),
+    }
     described: ClassVar[tuple[Table, ...]] = (Table("timm", (), (), strict=False),)
 
     def __init__(self, settings: TimmVisionSettings) -> None:
@@ -50,7 +54,9 @@ class TimmVision(VisionTower):
         cut = _cut(self.model)
         return segments_of(cut.stem_parts, cut.blocks, cut.head_parts)
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract. ``state["hidden"]`` is the model's own map or sequence."""
         cut = _cut(self.model)
         state = dict(state)
@@ -58,7 +64,7 @@ class TimmVision(VisionTower):
             if index == 0:
                 state["hidden"] = cut.stem(state.pop("pixels"))
             elif index == len(cut.blocks) + 1:
-                state["pooled"] = cut.head(state.pop("hidden"))
+                state["pooled"] = cut.head(take(state, "hidden", keep))
             else:
                 state["hidden"] = cut.blocks[index - 1](state["hidden"])
         return state

@@ -151,7 +151,7 @@ def test_embeddings_that_are_there_are_not_computed_again(
     expected = model.text_state(texts)
     given = {**texts, "token_embeddings": model.text.embed(texts["ids"])}
     features = model.text(texts)
-    monkeypatch.setattr(model.text, "forward", lambda state: {**state, **features})
+    monkeypatch.setattr(model.text, "forward", lambda state, keep: {**state, **features})
     monkeypatch.setattr(model.text, "embed", lambda ids: pytest.fail("computed again"))
     torch.testing.assert_close(model.text_state(given)["embedding"], expected["embedding"])
 

@@ -44,7 +44,9 @@ class TiedText(TextEncoder):
         found: Tensor = self.embedding(ids)
         return found
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         mean = self.embed(state["ids"]).mean(dim=1) * self.scale
         return {**state, "pooled": self.second(torch.tanh(self.first(mean))) * self.other}
 

@@ -134,9 +134,9 @@ def test_pixels_take_the_towers_dtype(predictor: Predictor) -> None:
     seen = []
 
     class Tower(type(predictor.model.vision)):  # type: ignore[misc]
-        def run(self, state: object, start: int, stop: int) -> object:
+        def run(self, state: object, start: int, stop: int, **more: object) -> object:
             seen.append(state["pixels"].dtype)  # type: ignore[index]
-            return super().run(state, start, stop)
+            return super().run(state, start, stop, **more)
 
     tower = Tower(predictor.model.vision.settings)
     tower.scale = nn.Parameter(torch.ones(1))

@@ -13,6 +13,7 @@ from PIL import Image
 
 from engine.clusters.assign import DatasetLabels
 from engine.contracts.dataset import Dataset
+from engine.contracts.state import State
 from engine.core.config.schema import EngineConfig
 from engine.core.config.train_schema import AugmentSettings, ScheduleSettings, chosen_blocks
 from engine.errors import BrokenImageError, ConfigError
@@ -86,14 +87,13 @@ def test_teacher_forcing_sends_each_text_to_its_own_cluster(
 ) -> None:
     config = make_config(*CLUSTERED, "train.stages.0.teacher_forcing=true")
     trainer, _ = trained(config, labels=labels, run=False)
-    routed = []
-    real = trainer._apply
+    routed: list[bool] = []
 
-    def apply(stage: Any, measured: Any, rows: Any) -> None:
-        routed.append(torch.equal(measured.batch["routed"], measured.batch["cluster"]))
-        real(stage, measured, rows)
+    def seen(_: Any, given: tuple[State], out: State) -> None:
+        if "cluster" in given[0]:
+            routed.append(torch.equal(out["routed"], given[0]["cluster"]))
 
-    trainer._apply = apply  # type: ignore[method-assign]
+    trainer.model.text_projection.register_forward_hook(seen)
     trainer.run()
     assert routed == [True] * 6
 
@@ -119,7 +119,7 @@ def test_broken_pictures_cost_their_rows_alone(
     real = trainer._apply
 
     def apply(stage: Any, measured: Any, rows: Any) -> None:
-        sizes.append(len(measured.batch["image"]))
+        sizes.append(len(measured.batch["image.embedding"]))
         real(stage, measured, rows)
 
     trainer._apply = apply  # type: ignore[method-assign]
@@ -240,7 +240,7 @@ def test_parts_of_a_batch_cover_it_in_order() -> None:
 
 def test_routing_in_numbers() -> None:
     logits = torch.eye(4)[[0, 0, 1, 3]]
-    found = routing({"router_logits": logits, "cluster": torch.tensor([0, 1, 1, -1])})
+    found = routing({"text.router_logits": logits, "cluster": torch.tensor([0, 1, 1, -1])})
     assert found["routing_largest"] == 0.5
     assert found["routing_evenness"] == pytest.approx(1.5 / 2)
     assert found["router_accuracy"] == pytest.approx(200 / 3)
@@ -258,10 +258,10 @@ def test_the_cache_of_one_run_serves_another(
     def count(built: Any) -> None:
         real = built.model.vision.run
 
-        def run(state: Any, start: int, stop: int) -> Any:
+        def run(state: Any, start: int, stop: int, **more: Any) -> Any:
             nonlocal calls
             calls += start == 0 and len(next(iter(state.values()))) > 1
-            return real(state, start, stop)
+            return real(state, start, stop, **more)
 
         built.model.vision.run = run
 

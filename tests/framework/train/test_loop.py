@@ -177,7 +177,7 @@ def test_views_of_augmented_pictures_are_stored_each(make_config: Make, trained:
          "trains nothing"),
         ("train.stages.0.trains={text: {blocks: last 9}}", "`last 9` of a tower that has 4"),
         ("train.stages.0.losses=[{use: router}]", "needs `cluster`"),
-        ("train.stages.0.losses=[{use: balance}]", "needs `router_logits`"),
+        ("train.stages.0.losses=[{use: balance}]", "needs `text.router_logits`"),
     ],
 )  # fmt: skip
 def test_stages_that_cannot_be_are_refused_before_training(

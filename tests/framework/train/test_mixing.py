@@ -130,10 +130,10 @@ def test_a_declared_tower_is_kept_whole(make_config: Make, trained: Run, change:
         change(built)
         real = built.model.text.run
 
-        def run(state: Any, start: int, stop: int) -> Any:
+        def run(state: Any, start: int, stop: int, **more: Any) -> Any:
             if torch.is_grad_enabled():
                 sizes.append(len(next(iter(state.values()))))
-            return real(state, start, stop)
+            return real(state, start, stop, **more)
 
         built.model.text.run = run  # type: ignore[method-assign]
 

@@ -34,12 +34,13 @@ def watch(seen: list[tuple[str, int, torch.dtype]]) -> Callable[[Any], None]:
             tower = getattr(built.model, name)
 
             def run(
-                state: Any, start: int, stop: int, name: str = name, real: Any = tower.run
-            ) -> Any:
+                state: Any, start: int, stop: int, name: str = name, real: Any = tower.run,
+                **more: Any,
+            ) -> Any:  # fmt: skip
                 rows = len(next(iter(state.values())))
                 if start == 0 and rows > 1:  # one row is a probe
                     seen.append((name, rows, current_precision(torch.device("cpu"))))
-                return real(state, start, stop)
+                return real(state, start, stop, **more)
 
             tower.run = run
 

@@ -84,7 +84,7 @@ def test_a_row_for_each(tensor: Tensor, expected: bool) -> None:
 
 
 @pytest.mark.parametrize("side", SIDES)
-@pytest.mark.parametrize("name", ["hidden", "embedings", "pixels", "router_logits"])
+@pytest.mark.parametrize("name", ["hiden", "embedings", "pixels", "router_logits"])
 def test_what_a_side_does_not_give_is_named(
     name: str, side: str, make_config: Make, trained: Run
 ) -> None:
@@ -93,7 +93,7 @@ def test_what_a_side_does_not_give_is_named(
         trained(make_config(), change=become(kind, side))
     built = little(make_config())
     become(kind, side)(built)
-    with pytest.raises(PluginError, match=rf"reads `{name}`.*it gives .*features"):
+    with pytest.raises(PluginError, match=rf"reads `{name}`.*it gives .*pooled"):
         answer(built, side)
 
 

@@ -24,7 +24,7 @@ LOSSES = ["contrastive", "sigmoid"]
 
 def loss_of(name: str, batch: dict[str, torch.Tensor], scale: torch.Tensor) -> torch.Tensor:
     """The loss written out, of embeddings and a scale."""
-    logits = scale * batch["image"] @ batch["text"].T
+    logits = scale * batch["image.embedding"] @ batch["text.embedding"].T
     right = torch.arange(len(logits))
     if name == "contrastive":
         images, texts = (functional.cross_entropy(some, right) for some in (logits, logits.T))

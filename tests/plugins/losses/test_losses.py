@@ -23,14 +23,14 @@ def batch() -> State:
         return functional.normalize(torch.randn(6, 5, generator=generator), dim=1)
 
     return {
-        "image": units(), "text": units(), "scale": torch.tensor(7.0),
-        "router_logits": torch.randn(6, 3, generator=generator),
+        "image.embedding": units(), "text.embedding": units(), "scale": torch.tensor(7.0),
+        "text.router_logits": torch.randn(6, 3, generator=generator),
         "cluster": torch.tensor([0, 2, 1, -1, 2, 2]),
     }  # fmt: skip
 
 
 def test_contrastive_is_the_mean_over_both_sides(make_use: Make, batch: State) -> None:
-    image, text = batch["image"].tolist(), batch["text"].tolist()
+    image, text = batch["image.embedding"].tolist(), batch["text.embedding"].tolist()
     total = 0.0
     for one, other in ((image, text), (text, image)):
         for i in range(6):
@@ -44,8 +44,8 @@ def test_contrastive_is_the_mean_over_both_sides(make_use: Make, batch: State) -
 def test_sigmoid_asks_of_every_pair(make_use: Make, batch: State) -> None:
     loss = make_use("loss", "sigmoid", bias=-2.0).create()
     total = 0.0
-    for i, image in enumerate(batch["image"].tolist()):
-        for j, text in enumerate(batch["text"].tolist()):
+    for i, image in enumerate(batch["image.embedding"].tolist()):
+        for j, text in enumerate(batch["text.embedding"].tolist()):
             logit = 7 * sum(a * b for a, b in zip(image, text, strict=True)) - 2
             total += math.log1p(math.exp(-logit if i == j else logit))
     found = loss(batch)
@@ -57,30 +57,30 @@ def test_sigmoid_asks_of_every_pair(make_use: Make, batch: State) -> None:
 
 def test_router_leaves_unknown_clusters_out(make_use: Make, batch: State) -> None:
     use = make_use("loss", "router", weight=0.3)
-    logits, cluster = batch["router_logits"], batch["cluster"]
+    logits, cluster = batch["text.router_logits"], batch["cluster"]
     known = cluster >= 0
     expected = functional.cross_entropy(logits[known], cluster[known])
     assert float(use.create()(batch)) == pytest.approx(float(expected), abs=1e-6)
     none = {**batch, "cluster": torch.full((6,), -1)}
     assert float(use.create()(none)) == 0.0
-    assert use.target().reads == {"router_logits", "cluster"}
+    assert use.create().needed() == {"text.router_logits", "cluster"}
 
 
 def test_balance_is_one_when_even_and_k_when_collapsed(make_use: Make) -> None:
     loss = make_use("loss", "balance").create()
-    even = {"router_logits": 50 * torch.eye(4).repeat(3, 1)}
-    collapsed = {"router_logits": 50 * torch.eye(4)[[0] * 12]}
+    even = {"text.router_logits": 50 * torch.eye(4).repeat(3, 1)}
+    collapsed = {"text.router_logits": 50 * torch.eye(4)[[0] * 12]}
     assert float(loss(even)) == pytest.approx(1.0, abs=1e-5)
     assert float(loss(collapsed)) == pytest.approx(4.0, abs=1e-5)
     # Its gradient moves texts away from the cluster that has most.
     logits = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.9, 1.0]], requires_grad=True)
-    loss({"router_logits": logits}).backward()
+    loss({"text.router_logits": logits}).backward()
     assert logits.grad is not None
     assert (logits.grad[:, 0] > 0).all()
 
 
 def test_smoothing_is_that_of_pytorch(make_use: Make, batch: State) -> None:
-    logits = 7 * batch["image"] @ batch["text"].T
+    logits = 7 * batch["image.embedding"] @ batch["text.embedding"].T
     right = torch.arange(6)
     expected = sum(
         functional.cross_entropy(one, right, label_smoothing=0.1) for one in (logits, logits.T)

@@ -51,6 +51,12 @@ class ModelSettings(Settings):
         math.log(1 / 0.07),
         description="logarithm of the factor on cosine similarities, at the start of training",
     )
+    logit_bias: float | None = Field(
+        None,
+        allow_inf_nan=False,
+        description="what is added to the scaled similarities, at the start of training (SigLIP:"
+        " -10); null: the model has no such parameter",
+    )
 
 
 class DataSettings(Settings):

@@ -89,6 +89,12 @@ class Trains(Settings):
     vision_projection: bool = True
     text_projection: bool = True
     logit_scale: bool = True
+    logit_bias: bool = Field(True, description="where the model has one")
+    parameters: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
+        (),
+        description="names of further parameters that train, as in the state dict; `*` and `?`"
+        " stand for any characters: `text.*lora_*`",
+    )
 
 
 class OptimizerSettings(Settings):

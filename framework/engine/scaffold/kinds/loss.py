@@ -27,8 +27,11 @@ Its contract: engine/contracts/training.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import ClassVar
+
 import torch
-from engine.contracts import Loss, State
+from engine.contracts import Loss
 from torch import Tensor
 
 from .settings import ${class_name}Settings
@@ -40,11 +43,13 @@ class $class_name(Loss):
     Source: Kiros et al., 2014, "Unifying Visual-Semantic Embeddings", arXiv:1411.2539.
     """
 
+    reads: ClassVar[frozenset[str]] = frozenset({"image.embedding", "text.embedding"})
     settings: ${class_name}Settings
 
-    def forward(self, batch: State) -> Tensor:
-        """The mean loss of a batch: rows of `image` and `text` have length 1."""
-        cosine = batch["image"] @ batch["text"].T  # [N, N]; row i and column i belong together
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """The mean loss of a batch: rows of both embeddings have length 1."""
+        # [N, N]; row i and column i belong together
+        cosine = batch["image.embedding"] @ batch["text.embedding"].T
         right = cosine.diagonal()
         wrong = ~torch.eye(len(cosine), dtype=torch.bool, device=cosine.device)
         texts = (self.settings.margin + cosine - right[:, None]).relu()

@@ -9,7 +9,7 @@ SETTINGS = '''\
 
 from __future__ import annotations
 
-from engine.contracts import TextEncoderSettings, TokenizerRef
+from engine.contracts import TextEncoderSettings, TokenizerRef, take
 from pydantic import Field
 
 
@@ -58,7 +58,9 @@ class $class_name(TextEncoder):
         embedded: Tensor = self.embedding(ids)
         return embedded
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """Segments start to stop; a row depends neither on other rows nor on its padding."""
         state = dict(state)
         for index in range(start, stop):
@@ -69,7 +71,7 @@ class $class_name(TextEncoder):
             elif index <= len(self.blocks):
                 state["hidden"] = state["hidden"] + self.blocks[index - 1](state["hidden"])
             else:
-                state["pooled"] = self.norm(state.pop("hidden"))  # [B, width]
+                state["pooled"] = self.norm(take(state, "hidden", keep))  # [B, width]
         return state
 '''
 

@@ -9,7 +9,7 @@ SETTINGS = '''\
 
 from __future__ import annotations
 
-from engine.contracts import VisionTowerSettings
+from engine.contracts import VisionTowerSettings, take
 from pydantic import Field
 
 
@@ -63,7 +63,9 @@ class $class_name(VisionTower):
         """Stem, blocks, head: every parameter in exactly one, so that each can be frozen."""
         return segments_of([self.stem], list(self.blocks), [self.norm])
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """Segments start to stop; a row does not depend on the other rows."""
         state = dict(state)
         for index in range(start, stop):
@@ -72,7 +74,7 @@ class $class_name(VisionTower):
             elif index <= len(self.blocks):
                 state["hidden"] = self.blocks[index - 1](state["hidden"])
             else:
-                places = state.pop("hidden").flatten(2)  # [B, W, places]
+                places = take(state, "hidden", keep).flatten(2)  # [B, W, places]
                 state["pooled"] = self.norm(places.mean(dim=2))
         return state
 '''

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from engine.contracts import Segment, State, TextEncoder, segments_of
+from engine.contracts import Segment, State, TextEncoder, segments_of, take
 
 from .settings import ConvTextSettings
 
@@ -47,7 +47,9 @@ class ConvText(TextEncoder):
         embedded: Tensor = self.embedding(ids)
         return embedded
 
-    def run(self, state: State, start: int, stop: int) -> State:
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
         """See the contract."""
         state = dict(state)
         mask = state["mask"].unsqueeze(2)
@@ -57,6 +59,6 @@ class ConvText(TextEncoder):
             elif index <= len(self.blocks):
                 state["hidden"] = self.blocks[index - 1](state["hidden"], mask)
             else:
-                seen = state.pop("hidden").masked_fill(~mask, float("-inf"))
+                seen = take(state, "hidden", keep).masked_fill(~mask, float("-inf"))
                 state["pooled"] = self.norm(seen.amax(dim=1))
         return state
