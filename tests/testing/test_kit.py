@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 import unittest
@@ -242,11 +243,12 @@ def test_contract(check):
 def test_pytest_shows_one_test_a_check(tmp_path: Path) -> None:
     def run(name: str) -> str:
         (tmp_path / "test_theirs.py").write_text(TEST_FILE.format(name=name), encoding="utf-8")
+        path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-rs", "-p", "no:cacheprovider", "--rootdir", tmp_path,
              "-c", "/dev/null", tmp_path / "test_theirs.py", "-v"],
             capture_output=True, text=True, cwd=tmp_path,
-            env={"PATH": "", "PYTHONPATH": str(Path(__file__).parent), "COLUMNS": "200"},
+            env={"PATH": "", "PYTHONPATH": path, "COLUMNS": "200"},
         )  # fmt: skip
         return done.stdout
 

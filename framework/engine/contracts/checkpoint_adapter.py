@@ -4,11 +4,35 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor
 
 from engine.contracts.description import Description
+from engine.contracts.projection import Projection
 from engine.contracts.settings import Settings
+from engine.contracts.tower import TextEncoder, VisionTower
+
+
+@dataclass(frozen=True)
+class ModelParts:
+    """The parts of a model that is to be written for another program.
+
+    Attributes:
+        vision: the vision tower.
+        vision_projection: its projection.
+        text: the text encoder.
+        text_projection: its projection.
+        end_mark: the id that ends every text and stands nowhere else in one; ``None`` where there
+            is none.
+    """
+
+    vision: VisionTower
+    vision_projection: Projection
+    text: TextEncoder
+    text_projection: Projection
+    end_mark: int | None
 
 
 class CheckpointAdapter(ABC):
@@ -42,3 +66,36 @@ class CheckpointAdapter(ABC):
             Descriptions by ``"vision"`` and ``"text"``.
         """
         return {}
+
+    def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+        """Join, split or transpose what renaming could not (default: nothing).
+
+        Engine calls it after :meth:`rename`. The mapping and its tensors are not changed.
+
+        Args:
+            tensors: by the names that :meth:`rename` gave them, floating ones float32.
+            wanted: the names that the config's model has.
+
+        Returns:
+            The tensors by Engine's names. What cannot be placed keeps its name, and is reported.
+
+        Raises:
+            WeightsError: a part of the checkpoint has no counterpart in Engine.
+        """
+        return dict(tensors)
+
+    def to_transformers(self, parts: ModelParts) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """The model in transformers' terms, for ``engine export --to transformers``.
+
+        Engine asks every adapter in turn, and afterwards compares what transformers computes from
+        the answer with the model.
+
+        Returns:
+            What a ``VisionTextDualEncoderConfig`` says (``vision_config``, ``text_config``,
+            ``projection_dim``), and the tensors without ``logit_scale``, float32. By default
+            ``None``: this adapter does not write for transformers.
+
+        Raises:
+            WeightsError: transformers has no form that computes the same; says of which part.
+        """
+        return None

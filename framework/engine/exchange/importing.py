@@ -6,7 +6,6 @@ import json
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -51,25 +50,6 @@ _FILES = (
 _SIDES = ("vision", "text")
 
 
-@runtime_checkable
-class FinishingAdapter(Protocol):
-    """A checkpoint adapter whose tensors are not Engine's one by one."""
-
-    def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
-        """Join, split or transpose what renaming could not.
-
-        Args:
-            tensors: by the names that the layout's ``rename`` gave them, floating ones float32.
-            wanted: the names that the config's model has.
-
-        Returns:
-            The tensors by Engine's names. What cannot be placed keeps its name, and is told.
-
-        Raises:
-            WeightsError: a part of the checkpoint has no counterpart in Engine.
-        """
-
-
 def import_checkpoint(
     path: Path,
     config: EngineConfig,
@@ -101,8 +81,7 @@ def import_checkpoint(
     renamed = _rename(tensors, found, path)
     say(f"layout {name}: {len(renamed)} tensors")
     model = make_model(config)
-    if isinstance(found, FinishingAdapter):
-        renamed = _finish(found, renamed, model.state_dict().keys(), path)
+    renamed = _finish(found, renamed, model.state_dict().keys(), path)
     adapted = _adapt(model, renamed)
     _hold(model, found.describe(tensors), path)
     fill(
@@ -197,7 +176,7 @@ def _parts(index: Path) -> list[str]:
 
 
 def _finish(
-    layout: FinishingAdapter, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
+    layout: CheckpointAdapter, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
 ) -> dict[str, Tensor]:
     try:
         with adapting("the checkpoint", f"the layout {type(layout).__name__}"):

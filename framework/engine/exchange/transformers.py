@@ -10,9 +10,9 @@
 ``README.md``            how to use it
 ======================== ========================================================================
 
-Which towers have a form there is the checkpoint adapters' to know: a plugin of that kind that has
-``to_transformers`` is asked (``engine_plugins.checkpoint_adapters.transformers_export`` is
-the built-in one). Whether it computes the same is not believed but measured.
+Which towers have a form there is the checkpoint adapters' to know: the ``to_transformers`` of each
+is asked (``engine_plugins.checkpoint_adapters.transformers_export`` is the built-in one).
+Whether it computes the same is not believed but measured.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ import contextlib
 import io
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.contracts.projection import Projection
-from engine.contracts.tower import Preprocess, TextEncoder, VisionTower
+from engine.contracts.checkpoint_adapter import ModelParts
+from engine.contracts.tower import Preprocess
 from engine.core.build import Say
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError, WeightsError
@@ -51,33 +51,6 @@ _NOTES = {
     " scales first, so its pixels differ a little.",
 }
 _CONFIGS = {"transformers": "VisionTextDualEncoderConfig", "clip": "CLIPConfig"}
-
-
-@runtime_checkable
-class TransformersLayout(Protocol):
-    """A checkpoint adapter that can give a model in transformers' terms."""
-
-    def to_transformers(
-        self,
-        *,
-        vision: VisionTower,
-        vision_projection: Projection,
-        text: TextEncoder,
-        text_projection: Projection,
-        end_mark: int | None,
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What a ``VisionTextDualEncoderConfig`` says, and the tensors without ``logit_scale``.
-
-        Args:
-            vision: the vision tower.
-            vision_projection: its projection.
-            text: the text encoder.
-            text_projection: its projection.
-            end_mark: the id that ends every text and stands nowhere else in one, if there is one.
-
-        Raises:
-            WeightsError: transformers has no form that computes the same; says of which part.
-        """
 
 
 def export_transformers(
@@ -150,23 +123,24 @@ def _version() -> str:
 def _convert(source: Source, registry: Registry) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Ask the layouts in turn; the last refusal is told where all refuse."""
     model, refusal = source.built.model, None
+    parts = ModelParts(
+        vision=model.vision,
+        vision_projection=model.vision_projection,
+        text=model.text,
+        text_projection=model.text_projection,
+        end_mark=source.end_mark(),
+    )
     for name in registry.names("checkpoint_adapter"):
         plugin = registry.get("checkpoint_adapter", name)
         layout = plugin.load()(plugin.load_settings()())
-        if not isinstance(layout, TransformersLayout):
-            continue
         try:
-            config, tensors = layout.to_transformers(
-                vision=model.vision,
-                vision_projection=model.vision_projection,
-                text=model.text,
-                text_projection=model.text_projection,
-                end_mark=source.end_mark(),
-            )
+            found = layout.to_transformers(parts)
         except WeightsError as error:
             refusal = error
             continue
-        return config, {**tensors, "logit_scale": model.logit_scale.detach().float()}
+        if found is not None:
+            config, tensors = found
+            return config, {**tensors, "logit_scale": model.logit_scale.detach().float()}
     raise refusal or PluginError(
         "no installed checkpoint_adapter plugin writes transformers' folders"
     )

@@ -115,4 +115,23 @@ def unknown_names(it: LayoutSubject) -> None:
             fault("a name, or None", f"rename({shorten(key)}) is {found!r}")
 
 
-RULES = (matches, matches_alone, renames, unknown_names)
+@rule(
+    contract=f"{_LAYOUT}.finish",
+    says="What cannot be placed keeps its name, and is reported.",
+    why="Half a checkpoint that is passed over silently is half a model of random weights.",
+    needs=("settings_valid",),
+)
+def finishes(it: LayoutSubject) -> None:
+    """Unknown tensors come back, whole and unchanged, and what was given stays as it was."""
+    import torch
+
+    given = {key: torch.arange(6.0).reshape(2, 3) for key in _STRANGE}
+    found = call(it.layout.finish, given, [], expected="finish() to take tensors of any names")
+    for key in _STRANGE:
+        if key not in found or not torch.equal(found[key], torch.arange(6.0).reshape(2, 3)):
+            fault(f"`{key}` to keep its name and numbers", f"finish() gave {sorted(found)}")
+        if key not in given or not torch.equal(given[key], torch.arange(6.0).reshape(2, 3)):
+            fault("the given tensors to stay as they are", f"finish() changed `{key}`")
+
+
+RULES = (matches, matches_alone, renames, unknown_names, finishes)

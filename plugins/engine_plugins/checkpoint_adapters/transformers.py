@@ -18,7 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.contracts import CheckpointAdapter, Projection, TextEncoder, VisionTower
+from engine.contracts import CheckpointAdapter
+from engine.contracts.checkpoint_adapter import ModelParts
 from engine.errors import WeightsError
 from engine_plugins.checkpoint_adapters import transformers_names as names
 from engine_plugins.checkpoint_adapters.transformers_export import describe
@@ -79,32 +80,11 @@ class Transformers(CheckpointAdapter):
                 done[linear] = given
         return done
 
-    def to_transformers(
-        self,
-        *,
-        vision: VisionTower,
-        vision_projection: Projection,
-        text: TextEncoder,
-        text_projection: Projection,
-        end_mark: int | None,
-    ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """The model in transformers' terms.
-
-        Args:
-            vision: the vision tower.
-            vision_projection: its projection.
-            text: the text encoder.
-            text_projection: its projection.
-            end_mark: the id that ends every text and stands nowhere else in one, if there is one.
-
-        Returns:
-            What a ``VisionTextDualEncoderConfig`` says (``vision_config``, ``text_config``,
-            ``projection_dim``), and the tensors without ``logit_scale``, float32.
-
-        Raises:
-            WeightsError: transformers has no form that computes the same; says of which part.
-        """
-        return describe(vision, vision_projection, text, text_projection, end_mark)
+    def to_transformers(self, parts: ModelParts) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """See the contract."""
+        return describe(
+            parts.vision, parts.vision_projection, parts.text, parts.text_projection, parts.end_mark
+        )
 
 
 def _is_identity(matrix: Tensor) -> bool:
