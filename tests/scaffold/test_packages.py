@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from .environment import Environment
 
 pytestmark = pytest.mark.slow
 
 GOOD = ("engine-conv-text", "engine-flags", "engine-hello")
+METRIC = "engine-macro-f1"
 BROKEN = ("engine-broken-import", "engine-old-api", "engine-name-clash")
 
 FEW_STEPS = (
@@ -37,7 +40,7 @@ def wheels(
 ) -> dict[str, Path]:
     """The wheel of every package."""
     folder = tmp_path_factory.mktemp("wheels")
-    return {name: clean.wheel(packages / name, folder / name) for name in (*GOOD, *BROKEN)}
+    return {name: clean.wheel(packages / name, folder / name) for name in (*GOOD, METRIC, *BROKEN)}
 
 
 @pytest.fixture
@@ -169,3 +172,68 @@ def test_broken_packages_harm_nothing(
         assert done.returncode == 2
         assert words in done.stderr
         assert "Traceback" not in done.stderr
+
+
+SUITE = """
+engine: 1
+name: tried
+measure: {draws: 200, speed: false}
+entries:
+  - {name: good, predictions: good.json}
+  - {name: bad, predictions: bad.json}
+data: [{folder: data}]
+"""
+
+
+def test_a_metric_of_one_file_appears_everywhere(
+    clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
+) -> None:
+    sources = [path for path in (packages / METRIC).rglob("*") if path.suffix == ".py"]
+    assert len(sources) == 1
+    folder = tmp_path / "data" / "d"
+    (folder / "img").mkdir(parents=True)
+    (folder / "classes.json").write_text('["кошка", "собака", "лиса"]')
+    rows = {str(i): i % 3 for i in range(9)}
+    for image in rows:
+        Image.new("RGB", (8, 8)).save(folder / "img" / f"{image}.png")
+    for name, answers in (("data/gt", rows), ("good", {**rows, "0": 1}),
+                          ("bad", dict.fromkeys(rows, 0))):  # fmt: skip
+        (tmp_path / f"{name}.json").write_text(json.dumps({"d": answers}))
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    scoring = ("engine", "eval", "--predictions", "good.json", "--truth", "data/gt.json")
+    bench = ("engine", "bench", "suite.yaml", "--folder", "out", "-o", "b.csv", "-o", "b.md",
+             "-o", "b.tex", "-o", "b.json", "--html", "b.html")  # fmt: skip
+    assert "macro" not in clean.done(*scoring, cwd=tmp_path)
+    assert "macro" not in clean.done(*bench, cwd=tmp_path)
+
+    installed(METRIC)
+    # Three classes of three images; one answer is wrong: F1 of 4/5, 6/7 and 1.
+    value = 100 * (4 / 5 + 6 / 7 + 1) / 3
+    told = json.loads(clean.done(*scoring, "--json", cwd=tmp_path))
+    assert told["metrics"]["macro_f1"]["value"] == pytest.approx(value)
+    assert told["datasets"][0]["metrics"]["macro_f1"]["value"] == pytest.approx(value)
+    assert told["declarations"]["macro_f1"]["unit"] == "%"
+    assert told["declarations"]["macro_f1"]["higher_is_better"] is True
+    assert "macro-F1, % ↑" in clean.done(*scoring, cwd=tmp_path)
+
+    # The answers that were kept are enough: no entry is evaluated again.
+    results = sorted((tmp_path / "out" / "results").iterdir())
+    before = {path: path.stat().st_mtime_ns for path in results}
+    shown = clean.done(*bench, cwd=tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in results} == before
+    assert "macro-F1, % ↑" in shown
+    assert f"{value:.1f}" in shown
+    (line, _) = csv.DictReader((tmp_path / "b.csv").read_text().splitlines())
+    assert float(line["macro_f1"]) == pytest.approx(value)
+    assert "macro_f1 (%, higher is better)" in line["metrics"]
+    board = json.loads((tmp_path / "b.json").read_text())
+    assert board["rows"][0]["metrics"]["macro_f1"]["value"] == pytest.approx(value)
+    page = (tmp_path / "b.html").read_text()
+    assert '"heading":"macro-F1"' in page
+    assert '"higherIsBetter":true' in page
+    assert "macro-F1, % ↑ |" in (tmp_path / "b.md").read_text()
+    assert r"macro-F1, \% $\uparrow$" in (tmp_path / "b.tex").read_text()
+    compared = ("engine", "bench", "compare", "good", "bad", "--folder", "out")
+    assert "macro-F1, % ↑" in clean.done(*compared, cwd=tmp_path)
+    found = json.loads(clean.done(*compared, "--json", cwd=tmp_path))["metrics"]["macro_f1"]
+    assert (found["better"], found["unit"], found["higher_is_better"]) == ("a", "%", True)

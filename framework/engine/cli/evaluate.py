@@ -204,8 +204,8 @@ def score_table(score: Score) -> Table:
                 row.append("-" if not shown else f"{shown.low:.2f} .. {shown.high:.2f}")
         table.add_row(*row, style=style)
 
-    for each in score.datasets:
-        add((each.name, f"{each.images:,}", f"{each.classes:,}"), each.metrics)
+    for one in score.datasets:
+        add((one.name, f"{one.images:,}", f"{one.classes:,}"), one.metrics)
     table.add_section()
     images = sum(each.images for each in score.datasets)
     add(("mean", f"{images:,}", ""), score.metrics, "bold")

@@ -157,7 +157,9 @@ def test_what_is_over_unweighed_or_failed_stands_apart(page: Chrome) -> None:
     assert "predictions only" in rows["rivals"]
 
 
-@pytest.mark.parametrize("key", ["bytes", "accuracy", "data-1", "calibration", "ms", "rate"])
+@pytest.mark.parametrize(
+    "key", ["bytes", "accuracy", "data-1", "metric-calibration_error", "ms", "rate"]
+)
 def test_every_column_sorts_both_ways(page: Chrome, key: str) -> None:
     def press() -> str:
         find(page, f"#board th.c-{key} button").click()
