@@ -23,6 +23,7 @@ SETTINGS = {
     "loss": "engine.contracts.training_settings:LossSettings",
     "sampler": "engine.contracts.training_settings:SamplerSettings",
     "logger": "engine.contracts.training_settings:LoggerSettings",
+    "metric": "engine.contracts.settings:Settings",
 }
 HINTS: dict[str, dict[str, Any]] = {"checkpoint_adapter": {"keys": KEYS}}
 
@@ -68,6 +69,10 @@ def part(kind: str, name: str, check: str, *words: str, **hints: Any) -> Case:
     return Case(kind, f"{home}:{name}", check, words, "", hints)
 
 
+def metric(name: str, check: str, *words: str, settings: str = "") -> Case:
+    return Case("metric", f"wrong_metrics:{name}", check, words, settings)
+
+
 RIGHT = [
     text("RightText", ""), part("vision_tower", "RightVision", ""),
     text("SaysThatItMixes", ""), text("BatchNormThatSaysSo", "", settings="NoPlan"),
@@ -76,7 +81,7 @@ RIGHT = [
     part("sampler", "RightSampler", ""), part("logger", "RightLogger", ""),
     part("checkpoint_adapter", "RightLayout", ""), part("tokenizer", "RightTokenizer", ""),
     part("embedder", "RightEmbedder", ""), part("clusterer", "RightClusterer", ""),
-    part("dataset", "RightDataset", ""),
+    part("dataset", "RightDataset", ""), metric("RightMetric", ""), metric("RightError", ""),
 ]  # fmt: skip
 
 CASES = [
@@ -169,6 +174,19 @@ CASES = [
     part("logger", "ClosesOnce", "closing", "second close()"),
     part("logger", "WritesAnywhere", "files", "`lines.txt` in the current folder"),
     part("logger", "CannotGoOn", "calls", "goes on from step 10", "FileExistsError"),
+    # Metrics.
+    metric("OtherName", "declaration", "name = 'OtherName'", "something_else"),
+    metric("NoHeading", "declaration", "heading is empty"),
+    metric("NeedsMore", "declaration", "captions"),
+    metric("RightMetric", "defaults", "AskedFor", settings="wrong_metrics:AskedFor"),
+    metric("OtherDirection", "direction", "100.0 for right answers"),
+    metric("GivesNan", "values", "nan", "no answer at all"),
+    metric("NeverKnown", "values", "None of every sort"),
+    metric("ChokesOnGaps", "values", "IndexError", "images without an answer"),
+    metric("FirstImages", "deterministic", "in another order"),
+    metric("Counts", "deterministic", "a second time"),
+    metric("Aside", "intervals", "low <= value <= high"),
+    metric("Sums", "combines", "None for a data set"),
     # Checkpoint adapters.
     part("checkpoint_adapter", "MatchesAll", "matches", "False for no names"),
     part("checkpoint_adapter", "DropsUnknown", "unknown_names", "passed through", "None"),
