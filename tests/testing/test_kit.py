@@ -19,7 +19,7 @@ import engine.testing
 from engine.contracts import KINDS
 from engine.contracts.hooks import Plugin
 from engine.errors import PluginError
-from engine.testing import CheckFailure, Failure, Outcome, Report, assert_plugin, checks
+from engine.testing import CheckFailure, Report, RuleFailure, RuleOutcome, assert_plugin, checks
 from engine.testing import check_plugin as check
 from engine.testing.core import Rule
 from engine.testing.small import NoSettings, Overlay, small_settings
@@ -202,12 +202,12 @@ def test_random_numbers_of_the_caller_are_left_alone() -> None:
 
 
 def test_a_report_in_words() -> None:
-    failure = Failure(
+    failure = RuleFailure(
         "width", "a plugin", "a\nb", "word " * 60, "Because.", "engine.x", "It is so."
     )
     report = Report("a plugin", (
-        Outcome("one", "passed"), Outcome("width", "failed", failure=failure),
-        Outcome("two", "blocked", "`width` failed, mend that first"),
+        RuleOutcome("one", "passed"), RuleOutcome("width", "failed", failure=failure),
+        RuleOutcome("two", "blocked", "`width` failed, mend that first"),
     ))  # fmt: skip
     assert report.passed == ["one"]
     assert report.failed == ["width"]

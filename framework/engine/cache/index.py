@@ -57,7 +57,7 @@ class DamagedIndexError(Exception):
     """The file is not an index of this format, or its pages contradict each other."""
 
 
-class Place(NamedTuple):
+class EntryPlace(NamedTuple):
     """Where a record stands.
 
     Attributes:
@@ -132,7 +132,7 @@ class Index:
             self._db.execute("INSERT INTO data VALUES(0)")
             self._db.execute(f"PRAGMA user_version={_FORMAT}")
 
-    def find(self, keys: Iterable[bytes]) -> list[Place]:
+    def find(self, keys: Iterable[bytes]) -> list[EntryPlace]:
         """The places of those keys that are there, in any order."""
         wanted, found = list(keys), []
         with _translated():
@@ -145,7 +145,7 @@ class Index:
                 found += self._db.execute(query, some).fetchall()
         if any(type(at) is not int or type(size) is not int for _, at, size in found):
             raise DamagedIndexError("a place is not a number")
-        return [Place(*row) for row in found]
+        return [EntryPlace(*row) for row in found]
 
     def __len__(self) -> int:
         with _translated():
@@ -174,13 +174,13 @@ class Index:
             raise DamagedIndexError("it does not say where the data end")
         return int(rows[0][0])
 
-    def add(self, places: Sequence[Place], end: int) -> None:
+    def add(self, places: Sequence[EntryPlace], end: int) -> None:
         """Within :meth:`writing`: add new keys."""
         with _translated():
             self._db.executemany("INSERT INTO items VALUES(?, ?, ?)", sorted(places))
             self._db.execute("UPDATE data SET end = ?", (end,))
 
-    def remove(self, places: Sequence[Place]) -> None:
+    def remove(self, places: Sequence[EntryPlace]) -> None:
         """Within :meth:`writing`: forget records; not those that were written again since."""
         with _translated():
             self._db.executemany(

@@ -43,7 +43,7 @@ from engine.cache.budget import (
     try_lock,
 )
 from engine.cache.entry import Entry
-from engine.cache.index import EMPTY_BYTES, DamagedIndexError, Index, Place, growth
+from engine.cache.index import EMPTY_BYTES, DamagedIndexError, EntryPlace, Index, growth
 
 KEY = 16
 """Bytes of a key."""
@@ -203,7 +203,7 @@ class ActivationCache:
                 self._forget(damaged)
             return found
 
-    def _find(self, keys: Iterable[bytes]) -> list[Place]:
+    def _find(self, keys: Iterable[bytes]) -> list[EntryPlace]:
         index = self._ready()
         if index is None:
             return []
@@ -215,7 +215,7 @@ class ActivationCache:
             self._tell(f"cannot be read ({error}): what it holds is computed again")
         return []
 
-    def _records(self, places: Sequence[Place]) -> list[Item | None]:
+    def _records(self, places: Sequence[EntryPlace]) -> list[Item | None]:
         """Each record's content, in one buffer; ``None`` for one that is damaged."""
         try:
             length = os.fstat(self._data).st_size if places else 0
@@ -232,7 +232,7 @@ class ActivationCache:
             for place, start, size in zip(places, starts, sizes, strict=False)
         ]
 
-    def _read_one(self, place: Place, into: memoryview) -> bool:
+    def _read_one(self, place: EntryPlace, into: memoryview) -> bool:
         try:
             if os.preadv(self._data, [into], place.at) != len(into):
                 return False
@@ -242,7 +242,7 @@ class ActivationCache:
         expected = zlib.crc32(into[_HEAD.size :], zlib.crc32(into[: _NAMED.size]))
         return bool((key, size, crc) == (place.key, place.size, expected))
 
-    def _forget(self, places: Sequence[Place]) -> None:
+    def _forget(self, places: Sequence[EntryPlace]) -> None:
         """Damaged records: they may be written again."""
         self._tell(f"{len(places):,} records are damaged; they are computed again")
         if not self._writable or self._index is None:
@@ -274,7 +274,7 @@ class ActivationCache:
         assert self._index is not None
         with self._index.writing():
             there = {place.key for place in self._index.find(items)}
-            places: list[Place] = []
+            places: list[EntryPlace] = []
             pieces: list[bytes | memoryview] = []
             start = end = self._index.end()
             for key, item in items.items():
@@ -283,7 +283,7 @@ class ActivationCache:
                 named = _NAMED.pack(key, len(item))
                 pieces += [named, zlib.crc32(item.data, zlib.crc32(named)).to_bytes(4, "little")]
                 pieces.append(item.data)
-                places.append(Place(key, end, len(item)))
+                places.append(EntryPlace(key, end, len(item)))
                 end += _HEAD.size + len(item)
             more = end - start + growth(len(places))
             if places and not self._budget.fits(more, self.folder):
@@ -342,7 +342,7 @@ class ActivationCache:
         self.close()
 
 
-def _within(place: Place, length: int) -> bool:
+def _within(place: EntryPlace, length: int) -> bool:
     """Whether an index that may be damaged names a record inside of the data."""
     at, size = place.at, place.size
     return at >= 0 and 0 <= size < _LARGEST and at + _HEAD.size + size <= length

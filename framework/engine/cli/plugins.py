@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from engine.contracts.hooks import Plugin
-    from engine.core.config.settings_table import Row
+    from engine.core.config.settings_table import SettingRow
     from engine.core.registry import Registered, Registry
 
 
@@ -73,7 +73,7 @@ def _chosen(registry: Registry, word: str | None) -> list[Registered]:
     )
 
 
-def _settings(registered: Registered) -> list[Row] | str:
+def _settings(registered: Registered) -> list[SettingRow] | str:
     """The rows of its settings, or why there are none."""
     from pydantic.errors import PydanticUserError
 

@@ -33,7 +33,7 @@ class File(_Strict):
     bytes: Count
 
 
-class Origin(_Strict):
+class ManifestOrigin(_Strict):
     """Where the weights of a part came from."""
 
     source: Text
@@ -42,7 +42,7 @@ class Origin(_Strict):
     warnings: list[Text] = []
 
 
-class Tokenizer(_Strict):
+class ManifestTokenizer(_Strict):
     """Where the tokenizer came from."""
 
     origin: Text
@@ -63,8 +63,8 @@ class Manifest(_Strict):
     files: Annotated[dict[Name, File], Field(max_length=1000)]
     engine: Text = ""
     name: Text = ""
-    weights: dict[Text, Origin] = {}
-    tokenizer: Tokenizer = Tokenizer(origin="", vocab_size=0)
+    weights: dict[Text, ManifestOrigin] = {}
+    tokenizer: ManifestTokenizer = ManifestTokenizer(origin="", vocab_size=0)
     clusters: ClustersNote = ClustersNote()
     stages: list[dict[str, Any]] = []
     scores: dict[str, Any] = {}

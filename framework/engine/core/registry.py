@@ -56,7 +56,7 @@ class Registered:
 
 
 @dataclass(frozen=True)
-class Broken:
+class BrokenPackage:
     """A plugin package that could not be used, and why.
 
     Attributes:
@@ -79,7 +79,7 @@ class Registry:
 
     def __init__(self, points: Iterable[EntryPoint] | None = None) -> None:
         self._found: dict[tuple[str, str], list[Registered]] = {}
-        self.broken: list[Broken] = []
+        self.broken: list[BrokenPackage] = []
         for point in entry_points(group=GROUP) if points is None else points:
             self._load(point)
 
@@ -90,12 +90,14 @@ class Registry:
             plugins = _offered(point, distribution)
         except ApiMismatchError as error:
             self.broken.append(
-                Broken(place, distribution, error.message, traceback.format_exc(), error.needed)
+                BrokenPackage(
+                    place, distribution, error.message, traceback.format_exc(), error.needed
+                )
             )
             return
         except (Exception, SystemExit) as error:  # a third party's code may raise anything
             reason = " ".join(f"{type(error).__name__}: {error}".split())
-            self.broken.append(Broken(place, distribution, reason, traceback.format_exc()))
+            self.broken.append(BrokenPackage(place, distribution, reason, traceback.format_exc()))
             return
         for plugin in plugins:
             registered = Registered(plugin, distribution)

@@ -31,7 +31,7 @@ Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Shown:
+class SheetPicture:
     """An image of the sheet.
 
     Attributes:
@@ -57,7 +57,7 @@ class Sheet:
 
     name: str
     total: int
-    shown: Sequence[Shown]
+    shown: Sequence[SheetPicture]
     broken: Sequence[tuple[str, str]] = ()
     cluster: int | None = None
 
@@ -89,7 +89,7 @@ def choose(
         rows = random.Random(seed).sample(range(len(dataset)), count * _TRIES)
     else:
         random.Random(seed).shuffle(rows)
-    shown: list[Shown] = []
+    shown: list[SheetPicture] = []
     broken: list[tuple[str, str]] = []
     for index in rows:
         if len(shown) == count or len(broken) >= count * _TRIES:
@@ -104,7 +104,7 @@ def choose(
             broken.append((row.id, error.reason))
             continue
         image.thumbnail((THUMBNAIL, THUMBNAIL))
-        shown.append(Shown(row, image))
+        shown.append(SheetPicture(row, image))
     if not shown:
         why = f"; the first: image {broken[0][0]}, {broken[0][1]}" if broken else ""
         of = f" of cluster {cluster}" if cluster is not None else ""
@@ -193,7 +193,7 @@ def to_html(sheet: Sheet) -> str:
     return page(f"{sheet.name}: images", _STYLE, [head, f'<main class="sheet">{figures}</main>'])
 
 
-def _figure(shown: Shown) -> str:
+def _figure(shown: SheetPicture) -> str:
     buffer = io.BytesIO()
     shown.image.save(buffer, "JPEG", quality=82)
     data = base64.b64encode(buffer.getvalue()).decode()

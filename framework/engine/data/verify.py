@@ -36,7 +36,7 @@ Watch = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Fault:
+class DataFault:
     """Something that is not as it should be: its kind for counting, where, and how."""
 
     kind: str
@@ -52,13 +52,13 @@ class Verdict:
     rows: int = 0
     images: int = 0
     counts: Counter[str] = field(default_factory=Counter)
-    faults: list[Fault] = field(default_factory=list)
+    faults: list[DataFault] = field(default_factory=list)
 
     def fault(self, kind: str, where: str, how: str = "") -> None:
         """Count a fault, and list it while there is room."""
         self.counts[kind] += 1
         if len(self.faults) < _LISTED:
-            self.faults.append(Fault(kind, where, how))
+            self.faults.append(DataFault(kind, where, how))
 
     @property
     def whole(self) -> bool:

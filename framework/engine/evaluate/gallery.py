@@ -23,7 +23,7 @@ from engine.data.pictures import rgb
 from engine.errors import BrokenImageError
 from engine.evaluate.gallery_style import STYLE
 from engine.evaluate.predictor import Predictor
-from engine.evaluate.runner import DatasetRun, Row
+from engine.evaluate.runner import DatasetRun, EvaluatedRow
 from engine.evaluate.scores import METHOD, DatasetScore, Labels, Score
 
 THUMBNAIL = 400
@@ -117,12 +117,12 @@ def section_of(run: DatasetRun, truth: Labels | None = None, pictures: int = 60)
     return Section(run.dataset.name, cards, run.asked, recall)
 
 
-def _spread(rows: Sequence[Row], labels: dict[str, int], count: int) -> list[Row]:
+def _spread(rows: Sequence[EvaluatedRow], labels: dict[str, int], count: int) -> list[EvaluatedRow]:
     """At most ``count`` rows, from every class in turn, evenly spaced within each; in class order.
 
     A row's class is its label, or its answer where there is none. Same rows, same choice.
     """
-    groups: dict[int, list[Row]] = defaultdict(list)
+    groups: dict[int, list[EvaluatedRow]] = defaultdict(list)
     for row in rows:
         groups[labels.get(row.record.id, row.classes[0])].append(row)
     shares = dict.fromkeys(sorted(groups), 0)

@@ -40,7 +40,7 @@ def normalise(pixels: Sequence[Pixels], preprocess: Preprocess) -> Tensor:
     )
 
 
-class Rows(Protocol):
+class ImageRows(Protocol):
     """What is read: rows with an image each. Every Dataset is this."""
 
     def __len__(self) -> int: ...
@@ -75,7 +75,7 @@ class Broken:
 
 
 @dataclass(frozen=True)
-class Batch:
+class ImageBatch:
     """Consecutive rows of a data set: those that were read, in order, and those that were not."""
 
     read: list[Read] = field(default_factory=list)
@@ -86,13 +86,13 @@ class Batch:
 
 
 def read_batches(
-    rows: Rows,
+    rows: ImageRows,
     preprocess: Preprocess,
     *,
     batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
-) -> Iterator[Batch]:
+) -> Iterator[ImageBatch]:
     """Read, cut and scale a data set's images in order, ahead of the model.
 
     At most two batches (or two images a worker) are held, whatever the data set's size. Leaving
@@ -120,7 +120,7 @@ def read_batches(
     try:
         submit(max(2 * batch_size, 2 * workers))
         while ahead:
-            batch = Batch()
+            batch = ImageBatch()
             for _ in range(min(batch_size, len(ahead))):
                 found = ahead.popleft().result()
                 submit(1)
@@ -133,7 +133,7 @@ def read_batches(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _read(rows: Rows, index: int, preprocess: Preprocess) -> Read | Broken:
+def _read(rows: ImageRows, index: int, preprocess: Preprocess) -> Read | Broken:
     record = rows.record(index)
     try:
         return Read(index, record, square(rgb(rows.image(index)), preprocess))

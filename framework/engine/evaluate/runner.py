@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.contracts.dataset import Dataset, Record
 from engine.errors import DataError
-from engine.evaluate.images import Batch, Broken, Rows, read_batches
+from engine.evaluate.images import Broken, ImageBatch, ImageRows, read_batches
 from engine.evaluate.names import encodable
 from engine.evaluate.predictor import Classifier, Predictor
 from engine.evaluate.scores import DatasetScore, Labels, Score, combine, score_dataset
@@ -26,7 +26,7 @@ TOP = 5
 
 
 @dataclass(frozen=True)
-class Row:
+class EvaluatedRow:
     """One image's answers.
 
     Attributes:
@@ -60,7 +60,7 @@ class DatasetRun:
     """
 
     dataset: Dataset
-    rows: list[Row]
+    rows: list[EvaluatedRow]
     broken: list[Broken]
     asked: int
     seconds: float
@@ -176,7 +176,7 @@ def run(
     alike = predictor.notes_of(dataset.classes, classes, refuse=refuse_alike)
     classifier = Classifier(predictor, tuple(dataset.classes), classes)
     before = features.computed if features else 0
-    rows: list[Row] = []
+    rows: list[EvaluatedRow] = []
     broken: list[Broken] = []
     kept: list[Tensor] = []
     zero: list[str] = []
@@ -204,13 +204,13 @@ def run(
 
 def encode_batches(
     predictor: Predictor,
-    rows: Rows,
+    rows: ImageRows,
     *,
     batch_size: int = 16,
     workers: int | None = None,
     limit: int | None = None,
     features: FeatureCache | None = None,
-) -> Iterator[tuple[Batch, Tensor]]:
+) -> Iterator[tuple[ImageBatch, Tensor]]:
     """Read and encode images in order; the arguments are those of :func:`run`.
 
     Yields:
@@ -228,13 +228,13 @@ def encode_batches(
         yield batch, predictor.encode_pixels(pixels, names, tower) if pixels else empty
 
 
-def _answers(classifier: Classifier, batch: Batch, vectors: Tensor) -> Iterator[Row]:
+def _answers(classifier: Classifier, batch: ImageBatch, vectors: Tensor) -> Iterator[EvaluatedRow]:
     if not batch.read:
         return
     probabilities, indices = classifier.best(vectors, TOP)
     answers = zip(batch.read, indices.tolist(), probabilities.tolist(), strict=True)
     for each, classes, chances in answers:
-        yield Row(each.index, each.record, tuple(classes), tuple(chances))
+        yield EvaluatedRow(each.index, each.record, tuple(classes), tuple(chances))
 
 
 def _check_dataset(dataset: Dataset, total: int) -> None:
@@ -254,7 +254,7 @@ def _check_dataset(dataset: Dataset, total: int) -> None:
 
 
 def _check_rows(
-    dataset: Dataset, rows: Sequence[Row], broken: Sequence[Broken], zero: Sequence[str]
+    dataset: Dataset, rows: Sequence[EvaluatedRow], broken: Sequence[Broken], zero: Sequence[str]
 ) -> None:
     if not rows:
         first = broken[0]

@@ -50,7 +50,7 @@ Example = Mapping[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Tower:
+class OnnxTower:
     """One side of a model as an ONNX file.
 
     Attributes:
@@ -118,8 +118,8 @@ def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> di
     tokens = {name: {0: "batch", 1: "length"} for name in ("ids", "mask")}
     raw = source.built.config.zero_shot.average == "raw"
     outputs = ("text_embeds", "text_lengths") if raw else ("text_embeds",)
-    vision = Tower("vision.onnx", ("image_embeds",), pixels, _Images(model).eval())
-    text = Tower("text.onnx", outputs, tokens, _Texts(model, lengths=raw).eval())
+    vision = OnnxTower("vision.onnx", ("image_embeds",), pixels, _Images(model).eval())
+    text = OnnxTower("text.onnx", outputs, tokens, _Texts(model, lengths=raw).eval())
     images = ({"pixels": batch} for batch in source.images())
     texts = ({"ids": ids, "mask": mask} for ids, mask in source.batches())
     with writing(folder) as temporary, torch.no_grad():
@@ -143,7 +143,7 @@ def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> di
 
 
 def _describe(
-    source: Source, vision: Tower, text: Tower, checks: Mapping[str, Mapping[str, Any]]
+    source: Source, vision: OnnxTower, text: OnnxTower, checks: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, Any]:
     size = source.built.model.vision.preprocess.size
     return {
@@ -189,7 +189,7 @@ def _example_tokens(source: Source) -> dict[str, Tensor]:
     return {"ids": ids, "mask": torch.arange(length) < lengths}
 
 
-def write_tower(tower: Tower, example: Example, folder: Path) -> None:
+def write_tower(tower: OnnxTower, example: Example, folder: Path) -> None:
     """Write one tower's file.
 
     Raises:
@@ -211,7 +211,7 @@ def write_tower(tower: Tower, example: Example, folder: Path) -> None:
         exported.save(folder / tower.file, external_data=weights > _MOST_IN_ONE_FILE)
 
 
-def _capture(tower: Tower, example: Example) -> torch.export.ExportedProgram:
+def _capture(tower: OnnxTower, example: Example) -> torch.export.ExportedProgram:
     """A tower's graph.
 
     Three ways, the quickest first. Without strict mode Python itself runs the tower, which fails
@@ -277,7 +277,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def check_tower(tower: Tower, batches: Iterable[Example], folder: Path) -> dict[str, Any]:
+def check_tower(tower: OnnxTower, batches: Iterable[Example], folder: Path) -> dict[str, Any]:
     """Run a written file with onnxruntime and hold it to the model.
 
     Returns:

@@ -42,24 +42,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.testing.api import assert_plugin, check_plugin, checks, plugin_checks
     from engine.testing.core import Check, CheckFailure, Rule
-    from engine.testing.report import Failure, Outcome, Report
+    from engine.testing.report import Report, RuleFailure, RuleOutcome
     from engine.testing.subject import Hints
 
 _HOMES = {
     "api": ("assert_plugin", "check_plugin", "checks", "plugin_checks"),
     "core": ("Check", "CheckFailure", "Rule"),
-    "report": ("Failure", "Outcome", "Report"),
+    "report": ("Report", "RuleFailure", "RuleOutcome"),
     "subject": ("Hints",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "Check",
     "CheckFailure",
-    "Failure",
     "Hints",
-    "Outcome",
     "Report",
     "Rule",
+    "RuleFailure",
+    "RuleOutcome",
     "assert_plugin",
     "check_plugin",
     "checks",

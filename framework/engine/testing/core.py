@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from engine.testing.report import Failure, Outcome
+from engine.testing.report import RuleFailure, RuleOutcome
 
 if TYPE_CHECKING:
     from engine.testing.subject import Subject
@@ -20,7 +20,7 @@ _HERE = str(Path(__file__).parent)
 class CheckFailure(AssertionError):
     """A check failed; ``failure`` says how."""
 
-    def __init__(self, failure: Failure) -> None:
+    def __init__(self, failure: RuleFailure) -> None:
         super().__init__(f"\n{failure}")
         self.failure = failure
 
@@ -111,40 +111,40 @@ class Check:
         if found.status != "passed":
             raise unittest.SkipTest(found.reason)
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RuleOutcome:
         """Check, once; raises nothing."""
         known = self.subject.outcomes
         if self.id not in known:
             known[self.id] = self._find()
         return known[self.id]
 
-    def _find(self) -> Outcome:
+    def _find(self) -> RuleOutcome:
         if self.id in self.subject.skip:
-            return Outcome(self.id, "skipped", self.subject.skip[self.id])
+            return RuleOutcome(self.id, "skipped", self.subject.skip[self.id])
         for need in self.rule.needs:
             if need not in self.subject.rules:
                 continue  # a promise of another kind
             before = Check(self.subject.rules[need], self.subject).outcome()
             if before.status in ("failed", "blocked"):
                 first = need if before.status == "failed" else before.reason.split("`")[1]
-                return Outcome(self.id, "blocked", f"`{first}` failed, mend that first")
+                return RuleOutcome(self.id, "blocked", f"`{first}` failed, mend that first")
         try:
             with self.subject.quiet():
                 self.rule.run(self.subject)
         except Fault as found:
             return self._failed(found.expected, found.found, found.why)
         except NotApplicable as why:
-            return Outcome(self.id, "skipped", str(why))
+            return RuleOutcome(self.id, "skipped", str(why))
         except Exception as error:  # the plugin's code may raise anything
             return self._failed("no error", told(error), None)
-        return Outcome(self.id, "passed")
+        return RuleOutcome(self.id, "passed")
 
-    def _failed(self, expected: str, found: str, why: str | None) -> Outcome:
+    def _failed(self, expected: str, found: str, why: str | None) -> RuleOutcome:
         rule = self.rule
-        failure = Failure(
+        failure = RuleFailure(
             self.id, str(self.subject), expected, found, why or rule.why, rule.contract, rule.says
         )
-        return Outcome(self.id, "failed", failure=failure)
+        return RuleOutcome(self.id, "failed", failure=failure)
 
 
 def told(error: BaseException) -> str:

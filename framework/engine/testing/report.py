@@ -11,7 +11,7 @@ _WIDTH = 100
 
 
 @dataclass(frozen=True)
-class Failure:
+class RuleFailure:
     """A promise that is not kept.
 
     Attributes:
@@ -57,7 +57,7 @@ def _row(label: str, text: str) -> str:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RuleOutcome:
     """What came of one check.
 
     Attributes:
@@ -71,7 +71,7 @@ class Outcome:
     check: str
     status: Literal["passed", "failed", "skipped", "blocked"]
     reason: str = ""
-    failure: Failure | None = None
+    failure: RuleFailure | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Report:
     """
 
     plugin: str
-    outcomes: tuple[Outcome, ...]
+    outcomes: tuple[RuleOutcome, ...]
 
     @property
     def ok(self) -> bool:
@@ -92,7 +92,7 @@ class Report:
         return not self.failures
 
     @property
-    def failures(self) -> list[Failure]:
+    def failures(self) -> list[RuleFailure]:
         """The promises that are not kept."""
         return [outcome.failure for outcome in self.outcomes if outcome.failure is not None]
 

@@ -13,7 +13,7 @@ from engine.contracts.kinds import KINDS
 from engine.contracts.settings import PluginRef, Settings
 from engine.errors import PluginError
 from engine.testing.core import Rule
-from engine.testing.report import Outcome
+from engine.testing.report import RuleOutcome
 from engine.testing.small import Overlay, small_settings
 
 
@@ -105,7 +105,7 @@ class Subject:
             raise TypeError(
                 f"skip: a {kind} has no check `{unknown}` (it has: {', '.join(self.rules)})"
             )
-        self.outcomes: dict[str, Outcome] = {}
+        self.outcomes: dict[str, RuleOutcome] = {}
 
     def __str__(self) -> str:
         plugin = self._given

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from engine.clusters.ngrams import ngrams_of
 from engine.contracts import unicode
 from engine.contracts.unicode import LONGEST_RUN, bounded_normalise
-from engine.data.text.settings import STEPS, Step
+from engine.data.text.settings import STEPS, CleaningStep
 from engine.data.text.stage import make_local
 from engine.data.text.words import words_of
 from engine_plugins.tokenizers.bpe import clip_clean
@@ -38,7 +38,7 @@ HOSTILE = {
 
 
 def step(name: str, **values: object) -> Callable[[str], object]:
-    local = make_local(Step(name, STEPS[name].model_validate(values)))
+    local = make_local(CleaningStep(name, STEPS[name].model_validate(values)))
     return lambda text: local([text], [0])
 
 

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from engine.data.download.lists import import_lists
-from engine.data.download.outcome import Downloaded, Failed, Failure
+from engine.data.download.outcome import Downloaded, Failed, Refusal
 from engine.data.download.report import write_tables
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.state import NAME, State
@@ -51,7 +51,7 @@ def made(tmp_path: Path) -> Callable[[str], Path]:
                 digest = sha256(jpeg(i)).digest()
                 found = Downloaded(i, 32, 24, len(jpeg(i)), digest, data=jpeg(i))
                 had.append((store.keep(found), str(i)))
-        store.record(had, [Failed(4, "a", Failure("HTTP 404"), 1)])
+        store.record(had, [Failed(4, "a", Refusal("HTTP 404"), 1)])
         for shard in range(state.shards):
             store.seal(shard)
         write_tables(out, state)

@@ -28,7 +28,7 @@ from engine.evaluate.gallery import (
     write_gallery,
 )
 from engine.evaluate.predictor import Predictor
-from engine.evaluate.runner import Row, run, score_runs
+from engine.evaluate.runner import EvaluatedRow, run, score_runs
 
 VOID = {"meta", "img", "input", "br"}
 EVIL = "<script>alert('\"&</script>"
@@ -146,7 +146,7 @@ def test_a_file_taken_away_meanwhile(
 @settings(deadline=None)
 @given(st.lists(st.integers(0, 5), max_size=60), st.integers(1, 30))
 def test_pictures_are_spread_over_the_classes(labels: list[int], count: int) -> None:
-    rows = [Row(i, Record(str(i)), (label,), (1.0,)) for i, label in enumerate(labels)]
+    rows = [EvaluatedRow(i, Record(str(i)), (label,), (1.0,)) for i, label in enumerate(labels)]
     chosen = _spread(rows, {}, count)
     assert len(chosen) == min(count, len(rows))
     assert len({row.index for row in chosen}) == len(chosen)

@@ -23,7 +23,7 @@ from engine.core.config import load_config
 from engine.core.model import DualEncoder
 from engine.errors import PluginError, WeightsError
 from engine.evaluate.predictor import Predictor
-from engine.exchange.onnx import Tower, check_tower, export_onnx, write_onnx, write_tower
+from engine.exchange.onnx import OnnxTower, check_tower, export_onnx, write_onnx, write_tower
 from engine.exchange.source import Source, Worst
 
 from . import parts
@@ -162,8 +162,8 @@ def test_an_artifact_is_exported(make_source: Callable[..., Source], tmp_path: P
     assert manifest["logit_scale"] == pytest.approx(float(built.model.logit_scale.detach()))
 
 
-def tower_of(part: parts.Part) -> Tower:
-    return Tower("some.onnx", ("y",), {"ids": {0: "batch", 1: "length"}}, part.eval())
+def tower_of(part: parts.Part) -> OnnxTower:
+    return OnnxTower("some.onnx", ("y",), {"ids": {0: "batch", 1: "length"}}, part.eval())
 
 
 BATCHES = [

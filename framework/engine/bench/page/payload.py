@@ -18,7 +18,7 @@ from engine.bench.formatting import (
     untrained,
 )
 from engine.bench.leaderboard import Cell, Comparison, Leaderboard, Row, SizeBucket
-from engine.bench.page.pictures import Shown, rows
+from engine.bench.page.pictures import ShownPicture, rows
 from engine.bench.results import DatasetAnswers, EntryAnswers, Result
 from engine.contracts.metric import PRIMARY, Declaration
 from engine.errors import DataError
@@ -28,7 +28,7 @@ CONFUSIONS = 3000
 
 
 def payload(
-    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[Shown]
+    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[ShownPicture]
 ) -> dict[str, Any]:
     """Everything that the page shows.
 
@@ -243,7 +243,7 @@ def _pair(board: Leaderboard, each: Comparison, place: Mapping[str, int]) -> dic
 
 
 def _pictures(
-    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[Shown]
+    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[ShownPicture]
 ) -> list[dict[str, Any]]:
     """Each picture with every entry's answer to it."""
     wanted = {(each.dataset, each.id) for each in shown}

@@ -28,7 +28,7 @@ EACH = 16
 
 
 @dataclass(frozen=True)
-class Shown:
+class ShownPicture:
     """An image on the page.
 
     Attributes:
@@ -46,7 +46,7 @@ class Shown:
 
 def choose(
     answers: Mapping[str, EntryAnswers], picture: Picture, *, each: int = EACH, budget: int = BUDGET
-) -> list[Shown]:
+) -> list[ShownPicture]:
     """Choose pictures that entries were wrong about.
 
     Entries and data sets take turns. Each takes one of its mistakes that nobody has taken: from
@@ -69,7 +69,7 @@ def choose(
     wrong = {key: {image for image, _ in queue} for key, queue in queues.items()}
     left = {key: iter(queue) for key, queue in queues.items()}
     seen: dict[str, set[str]] = {}
-    shown: list[Shown] = []
+    shown: list[ShownPicture] = []
     while left:
         for key in list(left):
             name, _ = key
@@ -88,7 +88,7 @@ def choose(
 
 def _next(
     queue: Iterator[tuple[str, int]], name: str, taken: set[str], picture: Picture
-) -> Shown | None:
+) -> ShownPicture | None:
     """The next picture that is nobody's yet and can be read."""
     for image, label in queue:
         if image in taken:
@@ -97,7 +97,7 @@ def _next(
         try:
             found = picture(name, image)
             if found is not None:
-                return Shown(name, image, label, data_uri(found))
+                return ShownPicture(name, image, label, data_uri(found))
         except BrokenImageError:
             continue
     return None

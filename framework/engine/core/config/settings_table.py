@@ -23,7 +23,7 @@ _REF = "#/$defs/"
 
 
 @dataclass(frozen=True)
-class Row:
+class SettingRow:
     """One setting.
 
     Attributes:
@@ -45,7 +45,7 @@ class Row:
         return asdict(self)
 
 
-def settings_table(settings: type[Settings]) -> list[Row]:
+def settings_table(settings: type[Settings]) -> list[SettingRow]:
     """Every setting of a class, those of nested mappings by their dotted names.
 
     Raises:
@@ -56,7 +56,9 @@ def settings_table(settings: type[Settings]) -> list[Row]:
     return list(_rows(schema, schema.get("$defs", {}), "", None))
 
 
-def _rows(schema: dict[str, Any], defs: dict[str, Any], before: str, over: Any) -> Iterator[Row]:
+def _rows(
+    schema: dict[str, Any], defs: dict[str, Any], before: str, over: Any
+) -> Iterator[SettingRow]:
     """Rows of a mapping.
 
     Args:
@@ -72,7 +74,7 @@ def _rows(schema: dict[str, Any], defs: dict[str, Any], before: str, over: Any) 
         if "properties" in inner:
             yield from _rows(inner, defs, f"{before}{name}.", default)
             continue
-        yield Row(
+        yield SettingRow(
             before + name,
             type_words(field, defs),
             name in required and over is None,

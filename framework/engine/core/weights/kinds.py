@@ -20,7 +20,7 @@ LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
 
 
 @dataclass(frozen=True)
-class Kind:
+class FileKind:
     """A kind of file.
 
     Attributes:
@@ -32,34 +32,34 @@ class Kind:
     hint: str
 
 
-_PICTURE = Kind("a picture", _FETCH)
-_STARTS: tuple[tuple[bytes, Kind], ...] = (
+_PICTURE = FileKind("a picture", _FETCH)
+_STARTS: tuple[tuple[bytes, FileKind], ...] = (
     (
         b"version https://git-lfs.github.com/spec/",
-        Kind(
+        FileKind(
             "a Git LFS pointer, the few lines of text that stand in for the file in a repository",
             "Run `git lfs pull` in the repository, or download the file itself.",
         ),
     ),
-    (b"\x1f\x8b", Kind("a gzip file", _UNPACK)),
-    (b"\x28\xb5\x2f\xfd", Kind("a Zstandard file", _UNPACK)),
-    (b"\xfd7zXZ\x00", Kind("an xz file", _UNPACK)),
-    (b"BZh", Kind("a bzip2 file", _UNPACK)),
-    (b"\x04\x22\x4d\x18", Kind("an LZ4 file", _UNPACK)),
-    (b"7z\xbc\xaf\x27\x1c", Kind("a 7-Zip archive", _UNPACK)),
-    (b"Rar!\x1a\x07", Kind("a RAR archive", _UNPACK)),
-    (b"\x89HDF\r\n\x1a\n", Kind("an HDF5 file, as Keras writes it", _CONVERT)),
-    (b"\x93NUMPY", Kind("a NumPy array", _CONVERT)),
-    (b"GGUF", Kind("a GGUF file of llama.cpp", _CONVERT)),
-    (b"SQLite format 3\x00", Kind("an SQLite database", _CONVERT)),
-    (b"PAR1", Kind("a Parquet table", _CONVERT)),
-    (b"ARROW1", Kind("an Arrow table", _CONVERT)),
+    (b"\x1f\x8b", FileKind("a gzip file", _UNPACK)),
+    (b"\x28\xb5\x2f\xfd", FileKind("a Zstandard file", _UNPACK)),
+    (b"\xfd7zXZ\x00", FileKind("an xz file", _UNPACK)),
+    (b"BZh", FileKind("a bzip2 file", _UNPACK)),
+    (b"\x04\x22\x4d\x18", FileKind("an LZ4 file", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", FileKind("a 7-Zip archive", _UNPACK)),
+    (b"Rar!\x1a\x07", FileKind("a RAR archive", _UNPACK)),
+    (b"\x89HDF\r\n\x1a\n", FileKind("an HDF5 file, as Keras writes it", _CONVERT)),
+    (b"\x93NUMPY", FileKind("a NumPy array", _CONVERT)),
+    (b"GGUF", FileKind("a GGUF file of llama.cpp", _CONVERT)),
+    (b"SQLite format 3\x00", FileKind("an SQLite database", _CONVERT)),
+    (b"PAR1", FileKind("a Parquet table", _CONVERT)),
+    (b"ARROW1", FileKind("an Arrow table", _CONVERT)),
     (b"\x89PNG\r\n\x1a\n", _PICTURE),
     (b"\xff\xd8\xff", _PICTURE),
     (b"GIF8", _PICTURE),
-    (b"%PDF-", Kind("a PDF document", _FETCH)),
-    (b"\x7fELF", Kind("a program", _FETCH)),
-    (b"MZ\x90", Kind("a program", _FETCH)),
+    (b"%PDF-", FileKind("a PDF document", _FETCH)),
+    (b"\x7fELF", FileKind("a program", _FETCH)),
+    (b"MZ\x90", FileKind("a program", _FETCH)),
 )
 
 
@@ -100,41 +100,43 @@ def is_pickle(head: bytes) -> bool:
     return len(head) > 1 and head[0] == 0x80 and 2 <= head[1] <= 5
 
 
-def foreign(head: bytes) -> Kind:
+def foreign(head: bytes) -> FileKind:
     """The kind of a file that is neither safetensors nor a torch file."""
     for start, kind in _STARTS:
         if head.startswith(start):
             return kind
     if not head.strip(b"\x00"):
-        return Kind("a row of zero bytes: a download that was reserved and never written", _FETCH)
+        return FileKind(
+            "a row of zero bytes: a download that was reserved and never written", _FETCH
+        )
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _PICTURE
     if head[4:8] == b"TFL3":
-        return Kind("a TensorFlow Lite model", _CONVERT)
+        return FileKind("a TensorFlow Lite model", _CONVERT)
     if _is_tar(head):
-        return Kind("a tar archive", _UNPACK)
+        return FileKind("a tar archive", _UNPACK)
     if head[:1] == b"\x08" and (b"onnx" in head or b"pytorch" in head or head[2:3] == b"\x12"):
-        return Kind("an ONNX model (Protocol Buffers)", _CONVERT)
-    return _text(head) or Kind(
+        return FileKind("an ONNX model (Protocol Buffers)", _CONVERT)
+    return _text(head) or FileKind(
         "neither safetensors nor a torch file", "It is cut short, damaged, or of another kind."
     )
 
 
-def _text(head: bytes) -> Kind | None:
+def _text(head: bytes) -> FileKind | None:
     text = head.decode("utf-8-sig", "ignore").strip()
     start = text[:200].lower()
     if start.startswith(("<!doctype html", "<html", "<head", "<body")) or "<html" in start:
-        return Kind(
+        return FileKind(
             "an HTML page, perhaps an error or a login page saved under the file's name", _FETCH
         )
     if start.startswith("<"):
-        return Kind("XML, perhaps a server's error message", _FETCH)
+        return FileKind("XML, perhaps a server's error message", _FETCH)
     if "/annex/objects/" in start:
-        return Kind("a git-annex pointer", "Run `git annex get` in the repository.")
+        return FileKind("a git-annex pointer", "Run `git annex get` in the repository.")
     if start.startswith(("{", "[")) and text.isprintable() | ("\n" in text):
-        return Kind("JSON text", "Name the file of weights; an index ends in `.index.json`.")
+        return FileKind("JSON text", "Name the file of weights; an index ends in `.index.json`.")
     if text and all(character.isprintable() or character.isspace() for character in text):
-        return Kind(f"text that begins {text[:40]!r}", _FETCH)
+        return FileKind(f"text that begins {text[:40]!r}", _FETCH)
     return None
 
 

@@ -19,7 +19,7 @@ from yarl import URL
 from engine.data.download.addresses import NOT_PUBLIC, Resolver, socket_maker
 from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
 from engine.data.download.heads import MOST_BYTES, Heads, HeadTooLongError
-from engine.data.download.outcome import Failure, Kind
+from engine.data.download.outcome import Cause, Refusal
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.urls import parse
 
@@ -129,7 +129,7 @@ class Fetcher:
         if self._session is not None:
             await self._session.close()
 
-    async def get(self, url: URL, seconds: float) -> Body | Redirect | Failure:
+    async def get(self, url: URL, seconds: float) -> Body | Redirect | Refusal:
         """Ask for a URL; raises nothing but cancellation."""
         assert self._session is not None
         try:
@@ -141,11 +141,11 @@ class Fetcher:
                     # Closes the connection, too, where the body was not read to its end.
                     response.release()
         except TimeoutError:
-            return Failure(Kind.TIMEOUT, may_pass=True)
+            return Refusal(Cause.TIMEOUT, may_pass=True)
         except Exception as error:
             return _explained(error)
 
-    async def _read(self, response: aiohttp.ClientResponse, url: URL) -> Body | Redirect | Failure:
+    async def _read(self, response: aiohttp.ClientResponse, url: URL) -> Body | Redirect | Refusal:
         status, headers = response.status, response.headers
         if status in _REDIRECTS and "Location" in headers:
             target = parse(headers["Location"], url)
@@ -154,17 +154,17 @@ class Fetcher:
             return _refused(status, headers.get("Retry-After"))
         robots = headers.getall("X-Robots-Tag", [])
         if self._settings.robots_tag and forbids(robots, self._names):
-            return Failure(Kind.ROBOTS, "; ".join(robots)[:80])
+            return Refusal(Cause.ROBOTS, "; ".join(robots)[:80])
         packing = packing_of(headers.getall("Content-Encoding", []))
         if isinstance(packing, str):
-            return Failure(Kind.ENCODING, f"Content-Encoding: {packing}")
+            return Refusal(Cause.ENCODING, f"Content-Encoding: {packing}")
         length = response.content_length
         if length is not None and length > self._settings.max_bytes:
-            return Failure(Kind.TOO_LARGE, f"{length:,} bytes")
+            return Refusal(Cause.TOO_LARGE, f"{length:,} bytes")
         body = await self._body(response.content)
         return Body(body, packing) if isinstance(body, bytes) else body
 
-    async def _body(self, content: aiohttp.StreamReader) -> bytes | Failure:
+    async def _body(self, content: aiohttp.StreamReader) -> bytes | Refusal:
         pieces: list[bytes] = []
         size, start, large = 0, time.monotonic(), False
         settings = self._settings
@@ -173,10 +173,10 @@ class Fetcher:
                 pieces.append(piece)
                 size += len(piece)
                 if size > settings.max_bytes:
-                    return Failure(Kind.TOO_LARGE, f"over {settings.max_bytes:,} bytes")
+                    return Refusal(Cause.TOO_LARGE, f"over {settings.max_bytes:,} bytes")
                 spent = time.monotonic() - start
                 if spent > settings.slow_after and size < settings.min_rate * spent:
-                    return Failure(Kind.SLOW, f"{size / spent:,.0f} bytes/s", may_pass=True)
+                    return Refusal(Cause.SLOW, f"{size / spent:,.0f} bytes/s", may_pass=True)
                 if size > _LARGE and not large:
                     waited = time.monotonic()
                     await self._large.acquire()
@@ -188,11 +188,11 @@ class Fetcher:
         return b"".join(pieces)
 
 
-def _refused(status: int, retry_after: str | None) -> Failure:
+def _refused(status: int, retry_after: str | None) -> Refusal:
     """What a status other than success says."""
     may_pass, busy = status in _MAY_PASS, status in _BUSY
-    return Failure(
-        Kind.http(status),
+    return Refusal(
+        Cause.http(status),
         may_pass=may_pass,
         retry_after=seconds_to_wait(retry_after or "") if may_pass else 0.0,
         busy=busy,
@@ -200,7 +200,7 @@ def _refused(status: int, retry_after: str | None) -> Failure:
     )
 
 
-def _explained(error: Exception) -> Failure:
+def _explained(error: Exception) -> Refusal:
     """What went wrong with a connection, and whether it may pass."""
     # The text of an answer that could not be read, without the URL that aiohttp adds to it.
     told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
@@ -208,16 +208,16 @@ def _explained(error: Exception) -> Failure:
     cause = getattr(error, "os_error", None) or error
     if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
         number = getattr(cause, "errno", None)
-        return Failure(Kind.NAME, "", may_pass=number == socket.EAI_AGAIN)
+        return Refusal(Cause.NAME, "", may_pass=number == socket.EAI_AGAIN)
     if isinstance(error, aiohttp.ClientSSLError | ssl.SSLError):
-        return Failure(Kind.TLS, text)
+        return Refusal(Cause.TLS, text)
     if isinstance(error, aiohttp.ClientConnectorError):
         if NOT_PUBLIC in str(cause):
-            return Failure(Kind.PRIVATE, str(getattr(cause, "strerror", None) or cause)[:200])
+            return Refusal(Cause.PRIVATE, str(getattr(cause, "strerror", None) or cause)[:200])
         number = getattr(cause, "errno", None)
-        return Failure(Kind.CONNECT, errno.errorcode.get(number or 0, ""), may_pass=True)
+        return Refusal(Cause.CONNECT, errno.errorcode.get(number or 0, ""), may_pass=True)
     if isinstance(error, aiohttp.InvalidURL | aiohttp.NonHttpUrlClientError):
-        return Failure(Kind.BAD_URL, type(error).__name__)
+        return Refusal(Cause.BAD_URL, type(error).__name__)
     if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ClientConnectionError | OSError):
-        return Failure(Kind.BROKE, type(error).__name__, may_pass=True)
-    return Failure(Kind.PROTOCOL, f"{type(error).__name__}: {text}")
+        return Refusal(Cause.BROKE, type(error).__name__, may_pass=True)
+    return Refusal(Cause.PROTOCOL, f"{type(error).__name__}: {text}")

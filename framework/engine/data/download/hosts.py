@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from yarl import URL
 
-from engine.data.download.outcome import Failure, Item
+from engine.data.download.outcome import Item, Refusal
 from engine.data.download.settings import DownloadSettings
 
 _FIRST_RATE = 5.0
@@ -165,7 +165,7 @@ class Pace:
 
 
 @dataclass(eq=False)
-class Job:
+class HostJob:
     """An image on its way.
 
     Attributes:
@@ -188,7 +188,7 @@ class Job:
     deadline: float | None = None
     begun: float = 0.0
     queued: float = 0.0
-    failure: Failure | None = None
+    failure: Refusal | None = None
     refused: float = float("inf")
     alone: int = 0
 
@@ -208,18 +208,18 @@ class Host:
 
     def __init__(self, settings: DownloadSettings) -> None:
         self.pace = Pace(settings)
-        self.begun: deque[Job] = deque()
-        self.fresh: deque[Job] = deque()
+        self.begun: deque[HostJob] = deque()
+        self.fresh: deque[HostJob] = deque()
         self.timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         return len(self.begun) + len(self.fresh)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: HostJob) -> None:
         """Stand in line."""
         (self.fresh if job.deadline is None else self.begun).append(job)
 
-    def pop(self) -> Job:
+    def pop(self) -> HostJob:
         """The next in line."""
         hurry = random.random() < 0.5 and not self.pace.is_in_doubt()
         line = self.begun if self.begun and (hurry or not self.fresh) else self.fresh

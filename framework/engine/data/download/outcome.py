@@ -32,7 +32,7 @@ def without_password(text: str) -> str:
     return _USERINFO.sub("//***@", text) if "@" in text else text
 
 
-class Kind:
+class Cause:
     """The kinds of failure. Their texts are what reports count by."""
 
     BAD_URL: Final = "bad URL"
@@ -65,7 +65,7 @@ class Kind:
 
 
 @dataclass(frozen=True)
-class Failure:
+class Refusal:
     """An image that could not be had.
 
     Attributes:
@@ -133,7 +133,7 @@ class Failed:
 
     position: int
     host: str
-    failure: Failure
+    failure: Refusal
     attempts: int
 
     def __post_init__(self) -> None:

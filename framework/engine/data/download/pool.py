@@ -19,7 +19,7 @@ from pathlib import Path
 
 from engine.data.download import worker
 from engine.data.download.fetch import Body
-from engine.data.download.outcome import Downloaded, Failure, Kind
+from engine.data.download.outcome import Cause, Downloaded, Refusal
 from engine.data.download.settings import DownloadSettings
 from engine.errors import DataError
 
@@ -40,21 +40,21 @@ _MALLOC = {
 """glibc then keeps the room of one picture for the next, and asks the kernel for little."""
 
 _KINDS = {
-    worker.BROKEN: Kind.BROKEN,
-    worker.NOT_IMAGE: Kind.NOT_IMAGE,
-    worker.PIXELS: Kind.PIXELS,
-    worker.PACKED: Kind.ENCODING,
+    worker.BROKEN: Cause.BROKEN,
+    worker.NOT_IMAGE: Cause.NOT_IMAGE,
+    worker.PIXELS: Cause.PIXELS,
+    worker.PACKED: Cause.ENCODING,
 }
 
 
 @dataclass(eq=False)
-class Task:
+class PoolTask:
     """A body to decode, and who waits for it."""
 
     position: int
     body: Body
     path: str
-    future: asyncio.Future[Downloaded | Failure]
+    future: asyncio.Future[Downloaded | Refusal]
     tries: int = 0
 
 
@@ -65,7 +65,7 @@ class Process:
     process: subprocess.Popen[bytes]
     input: asyncio.WriteTransport
     output: asyncio.BaseTransport | None = None
-    held: deque[Task] = field(default_factory=deque)
+    held: deque[PoolTask] = field(default_factory=deque)
     since: float = 0.0
     stuck: bool = False
 
@@ -83,7 +83,7 @@ class Pool:
         keys = ("size", "quality", "keep_original", "max_bytes")
         self._choices = json.dumps({key: getattr(settings, key) for key in keys})
         self._keep_open = keep_open
-        self._waiting: deque[Task] = deque()
+        self._waiting: deque[PoolTask] = deque()
         self._processes: set[Process] = set()
         self._deaths = 0
         self._closing = False
@@ -110,13 +110,13 @@ class Pool:
 
     def decode(
         self, position: int, body: Body, path: Path | None
-    ) -> asyncio.Future[Downloaded | Failure]:
+    ) -> asyncio.Future[Downloaded | Refusal]:
         """Decode a body; its JPEG is written to ``path``, or comes with the result.
 
         The future fails with a DataError where the disk is full, or no process can live.
         """
-        future: asyncio.Future[Downloaded | Failure] = asyncio.get_running_loop().create_future()
-        self._waiting.append(Task(position, body, "" if path is None else str(path), future))
+        future: asyncio.Future[Downloaded | Refusal] = asyncio.get_running_loop().create_future()
+        self._waiting.append(PoolTask(position, body, "" if path is None else str(path), future))
         self._feed()
         return future
 
@@ -180,7 +180,7 @@ class Pool:
                     Downloaded(position, width, height, size, digest, received, data)
                 )
             else:
-                task.future.set_result(Failure(_KINDS[status], _text(text)))
+                task.future.set_result(Refusal(_KINDS[status], _text(text)))
         self._feed()
 
     def _died(self, process: Process) -> None:
@@ -197,9 +197,9 @@ class Pool:
             task.tries += 1
             self._waiting.extendleft(reversed(process.held))
             if process.stuck:
-                _settle(task, Failure(Kind.STUCK, f"over {_STUCK_AFTER:.0f} s"))
+                _settle(task, Refusal(Cause.STUCK, f"over {_STUCK_AFTER:.0f} s"))
             elif task.tries >= _TRIES:
-                _settle(task, Failure(Kind.DIED, _ending(process.process.returncode)))
+                _settle(task, Refusal(Cause.DIED, _ending(process.process.returncode)))
             else:
                 self._waiting.appendleft(task)
             process.held.clear()
@@ -216,7 +216,7 @@ class Pool:
         start.add_done_callback(self._starts.discard)
 
 
-def _settle(task: Task, failure: Failure) -> None:
+def _settle(task: PoolTask, failure: Refusal) -> None:
     if not task.future.done():
         task.future.set_result(failure)
 

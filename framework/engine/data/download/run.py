@@ -21,7 +21,7 @@ from typing import Any
 from engine.core.signals import stopping
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.lists import Watch, import_lists
-from engine.data.download.outcome import Downloaded, Failed, Failure, Item, Kind
+from engine.data.download.outcome import Cause, Downloaded, Failed, Item, Refusal
 from engine.data.download.pool import Pool
 from engine.data.download.report import write_tables
 from engine.data.download.schedule import Scheduler
@@ -73,7 +73,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class DownloadOutcome:
     """How a download ended: its report, and the signal that stopped it, if one did."""
 
     report: dict[str, Any]
@@ -91,7 +91,7 @@ def download(
     watch: Callable[[Progress], None] = lambda progress: None,
     every: float = 1.0,
     watch_lists: Watch = lambda what, done, total: None,
-) -> Outcome:
+) -> DownloadOutcome:
     """Bring a click log's images to ``out``; the same call goes on with what is left.
 
     Args:
@@ -122,7 +122,7 @@ def download(
                     stopped = asyncio.run(run.go(folder.decoders.handle, on_ray))
                     report = write_tables(out, state)
                 state.set_note("boot", None)
-                return Outcome(report, stopped)
+                return DownloadOutcome(report, stopped)
             finally:
                 state.close()
     finally:
@@ -211,7 +211,7 @@ class _Run:
         _allow_files(self._settings.connections)
         async with Pool(self._settings, (lock,)) as pool, Fetcher(self._settings) as fetcher:
 
-            async def decode(item: Item, body: Body) -> Downloaded | Failure:
+            async def decode(item: Item, body: Body) -> Downloaded | Refusal:
                 self.progress.received += len(body.data)
                 return await pool.decode(item.position, body, self._store.target(item.position))
 
@@ -258,7 +258,7 @@ class _Run:
             unfit = self._store.unfit(items)
             for item in items:
                 if item.position in unfit:
-                    failure = Failure(Kind.LONG_ID, f"{len(item.id)} characters")
+                    failure = Refusal(Cause.LONG_ID, f"{len(item.id)} characters")
                     self._done(item, Failed(item.position, "", failure, 0))
                 else:
                     yield item

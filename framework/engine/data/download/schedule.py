@@ -16,8 +16,8 @@ from typing import Protocol
 from yarl import URL
 
 from engine.data.download.fetch import Body, Redirect
-from engine.data.download.hosts import Host, Job, Pace
-from engine.data.download.outcome import Downloaded, Failed, Failure, Item, Kind
+from engine.data.download.hosts import Host, HostJob, Pace
+from engine.data.download.outcome import Cause, Downloaded, Failed, Item, Refusal
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.urls import parse
 
@@ -32,7 +32,7 @@ _ALONE, _ALONE_FREE = 2, 8
 """Times that an image is refused while others of its host are answered, before it counts as tries
 of the image: by a plain 503; by 429, or 503 with Retry-After."""
 
-Answer = Body | Redirect | Failure
+Answer = Body | Redirect | Refusal
 
 
 class Get(Protocol):
@@ -41,7 +41,7 @@ class Get(Protocol):
     def __call__(self, url: URL, seconds: float) -> Awaitable[Answer]: ...
 
 
-Decode = Callable[[Item, Body], Awaitable[Downloaded | Failure]]
+Decode = Callable[[Item, Body], Awaitable[Downloaded | Refusal]]
 Done = Callable[[Item, Downloaded | Failed], None]
 
 
@@ -73,7 +73,7 @@ class Scheduler:
         self._get, self._decode, self._done = get, decode, done
         self._backlog, self._hold = backlog, hold
         self._hosts: dict[str, Host] = {}
-        self._ready: deque[Job] = deque()
+        self._ready: deque[HostJob] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._timers: set[asyncio.TimerHandle] = set()
         self._fetching = self._decoding = self._held = 0
@@ -138,7 +138,7 @@ class Scheduler:
             self._finish(error)
         self.pump()
 
-    def _next(self) -> Job | None:
+    def _next(self) -> HostJob | None:
         """A job whose host is free; its place there is taken."""
         if self._ready:
             return self._ready.popleft()
@@ -148,17 +148,17 @@ class Scheduler:
                 self._exhausted = True
                 return None
             url = parse(item.url)
-            if isinstance(url, Failure):
+            if isinstance(url, Refusal):
                 self._done(item, Failed(item.position, "", url, 0))
                 continue
-            job = Job(item, url)
+            job = HostJob(item, url)
             if self._place(job):
                 return job
         return None
 
     # ---- hosts ----------------------------------------------------------------------------
 
-    def _place(self, job: Job) -> bool:
+    def _place(self, job: HostJob) -> bool:
         """Take a place at the job's host, or stand in line there."""
         assert self._loop is not None
         host = self._hosts.get(job.host)
@@ -176,7 +176,7 @@ class Scheduler:
         self._wait(job.host, host, now)
         return False
 
-    def _take(self, host: Host, job: Job, now: float) -> None:
+    def _take(self, host: Host, job: HostJob, now: float) -> None:
         """Give a job its place at a host."""
         host.pace.begin(now)
         job.begun = now
@@ -184,7 +184,7 @@ class Scheduler:
             job.deadline += max(0.0, now - job.queued)
         job.queued = now
 
-    def _queue(self, job: Job) -> None:
+    def _queue(self, job: HostJob) -> None:
         if self._place(job):
             self._ready.append(job)
 
@@ -237,7 +237,7 @@ class Scheduler:
 
     # ---- one job --------------------------------------------------------------------------
 
-    async def _work(self, job: Job) -> None:
+    async def _work(self, job: HostJob) -> None:
         assert self._loop is not None
         now = self._loop.time()
         if job.deadline is None:
@@ -247,7 +247,7 @@ class Scheduler:
         found: Answer | None = None
         try:
             if seconds <= 0:
-                found = job.failure or Failure(Kind.TIMEOUT, "with all its retries")
+                found = job.failure or Refusal(Cause.TIMEOUT, "with all its retries")
                 found = replace(found, may_pass=False)
             else:
                 found = await self._get(job.url, seconds)
@@ -257,7 +257,7 @@ class Scheduler:
             self._leave(host)
         if isinstance(found, Redirect):
             self._follow(job, found)
-        elif isinstance(found, Failure):
+        elif isinstance(found, Refusal):
             self._fail(job, found)
         else:
             self._decoding += 1
@@ -266,26 +266,26 @@ class Scheduler:
                 result = await self._decode(job.item, found)
             finally:
                 self._decoding -= 1
-            if isinstance(result, Failure):
+            if isinstance(result, Refusal):
                 self._done(job.item, self._lost(job, result))
             else:
                 self._done(job.item, result)
 
-    def _learn(self, job: Job, found: Answer) -> Answer:
+    def _learn(self, job: HostJob, found: Answer) -> Answer:
         """Learn from an answer how fast its host may be asked; gives what it says of the image."""
         assert self._loop is not None
         pace, now = self._hosts[job.host].pace, self._loop.time()
-        if not isinstance(found, Failure):
+        if not isinstance(found, Refusal):
             pace.answered(now)
         elif found.busy:
             return self._learn_refusal(job, found, pace, now)
         elif found.retry_after:
             pace.rest(now, found.retry_after)
-        elif found.kind in Kind.ANSWERED or (found.kind[:4] == "HTTP" and not found.may_pass):
+        elif found.kind in Cause.ANSWERED or (found.kind[:4] == "HTTP" and not found.may_pass):
             pace.answered(now)
         return found
 
-    def _learn_refusal(self, job: Job, found: Failure, pace: Pace, now: float) -> Failure:
+    def _learn_refusal(self, job: HostJob, found: Refusal, pace: Pace, now: float) -> Refusal:
         """Slow the host down; also find out whether it is the image's fault.
 
         An image that is refused again and again while others are answered has only itself to
@@ -303,19 +303,19 @@ class Scheduler:
             pace.refused(job.begun, now, found.retry_after, plain=not found.free)
         return replace(found, free=found.free or pace.has_answered())
 
-    def _lost(self, job: Job, failure: Failure) -> Failed:
+    def _lost(self, job: HostJob, failure: Refusal) -> Failed:
         return Failed(job.item.position, job.host, failure, job.attempts)
 
-    def _follow(self, job: Job, found: Redirect) -> None:
+    def _follow(self, job: HostJob, found: Redirect) -> None:
         job.hops += 1
         if job.hops > self._settings.max_redirects:
-            self._done(job.item, self._lost(job, Failure(Kind.REDIRECTS, f"over {job.hops - 1}")))
+            self._done(job.item, self._lost(job, Refusal(Cause.REDIRECTS, f"over {job.hops - 1}")))
             return
         job.url, job.failure = found.url, None
         job.refused, job.alone = float("inf"), 0
         self._queue(job)
 
-    def _fail(self, job: Job, failure: Failure) -> None:
+    def _fail(self, job: HostJob, failure: Refusal) -> None:
         """Try again where that may help and there is time, else give the image up."""
         assert self._loop is not None
         assert job.deadline is not None
@@ -340,12 +340,12 @@ class Scheduler:
 
             self._later(pause, again)
 
-    def _pause(self, job: Job) -> float:
+    def _pause(self, job: HostJob) -> float:
         """Seconds before the next try of an image; they double with each, and vary by half."""
         pause = self._settings.pause * 2.0 ** min(job.attempts - 1, 30)
         return min(pause * random.uniform(0.5, 1.5), self._settings.max_pause)
 
-    def _is_closed(self, name: str, failure: Failure) -> bool:
+    def _is_closed(self, name: str, failure: Refusal) -> bool:
         """Whether a host only ever refuses; whoever waits for it is then given up."""
         assert self._loop is not None
         host = self._hosts.get(name)

@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from engine.core.files import steps
 from engine.data.download.outcome import without_password
-from engine.data.download.state import Row
+from engine.data.download.state import SavedRow
 from engine.errors import DataError
 
 FOLDER = "shards"
@@ -33,7 +33,9 @@ def key_of(id_: str) -> str:
     return id_.replace("%", "%25").replace(".", "%2E")
 
 
-def write_shard(out: Path, number: int, rows: Iterable[Row], read: Callable[[Row], bytes]) -> int:
+def write_shard(
+    out: Path, number: int, rows: Iterable[SavedRow], read: Callable[[SavedRow], bytes]
+) -> int:
     """Write or replace a shard's tar and table; the table comes last.
 
     Args:
@@ -46,7 +48,7 @@ def write_shard(out: Path, number: int, rows: Iterable[Row], read: Callable[[Row
         Number of images; of none, nothing is written.
     """
     tar, table = shard_paths(out, number)
-    table_rows: list[tuple[Row, int]] = []
+    table_rows: list[tuple[SavedRow, int]] = []
     temporary = tar.with_name(tar.name + ".tmp")
     steps.write_synced(temporary, _tar(rows, read, table_rows))
     if not table_rows:
@@ -61,7 +63,9 @@ def write_shard(out: Path, number: int, rows: Iterable[Row], read: Callable[[Row
 
 
 def _tar(
-    rows: Iterable[Row], read: Callable[[Row], bytes], table_rows: list[tuple[Row, int]]
+    rows: Iterable[SavedRow],
+    read: Callable[[SavedRow], bytes],
+    table_rows: list[tuple[SavedRow, int]],
 ) -> Iterator[bytes]:
     at = 0
     for row in rows:
@@ -95,7 +99,7 @@ def _header(name: str, size: int) -> bytes:
     return info.tobuf(tarfile.USTAR_FORMAT if plain else tarfile.PAX_FORMAT, "utf-8", "strict")
 
 
-def _write_table(path: Path, rows: list[tuple[Row, int]]) -> None:
+def _write_table(path: Path, rows: list[tuple[SavedRow, int]]) -> None:
     import io
 
     import pyarrow as pa  # type: ignore[import-untyped]
@@ -137,7 +141,7 @@ class OldShard:
             self._file.close()
             raise DataError(f"{path} is damaged: {error}") from error
 
-    def read(self, row: Row) -> bytes | None:
+    def read(self, row: SavedRow) -> bytes | None:
         """The row's JPEG, or ``None`` where the tar has none."""
         where = self._where.get(f"{key_of(row.id)}.jpg")
         if where is None or self._file is None:

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from engine.data.download.fetch import Body, Fetcher
-from engine.data.download.outcome import Downloaded, Failed, Failure, Item
+from engine.data.download.outcome import Downloaded, Failed, Item, Refusal
 from engine.data.download.pool import Pool
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
@@ -127,7 +127,7 @@ async def _fetch_stretch(
     found: dict[int, Downloaded | Failed] = {}
     async with Pool(settings) as pool, Fetcher(settings) as fetcher:
 
-        async def decode(item: Item, body: Body) -> Downloaded | Failure:
+        async def decode(item: Item, body: Body) -> Downloaded | Refusal:
             return await pool.decode(item.position, body, None)
 
         def done(item: Item, result: Downloaded | Failed) -> None:

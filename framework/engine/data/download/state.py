@@ -24,7 +24,7 @@ NAME = "state.sqlite"
 
 
 @dataclass(frozen=True)
-class Row:
+class SavedRow:
     """An image that was had, as it stands in the result."""
 
     position: int
@@ -38,7 +38,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Counts:
+class DownloadCounts:
     """Images and queries: of the list, and of what was had; images that failed."""
 
     images: int
@@ -208,7 +208,7 @@ class State:
         ).fetchone()
         return None if found is None else str(found[0])
 
-    def rows(self, shard: int | None = None) -> Iterator[Row]:
+    def rows(self, shard: int | None = None) -> Iterator[SavedRow]:
         """Images that were had, of one shard or all, in list order.
 
         Safe to use beside a writer, and from another thread than the writer's.
@@ -223,19 +223,19 @@ class State:
                 " ORDER BY position",
                 (first, last),
             ):
-                yield Row(*row)
+                yield SavedRow(*row)
         finally:
             table.close()
 
     # ---- what came of it ------------------------------------------------------------------
 
-    def counts(self) -> Counts:
+    def counts(self) -> DownloadCounts:
         """Counts of the whole list."""
         had, texts = self._table.execute(
             "SELECT count(*), coalesce(sum(texts), 0) FROM had JOIN images USING (position)"
         ).fetchone()
         failed = self._table.execute("SELECT count(*) FROM failed").fetchone()[0]
-        return Counts(self.images, had, failed, int(self.note("texts")), texts)
+        return DownloadCounts(self.images, had, failed, int(self.note("texts")), texts)
 
     def progress(self) -> tuple[int, int]:
         """Images had and failed so far."""

@@ -20,7 +20,7 @@ from engine.data.download.outcome import Downloaded, Failed, Item
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.shards import FOLDER, OldShard, shard_paths, write_shard
 from engine.data.download.spool import Spool, Spooled
-from engine.data.download.state import NAME, Row, State
+from engine.data.download.state import NAME, SavedRow, State
 from engine.errors import DataError
 
 SPOOL = "spool"
@@ -153,8 +153,8 @@ class Store:
             read = self._reader(old, spooled)
             return write_shard(self.out, shard, self.state.rows(shard), read)
 
-    def _reader(self, old: OldShard, spooled: Spooled) -> Callable[[Row], bytes]:
-        def read(row: Row) -> bytes:
+    def _reader(self, old: OldShard, spooled: Spooled) -> Callable[[SavedRow], bytes]:
+        def read(row: SavedRow) -> bytes:
             data = spooled.read(row.position, row.sha256)
             if data is None:
                 data = old.read(row)
@@ -199,7 +199,7 @@ class Store:
                     if not self._is_there(row, old, spooled):
                         yield row.position
 
-    def _is_there(self, row: Row, old: OldShard, spooled: Spooled) -> bool:
+    def _is_there(self, row: SavedRow, old: OldShard, spooled: Spooled) -> bool:
         if self._tar:
             data = spooled.read(row.position, row.sha256) or old.read(row)
         else:

@@ -11,7 +11,7 @@ from urllib.parse import unquote_to_bytes
 
 from yarl import URL
 
-from engine.data.download.outcome import Failure, Kind
+from engine.data.download.outcome import Cause, Refusal
 
 LONGEST = 1 << 16
 """Characters of a URL; servers refuse far shorter ones."""
@@ -33,7 +33,7 @@ class _Parts(NamedTuple):
     query: str | None
 
 
-def parse(url: str, base: URL | None = None) -> URL | Failure:
+def parse(url: str, base: URL | None = None) -> URL | Refusal:
     """An address as text, maybe relative to ``base``; only http and https with a host pass.
 
     Args:
@@ -46,14 +46,14 @@ def parse(url: str, base: URL | None = None) -> URL | Failure:
         quotes nothing that could be a password.
     """
     if len(url) > LONGEST:
-        return Failure(Kind.BAD_URL, f"longer than {LONGEST:,} characters")
+        return Refusal(Cause.BAD_URL, f"longer than {LONGEST:,} characters")
     try:
         found = _split(escape(url.strip()))
         if base is not None:
             found = _joined(_split(str(base)), found)
         return _checked(found)
     except ValueError as error:
-        return Failure(Kind.BAD_URL, str(error) if type(error) is ValueError else "no host")
+        return Refusal(Cause.BAD_URL, str(error) if type(error) is ValueError else "no host")
 
 
 def escape(text: str) -> str:

@@ -61,7 +61,7 @@ class _Frame:
 
 
 @dataclass(frozen=True)
-class Layout:
+class JpegLayout:
     """What the markers of a file say.
 
     Attributes:
@@ -73,7 +73,7 @@ class Layout:
     checked: bool
 
 
-def layout(data: bytes) -> Layout:
+def layout(data: bytes) -> JpegLayout:
     """Read the markers of a JPEG up to the end of its picture.
 
     Raises:
@@ -102,7 +102,7 @@ def layout(data: bytes) -> Layout:
         if kind in _FRAMES and frame is None:
             frame = _frame(kind, body)
             if frame is None:
-                return Layout(len(data), False)  # nothing that libjpeg reads by scans
+                return JpegLayout(len(data), False)  # nothing that libjpeg reads by scans
         elif kind == _DRI:
             interval = int.from_bytes(body[:2], "big")
         elif kind == _SOS:
@@ -121,7 +121,7 @@ def layout(data: bytes) -> Layout:
         raise DamagedError(f"it has more than {_MOST_SEGMENTS:,} segments")
     if frame is not None:
         _all_there(frame)
-    return Layout(place, checked)
+    return JpegLayout(place, checked)
 
 
 def _frame(kind: int, body: bytes) -> _Frame | None:

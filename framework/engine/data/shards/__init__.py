@@ -7,7 +7,7 @@ one line of a :class:`~engine.errors.DataError`.
 
 from __future__ import annotations
 
-from engine.data.shards.table import MAX_ROWS, Rows, read_table
+from engine.data.shards.table import MAX_ROWS, TableRows, read_table
 from engine.data.shards.tar import Member, read_members
 
 __all__ = ["MAX_ROWS", "Member", "Rows", "read_members", "read_table"]

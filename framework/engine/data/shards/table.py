@@ -33,7 +33,7 @@ _TEXTS, _NUMBERS = ("id", "sha256"), ("offset", "bytes")
 
 
 @dataclass(frozen=True)
-class Rows:
+class TableRows:
     """Some rows of a table, in order.
 
     Attributes:
@@ -53,7 +53,7 @@ class _BadTableError(Exception):
     pass
 
 
-def read_table(path: Path, *, digests: bool) -> Iterator[Rows]:
+def read_table(path: Path, *, digests: bool) -> Iterator[TableRows]:
     """The rows of a table, a row group at a time.
 
     Args:
@@ -73,7 +73,7 @@ def read_table(path: Path, *, digests: bool) -> Iterator[Rows]:
         raise DataError(f"{path} cannot be read as a shard's table: {told}") from error
 
 
-def _read(file: BinaryIO, names: tuple[str, ...]) -> Iterator[Rows]:
+def _read(file: BinaryIO, names: tuple[str, ...]) -> Iterator[TableRows]:
     from pyarrow import parquet  # type: ignore[import-untyped]
 
     size = os.fstat(file.fileno()).st_size
@@ -162,7 +162,7 @@ def _check_columns(file: BinaryIO, size: int, group: Any, names: tuple[str, ...]
             raise _BadTableError(f"its column `{name}`: {error}") from error
 
 
-def _rows(read: Any, names: tuple[str, ...], first: int) -> Rows:
+def _rows(read: Any, names: tuple[str, ...], first: int) -> TableRows:
     read.validate(full=True)
     for name in names:
         if read.column(name).null_count:
@@ -173,7 +173,7 @@ def _rows(read: Any, names: tuple[str, ...], first: int) -> Rows:
     if any(not id_ for id_ in ids):
         raise _BadTableError(f"row {first + ids.index('')} has an empty id")
     digests = _digests(read.column("sha256"), first) if "sha256" in names else []
-    return Rows(ids, offsets, sizes, digests)
+    return TableRows(ids, offsets, sizes, digests)
 
 
 def _texts(column: Any, most: int, name: str) -> list[str]:

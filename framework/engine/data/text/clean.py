@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from engine.core.files import check_target, replacing, scratch
 from engine.data.text.parallel import ordered, workers_for
-from engine.data.text.settings import CleanSettings, Step
+from engine.data.text.settings import CleaningStep, CleanSettings
 from engine.data.text.spill import Spill
 from engine.data.text.stage import Done, Piece, Stage, Tally, Work, is_local, make_local, make_table
 from engine.data.text.summary import shorten
-from engine.data.text.table import Batch, Progress, Table, find_table, open_table, silent
+from engine.data.text.table import Progress, TextBatch, TextTable, find_table, open_table, silent
 from engine.errors import DataError
 
 CLEAN = "metadata.clean.json"
@@ -44,7 +44,7 @@ class Cleaned:
         tallies: of each step, in order.
     """
 
-    table: Table
+    table: TextTable
     output: Path
     report: Path
     settings: CleanSettings
@@ -151,11 +151,11 @@ def clean(
     return done
 
 
-def stages(steps: tuple[Step, ...]) -> list[Stage]:
+def stages(steps: tuple[CleaningStep, ...]) -> list[Stage]:
     """Cut the steps into passes."""
     found: list[Stage] = []
     before: int | None = None
-    local: list[tuple[int, Step]] = []
+    local: list[tuple[int, CleaningStep]] = []
     for number, step in enumerate(steps):
         if is_local(step):
             local.append((number, step))
@@ -169,7 +169,7 @@ def stages(steps: tuple[Step, ...]) -> list[Stage]:
 
 def _run(done: Cleaned, folder: Path, target: IO[bytes], workers: int, progress: Progress) -> None:
     passes = stages(done.settings.steps)
-    items: Iterator[Batch | Piece] = done.table.batches(progress, f"pass 1 of {len(passes)}")
+    items: Iterator[TextBatch | Piece] = done.table.batches(progress, f"pass 1 of {len(passes)}")
     written = _Written()
     with contextlib.ExitStack() as open_files:
         for number, stage in enumerate(passes):
@@ -190,7 +190,7 @@ def _run(done: Cleaned, folder: Path, target: IO[bytes], workers: int, progress:
 
 
 def _pass(
-    done: Cleaned, stage: Stage, items: Iterator[Batch | Piece], file: IO[bytes],
+    done: Cleaned, stage: Stage, items: Iterator[TextBatch | Piece], file: IO[bytes],
     spill: Spill | None, workers: int,
 ) -> _Written:  # fmt: skip
     written, place = _Written(), 0

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from engine.data.text import minhash
 from engine.data.text.characters import control, invisible
 from engine.data.text.spill import Rows, mix, runs
-from engine.data.text.table import Batch
+from engine.data.text.table import TextBatch
 from engine.data.text.words import (
     ACCENTED,
     BEYOND_RUSSIAN,
@@ -114,7 +114,7 @@ class Counting:
         self._unseen = re.compile(f"[{invisible()}{control()}]")
         self._link = re.compile(r"(?i)https?://|www\.")
 
-    def __call__(self, batch: Batch) -> Counted:
+    def __call__(self, batch: TextBatch) -> Counted:
         queries: list[str] = []
         places: list[int] = []
         sizes: list[int] = []

@@ -22,7 +22,7 @@ STEPS: dict[str, type[Settings]] = {
 
 
 @dataclass(frozen=True)
-class Step:
+class CleaningStep:
     """A step chosen in a config.
 
     Attributes:
@@ -42,8 +42,8 @@ class _AsStep:
     """Reads ``NAME`` or ``{use: NAME, setting: value}``."""
 
     @staticmethod
-    def _validate(value: Any, info: ValidationInfo) -> Step:
-        if isinstance(value, Step):
+    def _validate(value: Any, info: ValidationInfo) -> CleaningStep:
+        if isinstance(value, CleaningStep):
             return value
         if isinstance(value, str):
             value = {"use": value}
@@ -65,21 +65,21 @@ class _AsStep:
                 hint = did_you_mean(key, known) or f" (known: {', '.join(known) or 'none'})"
                 reason = f"`{name}` has no setting `{key}`{hint}"
                 raise PydanticCustomError("step_key", "{reason}", {"reason": reason})
-        return Step(name, settings.model_validate(rest, context=info.context))
+        return CleaningStep(name, settings.model_validate(rest, context=info.context))
 
     def __get_pydantic_core_schema__(
         self, source: Any, handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.with_info_plain_validator_function(
             self._validate,
-            serialization=core_schema.plain_serializer_function_ser_schema(Step.to_config),
+            serialization=core_schema.plain_serializer_function_ser_schema(CleaningStep.to_config),
         )
 
 
 class CleanSettings(Settings):
     """How texts are cleaned."""
 
-    steps: tuple[Annotated[Step, _AsStep()], ...] = Field(
+    steps: tuple[Annotated[CleaningStep, _AsStep()], ...] = Field(
         min_length=1,
         max_length=100,
         description="in order: `NAME`, or `{use: NAME, setting: value}`",

@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from engine.data.click_log import written_id
 from engine.data.text.dedup import COMPARING_STEPS, Local, TableStep
-from engine.data.text.settings import Step
+from engine.data.text.settings import CleaningStep
 from engine.data.text.spill import Rows
 from engine.data.text.steps import TEXT_STEPS
-from engine.data.text.table import Batch
+from engine.data.text.table import TextBatch
 
 EXAMPLES = 10
 """Changes shown of each step."""
@@ -37,8 +37,8 @@ class Stage:
     """
 
     before: int | None
-    steps: tuple[tuple[int, Step], ...]
-    table: tuple[int, Step] | None
+    steps: tuple[tuple[int, CleaningStep], ...]
+    table: tuple[int, CleaningStep] | None
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Work:
         self._steps = [(number, make_local(step)) for number, step in stage.steps]
         self._table = None if stage.table is None else make_table(stage.table[1])
 
-    def __call__(self, item: Batch | Piece) -> Done:
+    def __call__(self, item: TextBatch | Piece) -> Done:
         ids, owners, texts = _rows(item)
         read, images_read = len(texts), len(ids)
         tallies: dict[int, Tally] = {}
@@ -134,12 +134,12 @@ class Work:
         return Done(data, images, len(texts), read, images_read, tallies, rows)
 
 
-def is_local(step: Step) -> bool:
+def is_local(step: CleaningStep) -> bool:
     """Whether the step needs no more than the texts of one image."""
     return step.name in TEXT_STEPS or not hasattr(_comparing(step), "decide")
 
 
-def make_local(step: Step) -> Local:
+def make_local(step: CleaningStep) -> Local:
     """The function of a step that needs no other image."""
     if step.name in TEXT_STEPS:
         clean = TEXT_STEPS[step.name][1](step.settings)
@@ -153,24 +153,24 @@ def make_local(step: Step) -> Local:
     return found
 
 
-def make_table(step: Step) -> TableStep:
+def make_table(step: CleaningStep) -> TableStep:
     """The step that sees the whole table."""
     found = _comparing(step)
     assert not callable(found)
     return found
 
 
-def _comparing(step: Step) -> Local | TableStep:
+def _comparing(step: CleaningStep) -> Local | TableStep:
     return COMPARING_STEPS[step.name][1](step.settings)
 
 
-def _rows(item: Batch | Piece) -> tuple[list[int | str], list[int], list[str]]:
+def _rows(item: TextBatch | Piece) -> tuple[list[int | str], list[int], list[str]]:
     """Ids; the place among them of each text's image; the texts."""
     ids: list[int | str] = []
     owners: list[int] = []
     texts: list[str] = []
     found: Any
-    if isinstance(item, Batch):
+    if isinstance(item, TextBatch):
         found = ((written_id(row.id), row.queries) for _, row in item.records())
     else:
         lines = map(json.loads, item.data.splitlines())

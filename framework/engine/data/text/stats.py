@@ -31,7 +31,7 @@ from engine.data.text.parallel import ordered, workers_for
 from engine.data.text.spill import PARTS, Rows, Spill, runs
 from engine.data.text.table import (
     Progress,
-    Table,
+    TextTable,
     find_table,
     open_table,
     read_records,
@@ -68,7 +68,7 @@ class Stats:
         samples: queries that chance chose.
     """
 
-    table: Table
+    table: TextTable
     counts: Counts = field(default_factory=Counts)
     ngrams: list[TextCount] = field(default_factory=list)
     words: list[TextCount] = field(default_factory=list)

@@ -43,7 +43,7 @@ def silent(what: str, share: float) -> None:
 
 
 @dataclass(frozen=True)
-class Batch:
+class TextBatch:
     """Some lines of the table.
 
     Attributes:
@@ -66,7 +66,7 @@ class Batch:
 
 
 @dataclass
-class Table:
+class TextTable:
     """A file of queries that was read once from end to end.
 
     Attributes:
@@ -86,7 +86,7 @@ class Table:
     repeated: list[int] = field(default_factory=list)
     stamp: tuple[int, int] = (0, 0)
 
-    def batches(self, progress: Progress = silent, what: str = "reading") -> Iterator[Batch]:
+    def batches(self, progress: Progress = silent, what: str = "reading") -> Iterator[TextBatch]:
         """Every line but those of repeated images; bad lines are among them.
 
         Raises:
@@ -103,7 +103,7 @@ class Table:
                             skipped = next(skip)
                         else:
                             keep.append(i)
-                    batch = Batch(
+                    batch = TextBatch(
                         [batch.starts[i] for i in keep],
                         [batch.numbers[i] for i in keep],
                         [batch.lines[i] for i in keep],
@@ -145,7 +145,9 @@ def find_table(path: Path) -> Path:
     )
 
 
-def open_table(path: Path, folder: Path, workers: int = 1, progress: Progress = silent) -> Table:
+def open_table(
+    path: Path, folder: Path, workers: int = 1, progress: Progress = silent
+) -> TextTable:
     """Read the whole file once: which lines are bad, which images stand in it before.
 
     Args:
@@ -158,7 +160,7 @@ def open_table(path: Path, folder: Path, workers: int = 1, progress: Progress = 
         DataError: there is no such file, or not one good line in it.
     """
     path = find_table(path)
-    table = Table(path, path.stat().st_size, stamp=_stamp(path))
+    table = TextTable(path, path.stat().st_size, stamp=_stamp(path))
     spill = Spill(folder / "ids", _ID)
     for rows, bad in ordered(_Ids, None, table.batches(progress, "checking lines"), workers):
         spill.add(rows)
@@ -192,8 +194,8 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
-def _batches(file: IO[bytes]) -> Iterator[Batch]:
-    batch, size = Batch([], [], []), 0
+def _batches(file: IO[bytes]) -> Iterator[TextBatch]:
+    batch, size = TextBatch([], [], []), 0
     for number, start, line in read_lines(file):
         batch.starts.append(start)
         batch.numbers.append(number)
@@ -201,7 +203,7 @@ def _batches(file: IO[bytes]) -> Iterator[Batch]:
         size += len(line)
         if size >= BATCH:
             yield batch
-            batch, size = Batch([], [], []), 0
+            batch, size = TextBatch([], [], []), 0
     if batch.lines:
         yield batch
 
@@ -212,7 +214,7 @@ class _Ids:
     def __init__(self, _: None) -> None:
         pass
 
-    def __call__(self, batch: Batch) -> tuple[Any, list[tuple[int, int]]]:
+    def __call__(self, batch: TextBatch) -> tuple[Any, list[tuple[int, int]]]:
         rows, bad = [], []
         for start, number, line in zip(batch.starts, batch.numbers, batch.lines, strict=True):
             try:

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.download.run import Outcome, download
+from engine.data.download.run import DownloadOutcome, download
 from engine.data.download.settings import DownloadSettings
 
 Answer = Callable[["Request"], Awaitable[None]]
@@ -159,7 +159,7 @@ class Lists:
             "".join(json.dumps({"image": id_, "url": url}) + "\n" for id_, url in rows)
         )
 
-    def run(self, settings: DownloadSettings = QUICK, **more: Any) -> Outcome:
+    def run(self, settings: DownloadSettings = QUICK, **more: Any) -> DownloadOutcome:
         """Download."""
         return download(self.metadata, self.images, self.out, settings, **more)
 

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from engine.data.download.outcome import Kind
+from engine.data.download.outcome import Cause
 from engine.data.verify import verify
 
 from .conftest import QUICK, Lists, Request, Server, picture
@@ -88,29 +88,29 @@ def test_every_failure_has_its_kind(server: Server, lists: Lists) -> None:
     packed = gzip.compress(whole)
     cases: dict[str, tuple[object, str]] = {
         "missing": (None, "HTTP 404"),
-        "empty": (b"", Kind.NOT_IMAGE),
-        "html": (b"<!DOCTYPE html><html>sold out</html>", Kind.NOT_IMAGE),
-        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', Kind.NOT_IMAGE),
-        "text": (b"hello", Kind.NOT_IMAGE),
-        "cut": (whole[: len(whole) // 2], Kind.BROKEN),
-        "short": (page(whole[:100], Content_Length="5000", Connection="close"), Kind.TIMEOUT),
-        "wide": (bomb(60_000, 60_000), Kind.PIXELS),
-        "large": (bomb(9_000, 9_000), Kind.PIXELS),
-        "thin": (saved(Image.new("RGB", (70_000, 66)), "PNG"), Kind.BROKEN),
-        "gzip": (page(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip"), Kind.ENCODING),
-        "cutgzip": (page(packed[:-20], Content_Encoding="gzip"), Kind.ENCODING),
-        "notgzip": (page(whole, Content_Encoding="gzip"), Kind.ENCODING),
-        "brotli": (page(whole, Content_Encoding="br"), Kind.ENCODING),
-        "endless": (endless, Kind.TOO_LARGE),
-        "told": (page(b"", Content_Length="999999999999"), Kind.TOO_LARGE),
-        "drip": (drip, Kind.SLOW),
-        "silent": (silent, Kind.TIMEOUT),
-        "reset": (reset, Kind.BROKE),
-        "nonsense": (nonsense, Kind.PROTOCOL),
-        "noai": (page(whole, X_Robots_Tag="noindex, NoAI"), Kind.ROBOTS),
-        "loop": (to("loop"), Kind.REDIRECTS),
-        "file": (to("file:///etc/passwd"), Kind.BAD_URL),
-        "badport": (to("http://127.0.0.1:99999/"), Kind.BAD_URL),
+        "empty": (b"", Cause.NOT_IMAGE),
+        "html": (b"<!DOCTYPE html><html>sold out</html>", Cause.NOT_IMAGE),
+        "svg": (b'<svg xmlns="http://www.w3.org/2000/svg"/>', Cause.NOT_IMAGE),
+        "text": (b"hello", Cause.NOT_IMAGE),
+        "cut": (whole[: len(whole) // 2], Cause.BROKEN),
+        "short": (page(whole[:100], Content_Length="5000", Connection="close"), Cause.TIMEOUT),
+        "wide": (bomb(60_000, 60_000), Cause.PIXELS),
+        "large": (bomb(9_000, 9_000), Cause.PIXELS),
+        "thin": (saved(Image.new("RGB", (70_000, 66)), "PNG"), Cause.BROKEN),
+        "gzip": (page(gzip.compress(bytes(50_000_000)), Content_Encoding="gzip"), Cause.ENCODING),
+        "cutgzip": (page(packed[:-20], Content_Encoding="gzip"), Cause.ENCODING),
+        "notgzip": (page(whole, Content_Encoding="gzip"), Cause.ENCODING),
+        "brotli": (page(whole, Content_Encoding="br"), Cause.ENCODING),
+        "endless": (endless, Cause.TOO_LARGE),
+        "told": (page(b"", Content_Length="999999999999"), Cause.TOO_LARGE),
+        "drip": (drip, Cause.SLOW),
+        "silent": (silent, Cause.TIMEOUT),
+        "reset": (reset, Cause.BROKE),
+        "nonsense": (nonsense, Cause.PROTOCOL),
+        "noai": (page(whole, X_Robots_Tag="noindex, NoAI"), Cause.ROBOTS),
+        "loop": (to("loop"), Cause.REDIRECTS),
+        "file": (to("file:///etc/passwd"), Cause.BAD_URL),
+        "badport": (to("http://127.0.0.1:99999/"), Cause.BAD_URL),
         "forbidden": (lambda r: r.send(b"", "403 Forbidden"), "HTTP 403"),
         "broken": (lambda r: r.send(b"", "500 Oh"), "HTTP 500"),
     }
@@ -127,7 +127,7 @@ def test_every_failure_has_its_kind(server: Server, lists: Lists) -> None:
     report = lists.run(settings).report
     found = {id_: kind for id_, (kind, _) in lists.failures().items()}
     wanted = {key: kind for key, (_, kind) in cases.items()}
-    wanted |= dict.fromkeys(odd, Kind.BAD_URL) | {"refused": Kind.CONNECT}
+    wanted |= dict.fromkeys(odd, Cause.BAD_URL) | {"refused": Cause.CONNECT}
     assert found == wanted
     assert report["images"] == {
         "listed": len(wanted) + 1, "had": 1, "failed": len(wanted), "left": 0
@@ -189,7 +189,7 @@ def test_private_addresses_are_refused(server: Server, lists: Lists, where: str)
     server.answers["good"] = picture()
     lists.write({1: where.format(port=server.port)})
     lists.run(replace(QUICK, allow_private=False, retries=0))
-    assert lists.failures()["1"][0] == Kind.PRIVATE
+    assert lists.failures()["1"][0] == Cause.PRIVATE
     assert not server.seen
 
 
@@ -197,7 +197,7 @@ def test_private_addresses_are_refused(server: Server, lists: Lists, where: str)
 def test_other_ways_to_write_loopback(lists: Lists, where: str) -> None:
     lists.write({1: where})
     lists.run(replace(QUICK, allow_private=False, retries=0))
-    assert lists.failures()["1"][0] in (Kind.PRIVATE, Kind.BAD_URL, Kind.NAME)
+    assert lists.failures()["1"][0] in (Cause.PRIVATE, Cause.BAD_URL, Cause.NAME)
 
 
 def test_a_public_server_that_redirects_inside(
@@ -217,7 +217,7 @@ def test_a_public_server_that_redirects_inside(
     lists.write({key: server.url(key) for key in ("name", "number", "ten", "good")})
     lists.run(replace(QUICK, allow_private=False, retries=0))
     found = {id_: kind for id_, (kind, _) in lists.failures().items()}
-    assert found == {"name": Kind.NAME, "number": Kind.PRIVATE, "ten": Kind.PRIVATE}
+    assert found == {"name": Cause.NAME, "number": Cause.PRIVATE, "ten": Cause.PRIVATE}
     assert server.seen["good"] == 1
 
 
@@ -246,7 +246,7 @@ def test_ids_that_do_not_make_file_names(server: Server, lists: Lists, tmp_path:
     names = {long: server.url("x"), "a b.c": server.url("x"), "%2E": server.url("x")}
     lists.write(names)
     lists.run()
-    assert lists.failures()[long][0] == Kind.LONG_ID
+    assert lists.failures()[long][0] == Cause.LONG_ID
     assert {p.name for p in (lists.out / "images").iterdir()} == {"a b.c.jpg", "%2E.jpg"}
     lists.out = tmp_path / "packed"
     report = lists.run(replace(QUICK, format="webdataset")).report

@@ -23,7 +23,7 @@ from yarl import URL
 from engine.core.files import steps
 from engine.data.download import run
 from engine.data.download.fetch import Body
-from engine.data.download.outcome import Downloaded, Failure
+from engine.data.download.outcome import Downloaded, Refusal
 from engine.data.download.state import State
 from engine.data.verify import verify
 
@@ -96,12 +96,12 @@ class Web:
 
     async def __aexit__(self, *_: object) -> None: ...
 
-    async def get(self, url: URL, seconds: float) -> Body | Failure:
+    async def get(self, url: URL, seconds: float) -> Body | Refusal:
         for _ in range(FATE.chance.randrange(6)):
             await asyncio.sleep(0)
         number = int(url.path[1:])
         if number % 5 == 2 and Web.broken:
-            return Failure("HTTP 404")
+            return Refusal("HTTP 404")
         return Body(PICTURES[number])
 
 

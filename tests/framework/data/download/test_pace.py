@@ -21,7 +21,7 @@ from yarl import URL
 
 from engine.data.download.fetch import Body, Redirect, _refused
 from engine.data.download.hosts import Pace
-from engine.data.download.outcome import Downloaded, Failed, Failure, Item
+from engine.data.download.outcome import Downloaded, Failed, Item, Refusal
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
 
@@ -53,7 +53,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 class Limiter:
     """A host that allows ``rate`` requests a second, counted in one of the usual ways."""
 
-    def __init__(self, rate: float, how: str, refusal: Failure, takes: float = 0.05) -> None:
+    def __init__(self, rate: float, how: str, refusal: Refusal, takes: float = 0.05) -> None:
         self.rate, self.how, self.refusal, self.takes = rate, how, refusal, takes
         self.tokens, self.last, self.seen = max(1.0, rate), float("-inf"), deque[float]()
         self.asked = self.refused = self.now = 0
@@ -110,7 +110,7 @@ class Web:
         """Seconds that it took by the virtual clock."""
         loop = VirtualLoop()
 
-        async def get(url: URL, seconds: float) -> Body | Redirect | Failure:
+        async def get(url: URL, seconds: float) -> Body | Redirect | Refusal:
             if str(url) in self.redirects:
                 await asyncio.sleep(0.02)
                 return Redirect(URL(self.redirects[str(url)]))
@@ -125,7 +125,7 @@ class Web:
                 return host.refusal
             return Body(b"x")
 
-        async def decode(item: Item, body: Body) -> Downloaded | Failure:
+        async def decode(item: Item, body: Body) -> Downloaded | Refusal:
             return Downloaded(item.position, 1, 1, 1, bytes(32))
 
         def done(item: Item, result: Downloaded | Failed) -> None:
@@ -173,7 +173,7 @@ REFUSALS = {
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 @pytest.mark.parametrize(("rate", "most"), [(5, 200), (1, 600), (50, 60)])
 def test_every_image_of_a_limited_host_arrives(
-    refusal: Failure, how: str, rate: float, most: float
+    refusal: Refusal, how: str, rate: float, most: float
 ) -> None:
     """200 images, as fast as four times the ideal at the least; few requests are in vain."""
     host = Limiter(rate, how, refusal)
@@ -337,7 +337,7 @@ def test_hosts_in_memory_are_bounded() -> None:
     """Of very many limited hosts, those of which nothing is wanted any more are forgotten."""
     from engine.data.download import schedule
 
-    async def get(url: URL, seconds: float) -> Body | Failure:
+    async def get(url: URL, seconds: float) -> Body | Refusal:
         return REFUSALS["429"] if random.random() < 0.5 else Body(b"x")
 
     async def decode(item: Item, body: Body) -> Downloaded:

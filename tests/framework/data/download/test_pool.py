@@ -15,7 +15,7 @@ import pytest
 
 from engine.data.download import pool as pools
 from engine.data.download.fetch import Body
-from engine.data.download.outcome import Downloaded, Failure, Kind
+from engine.data.download.outcome import Cause, Downloaded, Refusal
 from engine.data.download.pool import Pool
 from engine.errors import DataError
 
@@ -31,7 +31,7 @@ def with_pool(work: Callable[[Pool], Awaitable[Any]], workers: int = 1) -> Any:
 
 
 def test_results(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Downloaded | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Refusal]:
         return await asyncio.gather(
             pool.decode(1, Body(picture(1, (200, 100))), tmp_path / "1.jpg"),
             pool.decode(2, Body(b"<html>"), tmp_path / "2.jpg"),
@@ -42,14 +42,16 @@ def test_results(tmp_path: Path) -> None:
     data = (tmp_path / "1.jpg").read_bytes()
     assert (had.width, had.height, had.size) == (128, 64, len(data))
     assert had.sha256 == sha256(data).digest()
-    assert lost == Failure(Kind.NOT_IMAGE, "does not decode: it is a web page or XML, not an image")
+    assert lost == Refusal(
+        Cause.NOT_IMAGE, "does not decode: it is a web page or XML, not an image"
+    )
     assert not (tmp_path / "2.jpg").exists()
     # A JPEG that is small enough keeps its own bytes.
     assert back.data == picture(3)
 
 
 def test_many_pictures_over_two_processes(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Downloaded | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Refusal]:
         return await asyncio.gather(
             *(pool.decode(i, Body(picture(i)), tmp_path / f"{i}.jpg") for i in range(200))
         )
@@ -67,7 +69,7 @@ def stop_while_working(pool: Pool, number: int) -> int:
 
 
 def test_a_dead_process_costs_nothing_the_first_time(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Downloaded | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Refusal]:
         futures = [pool.decode(i, Body(picture(i)), tmp_path / f"{i}.jpg") for i in range(6)]
         stop_while_working(pool, signal.SIGKILL)
         return await asyncio.gather(*futures)
@@ -76,7 +78,7 @@ def test_a_dead_process_costs_nothing_the_first_time(tmp_path: Path) -> None:
 
 
 def test_a_picture_that_kills_twice_is_lost_alone(tmp_path: Path) -> None:
-    async def work(pool: Pool) -> list[Downloaded | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Refusal]:
         stop = next(iter(pool._processes)).process
         os.kill(stop.pid, signal.SIGSTOP)  # so that it is surely at the first picture
         futures = [pool.decode(i, Body(picture(i)), tmp_path / f"{i}.jpg") for i in range(4)]
@@ -88,14 +90,14 @@ def test_a_picture_that_kills_twice_is_lost_alone(tmp_path: Path) -> None:
         return await asyncio.gather(*futures)
 
     first, *others = with_pool(work)
-    assert first == Failure(Kind.DIED, "by signal 9")
+    assert first == Refusal(Cause.DIED, "by signal 9")
     assert [had.position for had in others] == [1, 2, 3]
 
 
 def test_a_stuck_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pools, "_STUCK_AFTER", 0.1)
 
-    async def work(pool: Pool) -> list[Downloaded | Failure]:
+    async def work(pool: Pool) -> list[Downloaded | Refusal]:
         await pool.decode(9, Body(picture(9)), None)  # it has started
         stopped = next(iter(pool._processes)).process
         os.kill(stopped.pid, signal.SIGSTOP)
@@ -105,7 +107,7 @@ def test_a_stuck_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         return [found, await pool.decode(1, Body(picture(1)), None)]
 
     stuck, after = with_pool(work)
-    assert stuck.kind == Kind.STUCK
+    assert stuck.kind == Cause.STUCK
     assert isinstance(after, Downloaded)
 
 

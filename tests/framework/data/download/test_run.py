@@ -160,11 +160,11 @@ def test_progress_counts_reasons_and_hosts_while_it_runs(server: Server, lists: 
 
 
 def test_hosts_in_memory_are_bounded() -> None:
-    from engine.data.download.outcome import Failed, Failure
+    from engine.data.download.outcome import Failed, Refusal
 
     progress = Progress()
     for i in range(50_000):
-        progress.lost(Failed(i, f"h{i}" if i % 3 else "worst", Failure("x"), 1))
+        progress.lost(Failed(i, f"h{i}" if i % 3 else "worst", Refusal("x"), 1))
     assert len(progress.hosts) <= 2000
     assert progress.hosts.most_common(1) == [("worst", 16_667)]
 
@@ -230,11 +230,11 @@ def test_what_a_terminal_shows() -> None:
     from rich.console import Console
 
     from engine.cli.download import _line, _panel
-    from engine.data.download.outcome import Failed, Failure
+    from engine.data.download.outcome import Failed, Refusal
 
     progress = Progress(images=100, had=30, received=5_000_000, fresh=40)
     for i in range(10):
-        progress.lost(Failed(i, f"host{i % 2}", Failure("HTTP 404" if i else "timeout"), 1))
+        progress.lost(Failed(i, f"host{i % 2}", Refusal("HTTP 404" if i else "timeout"), 1))
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     console.print(_panel(progress))
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

@@ -15,7 +15,7 @@ from yarl import URL
 
 from engine.data.download.fetch import Body, Redirect
 from engine.data.download.headers import seconds_to_wait
-from engine.data.download.outcome import Downloaded, Failed, Failure, Item, Kind
+from engine.data.download.outcome import Cause, Downloaded, Failed, Item, Refusal
 from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.urls import parse
@@ -27,14 +27,14 @@ class Net:
     """Answers from a script; notes the order, the moments and the most at once a host."""
 
     def __init__(
-        self, answers: dict[str, list[Body | Redirect | Failure]], takes: float = 0
+        self, answers: dict[str, list[Body | Redirect | Refusal]], takes: float = 0
     ) -> None:
         self.answers, self.takes = answers, takes
         self.asked: list[tuple[str, float]] = []
         self.now: dict[str, int] = {}
         self.most: dict[str, int] = {}
 
-    async def get(self, url: URL, seconds: float) -> Body | Redirect | Failure:
+    async def get(self, url: URL, seconds: float) -> Body | Redirect | Refusal:
         self.asked.append((str(url), asyncio.get_running_loop().time()))
         host = url.host or ""
         self.now[host] = self.now.get(host, 0) + 1
@@ -50,7 +50,7 @@ def go(
 ) -> dict[int, Downloaded | Failed]:
     found: dict[int, Downloaded | Failed] = {}
 
-    async def decode(item: Item, body: Body) -> Downloaded | Failure:
+    async def decode(item: Item, body: Body) -> Downloaded | Refusal:
         await asyncio.sleep(0)
         return Downloaded(item.position, 1, 1, 1, bytes(32))
 
@@ -68,7 +68,7 @@ def go(
 
 
 def test_retries_stop_at_success_and_at_the_limit() -> None:
-    passing = Failure("HTTP 503", may_pass=True)
+    passing = Refusal("HTTP 503", may_pass=True)
     net = Net({"http://a/1": [passing, passing, Body(b"x")], "http://a/2": [passing]})
     found = go(net, ["http://a/1", "http://a/2"], replace(QUICK, retries=2))
     assert isinstance(found[1], Downloaded)
@@ -78,7 +78,7 @@ def test_retries_stop_at_success_and_at_the_limit() -> None:
 
 
 def test_pauses_grow() -> None:
-    net = Net({"http://a/1": [Failure("HTTP 503", may_pass=True)]})
+    net = Net({"http://a/1": [Refusal("HTTP 503", may_pass=True)]})
     go(net, ["http://a/1"], replace(QUICK, retries=3, pause=0.1))
     moments = [moment for _, moment in net.asked]
     for number, (before, after) in enumerate(itertools.pairwise(moments)):
@@ -86,10 +86,10 @@ def test_pauses_grow() -> None:
 
 
 def test_the_limit_of_a_host_holds_for_retries_and_redirects_too() -> None:
-    answers: dict[str, list[Body | Redirect | Failure]] = {
+    answers: dict[str, list[Body | Redirect | Refusal]] = {
         f"http://b/{i}": [Redirect(URL(f"http://a/r{i}"))] for i in range(10)
     }
-    answers |= {f"http://a/{i}": [Failure("x", may_pass=True), Body(b"x")] for i in range(0, 30, 3)}
+    answers |= {f"http://a/{i}": [Refusal("x", may_pass=True), Body(b"x")] for i in range(0, 30, 3)}
     net = Net(answers, takes=0.005)
     urls = [f"http://a/{i}" for i in range(30)] + [f"http://b/{i}" for i in range(10)]
     found = go(net, urls, replace(QUICK, per_host=3))
@@ -101,7 +101,7 @@ def test_a_slow_host_holds_up_nobody_else() -> None:
     """More images wait for one host than connections there are; others go on meanwhile."""
 
     class Uneven(Net):
-        async def get(self, url: URL, seconds: float) -> Body | Redirect | Failure:
+        async def get(self, url: URL, seconds: float) -> Body | Redirect | Refusal:
             self.takes = 0.05 if url.host == "slow" else 0
             return await super().get(url, seconds)
 
@@ -125,8 +125,8 @@ def test_the_source_is_read_no_further_than_needed() -> None:
             await asyncio.sleep(3600)
             return Body(b"")
 
-        async def decode(item: Item, body: Body) -> Failure:
-            return Failure("never")
+        async def decode(item: Item, body: Body) -> Refusal:
+            return Refusal("never")
 
         scheduler = Scheduler(QUICK, source(), get, decode, lambda i, r: None, backlog=4)
         task = asyncio.create_task(scheduler.run())
@@ -139,7 +139,7 @@ def test_the_source_is_read_no_further_than_needed() -> None:
 
 
 def test_the_deadline_of_an_image() -> None:
-    net = Net({"http://a/1": [Failure("HTTP 503", may_pass=True)]}, takes=0.1)
+    net = Net({"http://a/1": [Refusal("HTTP 503", may_pass=True)]}, takes=0.1)
     found = go(net, ["http://a/1"], replace(QUICK, retries=100, pause=0.05, deadline=0.5))
     assert isinstance(found[1], Failed)
     assert len(net.asked) < 8
@@ -150,8 +150,8 @@ def test_a_fault_of_the_taker_ends_the_run() -> None:
         def done(item: Item, result: Downloaded | Failed) -> None:
             raise OSError("disk")
 
-        async def decode(item: Item, body: Body) -> Failure:
-            return Failure("x")
+        async def decode(item: Item, body: Body) -> Refusal:
+            return Refusal("x")
 
         items = (Item(i, str(i), f"http://a/{i}") for i in range(1, 50))
         await Scheduler(QUICK, items, Net({}).get, decode, done, backlog=4).run()
@@ -212,5 +212,5 @@ def test_addresses_are_read(url: str, base: str | None, wanted: str) -> None:
 )  # fmt: skip
 def test_addresses_that_are_none(url: str) -> None:
     found = parse(url)
-    assert isinstance(found, Failure)
-    assert found.kind == Kind.BAD_URL
+    assert isinstance(found, Refusal)
+    assert found.kind == Cause.BAD_URL

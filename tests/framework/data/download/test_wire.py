@@ -19,7 +19,7 @@ from yarl import URL
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
 from engine.data.download.heads import MOST_BYTES, Heads, HeadTooLongError, mend
-from engine.data.download.outcome import Failed, Failure, Kind, plain, without_password
+from engine.data.download.outcome import Cause, Failed, Refusal, plain, without_password
 from engine.data.download.shards import shard_paths
 from engine.data.download.urls import parse
 from engine.data.verify import verify
@@ -147,8 +147,8 @@ def test_hosts_and_users(url: str, wanted: str) -> None:
 )  # fmt: skip
 def test_urls_that_are_none(url: str) -> None:
     found = parse(url, URL("http://base/") if url == "1http://h/" else None)
-    assert isinstance(found, Failure)
-    assert found.kind == Kind.BAD_URL
+    assert isinstance(found, Refusal)
+    assert found.kind == Cause.BAD_URL
 
 
 TEXT = st.text() | st.binary().map(lambda b: b.decode("utf-8", "surrogateescape"))
@@ -239,20 +239,20 @@ ENCODED = {
     "not UTF-8": answer(b"Content-Encoding: caf\xe9"),
 }  # fmt: skip
 REFUSED = {
-    "lengths that differ": (answer(b"Content-Length: 7"), Kind.PROTOCOL),
-    "lengths that differ in a list": (answer(b"Content-Length: 7, 8", length=False), Kind.PROTOCOL),
-    "endless head": (b"HTTP/1.1 200 OK\r\n" + b"X: %s\r\n" % (b"a" * 1000) * 300, Kind.PROTOCOL),
-    "one endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, Kind.PROTOCOL),
-    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", Kind.PROTOCOL),
-    "status of letters": (b"HTTP/1.1 abc OK\r\n\r\n", Kind.PROTOCOL),
+    "lengths that differ": (answer(b"Content-Length: 7"), Cause.PROTOCOL),
+    "two lengths in a list": (answer(b"Content-Length: 7, 8", length=False), Cause.PROTOCOL),
+    "endless head": (b"HTTP/1.1 200 OK\r\n" + b"X: %s\r\n" % (b"a" * 1000) * 300, Cause.PROTOCOL),
+    "one endless header": (b"HTTP/1.1 200 OK\r\nX: " + b"a" * 300_000, Cause.PROTOCOL),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", Cause.PROTOCOL),
+    "status of letters": (b"HTTP/1.1 abc OK\r\n\r\n", Cause.PROTOCOL),
     "a length of 40 digits": (answer(b"Content-Length: " + b"9" * 40, length=False),
-                              Kind.TOO_LARGE),
-    "brotli": (answer(b"Content-Encoding: br"), Kind.ENCODING),
-    "zstd, gzip": (answer(b"Content-Encoding: zstd, gzip"), Kind.ENCODING),
-    "gzip five times": (answer(b"Content-Encoding: gzip,gzip,gzip,gzip,gzip"), Kind.ENCODING),
-    "not gzip": (answer(b"Content-Encoding: gzip"), Kind.ENCODING),
+                              Cause.TOO_LARGE),
+    "brotli": (answer(b"Content-Encoding: br"), Cause.ENCODING),
+    "zstd, gzip": (answer(b"Content-Encoding: zstd, gzip"), Cause.ENCODING),
+    "gzip five times": (answer(b"Content-Encoding: gzip,gzip,gzip,gzip,gzip"), Cause.ENCODING),
+    "not gzip": (answer(b"Content-Encoding: gzip"), Cause.ENCODING),
     "too many members": (answer(b"Content-Encoding: gzip", body=gzip.compress(b"") * 12_000),
-                         Kind.ENCODING),
+                         Cause.ENCODING),
 }  # fmt: skip
 
 
@@ -381,7 +381,7 @@ def test_robots_over_the_wire(server: Server, lists: Lists) -> None:
     lists.write({name: server.url(name) for name in server.answers})
     lists.run()
     assert {i: kind for i, (kind, _) in lists.failures().items()} == {
-        "ours": Kind.ROBOTS, "everyone": Kind.ROBOTS
+        "ours": Cause.ROBOTS, "everyone": Cause.ROBOTS
     }  # fmt: skip
 
 
@@ -415,7 +415,7 @@ def test_bytes_that_are_not_utf8_cost_their_image_alone(
             "listed": len(FOREIGN) + 1, "had": 1, "failed": len(FOREIGN), "left": 0
         }  # fmt: skip
     told = lists.failures()
-    assert told["robots"] == (Kind.ROBOTS, "noai, caf\ufffd [31m")
+    assert told["robots"] == (Cause.ROBOTS, "noai, caf\ufffd [31m")
     for _, detail in told.values():
         assert detail.isprintable()
     assert verify(lists.out).whole
@@ -436,7 +436,7 @@ def test_a_folder_whose_name_is_not_utf8(server: Server, lists: Lists) -> None:
 
 @given(TEXT)
 def test_any_text_can_be_stored(text: str) -> None:
-    lost = Failed(1, text, Failure("x", text), 0)
+    lost = Failed(1, text, Refusal("x", text), 0)
     for told in (lost.host, lost.failure.detail):
         assert told.isprintable()
         assert len(told) <= 300

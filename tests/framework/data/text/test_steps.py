@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.data.text import stopwords
-from engine.data.text.settings import STEPS, Step
+from engine.data.text.settings import STEPS, CleaningStep
 from engine.data.text.stage import make_local
 from engine.data.text.words import words_of
 from engine.errors import DataError
@@ -30,7 +30,7 @@ LOCAL = ["unicode", "case", "links", "hash_signs", "letters", "punctuation", "sp
 
 
 def run(name: str, text: str, **values: Any) -> str:
-    step = Step(name, STEPS[name].model_validate(values))
+    step = CleaningStep(name, STEPS[name].model_validate(values))
     return make_local(step)([text], [0])[0]
 
 
