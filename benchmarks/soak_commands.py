@@ -171,7 +171,7 @@ COMMANDS = (
     Command("cluster fit", 2, ("cluster", "fit", "{inputs}/clusters.yaml", "-o", "{out}"),
             of_clusters),
     Command("import", 2, ("import", "{inputs}/clip", "--config", "{inputs}/clip.yaml", "-o",
-                          "{out}"), of_folder, old=("--set", "storage.dtype=float16")),
+                          "{out}"), of_folder, old=("--set", "storage.default=float16")),
     Command("export", 1, ("export", "{inputs}/model", "--to", "onnx", "-o", "{out}"), of_export),
 )  # fmt: skip
 """All of them; the shares are of 40."""

@@ -149,5 +149,13 @@ def engine_plugins() -> list[Plugin]:
                 "a JSON object a line in the run's folder"),
         _plugin("logger", "tensorboard", "loggers.tensorboard.TensorBoard", "TensorBoardSettings",
                 "TensorBoard's files in the run's folder (needs the package tensorboard)"),
+        _plugin("storage", "float32", "storage.floats.Float32", "FloatSettings",
+                "single precision: the numbers as they are, 4 bytes each"),
+        _plugin("storage", "float16", "storage.floats.Float16", "FloatSettings",
+                "half precision, 2 bytes a number, up to 65,504"),
+        _plugin("storage", "bfloat16", "storage.floats.BFloat16", "FloatSettings",
+                "float32's range with 8 significant bits, 2 bytes a number"),
+        _plugin("storage", "int8_rows", "storage.int8_rows.Int8Rows", "Int8RowsSettings",
+                "1 byte a number, symmetric, and one float16 scale for each row"),
         *_METRICS,
     ]  # fmt: skip

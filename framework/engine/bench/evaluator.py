@@ -106,6 +106,7 @@ def weigh(folder: Path) -> Weight:
             parameters=part.num_parameters,
             buffers=part.num_buffers,
             bytes=part.bytes,
+            storage=dict(part.storage),
         )
         for part in report.parts
     )

@@ -29,13 +29,23 @@ class _Fact(BaseModel):
 
 
 class Part(_Fact):
-    """A part of a model: what it weighs."""
+    """A part of a model: what it weighs.
+
+    Attributes:
+        name: of the part.
+        plugin: its plugin; empty for ``logit_scale``.
+        parameters: numbers in its parameters.
+        buffers: numbers in its stored buffers.
+        bytes: of both, as they are stored.
+        storage: how many of the bytes each storage takes, by its name.
+    """
 
     name: str
     plugin: str
     parameters: int
     buffers: int
     bytes: int
+    storage: Mapping[str, int] = {}
 
 
 class Weight(_Fact):

@@ -23,22 +23,35 @@ def command(
     meta: Annotated[
         bool, typer.Option(help="Build on PyTorch's meta device instead of reading plans.")
     ] = False,
+    tensors: Annotated[
+        bool, typer.Option("--tensors", help="Also tensor by tensor, with its storage.")
+    ] = False,
     json: Json = False,
 ) -> None:
-    """Tell what models weigh, to the byte. Exit code 1 where one is over its limit."""
-    from engine.cli.tables import size_table, stdout
+    """Tell what models weigh, to the byte. Exit code 1 where one is over its limit.
+
+    A config's weights are predicted; of an artifact, all its files are counted too
+    (`limits.folder`).
+    """
+    from engine.cli.tables import print_warning, size_table, stdout, tensor_table
     from engine.core.terminal import print_json
 
     allowed = _limit(limit)
     reports = [_report(path, allowed, overrides or [], meta=meta) for path in paths]
     if json:
-        print_json({"models": [report.to_json() for report in reports]})
-    elif len(reports) == 1:
-        stdout().print(size_table(reports[0]))
+        print_json({"models": [report.to_json(tensors=tensors) for report in reports]})
     else:
-        _print_many(reports)
-    if any(report.over for report in reports):
-        _explain([report for report in reports if report.over])
+        if len(reports) == 1:
+            stdout().print(size_table(reports[0]))
+        else:
+            _print_many(reports)
+        if tensors:
+            for report in reports:
+                stdout().print(tensor_table(report))
+    excesses = [excess for report in reports if (excess := report.excess())]
+    for excess in excesses:
+        print_warning(excess)
+    if excesses:
         raise typer.Exit(1)
 
 
@@ -82,14 +95,3 @@ def _print_many(reports: list[SizeReport]) -> None:
         counts = (report.num_parameters, report.num_buffers, report.total)
         table.add_row(report.name, *(f"{count:,}" for count in counts), verdict(report))
     stdout().print(table)
-
-
-def _explain(over: list[SizeReport]) -> None:
-    from engine.cli.tables import print_warning
-
-    for report in over:
-        heaviest = max(report.parts, key=lambda part: part.bytes)
-        print_warning(
-            f"{report.name} is {report.over:,} bytes over its limit; heaviest: {heaviest.name}"
-            f" ({heaviest.plugin}), {heaviest.bytes:,} bytes"
-        )

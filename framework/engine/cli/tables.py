@@ -35,12 +35,34 @@ def human(count: int) -> str:
 
 
 def verdict(report: SizeReport) -> Text:
-    """Whether the limit is kept, in words."""
-    if report.limit is None:
+    """Whether the limits are kept, in words."""
+    weights = _verdict(report.total, report.limit)
+    if report.folder is None or report.folder_limit is None:
+        return weights
+    folder = _verdict(report.folder, report.folder_limit)
+    return Text.assemble(weights, "; folder: ", folder)
+
+
+def _verdict(bytes_: int, limit: int | None) -> Text:
+    if limit is None:
         return Text("no limit", style="dim")
-    if report.over:
-        return Text(f"over {human(report.limit)} by {human(report.over)}", style="bold red")
-    return Text(f"{report.total / report.limit:.1%} of {human(report.limit)}", style="green")
+    if bytes_ > limit:
+        return Text(f"over {human(limit)} by {human(bytes_ - limit)}", style="bold red")
+    share = bytes_ / limit if limit else 1.0
+    return Text(f"{share:.1%} of {human(limit)}", style="green")
+
+
+def tensor_table(report: SizeReport) -> Table:
+    """Every tensor of one model: its shape, its storage, its bytes."""
+    table = Table(title=f"{report.name}: tensors", title_justify="left", title_style="bold")
+    table.add_column("tensor", overflow="fold")
+    table.add_column("shape", justify="right")
+    table.add_column("storage")
+    table.add_column("bytes", justify="right")
+    for tensor in report.tensors:
+        shape = " x ".join(map(str, tensor.shape)) or "a number"
+        table.add_row(Text(tensor.name), shape, tensor.storage, f"{tensor.bytes:,}")
+    return table
 
 
 def size_table(report: SizeReport, origins: Mapping[str, str] | None = None) -> Table:
@@ -53,6 +75,7 @@ def size_table(report: SizeReport, origins: Mapping[str, str] | None = None) -> 
         table.add_column("buffers", justify="right")
     table.add_column("bytes", justify="right")
     table.add_column("share", justify="right")
+    table.add_column("storage")
     if origins is not None:
         table.add_column("weights")
 
@@ -61,13 +84,14 @@ def size_table(report: SizeReport, origins: Mapping[str, str] | None = None) -> 
         return [f"{of.num_parameters:,}", *buffers]
 
     for part in report.parts:
+        storages = sorted(part.storage, key=lambda name: -part.storage[name])
         row = [part.name, part.plugin, *counts(part), f"{part.bytes:,}",
-               f"{part.bytes / report.total:.1%}"]  # fmt: skip
+               f"{part.bytes / report.total:.1%}", ", ".join(storages)]  # fmt: skip
         table.add_row(*row, *([] if origins is None else [origins.get(part.name, "")]))
     blank = [""] * len(counts(report))
     table.add_row("header", "", *blank, f"{report.header:,}", f"{report.header / report.total:.1%}")
     table.add_section()
-    last = ["total", "", *counts(report), f"{report.total:,}", ""]
+    last = ["total", "", *counts(report), f"{report.total:,}", "", ""]
     table.add_row(*last, *([] if origins is None else [""]), style="bold")
     table.caption = Text.assemble(human(report.total), " of weights: ", verdict(report))
     table.caption_justify = "left"

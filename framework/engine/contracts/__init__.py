@@ -15,6 +15,7 @@ loss            :class:`Loss`            :class:`LossSettings`
 sampler         :class:`Sampler`         :class:`SamplerSettings`
 logger          :class:`Logger`          :class:`LoggerSettings`
 metric          :class:`Metric`          :class:`Settings`
+storage         :class:`Storage`         :class:`StorageSettings`
 command         :class:`Command`         :class:`Settings`
 ==============  =======================  ================================================
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
         LossRef,
         ProjectionRef,
         SamplerRef,
+        StorageRef,
         TextEncoderRef,
         TokenizerRef,
         VisionTowerRef,
@@ -61,6 +63,12 @@ if TYPE_CHECKING:
         segments_of,
         take,
         take_place,
+    )
+    from engine.contracts.storage import (
+        Storage,
+        StorageSettings,
+        StoredArray,
+        StoredTensor,
     )
     from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
     from engine.contracts.tower import Preprocess, TextEncoder, Tower, VisionTower
@@ -89,7 +97,8 @@ _HOMES = {
     "projection_settings": ("ProjectionSettings",),
     "refs": (
         "ClustererRef", "DatasetRef", "EmbedderRef", "LoggerRef", "LossRef",
-        "ProjectionRef", "SamplerRef", "TextEncoderRef", "TokenizerRef", "VisionTowerRef",
+        "ProjectionRef", "SamplerRef", "StorageRef", "TextEncoderRef", "TokenizerRef",
+        "VisionTowerRef",
     ),
     "settings": ("PluginRef", "Settings"),
     "tower_settings": (
@@ -101,6 +110,7 @@ _HOMES = {
         "Output", "Segment", "State", "last_place", "pad_tokens", "segments_of", "take",
         "take_place",
     ),
+    "storage": ("Storage", "StorageSettings", "StoredArray", "StoredTensor"),
     "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
     "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
@@ -155,6 +165,11 @@ __all__ = [
     "Settings",
     "SourceName",
     "State",
+    "Storage",
+    "StorageRef",
+    "StorageSettings",
+    "StoredArray",
+    "StoredTensor",
     "Table",
     "TensorPlan",
     "TextEncoder",

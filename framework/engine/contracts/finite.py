@@ -18,13 +18,6 @@ from engine.errors import EngineError, WeightsError
 
 _SHOWN = 4
 
-STORAGE_DTYPES = {
-    "float32": torch.float32,
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-}
-"""The dtypes that ``storage.dtype`` may name."""
-
 
 @dataclass(frozen=True)
 class NotFinite:
@@ -126,39 +119,3 @@ def check_finite(
         + "; ".join(lines),
         hint=hint,
     )
-
-
-def check_stored(where: str, tensors: Mapping[str, Tensor], storage: str) -> None:
-    """Raise where a finite number would become infinite in the storage dtype.
-
-    Args:
-        where: what holds the tensors, for the message.
-        tensors: by name; the floating ones are to be stored as ``storage``.
-        storage: one of ``STORAGE_DTYPES``.
-
-    Raises:
-        WeightsError: names the tensor of the largest number, and a dtype that holds it.
-    """
-    largest, name = 0.0, ""
-    for key, tensor in tensors.items():
-        if not tensor.is_floating_point() or not tensor.numel():
-            continue
-        low, high = tensor.detach().aminmax()
-        size = max(-float(low), float(high))
-        if size > largest:
-            largest, name = size, key
-    if _holds(storage, largest):
-        return
-    fitting = [dtype for dtype in ("bfloat16", "float32") if _holds(dtype, largest)]
-    advice = f"set storage.dtype to {fitting[0]}, which holds it" if fitting else None
-    raise WeightsError(
-        f"{where}: {name} holds {largest:,.6g}, and {storage} holds numbers up to"
-        f" {torch.finfo(STORAGE_DTYPES[storage]).max:,.6g}: it would be stored as infinity",
-        hint=advice or "no storage dtype holds a number as large as this one",
-    )
-
-
-def _holds(storage: str, number: float) -> bool:
-    """Whether the number stays finite when it is rounded to this dtype."""
-    stored = torch.tensor(number, dtype=torch.float64).to(STORAGE_DTYPES[storage])
-    return bool(stored.isfinite())

@@ -100,6 +100,11 @@ KINDS: dict[str, Kind] = {
         "settings:Settings",
         "metric:Metric",
     ),
+    "storage": Kind(
+        "writes the numbers of a tensor into the file of weights",
+        "storage:StorageSettings",
+        "storage:Storage",
+    ),
     "command": Kind(
         "is a subcommand of engine",
         "settings:Settings",

@@ -19,7 +19,7 @@ class TensorPlan:
 
     Attributes:
         shape: its shape; ``()`` for a number.
-        dtype: ``"float"`` for what is stored in the config's storage dtype; other tensors (a
+        dtype: ``"float"`` for what is stored as the config's ``storage`` says; other tensors (a
             counter of BatchNorm, say) keep their own.
         buffer: whether it is a buffer (running statistics, say), which no optimizer trains, and not
             a parameter.

@@ -19,6 +19,7 @@ from engine.contracts.clustering_settings import ClustererSettings, EmbedderSett
 from engine.contracts.dataset import Dataset, DatasetSettings
 from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.settings import PluginField, PluginRef
+from engine.contracts.storage import Storage, StorageSettings
 from engine.contracts.tokenizer import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
 from engine.contracts.training_settings import LoggerSettings, LossSettings, SamplerSettings
@@ -37,6 +38,7 @@ __all__ = [
     "LossRef",
     "ProjectionRef",
     "SamplerRef",
+    "StorageRef",
     "TextEncoderRef",
     "TokenizerRef",
     "VisionTowerRef",
@@ -55,3 +57,4 @@ DatasetRef = Annotated[PluginRef[DatasetSettings, Dataset], PluginField("dataset
 LossRef = Annotated[PluginRef[LossSettings, "Loss"], PluginField("loss")]
 SamplerRef = Annotated[PluginRef[SamplerSettings, "Sampler"], PluginField("sampler")]
 LoggerRef = Annotated[PluginRef[LoggerSettings, "Logger"], PluginField("logger")]
+StorageRef = Annotated[PluginRef[StorageSettings, Storage], PluginField("storage")]

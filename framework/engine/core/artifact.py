@@ -4,10 +4,11 @@
 ``engine.json``          manifest: versions, plugins and their distributions, sha256 and bytes
                          of every file, where each part's weights came from, history, scores
 ``config.yaml``          the resolved config, every default filled in
-``model.safetensors``    the weights, in the config's storage dtype
+``model.safetensors``    the weights, stored as the config's ``storage`` says
 ``tokenizer.json``       the tokenizer
 ``clusters.safetensors`` fitted clusters and ``clusters.json`` what they are, where the config
-                         has any; prediction does without them, and no limit counts them
+                         has any; prediction does without them, and ``limits.weights`` does not
+                         count them
 ======================== =====================================================================
 
 Written whole or not at all, by ``engine.core.files``; only the files that the manifest lists are
@@ -192,6 +193,11 @@ def sha256(path: Path) -> str:
     """Hexadecimal sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def folder_bytes(folder: Path) -> int:
+    """Bytes of all files of an artifact, its manifest with them."""
+    return sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
 
 
 def is_artifact(folder: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from engine.contracts.clustering import FittedClusters
 from engine.contracts.description import TextEnd
 from engine.contracts.filling import check_filled, explain_misfit, tied_names, with_ties
-from engine.contracts.finite import STORAGE_DTYPES, check_finite, check_stored
+from engine.contracts.finite import check_finite
 from engine.contracts.settings import PluginRef, Settings
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower import Tower
@@ -34,7 +34,8 @@ from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
 from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan
 from engine.core.sources import UnreachableError
-from engine.core.weights import fetch, read_safetensors
+from engine.core.storage import StoragePlan, encode, plan_storage, to_manifest, write_parts
+from engine.core.weights import fetch, read_weights, to_array
 from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
 from engine.version import __version__
 
@@ -210,12 +211,17 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
     Clusters are not fitted: ``engine.clusters.build_clustered`` does both.
 
     Raises:
-        LimitError: it would weigh more than ``limits.weights``; told before anything is built.
+        LimitError: it would weigh more than ``limits.weights``, or with its tokenizer more than
+            ``limits.folder``; reported before any weights are loaded.
         WeightsError, DataError, PluginError: see the functions above.
     """
-    config_size(config).check()
+    size = config_size(config)
+    size.check()
     say("tokenizer")
     tokenizer = make_tokenizer(config)
+    # A lower bound of what will be written: clusters and the manifest come on top. So a run that
+    # cannot keep its limit ends before it is trained, and not after.
+    replace(size, folder=size.total + len(tokenizer.to_bytes())).check()
     warnings = tokenizer_warnings(tokenizer, config)
     say("model")
     model = make_model(config)
@@ -257,7 +263,7 @@ def assemble(
 
 
 def plugins_of(config: EngineConfig, registry: Registry) -> list[dict[str, str]]:
-    """Every plugin that the model itself uses, with its distribution."""
+    """Every plugin that the model and its file of weights use, with its distribution."""
     found: dict[tuple[str, str], dict[str, str]] = {}
 
     def visit(value: object) -> None:
@@ -278,6 +284,7 @@ def plugins_of(config: EngineConfig, registry: Registry) -> list[dict[str, str]]
                 visit(getattr(value, name))
 
     visit(config.model)
+    visit(config.storage)
     return [found[key] for key in sorted(found)]
 
 
@@ -293,25 +300,27 @@ def save(
         merge: ``False``: adapters are written as they are, for training to go on with.
 
     Returns:
-        The size of what was written, equal to what ``engine size`` said before.
+        The size of what was written; its weights are equal to what ``engine size`` said before.
 
     Raises:
         ArtifactError: the folder is not ours to replace, or the weights on disk are not of the
             predicted size (a fault of Engine or of a plugin's plan).
-        WeightsError: a number is not finite, or would not be in the storage dtype.
+        LimitError: all files together are over ``limits.folder``.
+        WeightsError: a number is not finite, or its storage cannot hold it.
     """
-    from safetensors.torch import save_file
-
     registry = registry or default_registry()
     if merge:
         built.model.merge()
-    tensors = _stored_tensors(built)
-    report = size_of_plan(plan_of_module(built.model), built.config, built.config.limits.weights)
+    plan = plan_of_module(built.model)
+    stored = plan_storage(plan, built.config.storage)
+    arrays = encode(built.config.name, stored, _arrays(built, stored), registry)
+    report = size_of_plan(plan, built.config, built.config.limits.weights)
     built.manifest["plugins"] = plugins_of(built.config, registry)
     built.manifest["num_parameters"] = report.num_parameters
     built.manifest["num_buffers"] = report.num_buffers
+    built.manifest["storage"] = to_manifest(stored)
     with artifact.writing(folder) as temporary:
-        save_file(tensors, temporary / artifact.WEIGHTS)
+        write_parts(temporary / artifact.WEIGHTS, arrays)
         (temporary / artifact.CONFIG).write_text(dump_config(built.config), encoding="utf-8")
         (temporary / artifact.TOKENIZER).write_bytes(built.tokenizer.to_bytes())
         if built.clusters is not None:
@@ -322,22 +331,17 @@ def save(
             raise ArtifactError(
                 f"{written:,} bytes of weights were written, {report.total:,} predicted"
             )
+        report = replace(report, folder=artifact.folder_bytes(temporary))
+        if report.folder_over:
+            report.check()
     return report
 
 
-def _stored_tensors(built: Built) -> dict[str, Tensor]:
-    """What the file of weights holds: finite numbers in the storage dtype, tied tensors once."""
-    storage = built.config.storage.dtype
-    tied = tied_names(built.model)
-    state = {name: t for name, t in built.model.state_dict().items() if name not in tied}
+def _arrays(built: Built, stored: StoragePlan) -> dict[str, Any]:
+    """The tensors to be stored, tied ones once, as arrays of finite numbers."""
     _check_numbers(built.config.name, built.model, WeightsError)
-    check_stored(built.config.name, state, storage)
-    return {name: _stored(tensor, STORAGE_DTYPES[storage]) for name, tensor in state.items()}
-
-
-def _stored(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    kept = tensor.to(dtype) if tensor.dtype.is_floating_point else tensor
-    return kept.detach().clone().contiguous()  # safetensors refuses tensors that share memory
+    state = built.model.state_dict()
+    return {name: to_array(state[name]) for name in stored}
 
 
 def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built:
@@ -356,24 +360,27 @@ def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built
         ConfigError: it uses plugins that are not installed here.
     """
     folder = Path(folder)
+    registry = registry or default_registry()
     manifest = artifact.read_manifest(folder)
-    config = load_config(folder / artifact.CONFIG, registry=registry or default_registry())
+    config = load_config(folder / artifact.CONFIG, registry=registry)
     settings = config.model.text.settings
     tokenizer = settings.tokenizer.target().from_bytes(
         settings.tokenizer.settings, (folder / artifact.TOKENIZER).read_bytes()
     )
-    model = _read_model(config, folder / artifact.WEIGHTS)
+    model = _read_model(config, folder / artifact.WEIGHTS, manifest, registry)
     return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest)
 
 
-def _read_model(config: EngineConfig, path: Path) -> DualEncoder:
+def _read_model(
+    config: EngineConfig, path: Path, manifest: Mapping[str, Any], registry: Registry
+) -> DualEncoder:
     """The model of a config with the weights of a file.
 
     It is made on the meta device and compared with the file before anything is allocated; the
     file's tensors then become its own, and nothing is initialised only to be overwritten.
     """
     try:
-        read = read_safetensors(path)
+        read = read_weights(path, manifest, registry)
         with torch.device("meta"), _Uninitialised():
             model = make_model(config)
             stored = model.state_dict().keys() - tied_names(model).keys()

@@ -56,6 +56,16 @@ class ClustersNote(_Strict):
     warnings: list[Text] = []
 
 
+class Stored(_Strict):
+    """Tensors that are stored in the same way."""
+
+    use: Text | None
+    settings: dict[Text, Any] = {}
+    tensors: Annotated[
+        dict[Text, Annotated[list[Count], Field(max_length=64)]], Field(max_length=1_000_000)
+    ]
+
+
 class Manifest(_Strict):
     """``engine.json``. What else a manifest holds is kept as it is."""
 
@@ -66,6 +76,7 @@ class Manifest(_Strict):
     weights: dict[Text, ManifestOrigin] = {}
     tokenizer: ManifestTokenizer = ManifestTokenizer(origin="", vocab_size=0)
     clusters: ClustersNote = ClustersNote()
+    storage: list[Stored] = []
     stages: list[dict[str, Any]] = []
     scores: dict[str, Any] = {}
     plugins: list[dict[str, Text]] = []

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.contracts.plan import Plan, TensorDtype, TensorPlan, TowerPlan
 from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.settings import PluginRef
+from engine.contracts.storage import DTYPES, StoredTensor
 from engine.contracts.tower_settings import TowerSettings
 from engine.core import artifact
 from engine.core.config.schema import EngineConfig
+from engine.core.storage import file_parts, plan_storage
 from engine.errors import ArtifactError, LimitError
 
 if TYPE_CHECKING:
@@ -28,11 +31,6 @@ if TYPE_CHECKING:
 
 PARTS = ("vision", "vision_projection", "text", "text_projection", "logit_scale")
 """The parts of every model, as the names of its tensors begin; some have a ``logit_bias`` too."""
-
-_WIDTH = {"float32": 4, "float16": 2, "bfloat16": 2, "int64": 8, "bool": 1}
-_CODE = {"float32": "F32", "float16": "F16", "bfloat16": "BF16", "int64": "I64", "bool": "BOOL"}
-# The order in which the safetensors library lays dtypes out: widest alignment first.
-_ORDER = ("int64", "float32", "bfloat16", "float16", "bool")
 
 
 @dataclass(frozen=True)
@@ -45,13 +43,32 @@ class PartSize:
         num_parameters: how many numbers its parameters hold; tied parameters count once.
         num_buffers: how many numbers its stored buffers hold (running statistics, say), which
             no optimizer trains.
-        bytes: of both.
+        bytes: of both, as they are stored.
+        storage: how many of these bytes each storage takes, by its name.
     """
 
     name: str
     plugin: str
     num_parameters: int
     num_buffers: int
+    bytes: int
+    storage: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TensorSize:
+    """One tensor.
+
+    Attributes:
+        name: its name in the model.
+        shape: its shape there.
+        storage: name of the storage that holds it, or its dtype where it is stored as it is.
+        bytes: of all its parts in the file, the header not counted.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    storage: str
     bytes: int
 
 
@@ -64,12 +81,18 @@ class SizeReport:
         parts: part by part.
         header: bytes of the file's header (names, shapes, places).
         limit: bytes allowed, or ``None``.
+        tensors: tensor by tensor.
+        folder: bytes of all files of the artifact; ``None`` where none is written yet.
+        folder_limit: bytes allowed for them, or ``None``.
     """
 
     name: str
     parts: tuple[PartSize, ...]
     header: int
     limit: int | None = None
+    tensors: tuple[TensorSize, ...] = ()
+    folder: int | None = None
+    folder_limit: int | None = None
 
     @property
     def total(self) -> int:
@@ -88,23 +111,51 @@ class SizeReport:
 
     @property
     def over(self) -> int:
-        """Bytes over the limit, 0 where it is kept or there is none."""
+        """Bytes of weights over their limit, 0 where it is kept or there is none."""
         return 0 if self.limit is None else max(0, self.total - self.limit)
 
-    def check(self) -> None:
-        """Raise LimitError where the limit is broken; names the heaviest part."""
-        if self.over and self.limit is not None:
-            heaviest = max(self.parts, key=lambda part: part.bytes)
-            raise LimitError(
-                f"{self.name} weighs {self.total:,} bytes, {self.over:,} over its limit of"
-                f" {self.limit:,}",
-                hint=f"the heaviest part is {heaviest.name} ({heaviest.bytes:,} bytes);"
-                " `--set storage.dtype=float16` halves every part",
-            )
+    @property
+    def folder_over(self) -> int:
+        """Bytes of the whole artifact over its limit, 0 where it is kept or there is none."""
+        if self.folder is None or self.folder_limit is None:
+            return 0
+        return max(0, self.folder - self.folder_limit)
 
-    def to_json(self) -> dict[str, object]:
-        """For ``--json``."""
-        return {
+    def excess(self) -> str | None:
+        """What is over its limit, in a sentence; ``None`` where nothing is."""
+        if self.over:
+            heaviest = max(self.parts, key=lambda part: part.bytes)
+            plugin = f" ({heaviest.plugin})" if heaviest.plugin else ""
+            return (
+                f"{self.name} weighs {self.total:,} bytes, {self.over:,} over its limit of"
+                f" {self.limit:,}; the heaviest part is {heaviest.name}{plugin},"
+                f" {heaviest.bytes:,} bytes"
+            )
+        if self.folder_over:
+            return (
+                f"all files of {self.name} together have {self.folder:,} bytes,"
+                f" {self.folder_over:,} over their limit of {self.folder_limit:,}; the weights have"
+                f" {self.total:,} of them"
+            )
+        return None
+
+    def check(self) -> None:
+        """Raise LimitError where a limit is broken; names the heaviest part."""
+        if (excess := self.excess()) is None:
+            return
+        single = sum(part.storage.get("float32", 0) for part in self.parts)
+        hint = "`engine plugins storage` lists the storages that `storage.default` may name"
+        if single > self.total / 2:
+            hint = "`--set storage.default=float16` halves every part that is stored as float32"
+        raise LimitError(excess, hint=hint)
+
+    def to_json(self, *, tensors: bool = False) -> dict[str, object]:
+        """For ``--json``.
+
+        Args:
+            tensors: also tensor by tensor.
+        """
+        found: dict[str, object] = {
             "name": self.name,
             "bytes": self.total,
             "num_parameters": self.num_parameters,
@@ -112,8 +163,12 @@ class SizeReport:
             "header_bytes": self.header,
             "limit": self.limit,
             "over": self.over,
-            "parts": [vars(part) for part in self.parts],
+            "folder_bytes": self.folder,
+            "folder_limit": self.folder_limit,
+            "folder_over": self.folder_over,
+            "parts": [asdict(part) for part in self.parts],
         }
+        return {**found, "tensors": [asdict(one) for one in self.tensors]} if tensors else found
 
 
 def plan_of_module(module: nn.Module) -> Plan:
@@ -194,33 +249,31 @@ def model_plan(config: EngineConfig, *, meta: bool = False) -> Plan:
     return plan
 
 
-def header_bytes(plan: Plan, dtype: str) -> int:
-    """Bytes of a safetensors file's header for these tensors, its 8 bytes of length included.
+def header_bytes(parts: Mapping[str, StoredTensor]) -> int:
+    """Bytes of a safetensors file's header for these parts, its 8 bytes of length included.
 
     The header is JSON (names in the library's own order, offsets counted up), filled up with
     spaces to a multiple of 8. Source: github.com/huggingface/safetensors, "Format".
     """
-    rows = [
-        (_dtype(tensor, dtype), name.encode(), name, tensor.shape) for name, tensor in plan.items()
-    ]
-    rows.sort(key=lambda row: (_ORDER.index(row[0]), row[1]))
+    order = {code: number for number, code in enumerate(DTYPES)}
     header: dict[str, object] = {}
     place = 0
-    for kind, _, name, shape in rows:
-        end = place + math.prod(shape) * _WIDTH[kind]
-        header[name] = {"dtype": _CODE[kind], "shape": shape, "data_offsets": [place, end]}
+    for name in sorted(parts, key=lambda name: (order[parts[name].dtype], name.encode())):
+        part = parts[name]
+        end = place + part.bytes
+        header[name] = {"dtype": part.dtype, "shape": part.shape, "data_offsets": [place, end]}
         place = end
     length = len(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode())
     return 8 + -(-length // 8) * 8
 
 
-def _dtype(tensor: TensorPlan, storage: str) -> str:
-    return storage if tensor.dtype == "float" else tensor.dtype
-
-
 def size_of_plan(plan: Plan, config: EngineConfig, limit: int | None) -> SizeReport:
-    """The report of a plan, stored as the config says."""
-    dtype = config.storage.dtype
+    """The report of a plan, stored as the config says.
+
+    Raises:
+        ConfigError: the config's ``storage`` does not fit the plan.
+    """
+    stored = plan_storage(plan, config.storage)
     model = config.model
     plugins = {
         "vision": model.vision.name,
@@ -230,14 +283,22 @@ def size_of_plan(plan: Plan, config: EngineConfig, limit: int | None) -> SizeRep
     }
     parts = []
     for part in (*PARTS, "logit_bias"):
-        own = [t for name, t in plan.items() if name.split(".", 1)[0] == part]
+        own = {name: t for name, t in plan.items() if name.split(".", 1)[0] == part}
         if part == "logit_bias" and not own:
             continue  # most models have none
-        trained = sum(math.prod(tensor.shape) for tensor in own if not tensor.buffer)
-        stored = sum(math.prod(tensor.shape) for tensor in own if tensor.buffer)
-        weight = sum(math.prod(t.shape) * _WIDTH[_dtype(t, dtype)] for t in own)
-        parts.append(PartSize(part, plugins.get(part, ""), trained, stored, weight))
-    return SizeReport(config.name, tuple(parts), header_bytes(plan, dtype), limit)
+        trained = sum(math.prod(tensor.shape) for tensor in own.values() if not tensor.buffer)
+        buffers = sum(math.prod(tensor.shape) for tensor in own.values() if tensor.buffer)
+        weight: dict[str, int] = {}
+        for name in own:
+            weight[stored[name].name] = weight.get(stored[name].name, 0) + stored[name].bytes
+        parts.append(
+            PartSize(part, plugins.get(part, ""), trained, buffers, sum(weight.values()), weight)
+        )
+    tensors = tuple(TensorSize(n, t.shape, t.name, t.bytes) for n, t in sorted(stored.items()))
+    header = header_bytes(file_parts(stored))
+    return SizeReport(
+        config.name, tuple(parts), header, limit, tensors, folder_limit=config.limits.folder
+    )
 
 
 def config_size(
@@ -255,7 +316,7 @@ def config_size(
 
 
 def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
-    """The size of a written artifact's weight file, from the file's own header.
+    """The size of a written artifact, its weights from the file's own header.
 
     Raises:
         ArtifactError: not an artifact, or its weight file is not whole or does not fit its config.
@@ -267,8 +328,9 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     artifact.read_manifest(folder, verify=False)
     path = folder / artifact.WEIGHTS
     own = config.limits.weights if limit is None else limit
-    stored = _file_plan(path, config.storage.dtype)
-    report = size_of_plan(_with_buffers(stored, model_plan(config), path), config, own)
+    plan = model_plan(config)
+    _compare(path, _parts_of_file(path), file_parts(plan_storage(plan, config.storage)))
+    report = replace(size_of_plan(plan, config, own), folder=artifact.folder_bytes(folder))
     if report.total != path.stat().st_size:
         raise ArtifactError(
             f"{path} is {path.stat().st_size:,} bytes long, its own header says {report.total:,}",
@@ -277,38 +339,36 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     return report
 
 
-def _with_buffers(stored: Plan, planned: Plan, path: Path) -> Plan:
-    """What a file holds, with what only the config knows: which tensors are buffers."""
-    for name in stored.keys() | planned.keys():
-        found, wanted = stored.get(name), planned.get(name)
-        if found is None or wanted is None or found != replace(wanted, buffer=False):
+def _compare(
+    path: Path, there: Mapping[str, StoredTensor], planned: Mapping[str, StoredTensor]
+) -> None:
+    """Raise where a file holds other tensors than its config describes."""
+    for name in sorted(there.keys() | planned.keys()):
+        found, wanted = there.get(name), planned.get(name)
+        if found != wanted:
+            what = "missing" if found is None else f"{found.dtype} of shape {list(found.shape)}"
+            expected = (
+                "no such tensor" if wanted is None else f"{wanted.dtype} {list(wanted.shape)}"
+            )
             raise ArtifactError(
-                f"{path} does not fit its {artifact.CONFIG}: {name} is"
-                f" {'missing' if found is None else f'of shape {list(found.shape)}'} there",
+                f"{path} does not fit its {artifact.CONFIG}: {name} is {what} there, and {expected}"
+                " is expected",
                 hint="build or copy the artifact again",
             )
-    return {name: planned[name] for name in stored}
 
 
-def _file_plan(path: Path, dtype: str) -> Plan:
+def _parts_of_file(path: Path) -> dict[str, StoredTensor]:
     from safetensors import SafetensorError, safe_open
 
-    plan: Plan = {}
-    names = {code: kind for kind, code in _CODE.items()}
+    parts: dict[str, StoredTensor] = {}
     try:
         with safe_open(str(path), framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
                 part = file.get_slice(name)
-                kind = names.get(part.get_dtype(), "?")
-                if kind not in (dtype, "int64", "bool"):
-                    raise ArtifactError(f"{path}: {name} is stored as {part.get_dtype()}")
-                plan[name] = TensorPlan(
-                    tuple(part.get_shape()),
-                    "float" if kind == dtype else kind,  # type: ignore[arg-type]
-                )
+                parts[name] = StoredTensor(part.get_dtype(), tuple(part.get_shape()))
     except (SafetensorError, OSError, ValueError) as error:
         raise ArtifactError(
             f"{path}: not a whole safetensors file ({error})",
             hint="the file is cut short or damaged: copy or build it again",
         ) from error
-    return plan
+    return parts

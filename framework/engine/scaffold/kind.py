@@ -26,6 +26,7 @@ COMMON = {
     "sampler": "{use: shuffled}",
     "loss": "{use: contrastive}",
     "logger": "",
+    "storage": "",
 }
 """What the small config says where the plugin is not concerned."""
 

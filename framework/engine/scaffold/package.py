@@ -74,7 +74,7 @@ data:
   train: $train
   evaluate:
     - $evaluate
-${clusters}limits: {weights: 5 MB}
+${clusters}${storage}limits: {weights: 5 MB}
 train:
   stages:
     - name: everything

@@ -67,6 +67,7 @@ HINTS_OF: dict[str, tuple[str, ...]] = {
     "logger": (),
     "metric": (),
     "command": (),
+    "storage": (),
 }
 """The hints of each kind, beside ``skip``."""
 

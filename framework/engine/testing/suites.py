@@ -26,6 +26,7 @@ _HOMES = {
     "logger": "loggers",
     "metric": "metrics",
     "command": "commands",
+    "storage": "storages",
 }
 """The module of each kind: its ``SUBJECT`` and its ``RULES``."""
 

@@ -23,7 +23,7 @@ from engine.contracts.training import Logger
 from engine.core.artifact import MANIFEST
 from engine.core.build import Built, save
 from engine.core.config import dump_config
-from engine.core.config.schema import EngineConfig, StorageSettings
+from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import explained, write_text
 from engine.core.size import SizeReport
 from engine.errors import ConfigError
@@ -146,8 +146,11 @@ def _start(
         built = build_clustered(config, say)
         staged = not resume
         place = run.stage() if staged else folder
-        # In float32, whatever the artifact's dtype: a run that goes on needs every bit.
-        plain = config.model_copy(update={"storage": StorageSettings(dtype="float32")})
+        # Every bit is kept, however the artifact will be stored: a run that goes on needs them.
+        # So this start may be larger than the artifact, whose limits it need not keep.
+        plain = config.model_copy(
+            update={"storage": WeightStorageSettings(), "limits": LimitSettings()}
+        )
         save(replace(built, config=plain), place / START, merge=False)
         write_text(place / CONFIG, dump_config(config))
     if processes.count == 1 and built is not None:

@@ -34,7 +34,7 @@ data:
   train: {use: shapes, count: 40, size: 16}
   evaluate:
     - {use: shapes, count: 24, size: 16, split: test}
-storage: {dtype: float16}
+storage: {default: float16}
 train:
   threads: 1
   device: cpu

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from engine.contracts.finite import check_finite, check_stored, find_not_finite
+from engine.contracts.finite import check_finite, find_not_finite
 from engine.errors import DataError, WeightsError
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
@@ -85,26 +85,3 @@ def test_the_error_is_the_callers_and_stays_short() -> None:
         check_finite("the class vectors", tensors, error=DataError, hint="Train it again.")
     assert caught.value.hint == "Train it again."
     assert len(caught.value.message) < 500
-
-
-@pytest.mark.parametrize(
-    ("number", "storage", "advice"),
-    [
-        (65_504.0, "float16", None),
-        (65_519.0, "float16", None),  # rounds down to the largest float16
-        (65_520.0, "float16", "bfloat16"),
-        (-70_000.0, "float16", "bfloat16"),
-        (3.38e38, "bfloat16", None),
-        (3.4e38, "bfloat16", "float32"),
-        (3.4e38, "float16", "float32"),
-        (3.4e38, "float32", None),
-    ],
-)
-def test_what_a_storage_dtype_holds(number: float, storage: str, advice: str | None) -> None:
-    tensors = {"small": torch.ones(3), "large": torch.tensor([[1.0, number]]), "n": torch.arange(3)}
-    if advice is None:
-        check_stored("here", tensors, storage)
-        return
-    with pytest.raises(WeightsError, match=r"here: large holds") as caught:
-        check_stored("here", tensors, storage)
-    assert f"set storage.dtype to {advice}," in str(caught.value.hint)

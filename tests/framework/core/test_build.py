@@ -35,7 +35,7 @@ from engine.core.build import (
 from engine.core.config.schema import EngineConfig
 from engine.core.registry import Registry
 from engine.core.size import artifact_size, config_size, plan_of_module
-from engine.errors import ArtifactError, EngineError, WeightsError
+from engine.errors import ArtifactError, EngineError, LimitError, WeightsError
 from engine.exchange.source import source_of
 
 VISION = {
@@ -161,14 +161,14 @@ def test_numbers_that_are_not_finite_are_neither_written_nor_read_nor_exported(
         ("bfloat16", 3.4e38, "float32"),
     ],
 )
-def test_a_storage_dtype_that_would_write_infinity_is_refused(
+def test_a_storage_that_would_write_infinity_is_refused(
     registry: Registry, tmp_path: Path, storage: str, number: float, holds: str
 ) -> None:
-    built = made(config_of(registry, BAG, storage={"dtype": storage}))
+    built = made(config_of(registry, BAG, storage={"default": storage}))
     put(built.model.state_dict(), "text.embedding.weight", number)
     with pytest.raises(WeightsError, match=r"text\.embedding\.weight") as caught:
         save(built, tmp_path / "a", registry)
-    assert f"storage.dtype to {holds}" in str(caught.value.hint)
+    assert f"storage.default to {holds}" in str(caught.value.hint)
     assert not list(tmp_path.iterdir())
     put(built.model.state_dict(), "text.embedding.weight", 65_504.0)
     save(built, tmp_path / "a", registry)
@@ -429,3 +429,67 @@ def test_the_organisers_baseline_as_the_contest_counts_it(root: Path) -> None:
     report = config_size(load_config(root / "configs" / "organisers_baseline.yaml"))
     assert report.num_parameters == 64_039_633
     assert report.num_parameters + report.num_buffers == 64_095_212
+
+
+# --- storage and limits ------------------------------------------------------------------------
+
+STORAGES = [
+    {},
+    {"default": "float16"},
+    {"default": "bfloat16", "keep": ["norms", "biases"], "keep_as": "float32"},
+    {"default": "int8_rows"},
+    {"default": "float16", "rules": [{"match": "text.first.*", "use": "int8_rows"}]},
+]
+
+
+@pytest.mark.parametrize("storage", STORAGES)
+def test_an_artifact_in_any_storage(
+    registry: Registry, tmp_path: Path, storage: dict[str, Any]
+) -> None:
+    config = config_of(registry, tied("weight"), storage=storage)
+    built = made(config)
+    predicted = config_size(config)
+    report = save(built, tmp_path / "a", registry)
+    assert report.total == predicted.total == (tmp_path / "a" / artifact.WEIGHTS).stat().st_size
+    assert report.tensors == predicted.tensors == artifact_size_of(tmp_path / "a", registry).tensors
+    assert sum(tensor.bytes for tensor in report.tensors) + report.header == report.total
+    assert [sum(part.storage.values()) for part in report.parts] == [p.bytes for p in report.parts]
+    manifest = json.loads((tmp_path / "a" / artifact.MANIFEST).read_text(encoding="utf-8"))
+    listed = {name for entry in manifest["storage"] for name in entry["tensors"]}
+    assert listed == {tensor.name for tensor in report.tensors}
+    again = read_artifact(tmp_path / "a", registry)
+    assert tied_names(again.model) == tied_names(built.model)
+    for name, tensor in built.model.state_dict().items():
+        found = again.model.state_dict()[name]
+        assert found.dtype == tensor.dtype
+        assert torch.allclose(found, tensor, rtol=8e-3, atol=tensor.abs().max().item() / 250), name
+    save(again, tmp_path / "b", registry)  # decoded and encoded once more: nothing drifts
+    assert (tmp_path / "b" / artifact.WEIGHTS).read_bytes() == (
+        tmp_path / "a" / artifact.WEIGHTS
+    ).read_bytes()
+
+
+def test_an_artifact_in_any_storage_is_a_source(registry: Registry, tmp_path: Path) -> None:
+    built = made(config_of(registry, BAG, storage={"default": "int8_rows"}, seed=4))
+    save(built, tmp_path / "a", registry)
+    stored = read_artifact(tmp_path / "a", registry).model.text.state_dict()
+    source = {**BAG, "weights": {"from": f"artifact:{tmp_path / 'a'}"}}
+    found = build(config_of(registry, source)).model.text.state_dict()
+    assert all(torch.equal(stored[name], found[name]) for name in stored)
+
+
+def test_the_whole_folder_has_a_limit(registry: Registry, tmp_path: Path) -> None:
+    config = config_of(registry, BAG)
+    report = save(made(config), tmp_path / "a", registry)
+    whole = sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
+    assert report.folder == whole > report.total
+    assert artifact_size(tmp_path / "a").folder == whole
+    tight = config_of(registry, BAG, limits={"folder": whole - 100})
+    with pytest.raises(LimitError, match="all files of small together"):
+        save(made(tight), tmp_path / "b", registry)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
+    # More digits in the config are more bytes of the folder itself.
+    roomy = config_of(registry, BAG, limits={"folder": whole + 100})
+    assert save(made(roomy), tmp_path / "c", registry).folder_over == 0
+    with pytest.raises(LimitError, match="all files"):  # before anything is built
+        build(config_of(registry, BAG, limits={"folder": report.total + 10}))

@@ -141,13 +141,13 @@ def misspelt(config: EngineConfig, patch: pytest.MonkeyPatch) -> EngineConfig:
 
 
 def full_disk(config: EngineConfig, patch: pytest.MonkeyPatch) -> EngineConfig:
-    import safetensors.torch
+    import safetensors
 
-    def full(tensors: Any, path: Path) -> None:
+    def full(tensors: Any, path: Path, metadata: Any) -> None:
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    patch.setattr(safetensors.torch, "save_file", full)
+    patch.setattr(safetensors, "serialize_file", full)
     return config
 
 

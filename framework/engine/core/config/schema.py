@@ -13,6 +13,7 @@ from engine.contracts.refs import (
     DatasetRef,
     EmbedderRef,
     ProjectionRef,
+    StorageRef,
     TextEncoderRef,
     VisionTowerRef,
 )
@@ -107,16 +108,67 @@ class ZeroShotSettings(Settings):
         return templates
 
 
-class StorageSettings(Settings):
-    """How weights are written."""
+class WeightStorageSettings(Settings):
+    """How each tensor of the weights is written.
 
-    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    For a tensor of floating-point numbers the first of these that applies: ``keep``, the first rule
+    whose pattern matches its name, ``default``. Where the storage that is found this way cannot
+    hold a tensor of its shape (a vector has no rows), ``keep_as`` applies. Where nothing applies,
+    the numbers stay float32. Integers and truth values are stored as they are.
+    """
+
+    default: StorageRef | None = Field(
+        None,
+        description="storage of every tensor that nothing else applies to; null: float32, as the"
+        " model holds it",
+    )
+    rules: tuple[StorageRef, ...] = Field(
+        (), description="`{match: PATTERN, use: NAME, ...}`: the first whose pattern matches counts"
+    )
+    keep: tuple[str, ...] = Field(
+        (),
+        description="what is stored as `keep_as` says: `norms` (weights, biases and statistics of"
+        " normalisation layers), `biases`, or patterns of names",
+    )
+    keep_as: StorageRef | None = Field(
+        None,
+        description="storage of what is kept, and of what its own storage cannot hold; null:"
+        " float32, as the model holds it",
+    )
+
+    @field_validator("default", "keep_as")
+    @classmethod
+    def _for_all(cls, ref: StorageRef | None) -> StorageRef | None:
+        if ref is not None and ref.settings.match != "*":
+            raise ValueError("`match` stands in `storage.rules` only")
+        return ref
+
+    @field_validator("rules")
+    @classmethod
+    def _each_with_a_pattern(cls, rules: tuple[StorageRef, ...]) -> tuple[StorageRef, ...]:
+        for number, ref in enumerate(rules):
+            if "match" not in ref.settings.model_fields_set:
+                raise ValueError(
+                    f"rule {number} (`{ref.name}`) has no `match: PATTERN`, the names of its"
+                    " tensors; for all tensors, set `storage.default`"
+                )
+        return rules
+
+    @field_validator("keep")
+    @classmethod
+    def _patterns(cls, keep: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(keep):
+            raise ValueError("an empty pattern matches no tensor")
+        return keep
 
 
 class LimitSettings(Settings):
     """What the model may weigh."""
 
     weights: Bytes | None = Field(None, description="most bytes of the weight files: `1 GB`")
+    folder: Bytes | None = Field(
+        None, description="most bytes of all files of the artifact together: `40 MB`"
+    )
 
 
 class EngineConfig(Settings):
@@ -132,7 +184,7 @@ class EngineConfig(Settings):
         None, description="clusters of meaning, fitted by the build on the queries of data.train"
     )
     zero_shot: ZeroShotSettings = ZeroShotSettings()
-    storage: StorageSettings = StorageSettings()
+    storage: WeightStorageSettings = WeightStorageSettings()
     limits: LimitSettings = LimitSettings()
     train: TrainSettings | None = Field(None, description="how it is trained: stage by stage")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of every random choice")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 from torch import Tensor
 
+from engine.core.manifest import parse_manifest
+from engine.core.registry import default_registry
 from engine.core.sources import HUB_TIMEOUT, UnreachableError, find_source
-from engine.core.weights.checkpoint import read_checkpoint, read_safetensors
+from engine.core.weights.checkpoint import read_checkpoint
+from engine.core.weights.stored import read_weights
 from engine.errors import WeightsError
 
 _FILES = (
@@ -36,13 +39,21 @@ def fetch(source: str, part: str, preferred: Sequence[str] = ()) -> dict[str, Te
     if scheme == "open_clip":
         return read_checkpoint(_open_clip_file(rest))
     if scheme == "artifact":
-        tensors = read_safetensors(find_source(f"file:{rest}", ["model.safetensors"]).popitem()[1])
+        tensors = _of_artifact(rest)
         prefix = f"{part}."
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
     if scheme == "file" and Path(rest).expanduser().is_file():
         return read_checkpoint(Path(rest).expanduser())
     names = tuple(dict.fromkeys((*preferred, *_FILES)))
     return read_checkpoint(next(iter(find_source(source, names, first_only=True).values())))
+
+
+def _of_artifact(path: str) -> dict[str, Tensor]:
+    """The tensors of an artifact, decoded as its manifest says."""
+    names = ["model.safetensors", "engine.json"]
+    files = find_source(f"file:{path}", names, needs=[names[:1]])
+    manifest = parse_manifest(files[names[1]]) if names[1] in files else {}
+    return read_weights(files[names[0]], manifest, default_registry())
 
 
 _HUB_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

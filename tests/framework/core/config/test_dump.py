@@ -34,8 +34,8 @@ def test_every_default_is_filled_in(load: Load) -> None:
     assert plain["data"] == {
         "train": {"use": "pictures", "path": "here", "count": "all", "notes": {}}, "evaluate": [],
     }  # fmt: skip
-    assert plain["storage"] == {"dtype": "float32"}
-    assert plain["limits"] == {"weights": None}
+    assert plain["storage"] == {"default": None, "rules": [], "keep": [], "keep_as": None}
+    assert plain["limits"] == {"weights": None, "folder": None}
 
 
 def test_the_order_is_the_schemas(load: Load) -> None:
@@ -50,7 +50,7 @@ def test_extends_and_overrides_are_written_out(load: Load, config_text: str) -> 
     config = load("limits.weights=1 GB", text="extends: base.yaml\nseed: 3\n")
     text = dump_config(config)
     assert "extends" not in text
-    assert yaml.safe_load(text)["limits"] == {"weights": 10**9}
+    assert yaml.safe_load(text)["limits"] == {"weights": 10**9, "folder": None}
     assert load(text=text) == config
 
 

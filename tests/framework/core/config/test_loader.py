@@ -248,7 +248,7 @@ PATHS = [
     "engine", "name", "model", "model.embed_dim", "model.vision", "model.text", "model.text.use",
     "model.text.width", "model.text.tokenizer", "model.projection", "model.projection.text.of.of",
     "data", "data.train", "data.train.path", "data.train.count", "data.train.notes",
-    "data.evaluate", "zero_shot.templates", "limits.weights", "storage.dtype", "seed", "nothing",
+    "data.evaluate", "zero_shot.templates", "limits.weights", "storage.default", "seed", "nothing",
 ]  # fmt: skip
 
 

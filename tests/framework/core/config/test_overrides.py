@@ -71,7 +71,7 @@ def test_items_of_lists(load: Load, config_text: str) -> None:
 
 def test_mappings_are_made(load: Load) -> None:
     assert load("data.train.notes.a=x").data.train.settings.notes == {"a": "x"}  # type: ignore[union-attr]
-    assert load("storage.dtype=float16").storage.dtype == "float16"
+    assert load("storage.keep=[norms]").storage.keep == ("norms",)
 
 
 @pytest.mark.parametrize(
