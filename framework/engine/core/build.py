@@ -34,7 +34,8 @@ from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
 from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan
 from engine.core.sources import UnreachableError
-from engine.core.storage import StoragePlan, encode, plan_storage, to_manifest, write_parts
+from engine.core.storage import StoragePlan, plan_storage, to_manifest
+from engine.core.storage_file import encode, write_parts
 from engine.core.weights import fetch, read_weights, to_array
 from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
 from engine.version import __version__

@@ -61,7 +61,8 @@ class Float16(_Float):
         self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray
     ) -> np.ndarray:
         """Reads these rows alone."""
-        return parts[""].array[rows].astype(np.float32)
+        found: np.ndarray = parts[""].array[rows].astype(np.float32)
+        return found
 
 
 class BFloat16(_Float):

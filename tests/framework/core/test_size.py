@@ -14,7 +14,7 @@ from safetensors import safe_open
 from engine.contracts.storage import DTYPES, StoredArray, StoredTensor
 from engine.contracts.values import parse_bytes
 from engine.core.size import PartSize, SizeReport, header_bytes
-from engine.core.storage import write_parts
+from engine.core.storage_file import write_parts
 from engine.errors import LimitError
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=30)

@@ -28,14 +28,8 @@ from engine.core.config.schema import WeightStorageSettings
 from engine.core.manifest import Stored
 from engine.core.registry import default_registry
 from engine.core.size import header_bytes
-from engine.core.storage import (
-    StoragePlan,
-    encode,
-    file_parts,
-    plan_storage,
-    to_manifest,
-    write_parts,
-)
+from engine.core.storage import StoragePlan, file_parts, plan_storage, to_manifest
+from engine.core.storage_file import encode, write_parts
 from engine.core.weights import read_weights
 from engine.errors import ArtifactError, ConfigError, PluginError, WeightsError
 

@@ -33,7 +33,7 @@ class CodeError(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class Storage:
+class ClaimedStorage:
     """The memory of one or more tensors.
 
     Attributes:
@@ -61,7 +61,7 @@ class Claim:
         stride: elements between neighbours along each dimension.
     """
 
-    storage: Storage
+    storage: ClaimedStorage
     dtype: str
     offset: int
     shape: tuple[int, ...]
@@ -206,7 +206,7 @@ def _mapping(arguments: tuple[Any, ...]) -> dict[Any, Any]:
 def _claim(storage: Any, dtype: Any, offset: Any, shape: Any, stride: Any) -> Any:
     if isinstance(storage, Opaque):
         return storage
-    if not isinstance(storage, Storage):
+    if not isinstance(storage, ClaimedStorage):
         raise PickleError("a tensor without a storage")
     kind = storage.dtype
     count = storage.count
@@ -234,7 +234,7 @@ def _claim(storage: Any, dtype: Any, offset: Any, shape: Any, stride: Any) -> An
     return Claim(storage, kind, offset, shape, stride)
 
 
-def claimed_storage(identity: tuple[Any, ...]) -> Storage | Opaque:
+def claimed_storage(identity: tuple[Any, ...]) -> ClaimedStorage | Opaque:
     """The storage that a persistent id of torch names (its first five parts).
 
     Raises:
@@ -250,4 +250,4 @@ def claimed_storage(identity: tuple[Any, ...]) -> Storage | Opaque:
         return Opaque("a quantized tensor")
     if type(count) is not int or not 0 <= count <= _LARGEST:
         raise PickleError("a storage of an impossible length")
-    return Storage(key, _STORAGES[name], count)
+    return ClaimedStorage(key, _STORAGES[name], count)

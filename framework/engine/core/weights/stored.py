@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.contracts.storage import DTYPES, StoredArray
 from engine.core.registry import Registry
-from engine.core.storage import decode
+from engine.core.storage_file import decode
 from engine.core.weights.checkpoint import read_safetensors
 from engine.errors import WeightsError
 

@@ -19,7 +19,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from engine.core.weights.claims import SIZES, Claim, Opaque, PickleError, Storage, claimed_storage
+from engine.core.weights.claims import (
+    SIZES,
+    Claim,
+    ClaimedStorage,
+    Opaque,
+    PickleError,
+    claimed_storage,
+)
 from engine.core.weights.pickles import read_pickle
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -55,7 +62,7 @@ class TorchFile:
 
     tree: Any
     size: int
-    _bytes: Callable[[Storage], memoryview]
+    _bytes: Callable[[ClaimedStorage], memoryview]
     _big_endian: bool = False
     _storages: dict[tuple[str, str], Tensor] = field(default_factory=dict)
 
@@ -72,13 +79,13 @@ class TorchFile:
         offset = claim.offset + claim.storage.start
         return flat.as_strided(claim.shape, claim.stride, offset)
 
-    def _flat(self, storage: Storage) -> Tensor:
+    def _flat(self, storage: ClaimedStorage) -> Tensor:
         place = (storage.key, storage.dtype)
         if place not in self._storages:
             self._storages[place] = self._read(storage)
         return self._storages[place]
 
-    def _read(self, storage: Storage) -> Tensor:
+    def _read(self, storage: ClaimedStorage) -> Tensor:
         data = self._bytes(storage)
         dtype: torch.dtype = getattr(torch, storage.dtype)
         if not len(data):
@@ -129,7 +136,7 @@ def read_archive(path: Path) -> TorchFile:
     return TorchFile(tree, archive.size, archive.storage, order == b"big")
 
 
-def _zip_storage(identity: tuple[Any, ...]) -> Storage | Opaque:
+def _zip_storage(identity: tuple[Any, ...]) -> ClaimedStorage | Opaque:
     if len(identity) != 5:
         raise PickleError("a persistent id that torch does not write")
     return claimed_storage(identity)
@@ -161,7 +168,7 @@ class _Archive:
             raise PickleError(f"its member {name} has {member.file_size:,} bytes")
         return bytes(self._content(member))
 
-    def storage(self, storage: Storage) -> memoryview:
+    def storage(self, storage: ClaimedStorage) -> memoryview:
         """The bytes of a storage, as many as the pickle claims."""
         member = self._member(f"data/{storage.key}")
         claimed = storage.count * SIZES[storage.dtype]
@@ -263,9 +270,9 @@ def read_legacy(path: Path) -> TorchFile:
         CodeError, PickleError: see :func:`engine.core.weights.pickles.read_pickle`.
     """
     data = _mapped(path)
-    storages: dict[str, Storage] = {}
+    storages: dict[str, ClaimedStorage] = {}
 
-    def storage(identity: tuple[Any, ...]) -> Storage | Opaque:
+    def storage(identity: tuple[Any, ...]) -> ClaimedStorage | Opaque:
         found = claimed_storage(identity)
         if isinstance(found, Opaque):
             return found
@@ -282,7 +289,7 @@ def read_legacy(path: Path) -> TorchFile:
     tree = read_pickle(data, storage)
     places = _places(data, storages)
 
-    def content(wanted: Storage) -> memoryview:
+    def content(wanted: ClaimedStorage) -> memoryview:
         if wanted.key not in places:
             raise PickleError(f"its storage {wanted.key} is missing")
         start, end = places[wanted.key]
@@ -291,15 +298,15 @@ def read_legacy(path: Path) -> TorchFile:
     return TorchFile(tree, len(data), content)
 
 
-def _view(storage: Storage, view: Any) -> Storage:
+def _view(storage: ClaimedStorage, view: Any) -> ClaimedStorage:
     """A stretch of a storage, as files of before version 0.4 name them."""
     _, offset, count = view
     if any(type(n) is not int or n < 0 for n in (offset, count)) or offset + count > storage.count:
         raise PickleError("a view that reaches outside of its storage")
-    return Storage(storage.key, storage.dtype, count, offset)
+    return ClaimedStorage(storage.key, storage.dtype, count, offset)
 
 
-def _places(data: mmap.mmap, storages: dict[str, Storage]) -> dict[str, tuple[int, int]]:
+def _places(data: mmap.mmap, storages: dict[str, ClaimedStorage]) -> dict[str, tuple[int, int]]:
     """Start and end of each storage's bytes. Each stands behind its number of elements."""
     keys = read_pickle(data)
     if not isinstance(keys, list) or any(not isinstance(key, str) for key in keys):
