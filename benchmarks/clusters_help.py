@@ -138,8 +138,8 @@ def trained(built: Any, dataset: Any, labels: Any, folder: Path) -> Plain:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     built.model.eval()
-    built.manifest["stages"] = trainer.finished_stages
-    found: Plain = trainer.finished_stages[-1]
+    built.manifest["stages"] = trainer.state.finished_stages
+    found: Plain = trainer.state.finished_stages[-1]
     return found
 
 

@@ -136,10 +136,10 @@ def plain(job: Job) -> Iterator[float]:
     config, built, rows, pictures = make(job)
     model = built.model
     stage = config.train.stages[0]  # type: ignore[union-attr]
-    from engine.train.stages import freeze, optimizer_for, rate_at
+    from engine.train.stages import freeze, named_parameters, rate_at
 
     freeze(model, stage.trains, "train.stages.0")
-    optimizer, _ = optimizer_for(model.named_parameters(), stage.optimizer)
+    optimizer = stage.optimizer.create().create(named_parameters(model, {}))
     locked = not any(p.requires_grad for p in model.vision.parameters())
     steps = 1000 * job.batches
     for step in range(steps):
@@ -162,7 +162,7 @@ def plain(job: Job) -> Iterator[float]:
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         for group in optimizer.param_groups:
-            group["lr"] = stage.optimizer.lr * rate_at(step, steps, 1000, stage.schedule)
+            group["lr"] = stage.optimizer.settings.lr * rate_at(step, steps, 1000, stage.schedule)
         optimizer.step()
         yield float(loss.detach())
 

@@ -17,7 +17,7 @@ from engine.core.config.schema import EngineConfig
 from engine.core.files import locked, write_text
 from engine.core.files import steps as lasting
 from engine.train.folder import is_run
-from engine.train.names import MODEL
+from engine.train.names import CACHE, CHECKPOINTS, MODEL, START
 from engine.train.run import train
 
 _WAIT = 120.0
@@ -54,7 +54,7 @@ def make_model(job: Job) -> Path:
         finally:
             if folder.is_dir():
                 note_seconds(folder, before + time.monotonic() - started)
-        for name in ("start", "checkpoints", "cache"):  # needed to go on, and it is over
+        for name in (START, CHECKPOINTS, CACHE):  # needed to go on, and it is over
             lasting.remove_tree(folder / name)
         _record(job, config)
     return folder / MODEL

@@ -64,12 +64,14 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
     """Print what came out."""
     from engine.cli.tables import human, print_warning, stdout
     from engine.core.terminal import print_json
+    from engine.train.names import MODEL
 
-    artifact, manifest = folder / "model", outcome["manifest"]
+    artifact, manifest = folder / MODEL, outcome["manifest"]
     if as_json:
         print_json(
             {"run": str(folder), "artifact": str(artifact), "bytes": outcome["bytes"],
              "stages": manifest["stages"], "scores": manifest["scores"],
+             "trained_weights": manifest["trained_weights"],
              "warnings": outcome["warnings"]}
         )  # fmt: skip
     else:
@@ -77,8 +79,8 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
 
         stdout().print(stages_table(name, manifest["stages"]))
         stdout().print(
-            f"written to {artifact} ({human(outcome['bytes'])}); `engine show {folder}` draws the"
-            " curves",
+            f"written to {artifact} ({human(outcome['bytes'])}): the"
+            f" {manifest['trained_weights']}; `engine show {folder}` draws the curves",
         )  # fmt: skip
     for warning in outcome["warnings"]:
         print_warning(warning)

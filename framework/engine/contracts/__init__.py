@@ -17,6 +17,8 @@ logger          :class:`Logger`          :class:`LoggerSettings`
 metric          :class:`Metric`          :class:`Settings`
 storage         :class:`Storage`         :class:`StorageSettings`
 command         :class:`Command`         :class:`Settings`
+optimizer       :class:`OptimizerFactory` :class:`OptimizerSettings`
+callback        :class:`Callback`        :class:`CallbackSettings`
 ==============  =======================  ================================================
 
 Names are imported on first use, so that a module with settings alone never imports torch.
@@ -28,6 +30,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.contracts.callback import Callback, StageInfo
     from engine.contracts.checkpoint_adapter import CheckpointAdapter
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
@@ -37,15 +40,18 @@ if TYPE_CHECKING:
     from engine.contracts.intervals import Interval, mover, wilson
     from engine.contracts.kinds import KINDS, Kind
     from engine.contracts.metric import Answers, Declaration, Metric, RetrievalRanks, Value
+    from engine.contracts.optimizer import NamedParameter, OptimizerFactory
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
     from engine.contracts.projection import Projection
     from engine.contracts.projection_settings import ProjectionSettings
     from engine.contracts.refs import (
+        CallbackRef,
         ClustererRef,
         DatasetRef,
         EmbedderRef,
         LoggerRef,
         LossRef,
+        OptimizerRef,
         ProjectionRef,
         SamplerRef,
         StorageRef,
@@ -79,7 +85,13 @@ if TYPE_CHECKING:
         WeightsSettings,
     )
     from engine.contracts.training import Epoch, Logger, Loss, Rows, RunInfo, Sampler
-    from engine.contracts.training_settings import LoggerSettings, LossSettings, SamplerSettings
+    from engine.contracts.training_settings import (
+        CallbackSettings,
+        LoggerSettings,
+        LossSettings,
+        OptimizerSettings,
+        SamplerSettings,
+    )
     from engine.contracts.values import Bytes, SourceName
 
 _HOMES = {
@@ -87,9 +99,11 @@ _HOMES = {
     "command": ("Command",),
     "dataset": ("Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
+    "callback": ("Callback", "StageInfo"),
     "checkpoint_adapter": ("CheckpointAdapter",),
     "intervals": ("Interval", "mover", "wilson"),
     "metric": ("Answers", "Declaration", "Metric", "RetrievalRanks", "Value"),
+    "optimizer": ("NamedParameter", "OptimizerFactory"),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
     "kinds": ("KINDS", "Kind"),
@@ -97,8 +111,8 @@ _HOMES = {
     "projection_settings": ("ProjectionSettings",),
     "refs": (
         "ClustererRef", "DatasetRef", "EmbedderRef", "LoggerRef", "LossRef",
-        "ProjectionRef", "SamplerRef", "StorageRef", "TextEncoderRef", "TokenizerRef",
-        "VisionTowerRef",
+        "CallbackRef", "OptimizerRef", "ProjectionRef", "SamplerRef", "StorageRef",
+        "TextEncoderRef", "TokenizerRef", "VisionTowerRef",
     ),
     "settings": ("PluginRef", "Settings"),
     "tower_settings": (
@@ -114,7 +128,10 @@ _HOMES = {
     "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
     "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
-    "training_settings": ("LoggerSettings", "LossSettings", "SamplerSettings"),
+    "training_settings": (
+        "CallbackSettings", "LoggerSettings", "LossSettings", "OptimizerSettings",
+        "SamplerSettings",
+    ),
 }  # fmt: skip
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
@@ -122,6 +139,9 @@ __all__ = [
     "Answers",
     "Arrays",
     "Bytes",
+    "Callback",
+    "CallbackRef",
+    "CallbackSettings",
     "CheckpointAdapter",
     "Clusterer",
     "ClustererRef",
@@ -147,6 +167,10 @@ __all__ = [
     "LossRef",
     "LossSettings",
     "Metric",
+    "NamedParameter",
+    "OptimizerFactory",
+    "OptimizerRef",
+    "OptimizerSettings",
     "Output",
     "Plan",
     "PluginRef",
@@ -164,6 +188,7 @@ __all__ = [
     "Segment",
     "Settings",
     "SourceName",
+    "StageInfo",
     "State",
     "Storage",
     "StorageRef",

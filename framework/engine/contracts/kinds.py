@@ -95,6 +95,16 @@ KINDS: dict[str, Kind] = {
         "training_settings:LoggerSettings",
         "training:Logger",
     ),
+    "optimizer": Kind(
+        "changes the weights once their gradients are known",
+        "training_settings:OptimizerSettings",
+        "optimizer:OptimizerFactory",
+    ),
+    "callback": Kind(
+        "accompanies a run: averages weights, ends a stage early",
+        "training_settings:CallbackSettings",
+        "callback:Callback",
+    ),
     "metric": Kind(
         "computes a number from a model's answers",
         "settings:Settings",

@@ -22,20 +22,30 @@ from engine.contracts.settings import PluginField, PluginRef
 from engine.contracts.storage import Storage, StorageSettings
 from engine.contracts.tokenizer import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
-from engine.contracts.training_settings import LoggerSettings, LossSettings, SamplerSettings
+from engine.contracts.training_settings import (
+    CallbackSettings,
+    LoggerSettings,
+    LossSettings,
+    OptimizerSettings,
+    SamplerSettings,
+)
 
 if TYPE_CHECKING:
+    from engine.contracts.callback import Callback
     from engine.contracts.clustering import Clusterer, Embedder
+    from engine.contracts.optimizer import OptimizerFactory
     from engine.contracts.projection import Projection
     from engine.contracts.tower import TextEncoder, VisionTower
     from engine.contracts.training import Logger, Loss, Sampler
 
 __all__ = [
+    "CallbackRef",
     "ClustererRef",
     "DatasetRef",
     "EmbedderRef",
     "LoggerRef",
     "LossRef",
+    "OptimizerRef",
     "ProjectionRef",
     "SamplerRef",
     "StorageRef",
@@ -58,3 +68,5 @@ LossRef = Annotated[PluginRef[LossSettings, "Loss"], PluginField("loss")]
 SamplerRef = Annotated[PluginRef[SamplerSettings, "Sampler"], PluginField("sampler")]
 LoggerRef = Annotated[PluginRef[LoggerSettings, "Logger"], PluginField("logger")]
 StorageRef = Annotated[PluginRef[StorageSettings, Storage], PluginField("storage")]
+OptimizerRef = Annotated[PluginRef[OptimizerSettings, "OptimizerFactory"], PluginField("optimizer")]
+CallbackRef = Annotated[PluginRef[CallbackSettings, "Callback"], PluginField("callback")]

@@ -21,3 +21,16 @@ class SamplerSettings(Settings):
 
 class LoggerSettings(Settings):
     """Base of every logger's settings."""
+
+
+class OptimizerSettings(Settings):
+    """Base of every optimizer's settings."""
+
+    lr: float = Field(1e-4, gt=0, allow_inf_nan=False, description="learning rate at its highest")
+    weight_decay: float = Field(
+        5e-5, ge=0, allow_inf_nan=False, description="pull of every weight towards 0"
+    )
+
+
+class CallbackSettings(Settings):
+    """Base of every callback's settings."""

@@ -27,6 +27,8 @@ COMMON = {
     "loss": "{use: contrastive}",
     "logger": "",
     "storage": "",
+    "optimizer": "{use: adamw, lr: 2.0e-3, weight_decay: 0.1}",
+    "callback": "",
 }
 """What the small config says where the plugin is not concerned."""
 

@@ -81,14 +81,14 @@ train:
       trains: {vision: true, text: true}
       epochs: 12
       batch_size: 64
-      optimizer: {lr: 2.0e-3, weight_decay: 0.1}
+      optimizer: $optimizer
       schedule: {name: cosine, warmup: 0.1}
       sampler: $sampler
       losses:
         - $loss
   evaluate_every: 4
   loggers:
-    - {use: console}${logger}
+    - {use: console}${logger}${callback}
 """
 
 TEST = '''\

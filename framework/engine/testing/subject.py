@@ -68,6 +68,8 @@ HINTS_OF: dict[str, tuple[str, ...]] = {
     "metric": (),
     "command": (),
     "storage": (),
+    "optimizer": (),
+    "callback": (),
 }
 """The hints of each kind, beside ``skip``."""
 

@@ -27,6 +27,8 @@ _HOMES = {
     "metric": "metrics",
     "command": "commands",
     "storage": "storages",
+    "optimizer": "optimizers",
+    "callback": "callbacks",
 }
 """The module of each kind: its ``SUBJECT`` and its ``RULES``."""
 

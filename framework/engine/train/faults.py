@@ -5,18 +5,19 @@ Every process of a run comes to the same decision, so that none waits for anothe
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
-
-import numpy as np
-import torch
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
 
 from engine.contracts.training import Rows
 from engine.errors import TrainingError
-from engine.train.step import StepOutput
-
-if TYPE_CHECKING:
-    from engine.train.loop import Trainer
-    from engine.train.setup import StageRun
+from engine.train.checkpoint import Checkpoints
+from engine.train.data import TrainingRows
+from engine.train.distribution import Processes
+from engine.train.folder import RunFolder
+from engine.train.health import Watched
+from engine.train.setup import StageRun
+from engine.train.state import Position
 
 _SHOWN = 8
 _GENTLER = (
@@ -25,107 +26,115 @@ _GENTLER = (
 )
 
 
-def check_finite(trainer: Trainer, stage: StageRun) -> None:
-    """Raise where the model, or a loss's own parameter, is not finite in any of the processes.
+@dataclass(frozen=True)
+class Faults:
+    """Ends a run, with what a user needs to know.
 
-    Raises:
-        TrainingError: names the tensor, and the last good checkpoint.
+    Attributes:
+        data: the training data.
+        processes: this process among the others.
+        checkpoints: of the run.
+        place: the run's folder.
+        watched: the tensors that are to stay finite.
     """
-    found = trainer.watched.problems(stage.losses)
-    if not trainer.processes.all_gather(bool(found)).any():
-        return
-    at = trainer.at
-    what = "; ".join(found[:3]) or "another process has a number that is not finite"
-    more = f"; and {len(found) - 3} more tensors" if len(found) > 3 else ""
-    raise TrainingError(
-        f"stage {at.stage + 1} (`{stage.plan.settings.name}`), after step {at.step}: the model is"
-        f" not finite: {what}{more}. It is not saved; {_last(trainer)}",
-        hint=_GENTLER,
-    )
 
+    data: TrainingRows
+    processes: Processes
+    checkpoints: Checkpoints
+    place: RunFolder
+    watched: Watched
 
-def diverged(trainer: Trainer, stage: StageRun, what: str, rows: Rows) -> NoReturn:
-    """Save the state before a step that cannot be taken, and end the run.
+    def check_finite(self, at: Position, stage: StageRun) -> None:
+        """Raise where the model, or a loss's own parameter, is not finite in any of the processes.
 
-    Args:
-        trainer: the run.
-        stage: the stage under way.
-        what: is not finite, in words.
-        rows: of the batch.
+        Raises:
+            TrainingError: names the tensor, and the last good checkpoint.
+        """
+        found = self.watched.problems(stage.losses)
+        if not self.processes.all_gather(bool(found)).any():
+            return
+        what = "; ".join(found[:3]) or "another process has a number that is not finite"
+        more = f"; and {len(found) - 3} more tensors" if len(found) > 3 else ""
+        raise TrainingError(
+            f"stage {at.stage + 1} (`{stage.plan.settings.name}`), after step {at.step}: the model"
+            f" is not finite: {what}{more}. It is not saved; {self._last()}",
+            hint=_GENTLER,
+        )
 
-    Raises:
-        TrainingError: always.
-    """
-    stage.statistics.restore()
-    problems = trainer.watched.problems(stage.losses)
-    if problems:
-        state = f"The weights were not finite before it either ({problems[0]}); {_last(trainer)}"
-    elif trainer.place.staged:  # an old run is not given up for one that does not start
-        state = "The run that was to be replaced is untouched"
-    else:
-        trainer.save()
-        state = f"The weights before this batch are saved; {_last(trainer)}"
-    data, at = trainer.data, trainer.at
-    shown = [data.dataset.record(int(data.rows[row])).id for row in rows[:_SHOWN]]
-    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-    raise TrainingError(
-        f"stage {at.stage + 1}, epoch {at.epoch + 1}, batch {at.batch + 1} (step {at.step + 1}):"
-        f" {what}; images {', '.join(shown)}{more}. {state}",
-        hint=f"{_GENTLER} (`--resume` would come to the same batch)",
-    )
+    def diverged(
+        self, at: Position, stage: StageRun, what: str, rows: Rows, save: Callable[[], None]
+    ) -> NoReturn:
+        """Save the state before a step that cannot be taken, and end the run.
 
+        Args:
+            at: the position before the step.
+            stage: the stage under way.
+            what: is not finite, in words.
+            rows: of the batch.
+            save: writes a checkpoint.
 
-def never_stepped(trainer: Trainer, stage: StageRun) -> NoReturn:
-    """End a run whose stage went by without one step.
+        Raises:
+            TrainingError: always.
+        """
+        stage.statistics.restore()
+        problems = self.watched.problems(stage.losses)
+        if problems:
+            state = f"The weights were not finite before it either ({problems[0]}); {self._last()}"
+        elif self.place.staged:  # an old run is not given up for one that does not start
+            state = "The run that was to be replaced is untouched"
+        else:
+            save()
+            state = f"The weights before this batch are saved; {self._last()}"
+        data = self.data
+        shown = [data.dataset.record(int(data.rows[row])).id for row in rows[:_SHOWN]]
+        more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+        raise TrainingError(
+            f"stage {at.stage + 1}, epoch {at.epoch + 1}, batch {at.batch + 1} (step"
+            f" {at.step + 1}): {what}; images {', '.join(shown)}{more}. {state}",
+            hint=f"{_GENTLER} (`--resume` would come to the same batch)",
+        )
 
-    Raises:
-        TrainingError: always.
-    """
-    if not stage.meter.spent[1]:
-        no_pictures(trainer, stage)
-    raise TrainingError(
-        f"stage {trainer.at.stage + 1} (`{stage.plan.settings.name}`): nothing was trained, because"
-        f" the gradient was not finite in float16 in any of its {trainer.at.stage_step} steps;"
-        f" {_last(trainer)}",
-        hint=_GENTLER,
-    )
+    def never_stepped(self, at: Position, stage: StageRun) -> NoReturn:
+        """End a run whose stage went by without one step.
 
+        Raises:
+            TrainingError: always.
+        """
+        if not stage.meter.spent[1]:
+            self.no_pictures(at, stage)
+        raise TrainingError(
+            f"stage {at.stage + 1} (`{stage.plan.settings.name}`): nothing was trained, because the"
+            f" gradient was not finite in float16 in any of its {at.stage_step} steps;"
+            f" {self._last()}",
+            hint=_GENTLER,
+        )
 
-def no_pictures(trainer: Trainer, stage: StageRun) -> NoReturn:
-    """End a run that has no pictures to train on.
+    def no_pictures(self, at: Position, stage: StageRun) -> NoReturn:
+        """End a run that has no pictures to train on.
 
-    Raises:
-        TrainingError: always; gives examples with their reasons.
-    """
-    broken = stage.broken
-    count = int(trainer.processes.all_gather(len(broken)).sum())
-    examples = [f"{name} ({reason})" for name, reason in list(broken.items())[:3]]
-    at = trainer.at
-    raise TrainingError(
-        f"stage {at.stage + 1} (`{stage.plan.settings.name}`), epoch {at.epoch + 1}: nothing was"
-        f" trained, because no batch had two whole pictures: {count} of {len(trainer.data)} are"
-        f" broken{', for example ' if examples else ''}{', '.join(examples)}; {_last(trainer)}",
-        hint="mend the pictures of `data.train` (are they where the data set looks for them?), then"
-        f" {_go_on(trainer)}",
-    )
+        Raises:
+            TrainingError: always; gives examples with their reasons.
+        """
+        broken = stage.broken
+        count = int(self.processes.all_gather(len(broken)).sum())
+        examples = ", ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:3])
+        shown = f", for example {examples}" if examples else ""
+        raise TrainingError(
+            f"stage {at.stage + 1} (`{stage.plan.settings.name}`), epoch {at.epoch + 1}: nothing"
+            " was trained, because no batch had two whole pictures:"
+            f" {count} of {len(self.data)} are broken{shown}; {self._last()}",
+            hint="mend the pictures of `data.train` (are they where the data set looks for them?),"
+            f" then {self._go_on()}",
+        )
 
+    def _go_on(self) -> str:
+        place = self.place
+        if place.replaces and (place.staged or place.fresh):  # the old run is still there
+            return "give the same command again"
+        return "go on with `--resume`"
 
-def not_finite(measured: StepOutput, norm: torch.Tensor) -> str:
-    """What of a step is not finite, in words."""
-    names = {name: float(value) for name, value in measured.losses.items()}
-    bad = [name for name, value in names.items() if not np.isfinite(value)]
-    return f"the loss `{bad[0]}` is {names[bad[0]]}" if bad else f"the gradient is {norm:.0f}"
-
-
-def _go_on(trainer: Trainer) -> str:
-    place = trainer.place
-    if place.replaces and (place.staged or place.fresh):  # the old run is still there
-        return "give the same command again"
-    return "go on with `--resume`"
-
-
-def _last(trainer: Trainer) -> str:
-    steps = trainer.checkpoints.steps()
-    if not steps:
-        return "no checkpoint was written before"
-    return f"the last good checkpoint is that of step {steps[-1]}"
+    def _last(self) -> str:
+        steps = self.checkpoints.steps()
+        if not steps:
+            return "no checkpoint was written before"
+        return f"the last good checkpoint is that of step {steps[-1]}"

@@ -28,7 +28,7 @@ class History:
         kept = [
             line
             for line in _lines(path)
-            if step and line["step"] <= step and line.get("finished_stages", -1) < ended
+            if step and line["step"] <= step and line.get("finished_stage", -1) < ended
         ]
         write_text(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in kept))
         self._file = path.open("a", encoding="utf-8", newline="\n")
@@ -85,8 +85,8 @@ def read_history(folder: Path) -> Story:
     for line in _lines(folder / HISTORY):
         if "note" in line:
             notes.append((line["step"], str(line["note"])))
-        elif "finished_stages" in line:
-            stages[str(line["finished_stages"])] = line
+        elif "finished_stage" in line:
+            stages[str(line["finished_stage"])] = line
         else:  # what was measured again after a kill counts once, as it was measured last
             points[line["step"], str(line.get("stage")), frozenset(line)] = line
     return Story(list(points.values()), list(stages.values()), notes)

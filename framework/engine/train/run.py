@@ -19,6 +19,7 @@ from pathlib import Path
 
 from engine.clusters.assign import label_dataset
 from engine.clusters.building import build_clustered, clusters_of, read_clustered
+from engine.contracts.callback import Callback
 from engine.contracts.training import Logger
 from engine.core.artifact import MANIFEST
 from engine.core.build import Built, save
@@ -102,8 +103,10 @@ def _train(
     assert config.train is not None
     assert config.data.train is not None
     loggers: tuple[Logger, ...] = ()
+    callbacks: tuple[tuple[str, Callback], ...] = ()
     if run is not None:
         loggers = tuple(run.waiting(use.create()) for use in config.train.loggers)
+        callbacks = tuple((use.name, use.create()) for use in config.train.callbacks)
     built = _start(config, folder, processes, run, resume=resume, say=say)
     say("training data")
     settings = config.model.text.settings
@@ -117,15 +120,16 @@ def _train(
         folder,
         evaluator=evaluator(built),
         loggers=loggers,
+        callbacks=callbacks,
         processes=processes,
         place=run,
     )
     trainer.run(resume=resume)
     built.model.to("cpu").eval()
-    built.manifest["stages"] = trainer.finished_stages
-    built.manifest["scores"] = (
-        trainer.finished_stages[-1]["scores"] if trainer.finished_stages else {}
-    )
+    stages = trainer.state.finished_stages
+    built.manifest["stages"] = stages
+    built.manifest["scores"] = stages[-1]["scores"] if stages else {}
+    built.manifest["trained_weights"] = trainer.kept_weights()
     if run is None:
         return built, None
     return built, save(built, folder / MODEL)

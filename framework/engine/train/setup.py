@@ -1,149 +1,117 @@
-"""A stage made ready: its length, losses, optimizer, frozen prefixes, the sides of its batches."""
+"""A stage made ready: losses, optimizer, frozen prefixes, batches."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor
 
 from engine.cache.budget import Budget
 from engine.cache.frozen import FrozenPrefix, open_prefix, probe
+from engine.contracts.settings import PluginRef
 from engine.contracts.state import State
-from engine.contracts.training import Epoch, Loss, Rows, Sampler
-from engine.core.config.schema import EngineConfig
-from engine.core.config.train_schema import StageSettings
+from engine.contracts.training import Loss, Rows
+from engine.core.config.train_schema import TrainSettings
 from engine.core.model import DualEncoder
-from engine.errors import DataError
 from engine.train.batch_norm import SharedStatistics
 from engine.train.data import TrainingRows, seed_of
-from engine.train.entries import available_entries, check_loss, of_side, read_by
+from engine.train.distribution import Processes
+from engine.train.entries import of_side, read_by
 from engine.train.health import Health, Statistics
 from engine.train.meter import MEASURED, Meter
 from engine.train.modalities import Group, ImageModality, TextModality
+from engine.train.moments import StageOptimizer, stage_optimizer
 from engine.train.pixels import PixelFile, PixelReader
-from engine.train.stages import (
-    check_mixing,
-    freeze,
-    frozen_prefix,
-    mixes_rows,
-    mixing,
-    optimizer_for,
-)
+from engine.train.plan import StagePlan, epoch_of, make_losses
+from engine.train.stages import frozen_prefix, mixes_rows, mixing, named_parameters
+from engine.train.state import StageState
 from engine.train.step import Batch, Step
-
-if TYPE_CHECKING:
-    from engine.train.loop import Trainer
 
 _AHEAD = 2
 """Batches whose pictures are read ahead."""
 
 
 @dataclass(frozen=True)
-class StagePlan:
-    """A stage and its length.
+class RunContext:
+    """What a stage needs of its run, resolved once from the config.
 
     Attributes:
-        settings: the stage.
-        where: its dotted path in the config.
-        sampler: chooses its batches.
-        epochs: passes over the data, the last one perhaps not whole.
-        steps: batches in all.
-    """
-
-    settings: StageSettings
-    where: str
-    sampler: Sampler
-    epochs: int
-    steps: int
-
-
-def epoch_of(
-    settings: StageSettings, data: TrainingRows, seed: int, stage: int, epoch: int, count: int
-) -> Epoch:
-    """What a sampler is told of an epoch."""
-    return Epoch(
-        index=epoch,
-        count=count,
-        rows=len(data),
-        batch_size=settings.batch_size,
-        seed=seed_of(seed, "order", stage, epoch),
-        clusters=data.clusters,
-    )
-
-
-def plan_stages(
-    config: EngineConfig, data: TrainingRows, model: DualEncoder, processes: int = 1
-) -> list[StagePlan]:
-    """Every stage with its length; all that can be refused is refused here, before any step.
-
-    Args:
-        config: with ``train``.
+        model: on its device.
         data: the training data.
-        model: on its device; module modes and ``requires_grad`` are those of the last stage after.
-        processes: that train together.
-
-    Raises:
-        ConfigError: a stage trains nothing, names blocks that are not there, splits batches whose
-            rows are mixed, or has a loss that needs what the model or the data do not give.
-        DataError: fewer rows than a batch.
+        settings: the section ``train`` of the config.
+        towers: ``vision`` and ``text``, as the config names them: keys of the activation cache.
+        seed: of every random choice.
+        cache: folder of the activation cache.
+        processes: this process among the others.
+        device: of the model.
+        dtype: of the matrix products.
+        autocast: gives the context of a forward pass.
+        note: tells that something happened.
     """
-    assert config.train is not None
-    plans = []
-    given = available_entries(model, data, mean=config.train.queries == "mean")
-    for number, settings in enumerate(config.train.stages):
-        where = f"train.stages.{number}"
-        freeze(model, settings.trains, where)
-        check_mixing(model, settings, where, processes, compiled=config.train.compile)
-        for use in settings.losses:
-            check_loss(use, given, where)
-        sampler: Sampler = settings.sampler.create()
-        known = settings.epochs or 1
-        batches = sampler.batches(epoch_of(settings, data, config.seed, number, 0, known))
-        if not batches:
-            raise DataError(f"{where}: the sampler `{settings.sampler.name}` gives no batch")
-        steps = settings.steps or known * len(batches)
-        epochs = settings.epochs or math.ceil(steps / len(batches))
-        plans.append(StagePlan(settings, where, sampler, epochs, steps))
-    return plans
+
+    model: DualEncoder
+    data: TrainingRows
+    settings: TrainSettings
+    towers: Mapping[str, PluginRef]
+    seed: int
+    cache: Path
+    processes: Processes
+    device: torch.device
+    dtype: torch.dtype
+    autocast: Callable[[], torch.autocast]
+    note: Callable[[str], None]
 
 
 class StageRun:
     """Everything of the stage under way.
 
+    Args:
+        context: of the run.
+        plan: the stage.
+        number: of the stage, from 0.
+        learned: the state dicts of the losses of stages before, by name.
+
     Attributes:
         losses: by name, unique within the stage.
-        names: of the parameters that train, in the optimizer's order; ``ordered`` are they.
+        optimizer: with the names of its parameters.
         parameters: those before the gathering, and those after it.
-        every: all that train.
+        meter: what is measured.
         health: the steps that were taken.
         statistics: BatchNorm's, before the step under way.
         scores: the last evaluation.
+        stopped: a callback asked to end the stage.
     """
 
-    def __init__(self, trainer: Trainer, plan: StagePlan, number: int) -> None:
-        self.plan, self.number, self._trainer = plan, number, trainer
-        self._data, self._config = trainer.data, trainer.config
+    def __init__(
+        self,
+        context: RunContext,
+        plan: StagePlan,
+        number: int,
+        learned: Mapping[str, Mapping[str, Tensor]],
+    ) -> None:
+        self.plan, self.number, self._context = plan, number, context
+        self._data = context.data
         self.scores: dict[str, float] = {}
+        self.stopped = False
         self.counts: list[int] = []
-        self.losses = self._make_losses()
-        model = trainer.model
-        named = [*model.named_parameters()]
-        own = [
-            (f"loss.{n}.{k}", p) for n, m in self.losses.items() for k, p in m.named_parameters()
-        ]
-        self.optimizer, self.names = optimizer_for([*named, *own], plan.settings.optimizer)
-        self.ordered = [p for g in self.optimizer.param_groups for p in g["params"]]
-        self.every: list[nn.Parameter] = list(self.ordered)
-        after = {id(model.logit_scale), id(model.logit_bias), *(id(p) for _, p in own)}
+        model = context.model
+        self.losses = self._make_losses(learned)
+        use = plan.settings.optimizer
+        named = named_parameters(model, self.losses)
+        self.optimizer: StageOptimizer = stage_optimizer(use.create(), named, use.name)
+        after = {id(model.logit_scale), id(model.logit_bias)}
+        after |= {id(p) for loss in self.losses.values() for p in loss.parameters()}
+        every = self.optimizer.parameters
         self.parameters = (
-            [p for p in self.every if id(p) not in after],
-            [p for p in self.every if id(p) in after],
+            [p for p in every if id(p) not in after],
+            [p for p in every if id(p) in after],
         )
         self._open_sides()
         self.step = Step(
@@ -151,41 +119,58 @@ class StageRun:
             self.images,
             self.texts,
             self.losses,
-            gather=lambda state: trainer.processes.gather(state, self.counts),
-            autocast_context=trainer.autocast,
+            gather=lambda state: context.processes.gather(state, self.counts),
+            autocast_context=context.autocast,
             together=self._together(),
             chunked=plan.settings.chunk_size is not None,
             measured=MEASURED,
             teacher_forcing=plan.settings.teacher_forcing,
         )
-        self.meter, self.health = Meter(trainer.device), Health()
+        self.meter, self.health = Meter(context.device), Health()
         self.statistics = Statistics(model)
+
+    def state(self) -> StageState:
+        """What a checkpoint holds of the stage, beside the losses."""
+        return StageState(
+            optimizer=self.optimizer.state(),
+            meter=self.meter.state(),
+            scores=self.scores,
+            taken=self.health.taken,
+            skipped=self.health.skipped,
+            stopped=self.stopped,
+        )
+
+    def resume(self, state: StageState) -> None:
+        """Take up what :meth:`state` gave."""
+        self.optimizer.resume(state.optimizer)
+        self.meter.resume(state.meter)
+        self.scores = dict(state.scores)
+        self.health = Health(state.taken, state.skipped)
+        self.stopped = state.stopped
 
     def _together(self) -> Callable[[], AbstractContextManager[Any]]:
         """What takes BatchNorm's statistics over all processes, where there are both."""
-        model = self._trainer.model
+        model = self._context.model
         mixed = mixing(model.vision) or mixing(model.text)
-        return SharedStatistics if mixed and self._trainer.processes.count > 1 else nullcontext
+        return SharedStatistics if mixed and self._context.processes.count > 1 else nullcontext
 
-    def _make_losses(self) -> dict[str, Loss]:
-        found: dict[str, Loss] = {}
-        for use in self.plan.settings.losses:
-            name = use.name if use.name not in found else f"{use.name}_{len(found)}"
-            found[name] = use.create().to(self._trainer.device)
-            carried = self._trainer.loss_states.get(name)
-            if carried and carried.keys() == found[name].state_dict().keys():
-                found[name].load_state_dict(carried)  # what it learned in the stage before
-        return found
+    def _make_losses(self, learned: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Loss]:
+        losses = make_losses(self.plan.settings)
+        for name, loss in losses.items():
+            loss.to(self._context.device)
+            carried = learned.get(name)
+            if carried and carried.keys() == loss.state_dict().keys():
+                loss.load_state_dict(carried)  # what it learned in the stage before
+        return losses
 
     def _open_sides(self) -> None:
-        trainer, settings = self._trainer, self._trainer.settings
-        model, stage = trainer.model, self.plan.settings
-        folder = settings.cache.folder or trainer.folder / "cache"
-        self._budget = Budget(folder, settings.cache.budget if settings.cache.use else 0)
+        context, settings = self._context, self._context.settings
+        model, stage = context.model, self.plan.settings
+        self._budget = Budget(context.cache, settings.cache.budget if settings.cache.use else 0)
         chunk = stage.chunk_size
         text = self._prefix("text", 2)
         self.texts = TextModality(
-            model.text, self._data.table, text, trainer.device, chunk,
+            model.text, self._data.table, text, context.device, chunk,
             whole=mixes_rows(model.text, 0 if text is None else text.stop),
         )  # fmt: skip
         vision = self._prefix("vision", 1)
@@ -195,11 +180,11 @@ class StageRun:
         keep = settings.cache.use and vision is None
         self._reader = PixelReader(
             self._data.dataset, self._data.rows, model.vision.preprocess, stage.augment,
-            seed_of(self._config.seed, "pictures"), settings.workers,
+            seed_of(self._context.seed, "pictures"), settings.workers,
             PixelFile(self._budget, pictures, side) if keep else None,
         )  # fmt: skip
         self.images = ImageModality(
-            model.vision, self._reader, vision, pictures, trainer.device, chunk
+            model.vision, self._reader, vision, pictures, context.device, chunk
         )
 
     def _prefix(self, side: str, least: int) -> FrozenPrefix | None:
@@ -207,21 +192,21 @@ class StageRun:
 
         A text's stem alone is a look-up in a table, as is the cache.
         """
-        trainer = self._trainer
-        tower = getattr(trainer.model, side)
+        context = self._context
+        tower = getattr(context.model, side)
         stop = frozen_prefix(tower)
-        cache = trainer.settings.cache
+        cache = context.settings.cache
         if not cache.use or stop < least or (tower.mixes_rows is True and tower.training):
             return None  # such a tower may mix rows in its frozen stretch too
-        use = getattr(self._config.model, side)
-        short, long = _probes(tower, side, trainer.device)
+        use = self._context.towers[side]
+        short, long = _probes(tower, side, context.device)
         given = frozenset({"ids", "mask"} if side == "text" else ())
-        keep = getattr(trainer.model, f"{side}_projection").reads
+        keep = getattr(context.model, f"{side}_projection").reads
         keep |= of_side(read_by(self.losses.values()), "image" if side == "vision" else "text")
         entries = probe(tower, stop, short, long, cache.dtype, given=given, keep=keep)
         return open_prefix(
             side, tower, stop, use, entries, self._budget,
-            device=trainer.device, precision=trainer.dtype, keep=keep, say=trainer.note,
+            device=context.device, precision=context.dtype, keep=keep, say=context.note,
         )  # fmt: skip
 
     # ---- batches --------------------------------------------------------------------------------
@@ -229,16 +214,16 @@ class StageRun:
     def batches(self, epoch: int) -> Sequence[Rows]:
         """The batches of an epoch."""
         told = epoch_of(
-            self.plan.settings, self._data, self._config.seed, self.number, epoch, self.plan.epochs
+            self.plan.settings, self._data, self._context.seed, self.number, epoch, self.plan.epochs
         )
         return self.plan.sampler.batches(told)
 
     def begin_epoch(self, batches: Sequence[Rows], views: Any, first: int) -> None:
         """Learn the keys of the pictures that other processes read, and begin to read pictures."""
         self._batches = batches
-        if self._trainer.processes.count > 1 and len(self.images.digests):
+        if self._context.processes.count > 1 and len(self.images.digests):
             known = torch.from_numpy(self.images.digests)
-            self.images.digests = self._trainer.processes.all_reduce_max(known).numpy()
+            self.images.digests = self._context.processes.all_reduce_max(known).numpy()
         for ahead in range(_AHEAD):
             self.read_ahead(first + ahead - _AHEAD, views)
 
@@ -246,7 +231,7 @@ class StageRun:
         """Begin to read the pictures of the batch that comes ``_AHEAD`` batches later."""
         coming = batch + _AHEAD
         if 0 <= coming < len(self._batches):
-            own = self._trainer.processes.shard(self._batches[coming])
+            own = self._context.processes.shard(self._batches[coming])
             self.images.ahead(self.picture_numbers(own, views))
 
     def picture_numbers(self, rows: Rows, views: Any) -> Rows:
@@ -258,7 +243,7 @@ class StageRun:
     def batch(self, images: list[Group], rows: Rows, drawn: Any) -> Batch:
         """The texts of rows, and what else a step needs."""
         data = self._data
-        if self._trainer.settings.queries == "random":
+        if self._context.settings.queries == "random":
             texts, counts = data.drawn(rows, drawn), np.ones(len(rows), dtype=np.int64)
         else:
             texts, counts = data.every(rows)
@@ -267,7 +252,7 @@ class StageRun:
             given["pair.weight"] = data.weights[rows]
         if data.text_clusters is not None and data.clusters is not None:
             text_clusters = data.text_clusters[texts]
-            one = self._trainer.settings.queries == "random"
+            one = self._context.settings.queries == "random"
             given["cluster"] = text_clusters if one else data.clusters[rows]
         return Batch(images, data.sequence[texts], counts, given, text_clusters)
 
@@ -278,7 +263,7 @@ class StageRun:
 
     def describe(self) -> str:
         """What trains, in words."""
-        parameters = sum(p.numel() for p in self.every)
+        parameters = sum(p.numel() for p in self.optimizer.parameters)
         words = [f"{parameters:,} parameters train, {self.plan.steps:,} steps"]
         for name, side in (("vision", self.images), ("text", self.texts)):
             if side.prefix is not None:
@@ -297,10 +282,11 @@ class StageRun:
             "steps": steps,
             "rows": len(self._data),
             "batch_size": settings.batch_size,
-            "lr": settings.optimizer.lr,
+            "optimizer": settings.optimizer.name,
+            "lr": max(g["initial_lr"] for g in self.optimizer.optimizer.param_groups),
             "losses": [use.name for use in settings.losses],
             "sampler": settings.sampler.name,
-            "parameters": sum(p.numel() for p in self.every),
+            "parameters": sum(p.numel() for p in self.optimizer.parameters),
             "seconds": round(seconds, 3),
             "samples_per_second": round(rows / max(seconds, 1e-9), 1),
             "loss": self.meter.loss if math.isfinite(self.meter.loss) else None,

@@ -1,18 +1,17 @@
-"""Stages: what trains and what is frozen, the optimizer, the learning rate."""
+"""Stages: what trains and what is frozen, the factor of the schedule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from fnmatch import fnmatchcase
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from engine.contracts.optimizer import NamedParameter
 from engine.contracts.state import MixesRows, Segment
 from engine.contracts.tower import Tower
 from engine.core.config.train_schema import (
-    OptimizerSettings,
     ScheduleSettings,
     StageSettings,
     TowerTrains,
@@ -175,32 +174,25 @@ def mixes_rows(tower: Tower, start: int) -> bool:
     return said or bool(mixing(tower, start))
 
 
-def optimizer_for(
-    named: Iterable[tuple[str, Tensor]], settings: OptimizerSettings
-) -> tuple[torch.optim.Optimizer, list[str]]:
-    """The optimizer over the parameters that train, and their names in its order.
+def named_parameters(model: DualEncoder, losses: Mapping[str, nn.Module]) -> list[NamedParameter]:
+    """The parameters that train, those of the model first, then those of the losses.
 
-    Tensors of fewer than two dimensions (norms, biases, the scale) get no weight decay. Fused where
-    PyTorch has it for the device.
+    Args:
+        model: with the ``requires_grad`` of the stage.
+        losses: those of the stage, by name.
     """
-    trained = [(name, p) for name, p in named if p.requires_grad]
-    decayed = [(name, p) for name, p in trained if p.dim() >= 2]
-    others = [(name, p) for name, p in trained if p.dim() < 2]
-    groups = [
-        {"params": [p for _, p in decayed], "weight_decay": settings.weight_decay},
-        {"params": [p for _, p in others], "weight_decay": 0.0},
+    depths: dict[int, tuple[int, int]] = {}
+    for tower in (model.vision, model.text):
+        segments = tower.segments()
+        for depth, segment in enumerate(segments):
+            for parameter in segment.parameters():
+                depths.setdefault(id(parameter), (depth, len(segments)))
+    own = [(f"loss.{n}.{k}", p) for n, m in losses.items() for k, p in m.named_parameters()]
+    return [
+        NamedParameter(name, parameter, *depths.get(id(parameter), (None, 0)))
+        for name, parameter in [*model.named_parameters(), *own]
+        if parameter.requires_grad
     ]
-    groups = [group for group in groups if group["params"]]
-    kind = torch.optim.AdamW if settings.name == "adamw" else torch.optim.Adam
-    devices = {p.device.type for _, p in trained}
-    optimizer = kind(
-        groups,
-        lr=settings.lr,
-        betas=settings.betas,
-        eps=settings.eps,
-        fused=devices <= {"cpu", "cuda"},
-    )
-    return optimizer, [name for name, _ in [*decayed, *others]]
 
 
 def rate_at(step: int, steps: int, epochs: float, settings: ScheduleSettings) -> float:

@@ -43,7 +43,7 @@ BASE: dict[str, Any] = {
         "stages": [
             {
                 "name": "blocks", "trains": {"text": {"blocks": "last 2"}}, "epochs": 2,
-                "batch_size": 16, "optimizer": {"lr": 1.0e-3},
+                "batch_size": 16, "optimizer": {"use": "adamw", "lr": 1.0e-3},
             }
         ],
     },
@@ -127,7 +127,11 @@ def trained(tmp_path: Path) -> Run:
         found = None if labels is None else labels(dataset)
         data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, found)
         recorder = Recorder()
-        trainer = Trainer(built, data, folder, evaluator=evaluator, loggers=(recorder,))
+        assert config.train is not None
+        callbacks = [(use.name, use.create()) for use in config.train.callbacks]
+        trainer = Trainer(
+            built, data, folder, evaluator=evaluator, loggers=(recorder,), callbacks=callbacks
+        )
         if run:
             trainer.run(resume=resume)
         return trainer, recorder

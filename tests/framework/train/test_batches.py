@@ -21,7 +21,7 @@ from engine.train.distribution import Processes
 from engine.train.loop import Trainer
 from engine.train.meter import routing
 from engine.train.pixels import augmented
-from engine.train.setup import epoch_of, plan_stages
+from engine.train.plan import epoch_of, plan_stages
 from engine.train.stages import mixes_rows, rate_at
 
 from .conftest import Run
@@ -125,7 +125,7 @@ def test_broken_pictures_cost_their_rows_alone(
     trainer._apply = apply  # type: ignore[method-assign]
     trainer.run()
     assert sum(sizes[:3]) == sum(sizes[3:]) == 48 - 3
-    assert trainer.finished_stages[0]["broken_images"] == 3
+    assert trainer.state.finished_stages[0]["broken_images"] == 3
 
 
 def test_batches_without_a_whole_picture_are_left_out_with_a_note(
@@ -185,9 +185,9 @@ def test_bfloat16_trains_near_float32(make_config: Make, trained: Run) -> None:
 
 
 def test_clipped_gradients_change_the_steps(make_config: Make, trained: Run) -> None:
-    _, free = trained(make_config("train.stages.0.optimizer.name=adam"))
+    _, free = trained(make_config("train.stages.0.optimizer.use=adam"))
     _, held = trained(
-        make_config("train.stages.0.optimizer.name=adam", "train.stages.0.clip_gradients=1e-9",
+        make_config("train.stages.0.optimizer.use=adam", "train.stages.0.clip_gradients=1e-9",
                     "train.stages.0.optimizer.eps=1.0")
     )  # fmt: skip
     assert held.losses[0] == free.losses[0]

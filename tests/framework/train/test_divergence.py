@@ -43,7 +43,7 @@ def spoil(trainer: Trainer, step: int, change: Callable[[Trainer], None]) -> Non
 
     def apply(*arguments: Any) -> None:
         real(*arguments)
-        if trainer.at.step == step:
+        if trainer.state.at.step == step:
             with torch.no_grad():
                 change(trainer)
 
@@ -101,7 +101,7 @@ def test_what_a_step_broke_is_neither_saved_nor_ends_well(
     assert f"the last good checkpoint is that of step {step}" in told.value.message
     assert trainer.checkpoints.steps()[-1] == step
     assert finite(last(trainer))
-    assert trainer.finished_stages == []
+    assert trainer.state.finished_stages == []
 
 
 @pytest.mark.parametrize("trains", ["{vision: true}", "{text: true}", "{}"])
@@ -122,13 +122,13 @@ def test_a_rate_that_breaks_the_only_step_is_an_error(
 
 def test_the_first_stages_last_step_is_checked_too(make_config: Make, trained: Run) -> None:
     def stage(name: str, lr: float) -> str:
-        return f"{{name: {name}, steps: 2, batch_size: 16, optimizer: {{lr: {lr}}}}}"
+        return f"{{name: {name}, steps: 2, batch_size: 16, optimizer: {{use: adamw, lr: {lr}}}}}"
 
     stages = ", ".join([stage("a", 0.01), stage("b", 1e39), stage("c", 0.01)])
     trainer, _ = trained(make_config(f"train.stages=[{stages}]"), run=False)
     with pytest.raises(TrainingError, match="stage 2"):
         trainer.run()
-    assert [stage["name"] for stage in trainer.finished_stages] == ["a"]
+    assert [stage["name"] for stage in trainer.state.finished_stages] == ["a"]
     assert trainer.checkpoints.steps()[-1] in (2, 3)
     assert finite(last(trainer))
 
@@ -153,7 +153,7 @@ def test_a_loss_that_is_not_finite_leaves_the_running_statistics_as_they_were(
     before: dict[str, torch.Tensor] = {}
 
     def step(stage: Any, *arguments: Any) -> Any:
-        if trainer.at.step == 3:
+        if trainer.state.at.step == 3:
             before.update(weights(trainer))
             measured = stage.step.run
 
@@ -224,7 +224,7 @@ def test_pictures_that_vanish_in_a_later_epoch_are_an_error(
         "train.stages.0.trains={vision: true}", "train.cache.use=false", "train.save_steps=1",
     )  # fmt: skip
     trainer, heard = trained(config, run=False)
-    break_pictures(monkeypatch, trainer.data.dataset, lambda index: trainer.at.epoch > 0)
+    break_pictures(monkeypatch, trainer.data.dataset, lambda index: trainer.state.at.epoch > 0)
     with pytest.raises(TrainingError, match=r"epoch 2: nothing was trained"):
         trainer.run()
     assert len(heard.losses) == 3
@@ -250,7 +250,7 @@ def overflow(trainer: Trainer, spoilt: Callable[[int], bool], value: float = mat
     def add(towers: Any, shared: Any) -> None:
         towers = list(towers)
         real(towers, shared)
-        if spoilt(trainer.at.step):
+        if spoilt(trainer.state.at.step):
             towers[0].grad.view(-1)[-1] = value
 
     trainer.processes.all_reduce_grads = add  # type: ignore[method-assign]
@@ -268,7 +268,7 @@ def test_float16_that_skips_step_after_step_is_an_error(
         trainer.run()
     assert "weights before this batch are saved" in told.value.message
     assert finite(last(trainer))
-    assert trainer.at.step == begin + 4
+    assert trainer.state.at.step == begin + 4
 
 
 def test_a_short_stage_of_skipped_steps_alone_is_an_error(make_config: Make, trained: Run) -> None:
@@ -302,7 +302,7 @@ def test_skipped_steps_are_counted_over_an_interruption(
     real = first._step
 
     def step(*arguments: Any) -> Any:
-        if first.at.step == 6:
+        if first.state.at.step == 6:
             raise StopError
         return real(*arguments)
 
@@ -313,7 +313,7 @@ def test_skipped_steps_are_counted_over_an_interruption(
     overflow(second, lambda step: True)
     with pytest.raises(TrainingError, match="in 5 steps"):
         second.run(resume=True)
-    assert second.at.step == 3 + 4
+    assert second.state.at.step == 3 + 4
 
 
 def test_health_in_numbers() -> None:

@@ -127,8 +127,8 @@ def test_stages_follow_each_other_and_share_what_they_can(
     )
     folder = tmp_path / "run"
     trainer, heard = trained(make_config(f"train.stages={stages}"), folder)
-    assert [stage["name"] for stage in trainer.finished_stages] == ["a", "b"]
-    assert [stage["steps"] for stage in trainer.finished_stages] == [3, 4]
+    assert [stage["name"] for stage in trainer.state.finished_stages] == ["a", "b"]
+    assert [stage["steps"] for stage in trainer.state.finished_stages] == [3, 4]
     assert "vision: 5 of 5 segments computed once" in heard.notes[0]
     assert "text: 3 of 6 segments computed once" in heard.notes[0]
     assert "text:" not in heard.notes[1]
@@ -146,7 +146,7 @@ def test_the_best_checkpoint_is_kept_beside_the_last(make_config: Make, trained:
     config = make_config("train.stages.0.epochs=5", "train.keep=1", "train.save_steps=1")
     trainer, heard = trained(config, evaluator=lambda: {"accuracy": next(scores)})
     assert trainer.checkpoints.steps() == [6, 15]
-    assert trainer.finished_stages[0]["scores"] == {"accuracy": 40.0}
+    assert trainer.state.finished_stages[0]["scores"] == {"accuracy": 40.0}
     assert [v["accuracy"] for _, v in heard.values if "accuracy" in v] == [10, 50, 20, 30, 40]
 
 

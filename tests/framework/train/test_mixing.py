@@ -18,7 +18,7 @@ from engine.core.build import Built
 from engine.core.config.schema import EngineConfig
 from engine.errors import ConfigError
 from engine.train.batch_norm import SharedStatistics
-from engine.train.setup import plan_stages
+from engine.train.plan import plan_stages
 from engine.train.stages import freeze, mixes_rows, mixing
 
 from .conftest import Run

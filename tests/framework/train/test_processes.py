@@ -64,7 +64,7 @@ def test_two_processes_train_the_batch_norm_of_one(tmp_path: Path, batch: int) -
     stage = {
         "name": "a", "steps": 4, "batch_size": batch, "trains": {"vision": True, "text": True},
         # A bias before BatchNorm has a gradient of 0 but for rounding, which Adam would magnify.
-        "optimizer": {"lr": 1e-3, "eps": 0.1},
+        "optimizer": {"use": "adamw", "lr": 1e-3, "eps": 0.1},
     }  # fmt: skip
     path = write_config(tmp_path, stages=[stage])
     config = yaml.safe_load(path.read_text())
@@ -138,9 +138,10 @@ def test_twenty_real_kills_change_nothing(tmp_path: Path) -> None:
         save_steps=17,
         stages=[
             {"name": "a", "trains": {"text": {"blocks": "last 2"}}, "epochs": 250,
-             "batch_size": 16, "optimizer": {"lr": 1e-3}},
+             "batch_size": 16, "optimizer": {"use": "adamw", "lr": 1e-3}},
             {"name": "b", "trains": {"vision": True, "text": {"blocks": "all",
-             "embeddings": True}}, "epochs": 250, "batch_size": 16, "optimizer": {"lr": 1e-3}},
+             "embeddings": True}}, "epochs": 250, "batch_size": 16,
+             "optimizer": {"use": "adamw", "lr": 1e-3}},
         ],
     )  # fmt: skip
     straight, broken = tmp_path / "straight", tmp_path / "broken"

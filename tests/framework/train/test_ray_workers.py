@@ -169,7 +169,7 @@ def test_the_command_ends_with_the_reason(
 ) -> None:
     stage = {
         "name": "a", "trains": {"text": {"blocks": "last 2"}}, "epochs": 2, "batch_size": 15,
-        "optimizer": {"lr": 1e39},
+        "optimizer": {"use": "adamw", "lr": 1e39},
     }  # fmt: skip
     path = write_config(tmp_path, stages=[stage], **train)
     command = [sys.executable, "-m", "engine", "train", str(path), "-o", str(tmp_path / "run"),

@@ -19,7 +19,7 @@ from engine.errors import TrainingError
 from engine.train.checkpoint import Checkpoints
 from engine.train.history import read_history
 from engine.train.loop import Trainer
-from engine.train.saving import difference
+from engine.train.resume import difference
 
 from .conftest import Run, weights
 
@@ -36,7 +36,7 @@ def kill_after(trainer: Trainer, steps: int) -> None:
     real = trainer._step
 
     def step(*arguments: Any) -> Any:
-        if trainer.at.step == steps:
+        if trainer.state.at.step == steps:
             raise KilledError
         return real(*arguments)
 
@@ -50,9 +50,9 @@ def same(first: Trainer, second: Trainer) -> bool:
 
 STAGES = (
     "train.stages=[{name: a, trains: {text: {blocks: last 2}}, epochs: 1, batch_size: 16,"
-    " optimizer: {lr: 0.001}, losses: [{use: sigmoid}]},"
+    " optimizer: {use: adamw, lr: 0.001}, losses: [{use: sigmoid}]},"
     " {name: b, trains: {vision: true, text: {blocks: all, embeddings: true}}, epochs: 2,"
-    " batch_size: 16, optimizer: {lr: 0.001, name: adam}, losses: [{use: sigmoid}]}]"
+    " batch_size: 16, optimizer: {use: adam, lr: 0.001}, losses: [{use: sigmoid}]}]"
 )
 
 
@@ -69,12 +69,12 @@ def test_a_run_that_goes_on_equals_an_undisturbed_one_to_the_bit(
         broken.run()
     resumed, again = trained(config, folder, resume=True)
     assert same(straight, resumed)
-    assert straight.ended[-1]["loss"] == resumed.ended[-1]["loss"]
+    assert straight.state.finished_stages[-1]["loss"] == resumed.state.finished_stages[-1]["loss"]
     assert again.losses == heard.losses[len(heard.losses) - len(again.losses) :]
     steps = [point["step"] for point in read_history(folder).points if "loss" in point]
     assert steps == list(range(1, 10))
-    assert torch.equal(straight.loss_states["sigmoid"]["bias"],
-                       resumed.loss_states["sigmoid"]["bias"])  # fmt: skip
+    assert torch.equal(straight.state.losses["sigmoid"]["bias"],
+                       resumed.state.losses["sigmoid"]["bias"])  # fmt: skip
 
 
 @pytest.mark.parametrize("damage", ["cut", "flip", "state", "missing"])
@@ -133,7 +133,7 @@ def test_a_signal_saves_and_leaves(
     real = stopped._step
 
     def step(*arguments: Any) -> Any:
-        if stopped.at.step == 2:
+        if stopped.state.at.step == 2:
             os.kill(os.getpid(), number)
         return real(*arguments)
 
@@ -161,7 +161,7 @@ def test_a_full_disk_loses_nothing(
 
     def full(tensors: Any, path: Path) -> None:
         real(tensors, path)
-        if trainer.at.step == 4:
+        if trainer.state.at.step == 4:
             os.truncate(path, 100)
             raise OSError(errno.ENOSPC, "No space left on device")
 

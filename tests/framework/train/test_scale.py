@@ -41,7 +41,7 @@ def test_the_loss_sees_the_whole_scale_with_its_whole_gradient(
 ) -> None:
     config = make_config(
         f"model.logit_scale={start}", f"train.max_scale={most}", "train.stages.0.epochs=1",
-        f"train.stages.0.losses=[{{use: {loss}}}]", "train.stages.0.optimizer.name=adam",
+        f"train.stages.0.losses=[{{use: {loss}}}]", "train.stages.0.optimizer.use=adam",
     )  # fmt: skip
     trainer, _ = trained(config, run=False)
     real, seen = trainer._apply, []
@@ -130,7 +130,7 @@ def test_a_losss_own_parameters_outlive_a_stage_without_it(make_config: Make, tr
     def stage(name: str, loss: str, epochs: int = 1) -> str:
         return (
             f"{{name: {name}, trains: {{text: {{blocks: last 1}}}}, epochs: {epochs},"
-            f" batch_size: 16, losses: [{{use: {loss}}}], optimizer: {{lr: 0.01}}}}"
+            f" batch_size: 16, losses: [{{use: {loss}}}], optimizer: {{use: adamw, lr: 0.01}}}}"
         )
 
     stages = ", ".join([stage("a", "sigmoid"), stage("b", "contrastive"), stage("c", "sigmoid")])
@@ -139,7 +139,7 @@ def test_a_losss_own_parameters_outlive_a_stage_without_it(make_config: Make, tr
     real = trainer._apply
 
     def apply(run: object, measured: StepOutput, rows: object) -> None:
-        if trainer.at.stage_step == 0 and "sigmoid" in trainer.stage.losses:  # type: ignore[union-attr]
+        if trainer.state.at.stage_step == 0 and "sigmoid" in trainer.stage.losses:  # type: ignore[union-attr]
             begins.append(float(trainer.stage.losses["sigmoid"].bias.detach()))  # type: ignore[union-attr]
         real(run, measured, rows)  # type: ignore[arg-type]
 
@@ -149,7 +149,7 @@ def test_a_losss_own_parameters_outlive_a_stage_without_it(make_config: Make, tr
 
     def end_stage(run: object) -> None:
         end(run)  # type: ignore[arg-type]
-        ends.append(float(trainer.loss_states["sigmoid"]["bias"]))
+        ends.append(float(trainer.state.losses["sigmoid"]["bias"]))
 
     trainer._end_stage = end_stage  # type: ignore[method-assign, assignment]
     trainer.run()

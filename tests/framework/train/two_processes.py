@@ -37,7 +37,7 @@ def main(config_file: Path, run: Path, out: Path) -> None:
     def apply(stage: Any, measured: Any, rows: Any) -> None:
         step = len(losses)
         losses.append({name: float(value) for name, value in measured.losses.items()})
-        for name, parameter in zip(stage.names, stage.ordered, strict=True):
+        for name, parameter in zip(stage.optimizer.names, stage.optimizer.parameters, strict=True):
             if parameter.grad is not None:
                 gradients[f"{step}.{name}"] = parameter.grad.clone()
         real(stage, measured, rows)

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_COUNT, MAX_LAYERS, MAX_WORKERS
-from engine.contracts.refs import LoggerRef, LossRef, SamplerRef
+from engine.contracts.refs import CallbackRef, LoggerRef, LossRef, OptimizerRef, SamplerRef
 from engine.contracts.settings import KIND_DEFAULT, Settings
 from engine.contracts.values import Bytes
 
@@ -97,29 +97,6 @@ class Trains(Settings):
     )
 
 
-class OptimizerSettings(Settings):
-    """The optimizer. Norms, biases and single numbers get no weight decay."""
-
-    name: Literal["adamw", "adam"] = Field(
-        "adamw", description="adam adds the weight decay to the gradient, adamw to the weights"
-    )
-    lr: float = Field(1e-4, gt=0, allow_inf_nan=False, description="learning rate at its highest")
-    weight_decay: float = Field(
-        5e-5, ge=0, allow_inf_nan=False, description="pull of every weight towards 0"
-    )
-    betas: tuple[float, float] = (0.9, 0.98)
-    eps: float = Field(
-        1e-6, gt=0, allow_inf_nan=False, description="added to the divisor of a step"
-    )
-
-    @field_validator("betas")
-    @classmethod
-    def _shares(cls, betas: tuple[float, float]) -> tuple[float, float]:
-        if not all(0 <= beta < 1 for beta in betas):
-            raise ValueError("each of `betas` must be at least 0 and less than 1")
-        return betas
-
-
 class ScheduleSettings(Settings):
     """How the learning rate goes over a stage."""
 
@@ -173,7 +150,7 @@ class StageSettings(Settings):
         description="rows that the towers hold at once, the gradient is that of the whole batch"
         " (GradCache); by default all of them",
     )
-    optimizer: OptimizerSettings = OptimizerSettings()
+    optimizer: OptimizerRef = KIND_DEFAULT  # type: ignore[assignment]
     schedule: ScheduleSettings = ScheduleSettings()
     sampler: SamplerRef = KIND_DEFAULT  # type: ignore[assignment]
     losses: tuple[LossRef, ...] = Field((KIND_DEFAULT,), min_length=1)  # type: ignore[assignment,arg-type]
@@ -242,4 +219,7 @@ class TrainSettings(Settings):
         None, ge=1, le=MAX_COUNT, description="also so many steps between two"
     )
     keep: int = Field(2, ge=1, le=MAX_COUNT, description="checkpoints kept, beside the best")
+    callbacks: tuple[CallbackRef, ...] = Field(
+        (), description="what accompanies the run: weight averaging, early stopping"
+    )
     loggers: tuple[LoggerRef, ...] = (KIND_DEFAULT,)  # type: ignore[assignment]

@@ -1,0 +1,72 @@
+"""Whether a run may go on from a checkpoint: the same config and the same data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from engine.core.config.schema import EngineConfig
+from engine.errors import TrainingError
+from engine.train.data import TrainingRows
+from engine.train.state import TrainingState
+
+_FREE = ("loggers", "workers", "threads", "keep", "save_minutes", "save_steps", "log_every",
+         "cache", "device", "compile")  # fmt: skip
+"""Of `train`: what changes no number of the model, so a run may go on with other values."""
+
+
+def resume_signature(config: EngineConfig) -> dict[str, Any]:
+    """What may not change between a checkpoint and the run that goes on from it."""
+    plain = config.model_dump(mode="json", by_alias=True)
+    for name in _FREE:
+        plain["train"].pop(name)
+    if not plain["train"]["callbacks"]:  # a callback may end a stage, so evaluations count there
+        plain["train"].pop("evaluate_every")
+    return {name: plain[name] for name in ("name", "model", "data", "clusters", "train", "seed")}
+
+
+def difference(then: Any, now: Any, path: str = "") -> str | None:
+    """The dotted path of the first setting that differs, or ``None``."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        for key in [*then, *(k for k in now if k not in then)]:
+            found = difference(then.get(key), now.get(key), f"{path}.{key}" if path else key)
+            if found:
+                return found
+        return None
+    if isinstance(then, list) and isinstance(now, list) and len(then) == len(now):
+        found_in = (
+            difference(a, b, f"{path}.{i}") for i, (a, b) in enumerate(zip(then, now, strict=True))
+        )
+        return next((found for found in found_in if found), None)
+    return None if then == now else path
+
+
+def check_same_run(
+    state: TrainingState, config: EngineConfig, data: TrainingRows, folder: Path
+) -> None:
+    """Refuse a checkpoint of another config, or of other data.
+
+    Args:
+        state: from the checkpoint.
+        config: of this run.
+        data: of this run.
+        folder: of the checkpoints, for messages.
+
+    Raises:
+        TrainingError: names the first difference.
+    """
+    different = difference(state.config, resume_signature(config))
+    if different:
+        raise TrainingError(
+            f"the checkpoints in {folder} are of another config: `{different}` differs",
+            hint="go on with the config that the run was started with, or train elsewhere",
+        )
+    dataset = data.dataset
+    changed = data.contents.change(state.data, lambda row: dataset.record(row).id)
+    if changed:
+        raise TrainingError(
+            f"the training data (`data.train`, {dataset.name}) are not those of the checkpoint of"
+            f" step {state.at.step}: {changed}",
+            hint="put the data back as they were to go on; or train on the new ones from the"
+            " start, in another folder or with `--force`",
+        )

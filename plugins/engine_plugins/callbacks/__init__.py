@@ -1,0 +1,1 @@
+"""Callbacks: what accompanies a run of training."""

@@ -1,0 +1,1 @@
+"""Optimizers: how weights are changed once their gradients are known."""
