@@ -17,6 +17,7 @@ pytestmark = pytest.mark.slow
 
 GOOD = ("engine-conv-text", "engine-flags", "engine-hello")
 METRIC = "engine-macro-f1"
+STORAGE = "engine-int12-storage"
 BROKEN = ("engine-broken-import", "engine-old-api", "engine-name-clash")
 
 FEW_STEPS = (
@@ -40,7 +41,10 @@ def wheels(
 ) -> dict[str, Path]:
     """The wheel of every package."""
     folder = tmp_path_factory.mktemp("wheels")
-    return {name: clean.wheel(packages / name, folder / name) for name in (*GOOD, METRIC, *BROKEN)}
+    return {
+        name: clean.wheel(packages / name, folder / name)
+        for name in (*GOOD, METRIC, STORAGE, *BROKEN)
+    }
 
 
 @pytest.fixture
@@ -127,7 +131,7 @@ def test_good_packages(
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", GOOD)
+@pytest.mark.parametrize("name", [*GOOD, STORAGE])
 def test_their_own_tests(
     name: str, clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
 ) -> None:
@@ -237,3 +241,37 @@ def test_a_metric_of_one_file_appears_everywhere(
     assert "macro-F1, % ↑" in clean.done(*compared, cwd=tmp_path)
     found = json.loads(clean.done(*compared, "--json", cwd=tmp_path))["metrics"]["macro_f1"]
     assert (found["better"], found["unit"], found["higher_is_better"]) == ("a", "%", True)
+
+
+def test_a_storage_weighs_what_was_predicted(
+    clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
+) -> None:
+    installed(STORAGE, "engine-flags")
+    shutil.copy(packages / "engine-flags" / "my.yaml", tmp_path / "my.yaml")
+    storage = (
+        "storage={default: int8_rows, keep: [norms],"
+        " rules: [{match: 'vision.*', use: int12, block: 64}, {match: '*bias', use: int12}]}"
+    )
+    rows = ["--set", storage, "--set", "data.train={use: flags, count: 64}"]
+    sized = ("engine", "size", "my.yaml", "--json", "--tensors", *rows)
+    (before,) = json.loads(clean.done(*sized, cwd=tmp_path))["models"]
+    clean.done("engine", "build", "my.yaml", "-o", "model", *rows, cwd=tmp_path)
+    sized = ("engine", "size", "model", "--json", "--tensors")
+    (after,) = json.loads(clean.done(*sized, cwd=tmp_path))["models"]
+    assert before["bytes"] == (tmp_path / "model" / "model.safetensors").stat().st_size
+    assert before["tensors"] == after["tensors"]
+    assert {"int12", "int8_rows", "float32"} <= {one["storage"] for one in after["tensors"]}
+    manifest = json.loads((tmp_path / "model" / "engine.json").read_text())
+    used = {(row["kind"], row["name"], row["distribution"]) for row in manifest["plugins"]}
+    assert ("storage", "int12", STORAGE) in used
+    clean.done("engine", "data", "make", "flags", "data", "--count", "8", "--test-count", "26",
+               cwd=tmp_path)  # fmt: skip
+    clean.done("engine", "predict", "model", "data/test", "-o", "p.json", cwd=tmp_path)
+    assert len(json.loads((tmp_path / "p.json").read_text())["flags"]) == 26
+
+    # Without the package the artifact says what is missing.
+    clean.done("pip", "uninstall", "--yes", STORAGE, cwd=tmp_path)
+    done = clean.run("engine", "predict", "model", "data/test", "-o", "q.json", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "unknown storage `int12`" in done.stderr
+    assert "Traceback" not in done.stderr

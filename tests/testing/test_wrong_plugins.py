@@ -24,6 +24,7 @@ SETTINGS = {
     "sampler": "engine.contracts.training_settings:SamplerSettings",
     "logger": "engine.contracts.training_settings:LoggerSettings",
     "metric": "engine.contracts.settings:Settings",
+    "storage": "engine.contracts.storage:StorageSettings",
 }
 HINTS: dict[str, dict[str, Any]] = {"checkpoint_adapter": {"keys": KEYS}}
 
@@ -73,7 +74,12 @@ def metric(name: str, check: str, *words: str, settings: str = "") -> Case:
     return Case("metric", f"wrong_metrics:{name}", check, words, settings)
 
 
+def storage(name: str, check: str, *words: str, home: str = "wrong_storages") -> Case:
+    return Case("storage", f"{home}:{name}", check, words)
+
+
 RIGHT = [
+    storage("RightStorage", ""), storage("MatricesAlone", ""),
     text("RightText", ""), part("vision_tower", "RightVision", ""),
     text("SaysThatItMixes", ""), text("BatchNormThatSaysSo", "", settings="NoPlan"),
     part("projection", "ProjectionSaysThatItMixes", ""),
@@ -219,6 +225,20 @@ CASES = [
     part("clusterer", "TakesNan", "bad_vectors", "nan", "check_vectors"),
     part("clusterer", "PredictsZero", "predict", "90 %"),
     part("clusterer", "LearnsOnTop", "learn_again", "forget the first"),
+    # Storages.
+    storage("PlansTooLittle", "encodes_as_planned", "the parts {'': ('I8', ())}", ".largest"),
+    storage("PlansNothingOfAFile", "encodes_as_planned", "dtypes among", "`I4`"),
+    storage("WrongArray", "encodes_as_planned", "in an array of int8", "an array of int16"),
+    storage("Flat", "decodes", "float32 []", "float32 [1]"),
+    storage("Doubles", "decodes", "float64 []"),
+    storage("OtherSign", "decodes", "a squared error of", "storing zeros would have"),
+    storage("SaysLossless", "lossless", "differ"),
+    storage("Changes", "pure", "stay as it was", "it changed"),
+    storage("ReadsMemory", "pure", "in another memory layout", "part `` differs"),
+    storage("WrongRows", "rows", "the rows [6, 0, 6]"),
+    storage("Overflows", "extremes", "70000 back as a finite number", "not finite"),
+    storage("HeavyStorage", "works_without_torch", "importing it imported torch",
+            home="heavy_storage"),
     # Datasets.
     part("dataset", "RowsChange", "rows_repeat", "the same record", "a second time"),
     part("dataset", "PixelsChange", "rows_repeat", "the same image of row 0"),
