@@ -123,8 +123,8 @@ def of_bench(out: Path) -> str:
             yield path.name.split(".")[0], path.read_bytes()
         for path in out.glob("models/*/model/model.safetensors"):
             yield path.parts[-3].split(".")[0] + " weights", path.read_bytes()
-        board = json.loads((out / "board.json").read_text())
-        yield "failed", str([r for r in board["results"] if r.get("failure")]).encode()
+        leaderboard = json.loads((out / "leaderboard.json").read_text())
+        yield "failed", str([r for r in leaderboard["results"] if r.get("failure")]).encode()
 
     return digest(parts())
 

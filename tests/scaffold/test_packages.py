@@ -230,8 +230,8 @@ def test_a_metric_of_one_file_appears_everywhere(
     (line, _) = csv.DictReader((tmp_path / "b.csv").read_text().splitlines())
     assert float(line["macro_f1"]) == pytest.approx(value)
     assert "macro_f1 (%, higher is better)" in line["metrics"]
-    board = json.loads((tmp_path / "b.json").read_text())
-    assert board["rows"][0]["metrics"]["macro_f1"]["value"] == pytest.approx(value)
+    leaderboard = json.loads((tmp_path / "b.json").read_text())
+    assert leaderboard["rows"][0]["metrics"]["macro_f1"]["value"] == pytest.approx(value)
     page = (tmp_path / "b.html").read_text()
     assert '"heading":"macro-F1"' in page
     assert '"higherIsBetter":true' in page

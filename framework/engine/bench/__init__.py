@@ -1,1 +1,1 @@
-"""The bench: suites of models, each evaluated in a process of its own, and their board."""
+"""The bench: suites of models, each evaluated in a process of its own, and their leaderboard."""

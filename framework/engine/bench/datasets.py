@@ -23,7 +23,7 @@ class EvaluatedDataset:
     """A data set to be evaluated on.
 
     Attributes:
-        name: on the board.
+        name: on the leaderboard.
         use: its plugin and settings.
         templates: instead of the model's own; ``None``: the model's.
     """
@@ -73,7 +73,7 @@ def use_of(config: Mapping[str, Any], registry: Registry | None = None) -> Plugi
     return entry.dataset
 
 
-def judged_of(suite: SuiteSettings) -> tuple[list[EvaluatedDataset], dict[str, str]]:
+def evaluated_of(suite: SuiteSettings) -> tuple[list[EvaluatedDataset], dict[str, str]]:
     """The data sets of a suite, and those left out (by name, with why).
 
     Raises:
@@ -83,7 +83,7 @@ def judged_of(suite: SuiteSettings) -> tuple[list[EvaluatedDataset], dict[str, s
     skipped: dict[str, str] = {}
     for entry in suite.data:
         try:
-            some = list(_judged(entry))
+            some = list(_evaluated(entry))
             for each in some:
                 each.open()
         except EngineError as error:
@@ -112,7 +112,7 @@ def _name(entry: DataEntry) -> str:
     return entry.name or entry.dataset.name
 
 
-def _judged(entry: DataEntry) -> Iterator[EvaluatedDataset]:
+def _evaluated(entry: DataEntry) -> Iterator[EvaluatedDataset]:
     if entry.dataset is not None:
         name = entry.name or clean_name(entry.dataset.create().name)
         yield EvaluatedDataset(name, entry.dataset, entry.templates)

@@ -16,13 +16,13 @@ from engine.bench.results import (
     DatasetAnswers,
     DatasetResult,
     EntryAnswers,
+    ModelSize,
     Part,
     Provenance,
     QueryRanks,
     Result,
-    Weight,
 )
-from engine.bench.story import seconds_of
+from engine.bench.training_time import seconds_of
 from engine.contracts.dataset import Dataset
 from engine.contracts.metric import Answers
 from engine.core.build import Built, read_artifact
@@ -65,8 +65,8 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
             answers[each.name] = found
     warnings = [*random_weights(built.manifest), *built.warnings]
     whole = Result(
-        key=job.key, entry=job.entry, seed=job.seed, made=_made(job, built, warnings),
-        weight=weigh(folder), datasets=tuple(results),
+        key=job.key, entry=job.entry, seed=job.seed, provenance=_provenance(job, built, warnings),
+        model_size=size_of(folder), datasets=tuple(results),
     )  # fmt: skip
     return whole, EntryAnswers(datasets=answers)
 
@@ -96,7 +96,7 @@ def predictor_for(built: Built, evaluated: EvaluatedDataset) -> Predictor:
         update={"zero_shot": zero_shot})))  # fmt: skip
 
 
-def weigh(folder: Path) -> Weight:
+def size_of(folder: Path) -> ModelSize:
     """What an artifact weighs."""
     report = artifact_size(folder, None)
     parts = tuple(
@@ -110,7 +110,7 @@ def weigh(folder: Path) -> Weight:
         )
         for part in report.parts
     )
-    return Weight(
+    return ModelSize(
         bytes=report.total,
         parameters=report.num_parameters,
         buffers=report.num_buffers,
@@ -125,7 +125,7 @@ def _progress(name: str) -> Callable[[str, int, int], None]:
     return show
 
 
-def _made(job: Job, built: Built, warnings: Sequence[str]) -> Provenance:
+def _provenance(job: Job, built: Built, warnings: Sequence[str]) -> Provenance:
     manifest = built.manifest
     return Provenance(
         source=job.source, path=job.path, overrides=job.overrides, seed=job.seed,
@@ -216,11 +216,13 @@ def _evaluate_predictions(
         found = _given_answers(path, each.name, dataset, predictions[each.name])
         answers[each.name] = found
         results.append(result_of(each.name, found, "", ["answers of unknown origin"]))
-    made = Provenance(
+    provenance = Provenance(
         source="predictions", path=job.path, versions=versions(), machine=machine(), trained=True,
         warnings=("predictions alone: nobody has weighed the model that gave them",),
     )  # fmt: skip
-    result = Result(key=job.key, entry=job.entry, seed=job.seed, made=made, datasets=tuple(results))
+    result = Result(
+        key=job.key, entry=job.entry, seed=job.seed, provenance=provenance, datasets=tuple(results)
+    )
     return result, EntryAnswers(datasets=answers)
 
 
@@ -233,8 +235,8 @@ def _given_answers(
         raise DataError(
             f"{path}, data set `{name}`: {len(missing):,} of {len(records):,} images have no"
             f" answer, the first is `{missing[0]}`",
-            hint="on the board all answer the same images; `engine eval --predictions` scores a"
-            " file with gaps, a gap counting as wrong",
+            hint="on a leaderboard all answer the same images; `engine eval --predictions` scores"
+            " a file with gaps, a gap counting as wrong",
         )
     unknown = sorted(given.keys() - {each.id for each in records})
     if unknown:

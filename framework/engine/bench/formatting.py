@@ -1,4 +1,4 @@
-"""How a board is put into words, the same in every form: terminal, page, Markdown, CSV."""
+"""How a leaderboard is put into words, the same in every form: terminal, page, Markdown, CSV."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def mean(values: Iterable[float | None]) -> float | None:
     return math.fsum(known) / len(known) if known else None
 
 
-def made_words(board: Leaderboard) -> list[tuple[str, str]]:
-    """How the board was made, each fact in words: ``versions`` as ``engine 0.1.0, python 3.11``."""
+def provenance_words(leaderboard: Leaderboard) -> list[tuple[str, str]]:
+    """How the leaderboard came about, each fact in words: ``versions`` as ``engine 0.1.0``."""
     return [
         (
             str(key),
@@ -59,13 +59,13 @@ def made_words(board: Leaderboard) -> list[tuple[str, str]]:
             if isinstance(value, Mapping)
             else str(value),
         )
-        for key, value in board.made.items()
+        for key, value in leaderboard.provenance.items()
     ]
 
 
-def results_of(board: Leaderboard, entry: str) -> list[Result]:
+def results_of(leaderboard: Leaderboard, entry: str) -> list[Result]:
     """The entry's results, those with numbers first, by seed."""
-    found = [result for result in board.results if result.entry == entry]
+    found = [result for result in leaderboard.results if result.entry == entry]
     return sorted(found, key=lambda result: (result.failure is not None, result.seed))
 
 
@@ -76,23 +76,23 @@ def untrained(results: Sequence[Result]) -> bool:
     permanently, and a model of downloaded weights was not trained by Engine.
     """
     return any(
-        result.made.source != "predictions"
-        and not result.made.trained
-        and any(RANDOM in warning for warning in result.made.warnings)
+        result.provenance.source != "predictions"
+        and not result.provenance.trained
+        and any(RANDOM in warning for warning in result.provenance.warnings)
         for result in results
     )
 
 
-def common_notes(board: Leaderboard) -> tuple[str, ...]:
+def common_notes(leaderboard: Leaderboard) -> tuple[str, ...]:
     """Notes that every entry with numbers has, where there are several: told once for all."""
-    evaluated = [row for row in board.rows if row.accuracy is not None]
+    evaluated = [row for row in leaderboard.rows if row.accuracy is not None]
     if len(evaluated) < 2:
         return ()
     return tuple(note for note in evaluated[0].notes if all(note in row.notes for row in evaluated))
 
 
-def badges(board: Leaderboard, row: Row) -> list[tuple[str, str]]:
-    """What must be told with an entry: kind (``failed``, ``untrained``, ``saw``, ``unweighed``,
+def badges(leaderboard: Leaderboard, row: Row) -> list[tuple[str, str]]:
+    """What must be told with an entry: kind (``failed``, ``untrained``, ``saw``, ``without_model``,
     ``note``) and words. A note that only repeats another badge is left out, and so is one that
     every entry has."""
     found = []
@@ -101,14 +101,14 @@ def badges(board: Leaderboard, row: Row) -> list[tuple[str, str]]:
     elif row.failed:
         failed = ", ".join(map(str, row.failed))
         found.append(("failed", f"seed{'s' * (len(row.failed) > 1)} {failed} failed"))
-    if untrained(results_of(board, row.entry)):
+    if untrained(results_of(leaderboard, row.entry)):
         found.append(("untrained", "random weights, never trained"))
     saw = [name for name, cell in row.datasets.items() if cell.saw]
     if saw:
         found.append(("saw", f"saw {', '.join(saw)} in training"))
-    if row.weight is None and row.accuracy is not None:
-        found.append(("unweighed", "predictions only, model not seen"))
-    common = common_notes(board)
+    if row.model_size is None and row.accuracy is not None:
+        found.append(("without_model", "predictions only, model not seen"))
+    common = common_notes(leaderboard)
     own = [note for note in row.notes if note not in common and not _told(note, row, found)]
     return found + [("note", note) for note in own]
 

@@ -90,9 +90,9 @@ def clip_benchmark_name(each: Mapping[str, Any]) -> str:
 
 
 def _pretrained(result: Result) -> str:
-    if result.made.source == "config":
+    if result.provenance.source == "config":
         return f"seed{result.seed}"
-    return PurePath(result.made.path).name
+    return PurePath(result.provenance.path).name
 
 
 def _language(classes: tuple[str, ...]) -> str:

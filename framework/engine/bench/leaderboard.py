@@ -1,7 +1,7 @@
-"""The board: results of a suite, gathered, ranked under limits, compared.
+"""The leaderboard: results of a suite, gathered, ranked under limits, compared.
 
-This module says what a board is; ``rank.py`` makes one from results. The terminal, the page and the
-files show it.
+This module says what a leaderboard is; ``rank.py`` makes one from results. The terminal, the page
+and the files show it.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.bench.results import Contest, Pair, Result, Speed, Weight, _Fact
+from engine.bench.results import Contest, ModelSize, Pair, Result, Speed, _Fact
 from engine.contracts.metric import PRIMARY, Declaration, Value
 
 
@@ -56,7 +56,7 @@ class Row(_Measured):
         entry: its name.
         seeds: those that have a result.
         failed: seeds that have none, each with why.
-        weight: of the model; ``None`` for predictions, whose model nobody has seen.
+        model_size: of the model; ``None`` for predictions, whose model nobody has seen.
         datasets: by name.
         speed: medians over seeds; ``None`` where not measured.
         on_bytes_front: no other entry is lighter (or equal) and more accurate.
@@ -67,7 +67,7 @@ class Row(_Measured):
     entry: str
     seeds: tuple[int, ...]
     failed: Mapping[int, str] = {}
-    weight: Weight | None = None
+    model_size: ModelSize | None = None
     datasets: Mapping[str, Cell] = {}
     speed: Speed | None = None
     contest: Contest | None = None
@@ -91,19 +91,19 @@ class Rank(_Fact):
 
 
 class SizeBucket(_Fact):
-    """The board under one limit.
+    """The leaderboard under one limit.
 
     Attributes:
         limit: bytes; ``None``: no limit.
         ranks: in order of the mean accuracy.
         over: entries that weigh more, in order of weight: shown apart, never ranked.
-        unweighed: entries of predictions alone: shown apart, never ranked under a limit.
+        without_model: entries of predictions alone: shown apart, never ranked under a limit.
     """
 
     limit: int | None
     ranks: tuple[Rank, ...]
     over: tuple[str, ...] = ()
-    unweighed: tuple[str, ...] = ()
+    without_model: tuple[str, ...] = ()
 
 
 class Comparison(_Fact):
@@ -115,7 +115,7 @@ class Comparison(_Fact):
         difference: of the mean accuracies, points.
         interval: 95 %, paired bootstrap.
         p: of the paired test, two-sided.
-        corrected: p after Holm's correction over all pairs of the board.
+        corrected: p after Holm's correction over all pairs of the leaderboard.
         only_a: images that only ``a`` got right (first seeds), by data set.
         only_b: in the same way.
     """
@@ -136,7 +136,7 @@ class Comparison(_Fact):
 
 
 class DatasetFacts(_Fact):
-    """A data set of the board: ``images`` are those with a label."""
+    """A data set of the leaderboard: ``images`` are those with a label."""
 
     name: str
     images: int
@@ -157,7 +157,7 @@ class Leaderboard(_Fact):
         comparisons: every pair of entries with numbers.
         results: what the rows were made of.
         method: how intervals and tests are made, in words.
-        made: when, and by which version.
+        provenance: when, and by which version.
     """
 
     suite: str
@@ -169,7 +169,7 @@ class Leaderboard(_Fact):
     comparisons: tuple[Comparison, ...] = ()
     results: tuple[Result, ...] = ()
     method: str = ""
-    made: Mapping[str, Any] = {}
+    provenance: Mapping[str, Any] = {}
 
     def row(self, entry: str) -> Row:
         """The row of that entry; KeyError where there is none."""

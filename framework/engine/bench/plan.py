@@ -49,7 +49,7 @@ class Task:
         entry: its settings.
         seed: of the config.
         job: what makes its result; ``None`` where it failed already.
-        made: what is known of it before anything runs.
+        provenance: what is known of it before anything runs.
         failure: why it cannot be run.
         phases: what is to be done, ``evaluate`` first.
     """
@@ -57,7 +57,7 @@ class Task:
     entry: EntrySettings
     seed: int
     job: Job | None
-    made: Provenance
+    provenance: Provenance
     failure: Failure | None = None
     phases: Sequence[str] = field(default=("evaluate",))
 
@@ -138,17 +138,18 @@ def plan(
     for entry in suite.entries:
         for seed in suite.seeds_of(entry):
             overrides = suite.overrides_of(entry, seed) if entry.source == "config" else []
-            made = Provenance(source=entry.source, path=str(entry.path), overrides=tuple(overrides),
-                        seed=seed)  # fmt: skip
+            provenance = Provenance(
+                source=entry.source, path=str(entry.path), overrides=tuple(overrides), seed=seed
+            )
             planner = _Planner(suite, evaluated, data, out, registry, prints)
             try:
                 job = planner.job(entry, seed, overrides)
             except (EngineError, OSError) as error:
                 told = str(error) if isinstance(error, EngineError) else f"{entry.path}: {error}"
-                tasks.append(Task(entry, seed, None, made, Failure(what=told), ()))
+                tasks.append(Task(entry, seed, None, provenance, Failure(what=told), ()))
                 continue
             some = phases if entry.source != "predictions" else ["evaluate"]
-            tasks.append(Task(entry, seed, job, made, None, some))
+            tasks.append(Task(entry, seed, job, provenance, None, some))
     return tasks
 
 

@@ -1,4 +1,4 @@
-"""Results become a board: means over seeds, intervals, ranks under limits, comparisons."""
+"""Results become a leaderboard: means over seeds, intervals, ranks under limits, comparisons."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def make_leaderboard(
     skipped: Mapping[str, str],
     failures: Sequence[Result] = (),
     draws: int = 10_000,
-    made: Mapping[str, Any] | None = None,
+    provenance: Mapping[str, Any] | None = None,
     metrics: Metrics | None = None,
 ) -> Leaderboard:
     """The leaderboard of a suite.
@@ -77,7 +77,7 @@ def make_leaderboard(
         skipped: data sets left out, each with why.
         failures: results of what failed, to be shown with how they were made.
         draws: of the bootstrap.
-        made: when, where, by which version.
+        provenance: when, where, by which version.
         metrics: what is computed from the answers; ``None``: every installed metric.
     """
     metrics = installed_metrics() if metrics is None else metrics
@@ -108,7 +108,7 @@ def make_leaderboard(
         comparisons=tuple(comparisons),
         results=(*(outcome.result for outcome in outcomes), *failures),
         method=METHOD,
-        made=made or {},
+        provenance=provenance or {},
     )
 
 
@@ -154,7 +154,7 @@ def _row(
         entry=name,
         seeds=tuple(result.seed for result in results),
         failed=failed,
-        weight=results[0].weight,
+        model_size=results[0].model_size,
         datasets=datasets,
         metrics=values,
         spread=spread,
@@ -240,7 +240,7 @@ def _contest(runs: Sequence[Contest]) -> Contest:
 
 
 def _notes(results: Sequence[Result]) -> tuple[str, ...]:
-    found = [warning for result in results for warning in result.made.warnings]
+    found = [warning for result in results for warning in result.provenance.warnings]
     for result in results:
         found += [f"{each.name}: {each.saw}" for each in result.datasets if each.saw]
         found += [f"{each.name}: {note}" for each in result.datasets for note in each.notes]
@@ -257,7 +257,7 @@ def _notes(results: Sequence[Result]) -> tuple[str, ...]:
 
 def _fronts(rows: Sequence[Row]) -> list[Row]:
     """The rows, those on a Pareto front marked."""
-    light = {row.entry: float(row.weight.bytes) for row in rows if row.weight}
+    light = {row.entry: float(row.model_size.bytes) for row in rows if row.model_size}
     quick = {row.entry: row.speed.image_ms for row in rows if row.speed}
     return [
         row.model_copy(
@@ -315,9 +315,9 @@ def _size_bucket(
     limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparison]
 ) -> SizeBucket:
     known = [row for row in rows if row.accuracy is not None]
-    weighed = [row for row in known if row.weight is not None]
-    unweighed = [row for row in known if row.weight is None]
-    under = [r for r in weighed if limit is None or (r.weight and r.weight.bytes <= limit)]
+    weighed = [row for row in known if row.model_size is not None]
+    without_model = [row for row in known if row.model_size is None]
+    under = [r for r in weighed if limit is None or (r.model_size and r.model_size.bytes <= limit)]
     over = [row for row in weighed if row not in under]
     ranked = sorted(under, key=lambda row: (-(row.accuracy or 0), row.entry))
     names = {row.entry for row in ranked}
@@ -330,10 +330,10 @@ def _size_bucket(
         )
         for row in ranked
     )
-    heavy = sorted(over, key=lambda row: row.weight.bytes if row.weight else 0)
+    heavy = sorted(over, key=lambda row: row.model_size.bytes if row.model_size else 0)
     return SizeBucket(
         limit=limit,
         ranks=ranks,
         over=tuple(row.entry for row in heavy),
-        unweighed=tuple(row.entry for row in unweighed),
+        without_model=tuple(row.entry for row in without_model),
     )

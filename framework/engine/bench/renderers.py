@@ -15,8 +15,8 @@ from engine.bench.formatting import (
     badges,
     common_notes,
     limit_words,
-    made_words,
     number,
+    provenance_words,
     rank_words,
     size,
 )
@@ -36,27 +36,29 @@ class _Column:
     cell: Callable[[Row], str]
 
 
-def tables(board: Leaderboard, width: int) -> list[RenderableType]:
-    """The board for a terminal.
+def tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]:
+    """The leaderboard for a terminal.
 
-    A table for each limit (limits with the same board share one): tied entries say so in their rank
-    (``1-3``), entries over the limit and predictions without a model stand apart, unranked. Then
-    what failed, and what must be told with the rows. Columns that do not fit are left out, the
-    least important first.
+    A table for each limit (limits with the same leaderboard share one): tied entries say so in
+    their rank (``1-3``), entries over the limit and predictions without a model stand apart,
+    unranked. Then what failed, and what must be told with the rows. Columns that do not fit are
+    left out, the least important first.
 
     Args:
-        board: what to show.
+        leaderboard: what to show.
         width: columns of the terminal.
     """
-    columns = [column for column in _columns(board) if any(map(column.cell, board.rows))]
+    columns = [
+        column for column in _columns(leaderboard) if any(map(column.cell, leaderboard.rows))
+    ]
     found: list[RenderableType] = []
-    for limits, size_bucket in _grouped(board.size_buckets):
-        found += [_table(board, limits, size_bucket, columns, width), Text()]
-    return found + list(_footnotes(board))
+    for limits, size_bucket in _grouped(leaderboard.size_buckets):
+        found += [_table(leaderboard, limits, size_bucket, columns, width), Text()]
+    return found + list(_footnotes(leaderboard))
 
 
 def _grouped(size_buckets: Sequence[SizeBucket]) -> list[tuple[list[int | None], SizeBucket]]:
-    """Limits in a row that make the same board, with that board."""
+    """Limits in a row that make the same leaderboard, with that leaderboard."""
     groups: list[tuple[list[int | None], SizeBucket]] = []
     for size_bucket in size_buckets:
         if (
@@ -77,7 +79,7 @@ def _title(limits: Sequence[int | None]) -> str:
     return title
 
 
-def _columns(board: Leaderboard) -> list[_Column]:
+def _columns(leaderboard: Leaderboard) -> list[_Column]:
     """Every column that the rows have something for, in order of place."""
 
     def known(value: float | None, digits: int = 1) -> str:
@@ -97,15 +99,15 @@ def _columns(board: Leaderboard) -> list[_Column]:
             row.metrics[each.name].value if each.name in row.metrics else None, each.digits
         )
 
-    many = len(board.datasets) > 1
-    first = [each for each in board.declarations if each.name == PRIMARY]
-    others = [each for each in board.declarations if each.name != PRIMARY]
+    many = len(leaderboard.datasets) > 1
+    first = [each for each in leaderboard.declarations if each.name == PRIMARY]
+    others = [each for each in leaderboard.declarations if each.name != PRIMARY]
     return [
-        _Column("weights", 100, lambda row: size(row.weight.bytes) if row.weight else ""),
+        _Column("weights", 100, lambda row: size(row.model_size.bytes) if row.model_size else ""),
         *(_Column(each.title, 99, of_metric(each)) for each in first),
         _Column("95 %", 98, interval),
         _Column("± seeds", 41, lambda row: known(row.spread.get(PRIMARY))),
-        *(_Column(each.name, 60, of_cell(each.name)) for each in board.datasets if many),
+        *(_Column(each.name, 60, of_cell(each.name)) for each in leaderboard.datasets if many),
         *(_Column(each.title, each.priority, of_metric(each)) for each in others),
         _Column("ms/image", 55, of_speed("image_ms", 1)),
         _Column("images/s", 45, of_speed("images_per_second", 0)),
@@ -115,7 +117,7 @@ def _columns(board: Leaderboard) -> list[_Column]:
 
 
 def _table(
-    board: Leaderboard,
+    leaderboard: Leaderboard,
     limits: Sequence[int | None],
     size_bucket: SizeBucket,
     columns: Sequence[_Column],
@@ -124,9 +126,9 @@ def _table(
     groups = [
         [(rank_words(place), place.entry) for place in size_bucket.ranks],
         [("over", entry) for entry in size_bucket.over],
-        [("–", entry) for entry in size_bucket.unweighed],
+        [("–", entry) for entry in size_bucket.without_model],
     ]
-    rows = [board.row(entry) for group in groups for _, entry in group]
+    rows = [leaderboard.row(entry) for group in groups for _, entry in group]
     shown = _fitting(columns, rows, width)
     table = Table(
         title=_title(limits), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD
@@ -139,15 +141,15 @@ def _table(
         if group and table.row_count:
             table.add_section()
         for rank, entry in group:
-            row = board.row(entry)
-            mark = " *" if badges(board, row) else ""
+            row = leaderboard.row(entry)
+            mark = " *" if badges(leaderboard, row) else ""
             cells = [Text(column.cell(row) or "–") for column in shown]
             first = "bold" if rank.split("-")[0] == "1" else style
             table.add_row(rank, Text(f"{_line(entry)}{mark}"), *cells, style=first)
     captions = []
     if size_bucket.over:
         captions.append("over: weighs more than the limit, not ranked")
-    if size_bucket.unweighed:
+    if size_bucket.without_model:
         captions.append("–: predictions alone, not ranked")
     table.caption = "; ".join(captions) or None
     table.caption_justify = "left"
@@ -167,30 +169,30 @@ def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> lis
     return [column for column in columns if column.name in shown]
 
 
-def _footnotes(board: Leaderboard) -> Iterable[Text]:
-    for row in board.rows:
-        told = badges(board, row)
+def _footnotes(leaderboard: Leaderboard) -> Iterable[Text]:
+    for row in leaderboard.rows:
+        told = badges(leaderboard, row)
         if told and row.accuracy is not None:
             words = "; ".join(_line(words) for _, words in told)
             yield Text.assemble(("* ", "bold"), (_line(row.entry), "bold"), f": {words}")
-    for note in common_notes(board):
+    for note in common_notes(leaderboard):
         yield Text.assemble(("all entries", "bold"), f": {_line(note)}")
-    for row in board.rows:
+    for row in leaderboard.rows:
         for seed, why in row.failed.items():
             yield Text.assemble(
                 ("FAILED ", "bold red"), (_line(row.entry), "bold"), f", seed {seed}: {_line(why)}"
             )
-    for name, why in board.skipped.items():
+    for name, why in leaderboard.skipped.items():
         yield Text.assemble(("left out ", "yellow"), f"{_line(name)}: {_line(why)}")
-    tied = sum(not each.real for each in board.comparisons)
-    if board.comparisons:
+    tied = sum(not each.real for each in leaderboard.comparisons)
+    if leaderboard.comparisons:
         yield Text(
-            f"{tied} of {len(board.comparisons)} pairs are tied: their difference may be chance"
-            " (5 %, Holm)",
+            f"{tied} of {len(leaderboard.comparisons)} pairs are tied: their difference may be"
+            " chance (5 %, Holm)",
             style="dim",
         )
-    if board.method:
-        yield Text(_line(board.method), style="dim")
+    if leaderboard.method:
+        yield Text(_line(leaderboard.method), style="dim")
 
 
 def _line(text: str) -> str:
@@ -201,20 +203,22 @@ def _line(text: str) -> str:
 # --- Markdown ---------------------------------------------------------------------------------
 
 
-def to_markdown(board: Leaderboard) -> str:
-    """The board as Markdown: a table for each limit, then pairs, failures and notes."""
-    parts = [f"# {_md(board.suite)}", *_md_facts(board)]
-    columns = [column for column in _columns(board) if any(map(column.cell, board.rows))]
-    for limits, size_bucket in _grouped(board.size_buckets):
+def to_markdown(leaderboard: Leaderboard) -> str:
+    """The leaderboard as Markdown: a table for each limit, then pairs, failures and notes."""
+    parts = [f"# {_md(leaderboard.suite)}", *_md_facts(leaderboard)]
+    columns = [
+        column for column in _columns(leaderboard) if any(map(column.cell, leaderboard.rows))
+    ]
+    for limits, size_bucket in _grouped(leaderboard.size_buckets):
         title = _title(limits)
-        parts += [f"## {title[0].upper()}{title[1:]}", _md_tier(board, size_bucket, columns)]
-    if board.comparisons:
-        parts += ["## Is it real?", _md_pairs(board.comparisons)]
-    notes = list(_md_notes(board))
+        parts += [f"## {title[0].upper()}{title[1:]}", _md_tier(leaderboard, size_bucket, columns)]
+    if leaderboard.comparisons:
+        parts += ["## Is it real?", _md_pairs(leaderboard.comparisons)]
+    notes = list(_md_notes(leaderboard))
     if notes:
         parts += ["## Notes", "\n".join(notes)]
-    if board.method:
-        parts.append(_md(board.method))
+    if leaderboard.method:
+        parts.append(_md(leaderboard.method))
     return "\n\n".join(parts) + "\n"
 
 
@@ -223,11 +227,13 @@ def _md(text: str) -> str:
     return re.sub(r"([\\`*_{}\[\]<>|#~&])", r"\\\1", _line(text))
 
 
-def _md_facts(board: Leaderboard) -> Iterable[str]:
-    names = (f"{_md(each.name)} ({each.images:,} images)" for each in board.datasets)
-    yield f"{len(board.rows)} entries on {', '.join(names)}."
-    if board.made:
-        yield "\n".join(f"- {_md(key)}: {_md(value)}" for key, value in made_words(board))
+def _md_facts(leaderboard: Leaderboard) -> Iterable[str]:
+    names = (f"{_md(each.name)} ({each.images:,} images)" for each in leaderboard.datasets)
+    yield f"{len(leaderboard.rows)} entries on {', '.join(names)}."
+    if leaderboard.provenance:
+        yield "\n".join(
+            f"- {_md(key)}: {_md(value)}" for key, value in provenance_words(leaderboard)
+        )
 
 
 def _md_table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> str:
@@ -236,9 +242,9 @@ def _md_table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> 
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
-def _md_tier(board: Leaderboard, size_bucket: SizeBucket, columns: Sequence[_Column]) -> str:
+def _md_tier(leaderboard: Leaderboard, size_bucket: SizeBucket, columns: Sequence[_Column]) -> str:
     def line(rank: str, entry: str) -> list[str]:
-        row = board.row(entry)
+        row = leaderboard.row(entry)
         return [rank, _md(entry), *(column.cell(row) or "–" for column in columns)]
 
     head = ["rank", "entry", *(_md(column.name) for column in columns)]
@@ -246,7 +252,10 @@ def _md_tier(board: Leaderboard, size_bucket: SizeBucket, columns: Sequence[_Col
     parts = [_md_table(head, 2, rows) if rows else "Nothing is ranked under this limit."]
     for title, entries in (
         ("Over the limit, not ranked:", size_bucket.over),
-        ("Predictions alone, whose model nobody has weighed; not ranked:", size_bucket.unweighed),
+        (
+            "Predictions alone, whose model nobody has weighed; not ranked:",
+            size_bucket.without_model,
+        ),
     ):
         if entries:
             parts += [title, _md_table(head, 2, [line("–", entry) for entry in entries])]
@@ -268,15 +277,15 @@ def p_words(p: float) -> str:
     return "< 0.0001" if p < 0.0001 else f"{p:.2g}"
 
 
-def _md_notes(board: Leaderboard) -> Iterable[str]:
-    for note in common_notes(board):
+def _md_notes(leaderboard: Leaderboard) -> Iterable[str]:
+    for note in common_notes(leaderboard):
         yield f"- all entries: {_md(note)}"
-    for row in board.rows:
-        for _, words in badges(board, row):
+    for row in leaderboard.rows:
+        for _, words in badges(leaderboard, row):
             yield f"- {_md(row.entry)}: {_md(words)}"
         for seed, why in row.failed.items():
             yield f"- {_md(row.entry)}, seed {seed} failed: {_md(why)}"
-    for name, why in board.skipped.items():
+    for name, why in leaderboard.skipped.items():
         yield f"- data set {_md(name)} left out: {_md(why)}"
 
 
@@ -291,16 +300,18 @@ _TEX = {
 """What has a meaning in LaTeX, or no sign in its usual fonts."""
 
 
-def to_latex(board: Leaderboard) -> str:
+def to_latex(leaderboard: Leaderboard) -> str:
     """The leaderboard as LaTeX: a ``tabular`` in the style of the package booktabs for each limit.
 
     The text needs UTF-8, as LaTeX reads it since 2018, and ``\\usepackage{booktabs}``. What stands
     over a limit or is not ranked comes below a rule, as on the terminal.
     """
-    columns = [column for column in _columns(board) if any(map(column.cell, board.rows))]
-    parts = [f"% {_line(board.suite)}: needs \\usepackage{{booktabs}}"]
-    for limits, size_bucket in _grouped(board.size_buckets):
-        parts.append(_tex_table(board, _title(limits), size_bucket, columns))
+    columns = [
+        column for column in _columns(leaderboard) if any(map(column.cell, leaderboard.rows))
+    ]
+    parts = [f"% {_line(leaderboard.suite)}: needs \\usepackage{{booktabs}}"]
+    for limits, size_bucket in _grouped(leaderboard.size_buckets):
+        parts.append(_tex_table(leaderboard, _title(limits), size_bucket, columns))
     return "\n\n".join(parts) + "\n"
 
 
@@ -310,15 +321,15 @@ def _tex(text: str) -> str:
 
 
 def _tex_table(
-    board: Leaderboard, title: str, size_bucket: SizeBucket, columns: Sequence[_Column]
+    leaderboard: Leaderboard, title: str, size_bucket: SizeBucket, columns: Sequence[_Column]
 ) -> str:
     def line(rank: str, entry: str) -> str:
-        row = board.row(entry)
+        row = leaderboard.row(entry)
         cells = (rank, entry, *(column.cell(row) or "–" for column in columns))
         return " & ".join(map(_tex, cells)) + r" \\"
 
     head = " & ".join(map(_tex, ("rank", "entry", *(column.name for column in columns))))
-    apart = [*size_bucket.over, *size_bucket.unweighed]
+    apart = [*size_bucket.over, *size_bucket.without_model]
     lines = [
         f"% {title}",
         rf"\begin{{tabular}}{{rl{'r' * len(columns)}}}",

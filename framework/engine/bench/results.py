@@ -1,8 +1,8 @@
 """What was measured of one model: a result, one JSON file, and its answers, another.
 
-Written by the process that measures (``work.py``), read by the board and everything that shows it.
-A result is complete when its file is there: files are written whole or not at all. Numbers in
-percent are named so and never rounded; where something does not apply, it is ``None``.
+Written by the process that measures (``worker.py``), read by the leaderboard and everything that
+shows it. A result is complete when its file is there: files are written whole or not at all.
+Numbers in percent are named so and never rounded; where something does not apply, it is ``None``.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Part(_Fact):
     storage: Mapping[str, int] = {}
 
 
-class Weight(_Fact):
+class ModelSize(_Fact):
     """What a model weighs: bytes of ``model.safetensors``, exact.
 
     Attributes:
@@ -206,8 +206,8 @@ class Result(_Fact):
     code: str = ""
     entry: str
     seed: int
-    made: Provenance
-    weight: Weight | None = None
+    provenance: Provenance
+    model_size: ModelSize | None = None
     datasets: tuple[DatasetResult, ...] = ()
     speed: Speed | None = None
     contest: Contest | None = None

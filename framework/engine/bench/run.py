@@ -1,4 +1,4 @@
-"""A suite, run: planned, done, gathered into a board."""
+"""A suite, run: planned, done, gathered into a leaderboard."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.bench.compare import Side
-from engine.bench.datasets import EvaluatedDataset, judged_of
+from engine.bench.datasets import EvaluatedDataset, evaluated_of
 from engine.bench.keys import machine, versions
 from engine.bench.leaderboard import Leaderboard
 from engine.bench.plan import Task, plan
@@ -27,7 +27,7 @@ from engine.errors import DataError, did_you_mean
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-BOARD, PAGE, LOCK = "board.json", "leaderboard.html", ".lock"
+LEADERBOARD, PAGE, LOCK = "leaderboard.json", "leaderboard.html", ".lock"
 
 Run = Callable[..., Failures]
 
@@ -40,13 +40,13 @@ class Bench:
     """A suite that was run.
 
     Attributes:
-        board: the board.
+        leaderboard: the leaderboard.
         answers: of each entry's first seed.
         evaluated: the data sets.
         outcomes: every result with its answers.
     """
 
-    board: Leaderboard
+    leaderboard: Leaderboard
     answers: Mapping[str, EntryAnswers]
     evaluated: Sequence[EvaluatedDataset]
     outcomes: Sequence[Outcome]
@@ -83,7 +83,7 @@ def run_suite(
     watch: Watch = lambda done, total, doing: None,
     run: Run = run_tasks,
 ) -> Bench:
-    """Run what is left of a suite, and make its board.
+    """Run what is left of a suite, and make its leaderboard.
 
     Args:
         suite: the suite.
@@ -95,7 +95,7 @@ def run_suite(
         DataError: a data set is missing or cannot be evaluated on; another bench runs in the
         folder. KeyboardInterrupt, SystemExit: interrupted; what is done is kept.
     """
-    evaluated, skipped = judged_of(suite)
+    evaluated, skipped = evaluated_of(suite)
     with _alone(out):
         started = time.monotonic()
 
@@ -131,7 +131,7 @@ def gather(
     skipped: Mapping[str, str],
     failures: Failures,
 ) -> Bench:
-    """The board of what is there."""
+    """The leaderboard of what is there."""
     outcomes: list[Outcome] = []
     failed: dict[str, dict[int, str]] = {}
     results: list[Result] = []
@@ -141,20 +141,25 @@ def gather(
         if found is None:
             why = whys[0] if whys else Failure(what="not run yet")
             failed.setdefault(task.entry.name, {})[task.seed] = why.what
-            results.append(Result(key=task.job.key if task.job else "", entry=task.entry.name,
-                                  seed=task.seed, made=task.made, failure=why))  # fmt: skip
+            results.append(
+                Result(
+                    key=task.job.key if task.job else "", entry=task.entry.name, seed=task.seed,
+                    provenance=task.provenance, failure=why,
+                )
+            )  # fmt: skip
             continue
         if whys:  # it answered; a measurement failed
             told = tuple(f"not measured: {why.what}" for why in whys)
-            made = found.result.made
-            made = made.model_copy(update={"warnings": (*made.warnings, *told)})
-            found = Outcome(found.result.model_copy(update={"made": made}), found.answers)
+            before = found.result.provenance
+            provenance = before.model_copy(update={"warnings": (*before.warnings, *told)})
+            result = found.result.model_copy(update={"provenance": provenance})
+            found = Outcome(result, found.answers)
         outcomes.append(found)
-    board = make_leaderboard(
+    leaderboard = make_leaderboard(
         suite.name, [entry.name for entry in suite.entries], outcomes,
         size_buckets=suite.size_buckets, failed=failed, skipped=skipped, failures=results,
         draws=suite.measure.draws,
-        made={
+        provenance={
             "date": time.strftime("%Y-%m-%d %H:%M"), "versions": versions(),
             "machine": machine(), "threads": suite.threads,
         },
@@ -162,7 +167,7 @@ def gather(
     firsts: dict[str, EntryAnswers] = {}
     for outcome in outcomes:
         firsts.setdefault(outcome.result.entry, outcome.answers)
-    return Bench(board, firsts, evaluated, outcomes)
+    return Bench(leaderboard, firsts, evaluated, outcomes)
 
 
 def _whys(task: Task, failures: Failures) -> list[Failure]:
@@ -190,10 +195,10 @@ def side_of_entry(folder: Path, name: str) -> Side:
     Raises:
         DataError: there is no bench, or it has no such entry with answers.
     """
-    board = read_leaderboard(folder)
+    leaderboard = read_leaderboard(folder)
     found: dict[str, dict[str, list[bool]]] = {}
     seeds = 0
-    for result in board.results:
+    for result in leaderboard.results:
         if result.entry != name or result.failure is not None:
             continue
         stem = f"{result.entry}.{result.seed}.{result.key[:12]}"
@@ -207,22 +212,22 @@ def side_of_entry(folder: Path, name: str) -> Side:
             for image, right in zip(ids, each.correct(), strict=True):
                 rows.setdefault(image, []).append(right)
     if not seeds:
-        known = names_of([result for result in board.results if result.failure is None])
+        known = names_of([result for result in leaderboard.results if result.failure is None])
         raise DataError(
             f"{folder} has no entry `{name}` with answers{did_you_mean(name, known)}",
             hint=f"it has: {', '.join(known)}",
         )
-    metrics = board.row(name).metrics
-    return Side(name, found, seeds, metrics, board.declarations)
+    metrics = leaderboard.row(name).metrics
+    return Side(name, found, seeds, metrics, leaderboard.declarations)
 
 
 def read_leaderboard(folder: Path) -> Leaderboard:
-    """The board of a bench that was run.
+    """The leaderboard of a bench that was run.
 
     Raises:
         DataError: there is none.
     """
-    path = folder / BOARD
+    path = folder / LEADERBOARD
     try:
         value = json.loads(path.read_bytes())
         for each in value["comparisons"]:
@@ -231,6 +236,6 @@ def read_leaderboard(folder: Path) -> Leaderboard:
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise DataError(
-            f"{path} is no board of a bench: {what}",
+            f"{path} is no leaderboard of a bench: {what}",
             hint="`engine bench SUITE` writes one; name its folder with `--folder`",
         ) from error

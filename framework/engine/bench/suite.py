@@ -46,7 +46,7 @@ Templates = Annotated[tuple[str, ...], Field(min_length=1)]
 class EntrySettings(Settings):
     """One entry: a config that is built and trained, a finished artifact, or a file of answers."""
 
-    name: str = Field(pattern=NAME, max_length=60, description="name on the board")
+    name: str = Field(pattern=NAME, max_length=60, description="name on the leaderboard")
     config: Path | None = Field(None, description="a config: built, trained, then evaluated")
     artifact: Path | None = Field(None, description="a folder that `engine build` or `train` wrote")
     predictions: Path | None = Field(
@@ -87,7 +87,10 @@ class DataEntry(Settings):
     """Data to be evaluated on: one data set, or a folder of the contest's layout."""
 
     name: str | None = Field(
-        None, pattern=NAME, max_length=60, description="on the board; by default the data set's own"
+        None,
+        pattern=NAME,
+        max_length=60,
+        description="on the leaderboard; by default the data set's own",
     )
     dataset: DatasetRef | None = Field(None, description="a data set by its plugin")
     folder: Path | None = Field(
@@ -144,7 +147,7 @@ class SuiteSettings(Settings):
     )
     limits: tuple[Bytes, ...] = Field(
         (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9),
-        description="a board for each, most bytes of the weight file",
+        description="a leaderboard for each, most bytes of the weight file",
     )
     set: dict[str, Any] = Field({}, description="laid over every config, before the entry's own")
     entries: tuple[EntrySettings, ...] = Field(min_length=1)

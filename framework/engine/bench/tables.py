@@ -17,14 +17,14 @@ _COUNTS = ("bytes", "parameters")
 _SPEEDS = ("load_seconds", "image_ms", "text_ms", "images_per_second", "peak_mb")
 
 
-def to_csv(board: Leaderboard) -> str:
+def to_csv(leaderboard: Leaderboard) -> str:
     """A line an entry, failed ones too, numbers unrounded; the rank under each limit as best and
     worst place (empty: not ranked there). What is no number stays empty.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front, as spreadsheets
     themselves write it.
     """
-    lines = [_record(board, row) for row in board.rows]
+    lines = [_record(leaderboard, row) for row in leaderboard.rows]
     keys = list(dict.fromkeys(key for line in lines for key in line))
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -41,26 +41,26 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _record(board: Leaderboard, row: Row) -> dict[str, Any]:
+def _record(leaderboard: Leaderboard, row: Row) -> dict[str, Any]:
     ranks = {
         place.entry + "\0" + limit_words(size_bucket.limit): place
-        for size_bucket in board.size_buckets
+        for size_bucket in leaderboard.size_buckets
         for place in size_bucket.ranks
     }
     line: dict[str, Any] = {"entry": row.entry}
-    for limit in map(limit_words, (size_bucket.limit for size_bucket in board.size_buckets)):
+    for limit in map(limit_words, (size_bucket.limit for size_bucket in leaderboard.size_buckets)):
         place = ranks.get(f"{row.entry}\0{limit}")
         line[f"rank best, {limit}"] = place and place.best
         line[f"rank worst, {limit}"] = place and place.worst
-    line |= {name: getattr(row.weight, name, None) for name in _COUNTS}
-    line |= _values("", board.declarations, row)
-    for each in board.datasets:
-        line |= _values(f"{each.name} ", board.declarations, row.datasets.get(each.name))
-    line["metrics"] = "; ".join(each.words for each in board.declarations)
+    line |= {name: getattr(row.model_size, name, None) for name in _COUNTS}
+    line |= _values("", leaderboard.declarations, row)
+    for each in leaderboard.datasets:
+        line |= _values(f"{each.name} ", leaderboard.declarations, row.datasets.get(each.name))
+    line["metrics"] = "; ".join(each.words for each in leaderboard.declarations)
     line |= {name: getattr(row.speed, name, None) for name in _SPEEDS}
     line["on bytes front"], line["on ms front"] = row.on_bytes_front, row.on_ms_front
     line["seeds"] = " ".join(map(str, row.seeds))
-    line["notes"] = "; ".join(words for _, words in badges(board, row))
+    line["notes"] = "; ".join(words for _, words in badges(leaderboard, row))
     line["failed"] = "; ".join(f"seed {seed}: {why}" for seed, why in row.failed.items())
     return line
 
@@ -80,17 +80,17 @@ def _values(
     return line
 
 
-def to_json(board: Leaderboard, *, indent: int | None = 1) -> str:
-    """Everything that the board knows, as JSON (numbers that are none as ``null``).
+def to_json(leaderboard: Leaderboard, *, indent: int | None = 1) -> str:
+    """Everything that the leaderboard knows, as JSON (numbers that are none as ``null``).
 
     Comparisons say beside their numbers whether the difference is ``real``.
 
     Args:
-        board: what is written.
+        leaderboard: what is written.
         indent: of each level; ``None``: all on one line.
     """
-    value = _finite(board.model_dump(mode="python"))
-    for told, each in zip(value["comparisons"], board.comparisons, strict=True):
+    value = _finite(leaderboard.model_dump(mode="python"))
+    for told, each in zip(value["comparisons"], leaderboard.comparisons, strict=True):
         told["real"] = each.real
     return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str) + "\n"
 

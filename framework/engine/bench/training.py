@@ -9,7 +9,7 @@ from pathlib import Path
 
 from engine.bench.code import imported_code, keep, model_record, uses_of, why_model_stale
 from engine.bench.job import Job
-from engine.bench.story import STORY, note_seconds, seconds_of
+from engine.bench.training_time import TRAINING_TIME, note_seconds, seconds_of
 from engine.clusters import build_clustered
 from engine.core.artifact import is_artifact
 from engine.core.build import save
@@ -47,7 +47,7 @@ def make_model(job: Job) -> Path:
             return folder / MODEL
         resume = is_run(folder)
         if not resume:  # a kill left less than a beginning, at most how long that took
-            lasting.remove(folder / STORY)
+            lasting.remove(folder / TRAINING_TIME)
             before = 0.0
         try:
             train(config, folder, resume=resume, evaluator=lambda built: None, say=print)

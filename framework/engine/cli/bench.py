@@ -46,7 +46,7 @@ app = typer.Typer(
 )
 
 
-@app.command("run", short_help="Run a suite and show its board (the default).")
+@app.command("run", short_help="Run a suite and show its leaderboard (the default).")
 def run(
     suite: Annotated[
         Path | None, typer.Argument(help=f"The suite, a YAML file ({DEFAULT}).")
@@ -68,7 +68,9 @@ def run(
     output: Annotated[
         list[Path] | None,
         typer.Option(
-            "-o", "--output", help="Also write the board: .html, .md, .csv, .json, .tex; again."
+            "-o",
+            "--output",
+            help="Also write the leaderboard: .html, .md, .csv, .json, .tex; again.",
         ),
     ] = None,
     clip_benchmark: Annotated[
@@ -83,13 +85,13 @@ def run(
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
-    """Run what is left of a suite and show its board.
+    """Run what is left of a suite and show its leaderboard.
 
     Every entry is trained and evaluated in a process of its own. What was done before is not done
     again, a killed run goes on, and an entry that fails is a row with its error. Exit code 0 also
     then; 2 where nothing at all could be evaluated.
     """
-    from engine.bench.run import BOARD, PAGE, run_suite
+    from engine.bench.run import LEADERBOARD, PAGE, run_suite
     from engine.errors import DataError
 
     settings = _suite(suite, overrides or [], limit, jobs, contest=contest)
@@ -99,7 +101,7 @@ def run(
     targets = [page, *(output or [])]
     for target in targets:
         if target.suffix.lower() not in FORMS:
-            raise DataError(f"{target}: a board is written as one of {', '.join(FORMS)}")
+            raise DataError(f"{target}: a leaderboard is written as one of {', '.join(FORMS)}")
     check_files([*targets, *_prediction_files(settings, predictions)], read)
     check_folder(clip_benchmark, [path for path in read if path.suffix == ".json"])
     with _watching() as watch:
@@ -109,7 +111,7 @@ def run(
             bench = run_suite(settings, out, watch=watch, run=run_on_ray)
         else:
             bench = run_suite(settings, out, watch=watch)
-    for target in (*targets, out / BOARD):
+    for target in (*targets, out / LEADERBOARD):
         _write(bench, target)
     if clip_benchmark is not None:
         _write_clip_benchmark(bench, clip_benchmark)
@@ -193,7 +195,7 @@ def _write(bench: Bench, path: Path) -> None:
     if suffix == ".html":
         from engine.bench.page.page import write_page
 
-        write_page(path, bench.board, bench.answers, bench.picture)
+        write_page(path, bench.leaderboard, bench.answers, bench.picture)
         return
     make = {
         ".md": renderers.to_markdown,
@@ -201,7 +203,7 @@ def _write(bench: Bench, path: Path) -> None:
         ".csv": tables.to_csv,
         ".json": tables.to_json,
     }[suffix]
-    write_text(path, make(bench.board))
+    write_text(path, make(bench.leaderboard))
 
 
 def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
@@ -210,8 +212,8 @@ def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
     from engine.bench.interchange import clip_benchmark_json, clip_benchmark_name
     from engine.core.files import write_text
 
-    for result in bench.board.results:
-        for each in clip_benchmark_json(result, bench.board.declarations):
+    for result in bench.leaderboard.results:
+        for each in clip_benchmark_json(result, bench.leaderboard.declarations):
             write_text(folder / clip_benchmark_name(each), json.dumps(each) + "\n")
 
 
@@ -246,10 +248,10 @@ def _tell(bench: Bench, page: Path, *, as_json: bool) -> None:
     from engine.core.terminal import print_json
 
     if as_json:
-        print_json(json.loads(to_json(bench.board)), indent=1)
+        print_json(json.loads(to_json(bench.leaderboard)), indent=1)
         return
     console = stdout()
-    for each in tables(bench.board, console.width):
+    for each in tables(bench.leaderboard, console.width):
         console.print(each)
     console.print(f"the page: {page}")
 

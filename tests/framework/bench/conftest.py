@@ -1,4 +1,4 @@
-"""A board that looks like a real one, with the answers that it follows from.
+"""A leaderboard that looks like a real one, with the answers that it follows from.
 
 Answers come from a simple model of difficulty and skill, everything else from the answers, so that
 what is shown of them can be checked against them.
@@ -23,12 +23,12 @@ from engine.bench.results import (
     DatasetAnswers,
     EntryAnswers,
     Failure,
+    ModelSize,
     Part,
     Provenance,
     QueryRanks,
     Result,
     Speed,
-    Weight,
 )
 
 COLOURS = ("красный", "зелёный", "синий", "жёлтый")
@@ -56,7 +56,7 @@ model:
 
 @dataclass(frozen=True)
 class Entry:
-    """What an entry of the fake board is like; ``skill`` in standard deviations of difficulty."""
+    """What an entry of the fake leaderboard is like; ``skill`` in deviations of difficulty."""
 
     name: str
     skill: float
@@ -84,9 +84,9 @@ ENTRIES = (
 
 @dataclass(frozen=True)
 class Fake:
-    """A board, the answers of each entry, and pictures."""
+    """A leaderboard, the answers of each entry, and pictures."""
 
-    board: Leaderboard
+    leaderboard: Leaderboard
     answers: dict[str, EntryAnswers]
     picture: Callable[[str, str], Image.Image | None]
 
@@ -96,7 +96,7 @@ def fake(
     classes: Mapping[str, tuple[str, ...]] = CLASSES,
     images: int = 400,
 ) -> Fake:
-    """Make a board: answers from difficulty and skill, everything else as the bench makes it."""
+    """Make a leaderboard: answers from difficulty and skill, the rest as the bench makes it."""
     outcomes = [
         _outcome(each, seed, _answers(each, seed, classes, images, place))
         for place, each in enumerate(entries)
@@ -104,7 +104,7 @@ def fake(
         for seed in each.seeds
     ]
     failures = [each for each in entries if each.fails]
-    board = make_leaderboard(
+    leaderboard = make_leaderboard(
         "contest",
         [each.name for each in entries],
         outcomes,
@@ -119,7 +119,7 @@ def fake(
         ],
         skipped={"emoji": "the font NotoColorEmoji.ttf is not on this machine"},
         draws=300,
-        made={
+        provenance={
             "date": "2026-11-24 23:50",
             "versions": {"engine": "0.1.0", "python": "3.11.2", "torch": "2.9.1", "numpy": "2.4.6"},
             "threads": 1,
@@ -128,7 +128,7 @@ def fake(
     first: dict[str, EntryAnswers] = {}
     for outcome in outcomes:
         first.setdefault(outcome.result.entry, outcome.answers)
-    return Fake(board, first, picture)
+    return Fake(leaderboard, first, picture)
 
 
 def _answers(
@@ -179,7 +179,7 @@ def _result(entry: Entry, seed: int) -> Result:
     if entry.megabytes is not None:
         total = int(entry.megabytes * 1e6) + 1234
         vision, text = int(total * 0.58), int(total * 0.36)
-        weight = Weight(
+        weight = ModelSize(
             bytes=total,
             parameters=total // 4 - 53,
             buffers=53,
@@ -192,7 +192,7 @@ def _result(entry: Entry, seed: int) -> Result:
                      bytes=total - vision - text),
             ),
         )  # fmt: skip
-    made = Provenance(
+    provenance = Provenance(
         source=entry.source,
         path=f"configs/tiny/{entry.name}.yaml",
         overrides=("train.stages.0.epochs=10", f"seed={seed}"),
@@ -224,8 +224,8 @@ def _result(entry: Entry, seed: int) -> Result:
         key=f"{entry.name}-{seed}".encode().hex(),
         entry=entry.name,
         seed=seed,
-        made=made,
-        weight=weight,
+        provenance=provenance,
+        model_size=weight,
         speed=None if entry.megabytes is None else speed,
     )
 
@@ -282,7 +282,7 @@ def make_fake() -> Callable[..., Fake]:
 
 @pytest.fixture(scope="session")
 def entry() -> Callable[..., Entry]:
-    """Makes an entry of a fake board."""
+    """Makes an entry of a fake leaderboard."""
     return Entry
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from engine.bench.contamination import Training
-from engine.bench.datasets import EvaluatedDataset, judged_of, leaves, use_of
+from engine.bench.datasets import EvaluatedDataset, evaluated_of, leaves, use_of
 from engine.bench.suite import SuiteSettings
 from engine.core.registry import default_registry
 from engine.errors import DataError
@@ -24,49 +24,49 @@ SHAPES = {"use": "shapes", "split": "test", "size": 16, "count": 6}
 
 
 def test_a_folder_gives_its_data_sets(photographs: Path) -> None:
-    evaluated, skipped = judged_of(suite({"folder": str(photographs)}, {"dataset": SHAPES}))
+    evaluated, skipped = evaluated_of(suite({"folder": str(photographs)}, {"dataset": SHAPES}))
     assert [each.name for each in evaluated] == ["one", "two", "shapes"]
     assert not skipped
     assert [evaluated[0].open().record(i).label for i in range(3)] == [0, 1, 2]
 
 
 def test_only_some_of_a_folder(photographs: Path) -> None:
-    evaluated, _ = judged_of(suite({"folder": str(photographs), "only": ["two"]}))
+    evaluated, _ = evaluated_of(suite({"folder": str(photographs), "only": ["two"]}))
     assert [each.name for each in evaluated] == ["two"]
     with pytest.raises(DataError, match=r"no data set `tow` \(did you mean `two`\?\)"):
-        judged_of(suite({"folder": str(photographs), "only": ["tow"]}))
+        evaluated_of(suite({"folder": str(photographs), "only": ["tow"]}))
 
 
 def test_what_is_missing_is_told_or_left_out(tmp_path: Path) -> None:
     missing = {"folder": str(tmp_path / "nowhere")}
     with pytest.raises(DataError, match="no such folder"):
-        judged_of(suite(missing, {"dataset": SHAPES}))
-    evaluated, skipped = judged_of(suite({**missing, "optional": True}, {"dataset": SHAPES}))
+        evaluated_of(suite(missing, {"dataset": SHAPES}))
+    evaluated, skipped = evaluated_of(suite({**missing, "optional": True}, {"dataset": SHAPES}))
     assert [each.name for each in evaluated] == ["shapes"]
     assert "no such folder" in skipped[str(tmp_path / "nowhere")]
 
 
 def test_nothing_left_is_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not one of its data sets is here"):
-        judged_of(suite({"folder": str(tmp_path / "nowhere"), "optional": True}))
+        evaluated_of(suite({"folder": str(tmp_path / "nowhere"), "optional": True}))
 
 
 def test_a_folder_without_answers_is_told(photographs: Path) -> None:
     (photographs / "gt.json").unlink()
     with pytest.raises(DataError, match=r"has no gt\.json"):
-        judged_of(suite({"folder": str(photographs)}))
+        evaluated_of(suite({"folder": str(photographs)}))
 
 
 def test_an_empty_data_set_is_told(photographs: Path) -> None:
     for path in (photographs / "one" / "img").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="has no image"):
-        judged_of(suite({"folder": str(photographs)}))
+        evaluated_of(suite({"folder": str(photographs)}))
 
 
 def test_two_data_sets_of_one_name_are_told(photographs: Path) -> None:
     with pytest.raises(DataError, match="two data sets are called `one`"):
-        judged_of(suite({"folder": str(photographs)}, {"dataset": SHAPES, "name": "one"}))
+        evaluated_of(suite({"folder": str(photographs)}, {"dataset": SHAPES, "name": "one"}))
 
 
 def test_data_without_classes_cannot_be_judged_on(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_data_without_classes_cannot_be_judged_on(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "1.jpg").write_bytes(b"x")
     with pytest.raises(DataError, match="has no classes"):
-        judged_of(suite({"dataset": {"use": "click_log", "path": str(tmp_path)}}))
+        evaluated_of(suite({"dataset": {"use": "click_log", "path": str(tmp_path)}}))
 
 
 def test_a_judged_data_set_comes_back_from_json() -> None:

@@ -1,4 +1,4 @@
-"""The same board from a Ray cluster, a local one."""
+"""The same leaderboard from a Ray cluster, a local one."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_ray_gives_the_board_that_this_machine_gives(
         # Ray's workers lay memory out in another way, which rounds sums differently.
         for mine, other in zip(ours.probabilities, found.probabilities, strict=True):
             assert other == pytest.approx(mine, abs=0.01)
-    failed = {row.entry: dict(row.failed) for row in there.board.rows if row.failed}
-    assert failed == {row.entry: dict(row.failed) for row in here.board.rows if row.failed}
+    failed = {row.entry: dict(row.failed) for row in there.leaderboard.rows if row.failed}
+    assert failed == {row.entry: dict(row.failed) for row in here.leaderboard.rows if row.failed}
     assert set(failed) == {"missing", "gaps"}
     assert "classes.json holds no predictions" in failed["gaps"][0]

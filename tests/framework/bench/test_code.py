@@ -154,11 +154,11 @@ MODEL = {
 LOOK = """
 import json, sys
 from pathlib import Path
-from engine.bench.datasets import judged_of
+from engine.bench.datasets import evaluated_of
 from engine.bench.plan import plan
 from engine.bench.suite import load_suite
 suite = load_suite(Path("suite.json"))
-evaluated, _ = judged_of(suite)
+evaluated, _ = evaluated_of(suite)
 done = {t.entry.name: {p: t.done(p) for p in t.phases} for t in plan(suite, evaluated, Path("out"))}
 assert "torch" not in sys.modules
 print(json.dumps(done))
@@ -247,15 +247,15 @@ def appended(text: str) -> Callable[[Path], None]:
 PYTHON, WORDS = appended("\nMORE = 1\n"), appended("\nmore words\n")
 ALL = {"trained": {"evaluate": True, "speed": True}, "theirs": {"evaluate": True}}
 NONE = {"trained": {"evaluate": False, "speed": False}, "theirs": {"evaluate": False}}
-JUDGED = {"trained": {"evaluate": False, "speed": True}, "theirs": {"evaluate": False}}
+EVALUATED = {"trained": {"evaluate": False, "speed": True}, "theirs": {"evaluate": False}}
 MODEL_ALONE = {"trained": {"evaluate": False, "speed": False}, "theirs": {"evaluate": True}}
 EDITS: dict[str, tuple[str, Callable[[Path], object], Any]] = {
     # Engine's modules: of what everybody uses, of training, of a model, of evaluating.
     "contracts": ("framework/engine/contracts/state.py", PYTHON, NONE),
-    "scores": ("framework/engine/evaluate/scores.py", PYTHON, JUDGED),
+    "scores": ("framework/engine/evaluate/scores.py", PYTHON, EVALUATED),
     "training": ("framework/engine/train/step.py", PYTHON, MODEL_ALONE),
     "worker": ("framework/engine/bench/worker.py", PYTHON, NONE),
-    "evaluating": ("framework/engine/bench/evaluator.py", PYTHON, JUDGED),
+    "evaluating": ("framework/engine/bench/evaluator.py", PYTHON, EVALUATED),
     "speed": ("framework/engine/bench/speed.py", PYTHON,
               {"trained": {"evaluate": True, "speed": False}, "theirs": {"evaluate": True}}),
     # Plugins.

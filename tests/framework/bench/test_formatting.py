@@ -1,4 +1,4 @@
-"""Words for a board."""
+"""Words for a leaderboard."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_what_is_no_number_is_a_dash() -> None:
 
 
 def test_only_random_untrained_models_are_untrained(contest: Any) -> None:
-    found = [e for e in contest.answers if untrained(results_of(contest.board, e))]
+    found = [e for e in contest.answers if untrained(results_of(contest.leaderboard, e))]
     assert found == ["no_training"]
-    begun = contest.board.results[0].made.model_copy(
+    begun = contest.leaderboard.results[0].provenance.model_copy(
         update={"warnings": (f"text: {RANDOM}: hub not reachable",)}
     )
-    trained = contest.board.results[0].model_copy(update={"made": begun})
+    trained = contest.leaderboard.results[0].model_copy(update={"provenance": begun})
     assert not untrained([trained])
 
 
@@ -76,25 +76,25 @@ def test_the_predictor_warns_in_the_words_that_are_looked_for() -> None:
 
 
 def test_badges_tell_each_thing_once(contest: Any) -> None:
-    found = {row.entry: badges(contest.board, row) for row in contest.board.rows}
+    found = {row.entry: badges(contest.leaderboard, row) for row in contest.leaderboard.rows}
     assert found["clip_bpe"] == [("failed", "failed")]
     assert found["no_training"][0] == ("untrained", "random weights, never trained")
     assert found["ruclip"][0] == ("saw", "saw shapes in training")
-    assert found["rivals"][0] == ("unweighed", "predictions only, model not seen")
+    assert found["rivals"][0] == ("without_model", "predictions only, model not seen")
     assert found["sber"] == []
-    assert len(common_notes(contest.board)) == 3
-    assert all("without an answer" in note for note in common_notes(contest.board))
+    assert len(common_notes(contest.leaderboard)) == 3
+    assert all("without an answer" in note for note in common_notes(contest.leaderboard))
 
 
 def test_a_note_of_one_entry_stays_with_it(contest: Any) -> None:
-    row = contest.board.row("sber")
+    row = contest.leaderboard.row("sber")
     noted = row.model_copy(update={"notes": (*row.notes, "trained on another part")})
-    assert badges(contest.board, noted) == [("note", "trained on another part")]
-    alone = contest.board.model_copy(update={"rows": (row,)})
+    assert badges(contest.leaderboard, noted) == [("note", "trained on another part")]
+    alone = contest.leaderboard.model_copy(update={"rows": (row,)})
     assert common_notes(alone) == ()
     assert len(badges(alone, row)) == 3
 
 
 def test_a_failed_seed_is_told(contest: Any) -> None:
-    row = contest.board.row("sber").model_copy(update={"failed": {1: "a", 2: "b"}})
-    assert ("failed", "seeds 1, 2 failed") in badges(contest.board, row)
+    row = contest.leaderboard.row("sber").model_copy(update={"failed": {1: "a", 2: "b"}})
+    assert ("failed", "seeds 1, 2 failed") in badges(contest.leaderboard, row)

@@ -18,8 +18,8 @@ from engine.evaluate.scores import score
 
 
 def test_clip_benchmark_gets_its_own_keys(contest: Any) -> None:
-    result = next(r for r in contest.board.results if r.entry == "sber" and r.seed == 1)
-    found = clip_benchmark_json(result, contest.board.declarations)
+    result = next(r for r in contest.leaderboard.results if r.entry == "sber" and r.seed == 1)
+    found = clip_benchmark_json(result, contest.leaderboard.declarations)
     assert [(each["dataset"], each["task"]) for each in found] == [
         ("shapes", "zeroshot_classification"),
         ("shapes", "zeroshot_retrieval"),
@@ -46,30 +46,30 @@ def test_clip_benchmark_gets_its_own_keys(contest: Any) -> None:
 
 
 def test_an_unknown_top_5_is_nan_as_there(contest: Any) -> None:
-    result = next(r for r in contest.board.results if r.entry == "rivals")
-    found = clip_benchmark_json(result, contest.board.declarations, language="kk")
+    result = next(r for r in contest.leaderboard.results if r.entry == "rivals")
+    found = clip_benchmark_json(result, contest.leaderboard.declarations, language="kk")
     assert all(math.isnan(each["metrics"]["acc5"]) for each in found)
     assert {each["language"] for each in found} == {"kk"}
     assert found[0]["pretrained"] == "rivals.yaml"
 
 
 def test_english_names_are_told_from_russian_ones(contest: Any) -> None:
-    result = contest.board.results[0]
+    result = contest.leaderboard.results[0]
     english = result.datasets[0].model_copy(update={"classes": ("cat", "dog", "CD-проигрыватель")})
     found = clip_benchmark_json(
-        result.model_copy(update={"datasets": (english,)}), contest.board.declarations
+        result.model_copy(update={"datasets": (english,)}), contest.leaderboard.declarations
     )
     assert found[0]["language"] == "ru"
     english = english.model_copy(update={"classes": ("cat", "dog", "3")})
     found = clip_benchmark_json(
-        result.model_copy(update={"datasets": (english,)}), contest.board.declarations
+        result.model_copy(update={"datasets": (english,)}), contest.leaderboard.declarations
     )
     assert found[0]["language"] == "en"
 
 
 def test_a_failed_result_gives_nothing(contest: Any) -> None:
-    result = next(r for r in contest.board.results if r.failure)
-    assert clip_benchmark_json(result, contest.board.declarations) == []
+    result = next(r for r in contest.leaderboard.results if r.failure)
+    assert clip_benchmark_json(result, contest.leaderboard.declarations) == []
 
 
 def test_predictions_score_as_the_board_says(contest: Any) -> None:
@@ -79,7 +79,7 @@ def test_predictions_score_as_the_board_says(contest: Any) -> None:
         for name, each in answers.datasets.items()
     }
     found = score(truth, contest_predictions(answers))
-    assert math.isclose(found.accuracy, contest.board.row("clip_openai").accuracy)
+    assert math.isclose(found.accuracy, contest.leaderboard.row("clip_openai").accuracy)
     assert [each.missing for each in found.datasets] == [1, 1, 1]
 
 

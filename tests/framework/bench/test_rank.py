@@ -8,7 +8,7 @@ import pytest
 from engine.bench.evaluator import result_of
 from engine.bench.leaderboard import Leaderboard
 from engine.bench.rank import Outcome, make_leaderboard
-from engine.bench.results import DatasetAnswers, EntryAnswers, Provenance, Result, Speed, Weight
+from engine.bench.results import DatasetAnswers, EntryAnswers, ModelSize, Provenance, Result, Speed
 
 CLASSES = tuple("абвгдежз")
 
@@ -30,15 +30,15 @@ def outcome(
     speed = Speed(load_seconds=1, image_ms=ms, text_ms=1, images_per_second=1, image_batch=1,
                   texts_per_second=1, text_batch=1, peak_mb=1, threads=1)  # fmt: skip
     result = Result(
-        key="k", entry=name, seed=seed, made=Provenance(source="config", path=name),
-        weight=None if size is None else Weight(bytes=size, parameters=size // 4, buffers=0),
+        key="k", entry=name, seed=seed, provenance=Provenance(source="config", path=name),
+        model_size=None if size is None else ModelSize(bytes=size, parameters=size // 4, buffers=0),
         speed=speed,
         datasets=tuple(result_of(each, given[each], "", []) for each in given),
     )  # fmt: skip
     return Outcome(result, EntryAnswers(datasets=given))
 
 
-def board(*outcomes: Outcome, size_buckets: Sequence[int] = (100,)) -> Leaderboard:
+def leaderboard(*outcomes: Outcome, size_buckets: Sequence[int] = (100,)) -> Leaderboard:
     names = list(dict.fromkeys(each.result.entry for each in outcomes))
     return make_leaderboard(
         "s", names, outcomes, size_buckets=size_buckets, failed={}, skipped={}, draws=2000
@@ -50,7 +50,7 @@ def share(count: int, of: int) -> list[bool]:
 
 
 def test_clear_differences_make_places_and_chance_makes_ties() -> None:
-    made = board(
+    made = leaderboard(
         outcome("good", 10, 1, share(180, 200)),
         outcome("nearly", 10, 1, share(178, 200)),
         outcome("bad", 10, 1, share(60, 200)),
@@ -60,7 +60,9 @@ def test_clear_differences_make_places_and_chance_makes_ties() -> None:
 
 
 def test_what_weighs_too_much_is_apart_and_never_ranked() -> None:
-    made = board(outcome("light", 100, 1, share(5, 20)), outcome("heavy", 101, 1, share(20, 20)))
+    made = leaderboard(
+        outcome("light", 100, 1, share(5, 20)), outcome("heavy", 101, 1, share(20, 20))
+    )
     strict, none = made.size_buckets
     assert [each.entry for each in strict.ranks] == ["light"]
     assert strict.over == ("heavy",)
@@ -69,15 +71,17 @@ def test_what_weighs_too_much_is_apart_and_never_ranked() -> None:
 
 
 def test_predictions_are_never_ranked() -> None:
-    made = board(outcome("model", 10, 1, share(5, 20)), outcome("theirs", None, 1, share(20, 20)))
-    assert all(size_bucket.unweighed == ("theirs",) for size_bucket in made.size_buckets)
+    made = leaderboard(
+        outcome("model", 10, 1, share(5, 20)), outcome("theirs", None, 1, share(20, 20))
+    )
+    assert all(size_bucket.without_model == ("theirs",) for size_bucket in made.size_buckets)
     assert all(
         [p.entry for p in size_bucket.ranks] == ["model"] for size_bucket in made.size_buckets
     )
 
 
 def test_the_front_holds_what_nothing_beats() -> None:
-    made = board(
+    made = leaderboard(
         outcome("small", 10, 9, share(10, 40)),
         outcome("waste", 20, 9, share(9, 40)),
         outcome("same", 10, 9, share(10, 40)),
@@ -88,14 +92,14 @@ def test_the_front_holds_what_nothing_beats() -> None:
 
 
 def test_one_that_is_never_right_can_still_be_on_the_front() -> None:
-    made = board(outcome("a", 10, 1, share(0, 8)), outcome("b", 20, 1, share(4, 8)))
+    made = leaderboard(outcome("a", 10, 1, share(0, 8)), outcome("b", 20, 1, share(4, 8)))
     assert {r.entry for r in made.rows if r.on_bytes_front} == {"a", "b"}
-    made = board(outcome("a", 10, 1, share(0, 8)), outcome("b", 20, 1, share(0, 8)))
+    made = leaderboard(outcome("a", 10, 1, share(0, 8)), outcome("b", 20, 1, share(0, 8)))
     assert {r.entry for r in made.rows if r.on_bytes_front} == {"a"}
 
 
 def test_the_mean_is_over_data_sets_and_seeds() -> None:
-    made = board(
+    made = leaderboard(
         outcome("a", 10, 1, share(10, 20), share(8, 8), seed=0),
         outcome("a", 10, 1, share(12, 20), share(6, 8), seed=1),
     )
@@ -109,7 +113,7 @@ def test_the_mean_is_over_data_sets_and_seeds() -> None:
 
 
 def test_comparisons_count_images_that_one_alone_got_right() -> None:
-    made = board(
+    made = leaderboard(
         outcome("a", 10, 1, [True, True, False, True]),
         outcome("b", 10, 1, [False, True, True, False]),
     )
@@ -122,7 +126,7 @@ def test_comparisons_count_images_that_one_alone_got_right() -> None:
 
 def test_many_comparisons_are_corrected() -> None:
     rng = np.random.default_rng(1)
-    made = board(*(outcome(f"e{i}", 10, 1, list(rng.random(300) < 0.5)) for i in range(12)))
+    made = leaderboard(*(outcome(f"e{i}", 10, 1, list(rng.random(300) < 0.5)) for i in range(12)))
     assert len(made.comparisons) == 66
     assert all(each.corrected >= each.p for each in made.comparisons)
     assert not any(each.real for each in made.comparisons)

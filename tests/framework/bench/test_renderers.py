@@ -1,4 +1,4 @@
-"""A board for the terminal, as Markdown, CSV and JSON."""
+"""A leaderboard for the terminal, as Markdown, CSV and JSON."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from engine.contracts.metric import Value
 EVIL = "=cmd|'/c'!A1 | **b** <b>\x1b[31m\n# x"
 
 
-def printed(board: Leaderboard, width: int) -> str:
+def printed(leaderboard: Leaderboard, width: int) -> str:
     console = Console(width=width, record=True, file=io.StringIO(), force_terminal=False)
-    for each in tables(board, width):
+    for each in tables(leaderboard, width):
         console.print(each)
     return console.export_text()
 
 
 @pytest.fixture
 def evil(contest: Any) -> Leaderboard:
-    """The board, its first entry under a hostile name."""
+    """The leaderboard, its first entry under a hostile name."""
 
     def renamed(value: Any) -> Any:
         if isinstance(value, dict):
@@ -38,30 +38,30 @@ def evil(contest: Any) -> Leaderboard:
             return [renamed(each) for each in value]
         return EVIL if value == "sber" else value
 
-    return Leaderboard.model_validate(renamed(contest.board.model_dump(mode="json")))
+    return Leaderboard.model_validate(renamed(contest.leaderboard.model_dump(mode="json")))
 
 
 @pytest.mark.parametrize("width", [60, 80, 120, 240])
 def test_tables_keep_to_the_terminal(contest: Any, width: int) -> None:
-    text = printed(contest.board, width)
+    text = printed(contest.leaderboard, width)
     assert max(map(len, text.splitlines())) <= width
-    for row in contest.board.rows:
+    for row in contest.leaderboard.rows:
         assert row.entry[:18] in text
     assert "accuracy" in text
 
 
 def test_wider_terminals_show_more(contest: Any) -> None:
-    narrow, wide = printed(contest.board, 70), printed(contest.board, 200)
+    narrow, wide = printed(contest.leaderboard, 70), printed(contest.leaderboard, 200)
     for column in ("ms/image", "calibration error, % ↓", "peak MB"):
         assert column in wide
         assert column not in narrow
 
 
 def test_a_table_ranks_ties_and_keeps_others_apart(contest: Any) -> None:
-    first = printed(contest.board, 100).split("under 150 MB")[0]
+    first = printed(contest.leaderboard, 100).split("under 150 MB")[0]
     lines = [line.split() for line in first.splitlines() if line.strip()]
     ranks = {line[1]: line[0] for line in lines if len(line) > 3}
-    size_bucket = contest.board.size_buckets[0]
+    size_bucket = contest.leaderboard.size_buckets[0]
     for place in size_bucket.ranks:
         assert ranks[place.entry] == rank_words(place)
     for entry in size_bucket.over:
@@ -71,19 +71,19 @@ def test_a_table_ranks_ties_and_keeps_others_apart(contest: Any) -> None:
 
 
 def test_limits_with_one_board_share_a_table(contest: Any) -> None:
-    text = printed(contest.board, 100)
+    text = printed(contest.leaderboard, 100)
     assert "under 500 MB (the same with 1 GB)" in text
     assert "under 1 GB" not in text
 
 
 def test_failures_and_notes_are_told(contest: Any) -> None:
-    text = printed(contest.board, 100)
+    text = printed(contest.leaderboard, 100)
     assert "FAILED clip_bpe, seed 0: TrainingError: the loss is not a number" in text
     assert "* no_training: random weights, never trained" in text
     assert "left out emoji" in text
     assert text.count("shapes: images without an answer count as wrong: 1") == 1
-    tied = sum(not each.real for each in contest.board.comparisons)
-    assert f"{tied} of {len(contest.board.comparisons)} pairs are tied" in text
+    tied = sum(not each.real for each in contest.leaderboard.comparisons)
+    assert f"{tied} of {len(contest.leaderboard.comparisons)} pairs are tied" in text
 
 
 def test_markup_in_names_is_text(evil: Leaderboard) -> None:
@@ -93,14 +93,14 @@ def test_markup_in_names_is_text(evil: Leaderboard) -> None:
 
 
 def test_markdown_has_a_table_for_each_limit(contest: Any) -> None:
-    text = to_markdown(contest.board)
+    text = to_markdown(contest.leaderboard)
     assert text.startswith("# contest\n")
     for title in ("## Under 50 MB", "## Under 500 MB (the same with 1 GB)", "## No limit",
                   "## Is it real?", "## Notes"):  # fmt: skip
         assert f"\n{title}\n" in text
     part = text.split("## Under 50 MB")[1].split("## ")[0]
     ranks = [line.split(" | ")[:2] for line in part.splitlines() if line.startswith("| ")]
-    first = contest.board.size_buckets[0].ranks[0]
+    first = contest.leaderboard.size_buckets[0].ranks[0]
     assert [f"| {rank_words(first)}", first.entry.replace("_", "\\_")] in ranks
     assert "Over the limit, not ranked:" in part
     assert "- versions: engine 0.1.0, python 3.11.2, torch 2.9.1" in text
@@ -117,13 +117,13 @@ def test_markdown_tables_are_rectangular_whatever_the_names(evil: Leaderboard) -
 
 
 def test_csv_has_a_line_an_entry_with_exact_numbers(contest: Any) -> None:
-    lines = list(csv.DictReader(io.StringIO(to_csv(contest.board))))
-    assert [line["entry"] for line in lines] == [row.entry for row in contest.board.rows]
-    for line, row in zip(lines, contest.board.rows, strict=True):
+    lines = list(csv.DictReader(io.StringIO(to_csv(contest.leaderboard))))
+    assert [line["entry"] for line in lines] == [row.entry for row in contest.leaderboard.rows]
+    for line, row in zip(lines, contest.leaderboard.rows, strict=True):
         assert line["accuracy"] == ("" if row.accuracy is None else repr(row.accuracy))
-        assert line["bytes"] == ("" if row.weight is None else str(row.weight.bytes))
+        assert line["bytes"] == ("" if row.model_size is None else str(row.model_size.bytes))
         assert bool(line["failed"]) == bool(row.failed)
-    for size_bucket in contest.board.size_buckets:
+    for size_bucket in contest.leaderboard.size_buckets:
         best = {
             line["entry"]: line[f"rank best, {limit_words(size_bucket.limit)}"] for line in lines
         }
@@ -139,32 +139,34 @@ def test_csv_holds_no_formula(evil: Leaderboard) -> None:
 
 
 def test_json_is_whole_and_strict(contest: Any) -> None:
-    text = to_json(contest.board)
+    text = to_json(contest.leaderboard)
     value = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-    for told, each in zip(value["comparisons"], contest.board.comparisons, strict=True):
+    for told, each in zip(value["comparisons"], contest.leaderboard.comparisons, strict=True):
         assert told.pop("real") == each.real
-    assert Leaderboard.model_validate(value) == contest.board
+    assert Leaderboard.model_validate(value) == contest.leaderboard
 
 
 def test_json_has_null_for_what_is_no_number(contest: Any) -> None:
-    row = contest.board.rows[0].model_copy(update={"metrics": {"top5": Value(math.nan)}})
-    board = contest.board.model_copy(update={"rows": (row, *contest.board.rows[1:])})
-    assert json.loads(to_json(board, indent=None))["rows"][0]["metrics"] == {
+    row = contest.leaderboard.rows[0].model_copy(update={"metrics": {"top5": Value(math.nan)}})
+    leaderboard = contest.leaderboard.model_copy(
+        update={"rows": (row, *contest.leaderboard.rows[1:])}
+    )
+    assert json.loads(to_json(leaderboard, indent=None))["rows"][0]["metrics"] == {
         "top5": {"value": None, "low": None, "high": None}
     }
-    assert "\n" not in to_json(board, indent=None).strip()
+    assert "\n" not in to_json(leaderboard, indent=None).strip()
 
 
 def test_a_board_of_failures_alone_is_shown(contest: Any) -> None:
-    rows = tuple(row for row in contest.board.rows if row.accuracy is None)
-    size_buckets = tuple(t.model_copy(update={"ranks": (), "over": (), "unweighed": ()})
-                  for t in contest.board.size_buckets)  # fmt: skip
-    board = contest.board.model_copy(
+    rows = tuple(row for row in contest.leaderboard.rows if row.accuracy is None)
+    size_buckets = tuple(t.model_copy(update={"ranks": (), "over": (), "without_model": ()})
+                  for t in contest.leaderboard.size_buckets)  # fmt: skip
+    leaderboard = contest.leaderboard.model_copy(
         update={"rows": rows, "size_buckets": size_buckets, "comparisons": (), "datasets": ()}
     )
-    assert "FAILED clip_bpe" in printed(board, 80)
-    assert "Nothing is ranked" in to_markdown(board)
-    assert "clip_bpe" in to_csv(board)
+    assert "FAILED clip_bpe" in printed(leaderboard, 80)
+    assert "Nothing is ranked" in to_markdown(leaderboard)
+    assert "clip_bpe" in to_csv(leaderboard)
 
 
 def test_small_p_values_are_not_zero() -> None:

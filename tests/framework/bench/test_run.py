@@ -93,35 +93,41 @@ def done(small: Path, photographs: Path) -> Bench:
 
 
 def test_every_entry_is_a_row(done: Bench) -> None:
-    assert [row.entry for row in done.board.rows] == ["sber", "theirs", "gaps", "missing", "wrong"]
-    sber = done.board.row("sber")
+    assert [row.entry for row in done.leaderboard.rows] == [
+        "sber",
+        "theirs",
+        "gaps",
+        "missing",
+        "wrong",
+    ]
+    sber = done.leaderboard.row("sber")
     assert sber.seeds == (0, 1)
     assert set(sber.datasets) == {"one", "two", "shapes"}
-    assert done.board.row("theirs").datasets["one"].accuracy == 100
-    assert done.board.row("theirs").weight is None
+    assert done.leaderboard.row("theirs").datasets["one"].accuracy == 100
+    assert done.leaderboard.row("theirs").weight is None
 
 
 def test_failures_say_why_and_stop_nobody(done: Bench) -> None:
-    whys = {row.entry: row.failed.get(0, "") for row in done.board.rows}
+    whys = {row.entry: row.failed.get(0, "") for row in done.leaderboard.rows}
     assert "`one`: 8 of 9 images have no answer, the first is `1`" in whys["gaps"]
     assert "nowhere.yaml: no such file" in whys["missing"]
     assert "the loss `contrastive` is nan" in whys["wrong"]
-    failed = [each for each in done.board.results if each.failure is not None]
+    failed = [each for each in done.leaderboard.results if each.failure is not None]
     assert {each.entry for each in failed} == {"gaps", "missing", "wrong"}
 
 
 def test_bytes_are_exact_and_limits_kept(done: Bench, small: Path) -> None:
-    sber = done.board.row("sber")
+    sber = done.leaderboard.row("sber")
     assert sber.weight is not None
     (model,) = (small / "out" / "models").glob("sber.0.*/model/model.safetensors")
     assert sber.weight.bytes == model.stat().st_size
-    strict, megabyte, _ = done.board.size_buckets
+    strict, megabyte, _ = done.leaderboard.size_buckets
     assert strict.over == ("sber",)
     assert [place.entry for place in megabyte.ranks] == ["sber"]
 
 
 def test_speed_and_the_contest_are_measured(done: Bench) -> None:
-    sber = done.board.row("sber")
+    sber = done.leaderboard.row("sber")
     assert sber.speed is not None
     assert sber.speed.image_ms > 0
     assert sber.speed.images_per_second >= 1000 / sber.speed.image_ms * 0.5
@@ -131,11 +137,11 @@ def test_speed_and_the_contest_are_measured(done: Bench) -> None:
 
 
 def test_rows_say_how_they_were_made_and_what_they_saw(done: Bench) -> None:
-    result = next(each for each in done.board.results if each.entry == "sber")
-    assert result.made.trained
-    assert result.made.train_seconds is not None
-    assert result.made.seed == 0
-    assert "seed=0" in result.made.overrides
+    result = next(each for each in done.leaderboard.results if each.entry == "sber")
+    assert result.provenance.trained
+    assert result.provenance.train_seconds is not None
+    assert result.provenance.seed == 0
+    assert "seed=0" in result.provenance.overrides
     shapes = result.dataset("shapes")
     assert shapes is not None
     assert shapes.notes == ("trained on another part of the same data set",)
@@ -154,7 +160,7 @@ def test_a_second_run_starts_no_process_for_what_is_done(
     good = [each for each in entries(root, small) if each["name"] in ("sber", "theirs")]
     measure = {"draws": 500, "contest": True}
     again = run_suite(suite(root, photographs, good, measure=measure), small / "out")
-    assert again.board.row("sber") == done.board.row("sber")
+    assert again.leaderboard.row("sber") == done.leaderboard.row("sber")
 
 
 def test_other_data_do_not_train_again(
@@ -166,15 +172,18 @@ def test_other_data_do_not_train_again(
     data = [{"folder": str(photographs), "only": ["one"]}]
     measure = {"speed": False, "draws": 500}
     found = run_suite(suite(root, photographs, one, data=data, measure=measure), small / "out")
-    assert set(found.board.row("sber").datasets) == {"one"}
+    assert set(found.leaderboard.row("sber").datasets) == {"one"}
     assert [path.stat().st_mtime_ns for path in models] == times
 
 
 def test_the_board_is_read_back_and_its_entries_compared(done: Bench, small: Path) -> None:
     from engine.bench.tables import to_json
 
-    (small / "out" / "board.json").write_text(to_json(done.board), encoding="utf-8")
-    assert read_leaderboard(small / "out").row("sber").accuracy == done.board.row("sber").accuracy
+    (small / "out" / "leaderboard.json").write_text(to_json(done.leaderboard), encoding="utf-8")
+    assert (
+        read_leaderboard(small / "out").row("sber").accuracy
+        == done.leaderboard.row("sber").accuracy
+    )
     assert side_of_entry(small / "out", "sber").seeds == 2
     with pytest.raises(DataError, match=r"no entry `sbr` with answers \(did you mean `sber`"):
         side_of_entry(small / "out", "sbr")
@@ -215,7 +224,7 @@ def test_a_killed_bench_goes_on_with_the_same_result(
     assert not (folder / "model").exists(), "the training was over before it was killed"
     gone_on = run_suite(whole, out)
     undisturbed = run_suite(whole, small / "undisturbed")
-    assert gone_on.board.row("sber").failed == {}
+    assert gone_on.leaderboard.row("sber").failed == {}
     assert gone_on.answers == undisturbed.answers
     weights = [
         next((each / "models").glob("sber.*/model/model.safetensors")).read_bytes()

@@ -66,9 +66,11 @@ def test_a_suite_that_is_not_there(engine: Engine) -> None:
 
 
 def test_an_unknown_form_is_told_before_anything_runs(engine: Engine, tmp_path: Path) -> None:
-    code, _, err = engine("bench", suite(tmp_path), "-o", "board.pdf")
+    code, _, err = engine("bench", suite(tmp_path), "-o", "leaderboard.pdf")
     assert code == 2
-    assert "board.pdf: a board is written as one of .html, .md, .csv, .json, .tex" in err
+    assert (
+        "leaderboard.pdf: a leaderboard is written as one of .html, .md, .csv, .json, .tex" in err
+    )
     assert not (tmp_path / "build").exists()
 
 
@@ -97,8 +99,8 @@ def test_a_suite_is_run_and_written_in_every_form(engine: Engine, tmp_path: Path
     assert "the page: b.html" in out
     assert "theirs" in (tmp_path / "b.md").read_text()
     assert (tmp_path / "b.csv").read_text().startswith("entry,")
-    board = json.loads((tmp_path / "b.json").read_text())
-    assert [size_bucket["limit"] for size_bucket in board["size_buckets"]] == [10**9, None]
+    leaderboard = json.loads((tmp_path / "b.json").read_text())
+    assert [size_bucket["limit"] for size_bucket in leaderboard["size_buckets"]] == [10**9, None]
     assert "<!doctype html>" in (tmp_path / "b.html").read_text()
     truth = json.loads((tmp_path / "data" / "gt.json").read_text())
     assert json.loads((tmp_path / "answers" / "theirs.0.json").read_text()) == truth
@@ -135,4 +137,4 @@ def test_predictions_need_the_right_answers(engine: Engine, files: Path) -> None
 def test_without_a_bench_entries_cannot_be_compared(engine: Engine) -> None:
     code, _, err = engine("bench", "compare", "sber", "clip")
     assert code == 2
-    assert "build/bench/small/board.json is no board of a bench: no such file" in err
+    assert "build/bench/small/leaderboard.json is no leaderboard of a bench: no such file" in err

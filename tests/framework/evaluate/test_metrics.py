@@ -121,38 +121,38 @@ def outcome(name: str, answers: Mapping[str, Mapping[str, int]]) -> Outcome:
     }  # fmt: skip
     datasets = tuple(result_of(each, held[each], "", []) for each in held)
     provenance = Provenance(source="predictions", path=name)
-    result = Result(key=name, entry=name, seed=0, made=provenance, datasets=datasets)
+    result = Result(key=name, entry=name, seed=0, provenance=provenance, datasets=datasets)
     return Outcome(result, EntryAnswers(datasets=held))
 
 
 def test_it_appears_on_a_leaderboard_in_every_form(theirs: Metric) -> None:
     outcomes = [outcome("good", GOOD), outcome("bad", BAD)]
-    board = make_leaderboard(
+    leaderboard = make_leaderboard(
         "s", ["good", "bad"], outcomes, size_buckets=(), failed={}, skipped={}, draws=100
     )
-    value = board.row("good").metrics[theirs.name].value
+    value = leaderboard.row("good").metrics[theirs.name].value
     cell = f"{value:,.{theirs.digits}f}"
-    (declaration,) = [each for each in board.declarations if each.name == theirs.name]
-    text = "\n".join(shown(each) for each in tables(board, 250))
+    (declaration,) = [each for each in leaderboard.declarations if each.name == theirs.name]
+    text = "\n".join(shown(each) for each in tables(leaderboard, 250))
     assert declaration.title in text
     assert cell in text
-    markdown, latex = to_markdown(board), to_latex(board)
+    markdown, latex = to_markdown(leaderboard), to_latex(leaderboard)
     assert declaration.title in markdown.replace("\\", "")
     assert f" {cell} |" in markdown
     assert theirs.heading in latex
     assert f" {cell} " in latex
     assert ("$\\uparrow$" if theirs.higher_is_better else "$\\downarrow$") in latex
-    line = next(csv.DictReader(io.StringIO(to_csv(board))))
+    line = next(csv.DictReader(io.StringIO(to_csv(leaderboard))))
     assert float(line[theirs.name]) == value
     assert (
         float(line[f"d {theirs.name}"])
-        == board.row("good").datasets["d"].metrics[theirs.name].value
+        == leaderboard.row("good").datasets["d"].metrics[theirs.name].value
     )
     assert declaration.words in line["metrics"]
-    whole = json.loads(to_json(board))
+    whole = json.loads(to_json(leaderboard))
     assert whole["rows"][0]["metrics"][theirs.name]["value"] == value
     assert theirs.name in [each["name"] for each in whole["declarations"]]
-    page = payload(board, {}, [])
+    page = payload(leaderboard, {}, [])
     (declared,) = [each for each in page["metrics"] if each["name"] == theirs.name]
     assert declared["higherIsBetter"] == theirs.higher_is_better
     assert declared["unit"] == theirs.unit

@@ -348,6 +348,6 @@ function tell(legend, missing) {
     absent.length
       ? `Not drawn: ${named(absent)} (${state.axis === "bytes" ? "weight not known" : "not timed"}).`
       : "",
-    hidden.length ? `Hidden by the board's filter: ${named(hidden)}.` : "",
+    hidden.length ? `Hidden by the leaderboard's filter: ${named(hidden)}.` : "",
   ].join(" ");
 }

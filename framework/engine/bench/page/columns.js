@@ -1,4 +1,4 @@
-// The columns of the board.
+// The columns of the leaderboard.
 
 const percent = (of) => (i) => {
   const value = of(entries[i]);

@@ -1,4 +1,4 @@
-// One entry: how far its probabilities can be believed, what weighs, how it was made.
+// One entry: how far its probabilities can be believed, the size of its parts, how it was made.
 
 function entrySection() {
   const mine = entrySelect(
@@ -15,7 +15,7 @@ function entrySection() {
       ...[
         headPart(i),
         h("div", { class: "split even" }, calibrationPart(i), weightPart(i)),
-        madePart(i),
+        provenancePart(i),
       ]
         .flat()
         .filter(Boolean),
@@ -151,11 +151,11 @@ function speedPart(entry) {
 
 // --- How it was made
 
-function madePart(i) {
+function provenancePart(i) {
   const entry = entries[i];
   const first = entry.results[0];
   if (!first) return null;
-  const { made } = first;
+  const { provenance } = first;
   const words = {
     config: "a config, built and trained here",
     artifact: "a finished artifact",
@@ -167,31 +167,31 @@ function madePart(i) {
     "div",
     { class: "made" },
     h("h4", {}, "How it was made"),
-    made.warnings.map((w) =>
+    provenance.warnings.map((w) =>
       h("p", { class: "warning", role: "note" }, h("b", {}, "Note "), say(w)),
     ),
     facts([
-      ["from", words[made.source]],
-      ["path", say(made.path)],
-      ["trained", made.source === "predictions" ? "not known" : made.trained ? "yes" : "no"],
-      ...pairs_(made.versions),
-      ...pairs_(made.machine),
+      ["from", words[provenance.source]],
+      ["path", say(provenance.path)],
+      ["trained", provenance.source === "predictions" ? "not known" : provenance.trained ? "yes" : "no"],
+      ...pairs_(provenance.versions),
+      ...pairs_(provenance.machine),
     ]),
-    made.overrides.length
+    provenance.overrides.length
       ? h(
           "p",
           { class: "overrides" },
           "laid over it: ",
-          made.overrides.map((o) => h("code", {}, say(o))),
+          provenance.overrides.map((o) => h("code", {}, say(o))),
         )
       : null,
     seedsTable(entry),
     stagesTable(first.stages),
-    made.plugins.length
+    provenance.plugins.length
       ? h(
           "details",
           {},
-          h("summary", {}, plural(made.plugins.length, "plugin")),
+          h("summary", {}, plural(provenance.plugins.length, "plugin")),
           h(
             "div",
             { class: "scroll" },
@@ -201,7 +201,7 @@ function madePart(i) {
               h(
                 "tbody",
                 {},
-                made.plugins.map((p) =>
+                provenance.plugins.map((p) =>
                   h(
                     "tr",
                     {},
@@ -215,7 +215,7 @@ function madePart(i) {
           ),
         )
       : null,
-    made.config ? configPart(made.config) : null,
+    provenance.config ? configPart(provenance.config) : null,
   );
 }
 
@@ -249,7 +249,7 @@ function seedsTable(entry) {
             h(
               "td",
               {},
-              known(r.made.train_seconds) ? `${number(r.made.train_seconds, 0)} s` : NONE,
+              known(r.provenance.train_seconds) ? `${number(r.provenance.train_seconds, 0)} s` : NONE,
             ),
             h("td", {}, h("code", {}, plain(r.key, 16))),
           ),

@@ -3,7 +3,7 @@
 function headSection() {
   const cards = size_buckets.map((size_bucket, t) => [size_bucket, t]).map(([size_bucket, t]) => bestCard(size_bucket, t));
   const images = datasets.reduce((sum, each) => sum + each.images, 0);
-  const made = data.made
+  const made = data.provenance
     .filter(([, value]) => value.length <= SHORT)
     .map(([key, value]) => [plain(key), say(value)]);
   const head = h(
@@ -98,7 +98,7 @@ function footer() {
     "footer",
     {},
     data.method ? h("p", {}, say(data.method)) : null,
-    data.made
+    data.provenance
       .filter(([, value]) => value.length > SHORT)
       .map(([key, value]) => h("p", {}, say(key), ": ", say(value))),
     h(
@@ -122,7 +122,7 @@ state.entry = byAccuracy.length
   : 0;
 const sections = [
   chartSection(),
-  boardSection(),
+  leaderboardSection(),
   pairsSection(),
   datasets.length ? datasetsSection() : null,
 ].filter(Boolean);

@@ -23,7 +23,7 @@ from engine.bench.results import EntryAnswers
 from engine.core.files import write_text
 
 SCRIPTS = (
-    "core", "parts", "chart", "labels", "columns", "board", "pairs", "datasets", "confusion",
+    "core", "parts", "chart", "labels", "columns", "leaderboard", "pairs", "datasets", "confusion",
     "mistakes", "entry", "calibration", "main",
 )  # fmt: skip
 """Files of the script, in order; together they are one function."""
@@ -32,35 +32,35 @@ STYLES = ("style", "sections")
 
 
 def write_page(
-    path: Path, board: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Picture
+    path: Path, leaderboard: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Picture
 ) -> None:
     """Write the page, whole or not at all.
 
     Args:
         path: the HTML file.
-        board: what it shows.
+        leaderboard: what it shows.
         answers: of each entry's first seed, by entry; an entry without them has no confusions and
             no mistakes.
         picture: data set and image id -> the image, or ``None``. It is asked only for what the page
             shows.
 
     Raises:
-        DataError: answers speak of other classes than the board.
+        DataError: answers speak of other classes than the leaderboard.
         OSError: it cannot be written.
     """
-    write_text(path, page(board, answers, picture))
+    write_text(path, page(leaderboard, answers, picture))
 
 
-def page(board: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Picture) -> str:
+def page(leaderboard: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Picture) -> str:
     """The page as HTML; see :func:`write_page`."""
-    data = embed(payload(board, answers, choose(answers, picture)))
+    data = embed(payload(leaderboard, answers, choose(answers, picture)))
     script, style = _script(), _style()
     policy = (
         "default-src 'none'; img-src data:;"
         f" script-src '{_digest(script)}'; style-src '{_digest(style)}';"
         " base-uri 'none'; form-action 'none'"
     )
-    title = escape(f"{board.suite}: leaderboard")
+    title = escape(f"{leaderboard.suite}: leaderboard")
     parts = [
         "<!doctype html>",
         '<html lang="en"><head><meta charset="utf-8">',
@@ -69,7 +69,7 @@ def page(board: Leaderboard, answers: Mapping[str, EntryAnswers], picture: Pictu
         '<meta name="color-scheme" content="light dark">',
         '<link rel="icon" href="data:,">',
         f"<title>{title}</title><style>{style}</style></head><body>",
-        f"<noscript>{_plain(board)}</noscript>",
+        f"<noscript>{_plain(leaderboard)}</noscript>",
         f'<script type="application/json" id="data">{data}</script>',
         f"<script>{script}</script>",
         "</body></html>\n",
@@ -97,20 +97,20 @@ def _digest(text: str) -> str:
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
 
 
-def _plain(board: Leaderboard) -> str:
+def _plain(leaderboard: Leaderboard) -> str:
     """What a browser without scripts shows."""
-    rows = sorted(board.rows, key=lambda row: -(row.accuracy or 0))
+    rows = sorted(leaderboard.rows, key=lambda row: -(row.accuracy or 0))
     lines = "".join(map(_line, rows))
     return (
-        f"<h1>{escape(board.suite)}</h1><p>With scripts turned on, this page shows boards under"
-        " limits, comparisons, mistakes and more. Without them, only this, in order of accuracy and"
-        " not ranked:</p><table><thead><tr><th>entry</th><th>weights</th><th>mean accuracy</th>"
+        f"<h1>{escape(leaderboard.suite)}</h1><p>With scripts turned on, this page shows"
+        " leaderboards under limits, comparisons, mistakes and more. Without them, only this, in"
+        " order of accuracy and not ranked:</p><table><thead><tr><th>entry</th><th>weights</th><th>mean accuracy</th>"
         f"<th>95 %</th></tr></thead><tbody>{lines}</tbody></table>"
     )
 
 
 def _line(row: Row) -> str:
-    weight = size(row.weight.bytes) if row.weight else "not known"
+    weight = size(row.model_size.bytes) if row.model_size else "not known"
     if row.accuracy is None:
         return f"<tr><th>{escape(row.entry)}</th><td>{weight}</td><td colspan=2>failed</td></tr>"
     low, high = row.interval or (None, None)

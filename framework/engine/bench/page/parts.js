@@ -150,7 +150,7 @@ function goTo(node, block = "center") {
   node.scrollIntoView({ behavior: calm ? "auto" : "smooth", block });
 }
 
-// To an entry's row on the board, whatever the filters hide.
+// To an entry's row on the leaderboard, whatever the filters hide.
 function showRow(i) {
   choose({ find: "", hideUntrained: false, hideSaw: false, entry: i });
   const row = document.getElementById(`row-${i}`);

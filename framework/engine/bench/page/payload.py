@@ -1,4 +1,4 @@
-"""What the page's script works on: the board and its answers as one JSON object, kept small."""
+"""What the page's script works on: leaderboard and answers as one JSON object, kept small."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from engine.bench.formatting import (
     badges,
     common_notes,
     limit_words,
-    made_words,
     mean,
+    provenance_words,
     results_of,
     untrained,
 )
@@ -28,7 +28,7 @@ CONFUSIONS = 3000
 
 
 def payload(
-    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[ShownPicture]
+    leaderboard: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[ShownPicture]
 ) -> dict[str, Any]:
     """Everything that the page shows.
 
@@ -36,40 +36,40 @@ def payload(
     are rounded to what can be seen.
 
     Args:
-        board: what is shown.
+        leaderboard: what is shown.
         answers: of an entry's first seed, by entry.
         shown: the pictures.
 
     Raises:
-        DataError: answers speak of other classes than the board.
+        DataError: answers speak of other classes than the leaderboard.
     """
-    place = {row.entry: i for i, row in enumerate(board.rows)}
-    datasets = {each.name: each for each in board.datasets}
+    place = {row.entry: i for i, row in enumerate(leaderboard.rows)}
+    datasets = {each.name: each for each in leaderboard.datasets}
     for entry, all_ in answers.items():
         for name, found in all_.datasets.items():
             if name in datasets and found.classes != datasets[name].classes:
                 raise DataError(
                     f"the answers of `{entry}` to data set `{name}` speak of other classes than"
-                    " the board's",
+                    " the leaderboard's",
                     hint="run the bench again, so that all answers are to the same data",
                 )
     return {
-        "suite": board.suite,
-        "made": made_words(board),
-        "method": board.method,
-        "skipped": dict(board.skipped),
-        "notes": common_notes(board),
-        "metrics": [_declaration(each) for each in board.declarations],
+        "suite": leaderboard.suite,
+        "provenance": provenance_words(leaderboard),
+        "method": leaderboard.method,
+        "skipped": dict(leaderboard.skipped),
+        "notes": common_notes(leaderboard),
+        "metrics": [_declaration(each) for each in leaderboard.declarations],
         "primary": PRIMARY,
         "datasets": [
             {"name": each.name, "images": each.images, "classes": list(each.classes),
              "described": each.described, "counts": _counts(answers, each.name, len(each.classes))}
-            for each in board.datasets
+            for each in leaderboard.datasets
         ],
-        "entries": [_entry(board, row, answers.get(row.entry)) for row in board.rows],
-        "size_buckets": [_size_bucket(size_bucket, place) for size_bucket in board.size_buckets],
-        "pairs": [_pair(board, each, place) for each in board.comparisons],
-        "pictures": _pictures(board, answers, shown),
+        "entries": [_entry(leaderboard, row, answers.get(row.entry)) for row in leaderboard.rows],
+        "size_buckets": [_size_bucket(each, place) for each in leaderboard.size_buckets],
+        "pairs": [_pair(leaderboard, each, place) for each in leaderboard.comparisons],
+        "pictures": _pictures(leaderboard, answers, shown),
     }  # fmt: skip
 
 
@@ -107,22 +107,22 @@ def _rounded(value: Any) -> Any:
     return value if value is None or isinstance(value, int) else str(value)
 
 
-def _entry(board: Leaderboard, row: Row, answers: EntryAnswers | None) -> dict[str, Any]:
-    results = results_of(board, row.entry)
-    cells = [row.datasets.get(each.name) for each in board.datasets]
+def _entry(leaderboard: Leaderboard, row: Row, answers: EntryAnswers | None) -> dict[str, Any]:
+    results = results_of(leaderboard, row.entry)
+    cells = [row.datasets.get(each.name) for each in leaderboard.datasets]
     speed = row.speed
     return {
         "name": row.entry,
         "seeds": list(row.seeds),
         "failed": [[seed, why] for seed, why in row.failed.items()],
-        "badges": badges(board, row),
+        "badges": badges(leaderboard, row),
         "untrained": untrained(results),
-        "bytes": row.weight and row.weight.bytes,
-        "parameters": row.weight and row.weight.parameters,
-        "buffers": row.weight and row.weight.buffers,
+        "bytes": row.model_size and row.model_size.bytes,
+        "parameters": row.model_size and row.model_size.parameters,
+        "buffers": row.model_size and row.model_size.buffers,
         "parts": [
             [part.name, part.plugin, part.parameters, part.bytes]
-            for part in (row.weight.parts if row.weight else ())
+            for part in (row.model_size.parts if row.model_size else ())
         ],
         **_metrics(row),
         "speed": speed and speed.model_dump(),
@@ -131,7 +131,7 @@ def _entry(board: Leaderboard, row: Row, answers: EntryAnswers | None) -> dict[s
         "onMsFront": row.on_ms_front,
         "cells": [
             cell and _cell(cell, each.name, results, answers)
-            for each, cell in zip(board.datasets, cells, strict=True)
+            for each, cell in zip(leaderboard.datasets, cells, strict=True)
         ],
         "results": [_result(result) for result in results],
     }
@@ -195,15 +195,15 @@ def _counts(answers: Mapping[str, EntryAnswers], name: str, classes: int) -> lis
 
 
 def _result(result: Result) -> dict[str, Any]:
-    made = result.made
+    provenance = result.provenance
     failure = result.failure
     return {
         "seed": result.seed,
         "key": result.key,
         "failure": failure and {"what": failure.what, "details": failure.details},
         "accuracy": mean(each.accuracy for each in result.datasets),
-        "made": made.model_dump(mode="python", exclude={"stages"}),
-        "stages": [_flat(stage) for stage in made.stages],
+        "provenance": provenance.model_dump(mode="python", exclude={"stages"}),
+        "stages": [_flat(stage) for stage in provenance.stages],
     }
 
 
@@ -221,13 +221,13 @@ def _size_bucket(size_bucket: SizeBucket, place: Mapping[str, int]) -> dict[str,
         "words": limit_words(size_bucket.limit),
         "ranks": [[place[each.entry], each.best, each.worst] for each in size_bucket.ranks],
         "over": [place[entry] for entry in size_bucket.over],
-        "unweighed": [place[entry] for entry in size_bucket.unweighed],
+        "without_model": [place[entry] for entry in size_bucket.without_model],
     }
 
 
-def _pair(board: Leaderboard, each: Comparison, place: Mapping[str, int]) -> dict[str, Any]:
+def _pair(leaderboard: Leaderboard, each: Comparison, place: Mapping[str, int]) -> dict[str, Any]:
     def only(found: Mapping[str, int]) -> list[int | None]:
-        return [found.get(dataset.name) for dataset in board.datasets]
+        return [found.get(dataset.name) for dataset in leaderboard.datasets]
 
     return {
         "a": place[each.a],
@@ -243,17 +243,17 @@ def _pair(board: Leaderboard, each: Comparison, place: Mapping[str, int]) -> dic
 
 
 def _pictures(
-    board: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[ShownPicture]
+    leaderboard: Leaderboard, answers: Mapping[str, EntryAnswers], shown: Sequence[ShownPicture]
 ) -> list[dict[str, Any]]:
     """Each picture with every entry's answer to it."""
     wanted = {(each.dataset, each.id) for each in shown}
     given: dict[tuple[str, str], list[Any]] = {key: [] for key in wanted}
-    for place, row in enumerate(board.rows):
+    for place, row in enumerate(leaderboard.rows):
         for name, found in _datasets(answers.get(row.entry)):
             for image, _, answer in rows(found):
                 if (name, image) in wanted:
                     given[name, image].append([place, *(answer or (-1, None))])
-    names = [each.name for each in board.datasets]
+    names = [each.name for each in leaderboard.datasets]
     return [
         {"dataset": names.index(each.dataset), "id": each.id, "label": each.label,
          "source": each.source, "answers": given[each.dataset, each.id]}

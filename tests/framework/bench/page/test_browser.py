@@ -45,7 +45,7 @@ def chrome() -> Iterator[Chrome]:
 @pytest.fixture(scope="module")
 def path(contest: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("page") / "leaderboard.html"
-    write_page(path, contest.board, contest.answers, contest.picture)
+    write_page(path, contest.leaderboard, contest.answers, contest.picture)
     return path
 
 
@@ -87,27 +87,29 @@ def texts(page: Chrome, css: str) -> list[str]:
 
 
 def ranked(page: Chrome) -> list[str]:
-    return texts(page, "#board tbody.ranked .c-entry .link")
+    return texts(page, "#leaderboard tbody.ranked .c-entry .link")
 
 
 def column(page: Chrome, key: str) -> list[float]:
-    found = texts(page, f"#board tbody.ranked td.c-{key}")
+    found = texts(page, f"#leaderboard tbody.ranked td.c-{key}")
     return [float(text.split()[0].removesuffix("saw")) for text in found]
 
 
 def tab(page: Chrome, words: str) -> WebElement:
-    xpath = f"//section[@id='board']//button[@role='tab'][.='{words}']"
+    xpath = f"//section[@id='leaderboard']//button[@role='tab'][.='{words}']"
     return page.find_element(By.XPATH, xpath)
 
 
 def test_it_opens_with_the_best_entry_under_each_limit(page: Chrome, contest: Any) -> None:
-    board = contest.board
+    leaderboard = contest.leaderboard
     assert texts(page, ".best .who") == [
-        size_bucket.ranks[0].entry for size_bucket in board.size_buckets
+        size_bucket.ranks[0].entry for size_bucket in leaderboard.size_buckets
     ]
     figures = texts(page, ".best .figure")
-    assert figures == [f"{board.row(t.ranks[0].entry).accuracy:.1f}%" for t in board.size_buckets]
-    assert find(page, "h1").text == board.suite
+    assert figures == [
+        f"{leaderboard.row(t.ranks[0].entry).accuracy:.1f}%" for t in leaderboard.size_buckets
+    ]
+    assert find(page, "h1").text == leaderboard.suite
     assert "2026-11-24 23:50" in find(page, "header").text
     assert "versions: engine 0.1.0, python 3.11.2" in find(page, "footer").text
 
@@ -117,7 +119,7 @@ def test_it_opens_on_the_widest_limit_that_somebody_keeps(
 ) -> None:
     heavy = make_fake([entry("heavy", 0.5, 2000.0)], {"digits": tuple("0123456789")}, 40)
     path = tmp_path / "heavy.html"
-    write_page(path, heavy.board, heavy.answers, heavy.picture)
+    write_page(path, heavy.leaderboard, heavy.answers, heavy.picture)
     show(chrome, path)
     assert tab(chrome, "no limit").get_attribute("aria-selected") == "true"
     assert texts(chrome, ".best .who") == ["nobody"] * 4 + ["heavy"]
@@ -127,30 +129,30 @@ def test_it_opens_on_the_widest_limit_that_somebody_keeps(
 
 def test_tabs_choose_the_limit_also_by_keyboard(page: Chrome, contest: Any) -> None:
     for size_bucket, words in zip(
-        contest.board.size_buckets[:2], ("≤ 50 MB", "≤ 150 MB"), strict=True
+        contest.leaderboard.size_buckets[:2], ("≤ 50 MB", "≤ 150 MB"), strict=True
     ):
         tab(page, words).click()
         assert tab(page, words).get_attribute("aria-selected") == "true"
         assert ranked(page) == [place.entry for place in size_bucket.ranks]
-        assert texts(page, "#board tbody.over .link") == list(size_bucket.over)
+        assert texts(page, "#leaderboard tbody.over .link") == list(size_bucket.over)
         ranks = [
             f"{p.best}" if p.best == p.worst else f"{p.best}-{p.worst}" for p in size_bucket.ranks
         ]
-        assert texts(page, "#board tbody.ranked .rank") == ranks
+        assert texts(page, "#leaderboard tbody.ranked .rank") == ranks
     assert any("-" in rank for rank in ranks)
     tab(page, "≤ 150 MB").send_keys(Keys.ARROW_LEFT)
     assert tab(page, "≤ 50 MB").get_attribute("aria-selected") == "true"
     assert page.switch_to.active_element == tab(page, "≤ 50 MB")
-    assert ranked(page) == [place.entry for place in contest.board.size_buckets[0].ranks]
+    assert ranked(page) == [place.entry for place in contest.leaderboard.size_buckets[0].ranks]
 
 
 def test_what_is_over_unweighed_or_failed_stands_apart(page: Chrome) -> None:
-    assert texts(page, "#board tbody.over .link") == ["clip_rubert"]
-    assert texts(page, "#board tbody.over .rank") == []
-    assert texts(page, "#board tbody.unweighed .link") == ["rivals"]
-    assert texts(page, "#board tbody.failed .link") == ["clip_bpe"]
-    assert "the loss is not a number after step 212" in find(page, "#board tbody.failed").text
-    rows = {name: find(page, f"#board tr:has(button[title='{name}'])").text
+    assert texts(page, "#leaderboard tbody.over .link") == ["clip_rubert"]
+    assert texts(page, "#leaderboard tbody.over .rank") == []
+    assert texts(page, "#leaderboard tbody.without_model .link") == ["rivals"]
+    assert texts(page, "#leaderboard tbody.failed .link") == ["clip_bpe"]
+    assert "the loss is not a number after step 212" in find(page, "#leaderboard tbody.failed").text
+    rows = {name: find(page, f"#leaderboard tr:has(button[title='{name}'])").text
             for name in ("no_training", "ruclip", "rivals")}  # fmt: skip
     assert "random weights, never trained" in rows["no_training"]
     assert "saw shapes in training" in rows["ruclip"]
@@ -162,11 +164,11 @@ def test_what_is_over_unweighed_or_failed_stands_apart(page: Chrome) -> None:
 )
 def test_every_column_sorts_both_ways(page: Chrome, key: str) -> None:
     def press() -> str:
-        find(page, f"#board th.c-{key} button").click()
-        return find(page, f"#board th.c-{key}").get_attribute("aria-sort") or ""
+        find(page, f"#leaderboard th.c-{key} button").click()
+        return find(page, f"#leaderboard th.c-{key}").get_attribute("aria-sort") or ""
 
     def values() -> list[float]:
-        digits = "return [...document.querySelectorAll('#board tbody.ranked td')]"
+        digits = "return [...document.querySelectorAll('#leaderboard tbody.ranked td')]"
         cells = page.execute_script(
             f"{digits}.filter(c => c.classList.contains('c-{key}')).map(c => c.innerText)"
         )
@@ -179,32 +181,34 @@ def test_every_column_sorts_both_ways(page: Chrome, key: str) -> None:
     second = press()
     assert {first, second} == {"ascending", "descending"}
     assert values() == sorted(values(), reverse=second == "descending")
-    others = page.find_elements(By.CSS_SELECTOR, "#board th[aria-sort]:not([aria-sort='none'])")
+    others = page.find_elements(
+        By.CSS_SELECTOR, "#leaderboard th[aria-sort]:not([aria-sort='none'])"
+    )
     assert len(others) == 1
 
 
 def test_sorting_by_keyboard_keeps_the_focus(page: Chrome) -> None:
-    find(page, "#board th.c-entry button").send_keys(Keys.ENTER)
+    find(page, "#leaderboard th.c-entry button").send_keys(Keys.ENTER)
     assert ranked(page) == sorted(ranked(page))
-    assert page.switch_to.active_element == find(page, "#board th.c-entry button")
+    assert page.switch_to.active_element == find(page, "#leaderboard th.c-entry button")
 
 
 def test_filters_hide_rows_and_points_and_keep_ranks(page: Chrome) -> None:
-    before = dict(zip(ranked(page), texts(page, "#board tbody.ranked .rank"), strict=True))
-    boxes = page.find_elements(By.CSS_SELECTOR, "#board .check input")
+    before = dict(zip(ranked(page), texts(page, "#leaderboard tbody.ranked .rank"), strict=True))
+    boxes = page.find_elements(By.CSS_SELECTOR, "#leaderboard .check input")
     boxes[0].click()
     assert "no_training" not in ranked(page)
     boxes[1].click()
     assert "ruclip" not in ranked(page)
-    after = dict(zip(ranked(page), texts(page, "#board tbody.ranked .rank"), strict=True))
+    after = dict(zip(ranked(page), texts(page, "#leaderboard tbody.ranked .rank"), strict=True))
     assert after.items() < before.items()
-    assert find(page, "#board .count").text == "7 of 9 entries"
+    assert find(page, "#leaderboard .count").text == "7 of 9 entries"
     assert not page.find_elements(By.CSS_SELECTOR, ".dot[aria-label^='ruclip']")
-    box = find(page, "#board input[type=search]")
+    box = find(page, "#leaderboard input[type=search]")
     box.send_keys("SBER_c")
     assert ranked(page) == ["sber_cluster"]
     box.send_keys("xyz")
-    assert "No entry here fits the filter." in find(page, "#board table").text
+    assert "No entry here fits the filter." in find(page, "#leaderboard table").text
 
 
 def test_a_point_tells_its_entry_and_leads_to_its_row(page: Chrome) -> None:
@@ -246,7 +250,7 @@ def test_labels_do_not_overlap_even_where_points_crowd(
     crowd = [entry(f"entry_number_{i}", 0.5 + 0.02 * (i % 5), 40 + 0.7 * i) for i in range(16)]
     fake = make_fake(crowd, {"digits": tuple("0123456789")}, 60)
     path = tmp_path / "crowd.html"
-    write_page(path, fake.board, {}, fake.picture)
+    write_page(path, fake.leaderboard, {}, fake.picture)
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     chrome.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
     try:
@@ -277,9 +281,9 @@ def test_nothing_but_tables_scrolls_sideways_on_a_phone(chrome: Chrome, path: Pa
 
 
 def test_a_pair_is_told_in_words(page: Chrome, contest: Any) -> None:
-    pairs = {frozenset((each.a, each.b)): each for each in contest.board.comparisons}
-    tied = next(each for each in contest.board.comparisons if not each.real)
-    real = next(each for each in contest.board.comparisons if each.real)
+    pairs = {frozenset((each.a, each.b)): each for each in contest.leaderboard.comparisons}
+    tied = next(each for each in contest.leaderboard.comparisons if not each.real)
+    real = next(each for each in contest.leaderboard.comparisons if each.real)
     for each in (tied, real):
         choose_pair(page, contest, each.b, each.a)
         story = find(page, "#real .story").text
@@ -328,7 +332,7 @@ def choose_pair(page: Chrome, contest: Any, row: str, column: str) -> None:
 
 
 def place_of(contest: Any, entry: str) -> int:
-    return [row.entry for row in contest.board.rows].index(entry)
+    return [row.entry for row in contest.leaderboard.rows].index(entry)
 
 
 def test_mistakes_are_pictures_with_truth_and_answer(page: Chrome, contest: Any) -> None:
@@ -354,7 +358,7 @@ def test_mistakes_are_pictures_with_truth_and_answer(page: Chrome, contest: Any)
 
 
 def test_a_pair_leads_to_pictures_that_only_one_got_right(page: Chrome, contest: Any) -> None:
-    pair = next(each for each in contest.board.comparisons if each.a == "clip_rubert")
+    pair = next(each for each in contest.leaderboard.comparisons if each.a == "clip_rubert")
     choose_pair(page, contest, pair.a, pair.b)
     way = find(page, "#real .see button")
     count = int(way.text.split()[0])
@@ -394,7 +398,7 @@ def test_hostile_texts_stay_texts(
     ]
     fake = make_fake(entries, {HOSTILE: (HOSTILE, "constructor", "c")}, 60)
     path = tmp_path / "hostile.html"
-    write_page(path, fake.board, fake.answers, fake.picture)
+    write_page(path, fake.leaderboard, fake.answers, fake.picture)
     show(chrome, path)
     assert (
         chrome.execute_script("return document.querySelectorAll('img[src=x], [onerror]').length")
@@ -402,7 +406,7 @@ def test_hostile_texts_stay_texts(
     )
     assert "</script><img src=x onerror=alert(1)><!--U+202E" in find(chrome, ".best .who").text
     assert "</script><img" in find(chrome, ".heat").text
-    assert "onerror" in find(chrome, "#board tbody.failed").text
+    assert "onerror" in find(chrome, "#leaderboard tbody.failed").text
     check_quiet(chrome, path)
 
 
@@ -411,8 +415,8 @@ def test_a_board_without_numbers_still_opens(
 ) -> None:
     fake = make_fake([entry("only", 0, fails="DataError: no such folder")], {}, 1)
     path = tmp_path / "empty.html"
-    write_page(path, fake.board, fake.answers, fake.picture)
+    write_page(path, fake.leaderboard, fake.answers, fake.picture)
     show(chrome, path)
     assert "nobody" in find(chrome, ".best").text
-    assert "no such folder" in find(chrome, "#board").text
+    assert "no such folder" in find(chrome, "#leaderboard").text
     check_quiet(chrome, path)

@@ -50,7 +50,7 @@ class Reader(HTMLParser):
 
 @pytest.fixture(scope="module")
 def text(contest: Any) -> str:
-    return page(contest.board, contest.answers, contest.picture)
+    return page(contest.leaderboard, contest.answers, contest.picture)
 
 
 def test_the_policy_allows_this_script_and_this_style_alone(text: str) -> None:
@@ -95,8 +95,8 @@ def test_hostile_texts_end_nothing(
 ) -> None:
     entries = [entry(HOSTILE, 0.5, 30.0, saw={HOSTILE: HOSTILE}), entry("b", 0, fails=HOSTILE)]
     fake = make_fake(entries, {HOSTILE: (HOSTILE, "b")}, 30)
-    board = fake.board.model_copy(update={"suite": HOSTILE, "method": HOSTILE})
-    text = page(board, fake.answers, fake.picture)
+    leaderboard = fake.leaderboard.model_copy(update={"suite": HOSTILE, "method": HOSTILE})
+    text = page(leaderboard, fake.answers, fake.picture)
     reader = Reader(text)
     assert [tag for tag, _ in reader.tags].count("script") == 2
     assert "<!--" not in text.replace("<!doctype", "")
@@ -107,9 +107,9 @@ def test_hostile_texts_end_nothing(
 
 def test_without_scripts_there_is_a_table(text: str, contest: Any) -> None:
     plain = text.split("<noscript>")[1].split("</noscript>")[0]
-    for row in contest.board.rows:
+    for row in contest.leaderboard.rows:
         assert f"<th>{row.entry}</th>" in plain
-    assert plain.count("<tr>") == 1 + len(contest.board.rows)
+    assert plain.count("<tr>") == 1 + len(contest.leaderboard.rows)
 
 
 def test_a_page_of_six_entries_and_6000_images_stays_small(
@@ -122,19 +122,19 @@ def test_a_page_of_six_entries_and_6000_images_stays_small(
         "few": tuple("0123456789"),
     }
     fake = make_fake(entries, classes, 2000)
-    text = page(fake.board, fake.answers, fake.picture)
+    text = page(fake.leaderboard, fake.answers, fake.picture)
     assert len(text.encode()) < 3_500_000
 
 
 def test_it_is_written_whole(contest: Any, tmp_path: Path) -> None:
-    path = tmp_path / "below" / "board.html"
-    write_page(path, contest.board, contest.answers, contest.picture)
+    path = tmp_path / "below" / "leaderboard.html"
+    write_page(path, contest.leaderboard, contest.answers, contest.picture)
     assert path.read_text(encoding="utf-8").endswith("</body></html>\n")
-    assert [each.name for each in path.parent.iterdir()] == ["board.html"]
+    assert [each.name for each in path.parent.iterdir()] == ["leaderboard.html"]
 
 
 def test_entries_without_answers_have_no_mistakes(contest: Any) -> None:
-    text = page(contest.board, {}, contest.picture)
+    text = page(contest.leaderboard, {}, contest.picture)
     data = json.loads(Reader(text).inside["script"][0])
     assert data["pictures"] == []
     assert {cell and cell["confusion"] for e in data["entries"] for cell in e["cells"]} == {None}

@@ -19,22 +19,22 @@ from engine.errors import DataError
 @pytest.fixture(scope="module")
 def found(contest: Any) -> Any:
     shown = choose(contest.answers, contest.picture, each=4)
-    return json.loads(embed(payload(contest.board, contest.answers, shown)))
+    return json.loads(embed(payload(contest.leaderboard, contest.answers, shown)))
 
 
 def test_every_entry_is_there_with_its_numbers(found: Any, contest: Any) -> None:
-    for told, row in zip(found["entries"], contest.board.rows, strict=True):
+    for told, row in zip(found["entries"], contest.leaderboard.rows, strict=True):
         assert told["name"] == row.entry
         assert told["accuracy"] == (None if row.accuracy is None else pytest.approx(row.accuracy))
-        assert told["bytes"] == (row.weight.bytes if row.weight else None)
+        assert told["bytes"] == (row.model_size.bytes if row.model_size else None)
         assert [cell and cell["accuracy"] for cell in told["cells"]] == [
             pytest.approx(row.datasets[d.name].accuracy) if d.name in row.datasets else None
-            for d in contest.board.datasets
+            for d in contest.leaderboard.datasets
         ]
 
 
 def test_recall_is_the_mean_over_seeds(found: Any, contest: Any) -> None:
-    results = [r for r in contest.board.results if r.entry == "sber"]
+    results = [r for r in contest.leaderboard.results if r.entry == "sber"]
     assert len(results) == 3
     for c in range(16):
         values = [r.dataset("shapes").recall[c] for r in results]
@@ -67,7 +67,7 @@ def test_confusions_are_counted_from_the_first_seed(found: Any, contest: Any) ->
 
 def test_rare_confusions_give_way(contest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONFUSIONS", 5)
-    told = payload(contest.board, contest.answers, [])["entries"][0]["cells"][0]["confusion"]
+    told = payload(contest.leaderboard, contest.answers, [])["entries"][0]["cells"][0]["confusion"]
     assert len(told["wrong"]) == 15
     assert told["left"] > 0
 
@@ -89,7 +89,9 @@ def test_each_picture_knows_every_answer(found: Any, contest: Any) -> None:
 
 def test_tiers_name_entries_by_place(found: Any, contest: Any) -> None:
     names = [entry["name"] for entry in found["entries"]]
-    for told, size_bucket in zip(found["size_buckets"], contest.board.size_buckets, strict=True):
+    for told, size_bucket in zip(
+        found["size_buckets"], contest.leaderboard.size_buckets, strict=True
+    ):
         assert [[names[i], best, worst] for i, best, worst in told["ranks"]] == [
             [place.entry, place.best, place.worst] for place in size_bucket.ranks
         ]
@@ -101,7 +103,7 @@ def test_answers_to_other_classes_are_an_error(contest: Any) -> None:
     other = answers.datasets["digits"].model_copy(update={"classes": tuple("abcdefghij")})
     changed = answers.model_copy(update={"datasets": {**answers.datasets, "digits": other}})
     with pytest.raises(DataError, match="`sber` to data set `digits` speak of other classes"):
-        payload(contest.board, {**contest.answers, "sber": changed}, [])
+        payload(contest.leaderboard, {**contest.answers, "sber": changed}, [])
 
 
 JSON = st.recursive(

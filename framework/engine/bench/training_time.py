@@ -7,19 +7,19 @@ from pathlib import Path
 
 from engine.core.files import write_text
 
-STORY = "bench.json"
+TRAINING_TIME = "bench.json"
 """Beside a run's model: how long its training took here, over all of its beginnings."""
 
 
 def note_seconds(folder: Path, seconds: float) -> None:
     """Note what the training in a folder took so far."""
-    write_text(folder / STORY, json.dumps({"train_seconds": seconds}) + "\n")
+    write_text(folder / TRAINING_TIME, json.dumps({"train_seconds": seconds}) + "\n")
 
 
 def seconds_of(folder: Path) -> float | None:
     """Seconds that the training in a folder took; ``None`` where it is not known."""
     try:
-        told = json.loads((folder / STORY).read_text(encoding="utf-8"))
+        told = json.loads((folder / TRAINING_TIME).read_text(encoding="utf-8"))
         return float(told["train_seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

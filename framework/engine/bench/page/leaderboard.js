@@ -1,6 +1,6 @@
-// The board: ranked under the chosen limit; over it, without a model, failed: apart.
+// The leaderboard: ranked under the chosen limit; over it, without a model, failed: apart.
 
-function boardSection() {
+function leaderboardSection() {
   const panel = fresh("panel");
   const strip = tabs(
     "limit",
@@ -16,7 +16,7 @@ function boardSection() {
   const untrained = check("hide random weights", (on) => choose({ hideUntrained: on }));
   const seen = check("hide entries that saw the data", (on) => choose({ hideSaw: on }));
   const count = h("p", { class: "count", role: "status" });
-  const table = h("table", { class: "board" });
+  const table = h("table", { class: "leaderboard" });
   const about = h(
     "details",
     { class: "about" },
@@ -31,8 +31,8 @@ function boardSection() {
   );
   span = spanOf(evaluated.map((i) => entries[i].interval || [entries[i].accuracy]));
   const made = section(
-    "board",
-    "The board",
+    "leaderboard",
+    "The leaderboard",
     null,
     strip,
     h(
@@ -45,7 +45,7 @@ function boardSection() {
     ),
     h(
       "div",
-      { class: "scroll", id: panel, role: "tabpanel", tabindex: 0, "aria-label": "board" },
+      { class: "scroll", id: panel, role: "tabpanel", tabindex: 0, "aria-label": "leaderboard" },
       table,
     ),
     about,
@@ -56,7 +56,7 @@ function boardSection() {
     find.value = state.find === find.value.trim().toLowerCase() ? find.value : state.find;
     untrained.firstChild.checked = state.hideUntrained;
     seen.firstChild.checked = state.hideSaw;
-    drawBoard(table, count);
+    drawLeaderboard(table, count);
   });
   return made;
 }
@@ -66,7 +66,7 @@ function wanted(i) {
   if (state.hideUntrained && entry.untrained) return false;
   if (state.hideSaw && sawData(entry)) return false;
   const words = state.find.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const made = entry.results.flatMap((r) => [r.made.path, ...r.made.plugins.map((p) => p.name)]);
+  const made = entry.results.flatMap((r) => [r.provenance.path, ...r.provenance.plugins.map((p) => p.name)]);
   const text = [entry.name, ...entry.badges.flat(), ...made, ...entry.parts.map((p) => p[1])]
     .join("\n")
     .toLowerCase();
@@ -79,12 +79,12 @@ function blocksOf() {
   return [
     ["ranked", null, size_bucket.ranks.map((p) => p[0])],
     ["over", `Heavier than ${size_bucket.words}: not ranked`, size_bucket.over],
-    ["unweighed", "Predictions without a model: weight not known, not ranked", size_bucket.unweighed],
+    ["without_model", "Predictions without a model: weight not known, not ranked", size_bucket.without_model],
     ["failed", "Failed", failed],
   ];
 }
 
-function drawBoard(table, count) {
+function drawLeaderboard(table, count) {
   const columns = columnsOf();
   const blocks = blocksOf();
   const ranked = blocks[0][2];
