@@ -97,7 +97,7 @@ def predictor_for(built: Built, evaluated: EvaluatedDataset) -> Predictor:
 
 
 def size_of(folder: Path) -> ModelSize:
-    """What an artifact weighs."""
+    """The size of an artifact's weights."""
     report = artifact_size(folder, None)
     parts = tuple(
         Part(
@@ -218,7 +218,7 @@ def _evaluate_predictions(
         results.append(result_of(each.name, found, "", ["answers of unknown origin"]))
     provenance = Provenance(
         source="predictions", path=job.path, versions=versions(), machine=machine(), trained=True,
-        warnings=("predictions alone: nobody has weighed the model that gave them",),
+        warnings=("predictions alone: the size of the model that gave them is not known",),
     )  # fmt: skip
     result = Result(
         key=job.key, entry=job.entry, seed=job.seed, provenance=provenance, datasets=tuple(results)

@@ -96,7 +96,7 @@ class SizeBucket(_Fact):
     Attributes:
         limit: bytes; ``None``: no limit.
         ranks: in order of the mean accuracy.
-        over: entries that weigh more, in order of weight: shown apart, never ranked.
+        over: entries that are larger, in order of size: shown apart, never ranked.
         without_model: entries of predictions alone: shown apart, never ranked under a limit.
     """
 

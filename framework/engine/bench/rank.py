@@ -315,10 +315,12 @@ def _size_bucket(
     limit: int | None, rows: Sequence[Row], comparisons: Sequence[Comparison]
 ) -> SizeBucket:
     known = [row for row in rows if row.accuracy is not None]
-    weighed = [row for row in known if row.model_size is not None]
+    of_models = [row for row in known if row.model_size is not None]
     without_model = [row for row in known if row.model_size is None]
-    under = [r for r in weighed if limit is None or (r.model_size and r.model_size.bytes <= limit)]
-    over = [row for row in weighed if row not in under]
+    under = [
+        r for r in of_models if limit is None or (r.model_size and r.model_size.bytes <= limit)
+    ]
+    over = [row for row in of_models if row not in under]
     ranked = sorted(under, key=lambda row: (-(row.accuracy or 0), row.entry))
     names = {row.entry for row in ranked}
     real = [each for each in comparisons if each.real and {each.a, each.b} <= names]
@@ -330,10 +332,10 @@ def _size_bucket(
         )
         for row in ranked
     )
-    heavy = sorted(over, key=lambda row: row.model_size.bytes if row.model_size else 0)
+    larger = sorted(over, key=lambda row: row.model_size.bytes if row.model_size else 0)
     return SizeBucket(
         limit=limit,
         ranks=ranks,
-        over=tuple(row.entry for row in heavy),
+        over=tuple(row.entry for row in larger),
         without_model=tuple(row.entry for row in without_model),
     )

@@ -148,7 +148,7 @@ def _table(
             table.add_row(rank, Text(f"{_line(entry)}{mark}"), *cells, style=first)
     captions = []
     if size_bucket.over:
-        captions.append("over: weighs more than the limit, not ranked")
+        captions.append("over: larger than the limit, not ranked")
     if size_bucket.without_model:
         captions.append("–: predictions alone, not ranked")
     table.caption = "; ".join(captions) or None
@@ -253,7 +253,7 @@ def _md_tier(leaderboard: Leaderboard, size_bucket: SizeBucket, columns: Sequenc
     for title, entries in (
         ("Over the limit, not ranked:", size_bucket.over),
         (
-            "Predictions alone, whose model nobody has weighed; not ranked:",
+            "Predictions alone, of a model whose size is not known; not ranked:",
             size_bucket.without_model,
         ),
     ):

@@ -29,7 +29,7 @@ class _Fact(BaseModel):
 
 
 class Part(_Fact):
-    """A part of a model: what it weighs.
+    """A part of a model and its size.
 
     Attributes:
         name: of the part.
@@ -49,7 +49,7 @@ class Part(_Fact):
 
 
 class ModelSize(_Fact):
-    """What a model weighs: bytes of ``model.safetensors``, exact.
+    """The size of a model: bytes of ``model.safetensors``, exact.
 
     Attributes:
         bytes: of the file.

@@ -90,7 +90,7 @@ function drawChart(holder, tip) {
   tip.hidden = true;
   if (!points.length || !holder.clientWidth) {
     holder.replaceChildren(
-      points.length ? "" : h("p", { class: "empty" }, "Nothing here has been weighed or timed."),
+      points.length ? "" : h("p", { class: "empty" }, "Nothing here has a known size or was timed."),
     );
     return;
   }
@@ -346,7 +346,7 @@ function tell(legend, missing) {
     hidden = evaluated.filter((i) => of(entries[i]) > 0 && !wanted(i));
   missing.textContent = [
     absent.length
-      ? `Not drawn: ${named(absent)} (${state.axis === "bytes" ? "weight not known" : "not timed"}).`
+      ? `Not drawn: ${named(absent)} (${state.axis === "bytes" ? "size not known" : "not timed"}).`
       : "",
     hidden.length ? `Hidden by the leaderboard's filter: ${named(hidden)}.` : "",
   ].join(" ");

@@ -14,7 +14,7 @@ function entrySection() {
     body.replaceChildren(
       ...[
         headPart(i),
-        h("div", { class: "split even" }, calibrationPart(i), weightPart(i)),
+        h("div", { class: "split even" }, calibrationPart(i), sizePart(i)),
         provenancePart(i),
       ]
         .flat()
@@ -61,11 +61,11 @@ function headPart(i) {
 const say2 = (text) =>
   text.split(/(\n|\t)/).map((part) => (part === "\n" || part === "\t" ? part : say(part)));
 
-// --- Weight
+// --- Size
 
-function weightPart(i) {
+function sizePart(i) {
   const entry = entries[i];
-  const head = h("h4", {}, "What weighs");
+  const head = h("h4", {}, "Size of its parts");
   if (!entry.parts.length)
     return h(
       "div",

@@ -78,8 +78,8 @@ function blocksOf() {
   const failed = entries.map((_, i) => i).filter((i) => !known(entries[i].accuracy));
   return [
     ["ranked", null, size_bucket.ranks.map((p) => p[0])],
-    ["over", `Heavier than ${size_bucket.words}: not ranked`, size_bucket.over],
-    ["without_model", "Predictions without a model: weight not known, not ranked", size_bucket.without_model],
+    ["over", `Larger than ${size_bucket.words}: not ranked`, size_bucket.over],
+    ["without_model", "Predictions without a model: size not known, not ranked", size_bucket.without_model],
     ["failed", "Failed", failed],
   ];
 }

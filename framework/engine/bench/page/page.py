@@ -104,17 +104,18 @@ def _plain(leaderboard: Leaderboard) -> str:
     return (
         f"<h1>{escape(leaderboard.suite)}</h1><p>With scripts turned on, this page shows"
         " leaderboards under limits, comparisons, mistakes and more. Without them, only this, in"
-        " order of accuracy and not ranked:</p><table><thead><tr><th>entry</th><th>weights</th><th>mean accuracy</th>"
+        " order of accuracy and not ranked:</p><table><thead><tr><th>entry</th><th>weights</th>"
+        "<th>mean accuracy</th>"
         f"<th>95 %</th></tr></thead><tbody>{lines}</tbody></table>"
     )
 
 
 def _line(row: Row) -> str:
-    weight = size(row.model_size.bytes) if row.model_size else "not known"
+    shown = size(row.model_size.bytes) if row.model_size else "not known"
     if row.accuracy is None:
-        return f"<tr><th>{escape(row.entry)}</th><td>{weight}</td><td colspan=2>failed</td></tr>"
+        return f"<tr><th>{escape(row.entry)}</th><td>{shown}</td><td colspan=2>failed</td></tr>"
     low, high = row.interval or (None, None)
     return (
-        f"<tr><th>{escape(row.entry)}</th><td>{weight}</td><td>{number(row.accuracy)}</td>"
+        f"<tr><th>{escape(row.entry)}</th><td>{shown}</td><td>{number(row.accuracy)}</td>"
         f"<td>{number(low)} to {number(high)}</td></tr>"
     )

@@ -148,7 +148,7 @@ function tellPair(story) {
   );
   const weights =
     known(a.bytes) && known(b.bytes) && a.bytes !== b.bytes
-      ? h("p", {}, bold(a), ` weighs ${size(a.bytes)}, `, bold(b), ` ${size(b.bytes)}.`)
+      ? h("p", {}, bold(a), ` has ${size(a.bytes)} of weights, `, bold(b), ` ${size(b.bytes)}.`)
       : null;
   const counted = datasets
     .map((_, d) => d)
