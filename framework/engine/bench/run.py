@@ -236,6 +236,6 @@ def read_leaderboard(folder: Path) -> Leaderboard:
     except (OSError, ValueError, KeyError, TypeError) as error:
         what = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         raise DataError(
-            f"{path} is no leaderboard of a bench: {what}",
+            f"{path} is not a leaderboard of a bench: {what}",
             hint="`engine bench SUITE` writes one; name its folder with `--folder`",
         ) from error

@@ -104,7 +104,7 @@ def test_every_entry_is_a_row(done: Bench) -> None:
     assert sber.seeds == (0, 1)
     assert set(sber.datasets) == {"one", "two", "shapes"}
     assert done.leaderboard.row("theirs").datasets["one"].accuracy == 100
-    assert done.leaderboard.row("theirs").weight is None
+    assert done.leaderboard.row("theirs").model_size is None
 
 
 def test_failures_say_why_and_stop_nobody(done: Bench) -> None:
@@ -118,9 +118,9 @@ def test_failures_say_why_and_stop_nobody(done: Bench) -> None:
 
 def test_bytes_are_exact_and_limits_kept(done: Bench, small: Path) -> None:
     sber = done.leaderboard.row("sber")
-    assert sber.weight is not None
+    assert sber.model_size is not None
     (model,) = (small / "out" / "models").glob("sber.0.*/model/model.safetensors")
-    assert sber.weight.bytes == model.stat().st_size
+    assert sber.model_size.bytes == model.stat().st_size
     strict, megabyte, _ = done.leaderboard.size_buckets
     assert strict.over == ("sber",)
     assert [place.entry for place in megabyte.ranks] == ["sber"]

@@ -137,4 +137,4 @@ def test_predictions_need_the_right_answers(engine: Engine, files: Path) -> None
 def test_without_a_bench_entries_cannot_be_compared(engine: Engine) -> None:
     code, _, err = engine("bench", "compare", "sber", "clip")
     assert code == 2
-    assert "build/bench/small/leaderboard.json is no leaderboard of a bench: no such file" in err
+    assert "build/bench/small/leaderboard.json is not a leaderboard of a bench: no such file" in err

@@ -146,7 +146,7 @@ def test_tabs_choose_the_limit_also_by_keyboard(page: Chrome, contest: Any) -> N
     assert ranked(page) == [place.entry for place in contest.leaderboard.size_buckets[0].ranks]
 
 
-def test_what_is_over_unweighed_or_failed_stands_apart(page: Chrome) -> None:
+def test_what_is_over_without_a_model_or_failed_stands_apart(page: Chrome) -> None:
     assert texts(page, "#leaderboard tbody.over .link") == ["clip_rubert"]
     assert texts(page, "#leaderboard tbody.over .rank") == []
     assert texts(page, "#leaderboard tbody.without_model .link") == ["rivals"]
