@@ -155,7 +155,7 @@ def dataset_of(plain: Plain) -> Any:
     """A data set as a config names it."""
     from pydantic import TypeAdapter
 
-    from engine.contracts.settings import DatasetRef
+    from engine.contracts.refs import DatasetRef
     from engine.core.registry import default_registry
 
     adapter: TypeAdapter[Any] = TypeAdapter(DatasetRef)

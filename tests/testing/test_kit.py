@@ -87,7 +87,9 @@ def test_a_good_plugin_without_an_installation() -> None:
     report = assert_plugin("text_encoder", RIGHT, {"width": 16}, **LIGHT)
     assert report.ok
     assert not report.failures
-    assert "text_encoder `right` (wrong_towers:RightText): 29 passed, 1 skipped" in str(report)
+    passed = len(rules_of("text_encoder")) - 1
+    said = f"text_encoder `right` (wrong_towers:RightText): {passed} passed, 1 skipped"
+    assert said in str(report)
     assert "settings_without_torch: takes a process" in str(report)
 
 
