@@ -66,7 +66,7 @@ def test_every_term_has_one_plain_sentence() -> None:
     rows = [row for table in tables().values() for row in table]
     for row in rows:
         assert len(row) == 3, row
-        assert row[2].endswith(".") and row[2][0].isupper(), row
+        assert re.fullmatch(r"[A-Z].*\.", row[2]), row
     terms = [row[0] for row in rows]
     assert len(terms) == len(set(terms))
 

@@ -26,18 +26,28 @@ def new(
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="DIR", help="Its folder (NAME).")
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option("--into", metavar="DIR", help="Add the plugin to the package in this folder."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Write a package with one plugin: the smallest that works and trains, and its tests.
 
-    `engine plugins` lists the kinds. Exit code 2, and nothing written, where a name is bad or
+    With --into the plugin is added to a package that is there: NAME is then the plugin's (a text
+    encoder that needs a tokenizer of its own, say). `engine plugins` lists the kinds.
+
+    Exit code 2, and nothing written, where a name is bad or
     taken, or the folder exists.
     """
     from engine.cli.tables import stdout
     from engine.core.terminal import print_json
-    from engine.scaffold import new_package
+    from engine.errors import PluginError
+    from engine.scaffold import add_plugin, new_package
 
-    package = new_package(name, kind, output)
+    if into is not None and output is not None:
+        raise PluginError("--into and --output exclude each other", hint="give one of them")
+    package = new_package(name, kind, output) if into is None else add_plugin(name, kind, into)
     names = package.names
     if json:
         print_json(
@@ -46,7 +56,8 @@ def new(
              "files": list(package.files), "commands": list(package.commands)}
         )  # fmt: skip
         return
-    lines = [f"{package.folder}: a package with the {names.kind} `{names.plugin}`"]
+    what = "a package with" if into is None else "now also has"
+    lines = [f"{package.folder}: {what} the {names.kind} `{names.plugin}`"]
     lines += [f"  {path}" for path in package.files]
     lines += ["next:", f"  cd {package.folder}", *(f"  {line}" for line in package.commands)]
     for line in lines:

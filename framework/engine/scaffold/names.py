@@ -75,16 +75,24 @@ class Names:
         Raises:
             PluginError: a plugin of this kind and name, or a module of this name, is installed.
         """
+        self.check_plugin_free(registry)
+        if importlib.util.find_spec(self.module) is not None:
+            raise PluginError(
+                f"a Python module `{self.module}` is installed already",
+                hint="choose another name, or uninstall that package",
+            )
+
+    def check_plugin_free(self, registry: Registry) -> None:
+        """Ask whether a plugin of this kind and name is installed.
+
+        Raises:
+            PluginError: it is.
+        """
         taken = [r for r in registry.all(self.kind) if r.plugin.name == self.plugin]
         if taken:
             raise PluginError(
                 f"there is a {self.kind} `{self.plugin}` already, from {taken[0].distribution}",
                 hint="two plugins of one name cannot be used; choose another name",
-            )
-        if importlib.util.find_spec(self.module) is not None:
-            raise PluginError(
-                f"a Python module `{self.module}` is installed already",
-                hint="choose another name, or uninstall that package",
             )
 
 

@@ -43,14 +43,18 @@ ENGINE_API = "$api"  # the version of Engine's plugin API that this is written f
 def engine_plugins() -> list[Plugin]:
     """What this package offers: classes by their names, which are imported when a config asks."""
     return [
+$entry
+    ]
+'''
+
+ENTRY = """\
         Plugin(
             kind="$kind",
             name="$name",
             target="$module.$file:$class_name",
 $settings_line            summary="$summary",
-        )
-    ]
-'''
+        )"""
+"""The plugin in the list that the package registers."""
 
 SETTINGS_LINE = """\
             settings="$module.settings:${class_name}Settings",

@@ -58,7 +58,7 @@ def new_package(
     _check_free(folder)
     texts = render(names)
     _write(folder, texts)
-    return Package(folder, names, tuple(texts), _commands(names))
+    return Package(folder, names, tuple(texts), commands(names))
 
 
 def render(names: Names) -> dict[str, str]:
@@ -68,7 +68,7 @@ def render(names: Names) -> dict[str, str]:
         PluginError: the plugin's class would have the name of something that its code imports.
     """
     own = kind_of(names.kind)
-    values = _values(names, own)
+    values = values_of(names, own)
     source = f"src/{names.module}"
     templates = {
         "pyproject.toml": package.PYPROJECT,
@@ -80,10 +80,10 @@ def render(names: Names) -> dict[str, str]:
         f"{source}/py.typed": "",
         "tests/test_contract.py": package.TEST,
     }
-    texts = {path: _fill(template, values) for path, template in templates.items()}
+    texts = {path: fill(template, values) for path, template in templates.items()}
     for path, text in texts.items():
         if path.startswith(source):
-            _check_names(text, names)
+            check_names(text, names)
     return texts
 
 
@@ -93,7 +93,7 @@ def kind_of(kind: str) -> PackageKind:
     return found
 
 
-def _values(names: Names, own: PackageKind) -> dict[str, str]:
+def values_of(names: Names, own: PackageKind) -> dict[str, str]:
     """What stands for each placeholder."""
     values = {
         "kind": names.kind,
@@ -114,21 +114,22 @@ def _values(names: Names, own: PackageKind) -> dict[str, str]:
     if own.settings:
         slots["settings_line"] = package.SETTINGS_LINE
         slots["settings_hint"] = package.SETTINGS_HINT
-    values |= {slot: _fill(text, values) for slot, text in slots.items()}
-    return values | {"commands": "\n".join(_commands(names))}
+    values |= {slot: fill(text, values) for slot, text in slots.items()}
+    values["entry"] = fill(package.ENTRY, values)
+    return values | {"commands": "\n".join(commands(names))}
 
 
-def _commands(names: Names) -> tuple[str, ...]:
+def commands(names: Names) -> tuple[str, ...]:
     own = kind_of(names.kind)
-    data = _fill(own.data, {"name": names.plugin})
-    return tuple(_fill(line, {"name": names.plugin, "data": data}) for line in own.commands)
+    data = fill(own.data, {"name": names.plugin})
+    return tuple(fill(line, {"name": names.plugin, "data": data}) for line in own.commands)
 
 
-def _fill(template: str, values: Mapping[str, str]) -> str:
+def fill(template: str, values: Mapping[str, str]) -> str:
     return Template(template).substitute(values)
 
 
-def _check_names(code: str, names: Names) -> None:
+def check_names(code: str, names: Names) -> None:
     """Raise PluginError where a class of the package would hide a name that its code imports."""
     imported = {
         alias.asname or alias.name
