@@ -64,7 +64,10 @@ def test_one_of_every_kind_in_one_package(package: Path) -> None:
     own = [settings for kind, _, settings in found[1:] if kind != "command"]
     assert all(settings.startswith("Own") for settings in own)
     ruff = [sys.executable, "-m", "ruff"]
-    for arguments in (["check", "--isolated", "--ignore", "E501"], ["format", "--diff"]):
+    for arguments in (
+        ["check", "--isolated", "--select", "E,F,W,I", "--ignore", "E501"],
+        ["format", "--diff"],
+    ):
         done = subprocess.run(
             [*ruff, *arguments, str(package)], capture_output=True, text=True, check=False
         )

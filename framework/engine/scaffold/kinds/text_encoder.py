@@ -9,7 +9,7 @@ SETTINGS = '''\
 
 from __future__ import annotations
 
-from engine.contracts import TextEncoderSettings, TokenizerRef, take
+from engine.contracts import TextEncoderSettings, TokenizerRef
 from pydantic import Field
 
 
@@ -31,7 +31,7 @@ Its contract: engine/contracts/tower.py.
 
 from __future__ import annotations
 
-from engine.contracts import Segment, State, TextEncoder, segments_of
+from engine.contracts import Segment, State, TextEncoder, segments_of, take
 from torch import Tensor, nn
 
 from .settings import ${class_name}Settings

@@ -9,7 +9,7 @@ SETTINGS = '''\
 
 from __future__ import annotations
 
-from engine.contracts import VisionTowerSettings, take
+from engine.contracts import VisionTowerSettings
 from pydantic import Field
 
 
@@ -29,7 +29,7 @@ Its contract: engine/contracts/tower.py.
 
 from __future__ import annotations
 
-from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of
+from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of, take
 from torch import Tensor, nn
 
 from .settings import ${class_name}Settings
