@@ -186,7 +186,8 @@ def _result(entry: Entry, seed: int) -> Result:
             parts=(
                 Part(name="vision", plugin="openai_clip", parameters=vision // 4 - 53, buffers=53,
                      bytes=vision),
-                Part(name="text", plugin="gpt3small", parameters=text // 4, buffers=0, bytes=text),
+                Part(name="text", plugin="gpt3small", parameters=text // 4, buffers=0, bytes=text,
+                     storage={"float32": 100, "int8_rows": text - 100}),
                 Part(name="text_projection", plugin="clustered",
                      parameters=(total - vision - text) // 4, buffers=0,
                      bytes=total - vision - text),

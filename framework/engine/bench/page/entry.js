@@ -98,7 +98,7 @@ function sizePart(i) {
       h(
         "tbody",
         {},
-        entry.parts.map(([name, plugin, parameters, bytes], k) =>
+        entry.parts.map(([name, plugin, parameters, bytes, storage], k) =>
           h(
             "tr",
             {},
@@ -110,6 +110,7 @@ function sizePart(i) {
             ),
             h("td", { class: "plugin" }, say(plugin)),
             h("td", {}, many(parameters)),
+            h("td", { class: "plugin" }, say(storage)),
             h("td", {}, size(bytes)),
             h("td", {}, `${number((100 * bytes) / total, 0)} %`),
           ),

@@ -19,7 +19,7 @@ from engine.bench.formatting import (
 )
 from engine.bench.leaderboard import Cell, Comparison, Leaderboard, Row, SizeBucket
 from engine.bench.page.pictures import ShownPicture, rows
-from engine.bench.results import DatasetAnswers, EntryAnswers, Result
+from engine.bench.results import DatasetAnswers, EntryAnswers, Part, Result
 from engine.contracts.metric import PRIMARY, Declaration
 from engine.errors import DataError
 
@@ -121,7 +121,7 @@ def _entry(leaderboard: Leaderboard, row: Row, answers: EntryAnswers | None) -> 
         "parameters": row.model_size and row.model_size.parameters,
         "buffers": row.model_size and row.model_size.buffers,
         "parts": [
-            [part.name, part.plugin, part.parameters, part.bytes]
+            [part.name, part.plugin, part.parameters, part.bytes, _storages(part)]
             for part in (row.model_size.parts if row.model_size else ())
         ],
         **_metrics(row),
@@ -135,6 +135,11 @@ def _entry(leaderboard: Leaderboard, row: Row, answers: EntryAnswers | None) -> 
         ],
         "results": [_result(result) for result in results],
     }
+
+
+def _storages(part: Part) -> str:
+    """How a part is stored, the storage with the most bytes first."""
+    return ", ".join(sorted(part.storage, key=lambda name: (-part.storage[name], name)))
 
 
 def _metrics(held: Row | Cell) -> dict[str, Any]:

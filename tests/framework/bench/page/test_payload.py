@@ -33,6 +33,13 @@ def test_every_entry_is_there_with_its_numbers(found: Any, contest: Any) -> None
         ]
 
 
+def test_each_part_says_how_it_is_stored(found: Any) -> None:
+    (entry, *_) = [entry for entry in found["entries"] if entry["parts"]]
+    assert {part[0]: part[4] for part in entry["parts"]} == {
+        "vision": "", "text": "int8_rows, float32", "text_projection": "",
+    }  # fmt: skip
+
+
 def test_recall_is_the_mean_over_seeds(found: Any, contest: Any) -> None:
     results = [r for r in contest.leaderboard.results if r.entry == "sber"]
     assert len(results) == 3
