@@ -17,6 +17,7 @@ OTHER_MEANINGS = {
     "bfloat16": "a dtype",
     "digits": "a class of characters",
     "emoji": "an option of rich",
+    "ema": "a key of a checkpoint",
     "float16": "a dtype",
     "float32": "a dtype",
     "identity": "an HTTP header",

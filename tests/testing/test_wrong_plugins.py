@@ -25,6 +25,8 @@ SETTINGS = {
     "logger": "engine.contracts.training_settings:LoggerSettings",
     "metric": "engine.contracts.settings:Settings",
     "storage": "engine.contracts.storage:StorageSettings",
+    "optimizer": "engine.contracts.training_settings:OptimizerSettings",
+    "callback": "engine.contracts.training_settings:CallbackSettings",
 }
 HINTS: dict[str, dict[str, Any]] = {"checkpoint_adapter": {"keys": KEYS}}
 
@@ -78,6 +80,10 @@ def storage(name: str, check: str, *words: str, home: str = "wrong_storages") ->
     return Case("storage", f"{home}:{name}", check, words)
 
 
+def training(kind: str, name: str, check: str, *words: str) -> Case:
+    return Case(kind, f"wrong_training:{name}", check, words)
+
+
 RIGHT = [
     storage("RightStorage", ""), storage("MatricesAlone", ""),
     text("RightText", ""), part("vision_tower", "RightVision", ""),
@@ -88,6 +94,7 @@ RIGHT = [
     part("checkpoint_adapter", "RightLayout", ""), part("tokenizer", "RightTokenizer", ""),
     part("embedder", "RightEmbedder", ""), part("clusterer", "RightClusterer", ""),
     part("dataset", "RightDataset", ""), metric("RightMetric", ""), metric("RightError", ""),
+    training("optimizer", "RightOptimizer", ""), training("callback", "RightCallback", ""),
 ]  # fmt: skip
 
 CASES = [
@@ -193,6 +200,19 @@ CASES = [
     metric("Counts", "deterministic", "a second time"),
     metric("Aside", "intervals", "low <= value <= high"),
     metric("Sums", "combines", "None for a data set"),
+    # Optimizers.
+    training("optimizer", "SkipsBiases", "groups", "`vision.stem.bias` in one group", "is in 0"),
+    training("optimizer", "ShrinksAtOnce", "creation_changes_nothing", "create() changed it"),
+    training("optimizer", "WantsAClosure", "steps", "without a closure"),
+    training("optimizer", "KeepsItsOwnRate", "rate", "`lr` of their group is 0"),
+    training("optimizer", "CountsInSecret", "resumed", "optimizer.state"),
+    # Callbacks.
+    training("callback", "KeepsNoState", "resumed", "the same evaluated weights"),
+    training("callback", "KeepsAnObject", "resumed", "cannot hold a object"),
+    training("callback", "ClampsTheWeights", "changes_nothing", "`1.weight` is different"),
+    training("callback", "LeavesTheMean", "weights_come_back", "`1.weight` is different"),
+    training("callback", "SaysNothing", "weights_come_back", "which weights are evaluated"),
+    training("callback", "WantsAccuracyAtOnce", "calls", "on_step(step, model, values) to work"),
     # Checkpoint adapters.
     part("checkpoint_adapter", "MatchesAll", "matches", "False for no names"),
     part("checkpoint_adapter", "DropsUnknown", "unknown_names", "passed through", "None"),

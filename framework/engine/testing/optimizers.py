@@ -149,7 +149,7 @@ def rate(it: OptimizerSubject) -> None:
     contract=_FACTORY,
     says="run that goes on takes the same steps bit for bit",
     why="A run that was broken off would end with another model than an undisturbed one.",
-    needs=("steps",),
+    needs=("steps", "creation_changes_nothing"),
 )
 def resumed(it: OptimizerSubject) -> None:
     """Its state, written to a checkpoint and read again, gives the same next steps."""
