@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -63,11 +63,11 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def make(cls, settings: TokenizerSettings, texts: Texts, vocab_size: int) -> Tokenizer:
+    def make(cls, settings: Any, texts: Texts, vocab_size: int) -> Tokenizer:
         """Load the vocabulary from ``settings.from_``, or train one on ``texts()``.
 
         Args:
-            settings: the plugin's settings.
+            settings: the plugin's settings, an instance of its own class (so annotate it with it).
             texts: the queries of the config's training data; called only to train.
             vocab_size: the most ids that the text encoder has rows for.
 
@@ -77,7 +77,7 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def from_bytes(cls, settings: TokenizerSettings, data: bytes) -> Tokenizer:
+    def from_bytes(cls, settings: Any, data: bytes) -> Tokenizer:
         """Restore what :meth:`to_bytes` gave (an artifact's ``tokenizer.json``).
 
         Raises:

@@ -31,7 +31,7 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 
-from engine.contracts import Texts, Tokenizer, TokenizerSettings
+from engine.contracts import Texts, Tokenizer
 from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError
 
@@ -45,14 +45,13 @@ class $class_name(Tokenizer):
 
     pad_id = PAD
 
-    def __init__(self, settings: TokenizerSettings, words: Sequence[str], origin: str) -> None:
-        assert isinstance(settings, ${class_name}Settings)
+    def __init__(self, settings: ${class_name}Settings, words: Sequence[str], origin: str) -> None:
         self.settings, self.words, self.origin = settings, list(words), origin
         self.ids = {word: number for number, word in enumerate(words, start=END + 1)}
         self.vocab_size = END + 1 + len(words)
 
     @classmethod
-    def make(cls, settings: TokenizerSettings, texts: Texts, vocab_size: int) -> $class_name:
+    def make(cls, settings: ${class_name}Settings, texts: Texts, vocab_size: int) -> $class_name:
         """The vocabulary of `from:`, or the most frequent words of the training queries."""
         if settings.from_ != "scratch":
             try:
@@ -61,7 +60,6 @@ class $class_name(Tokenizer):
             except UnreachableError:
                 if settings.otherwise != "scratch":
                     raise
-        assert isinstance(settings, ${class_name}Settings)
         counts: Counter[str] = Counter()
         number = 0
         for text in texts():
@@ -71,7 +69,7 @@ class $class_name(Tokenizer):
         return cls(settings, words, f"trained on {number} queries")
 
     @classmethod
-    def from_bytes(cls, settings: TokenizerSettings, data: bytes) -> $class_name:
+    def from_bytes(cls, settings: ${class_name}Settings, data: bytes) -> $class_name:
         """Restore what to_bytes gave; the bytes may come from a stranger."""
         try:
             document = json.loads(data)
