@@ -13,7 +13,7 @@ from rich.console import Console
 
 from engine.bench.formatting import limit_words, rank_words
 from engine.bench.leaderboard import Leaderboard
-from engine.bench.renderers import p_words, tables, to_markdown
+from engine.bench.renderers import p_words, tables, to_latex, to_markdown
 from engine.bench.tables import to_csv, to_json
 from engine.contracts.metric import Value
 
@@ -172,3 +172,16 @@ def test_a_board_of_failures_alone_is_shown(contest: Any) -> None:
 def test_small_p_values_are_not_zero() -> None:
     assert p_words(0.00001) == "< 0.0001"
     assert p_words(0.0321) == "0.032"
+
+
+def test_latex_is_rectangular_and_holds_no_command_of_others(evil: Leaderboard) -> None:
+    text = to_latex(evil)
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 1
+    for block in text.split("\n\n")[1:]:
+        rows = [line for line in block.splitlines() if line.endswith(r"\\")]
+        assert len({line.replace(r"\&", "").count("&") for line in rows}) == 1
+    (line, *_) = [line for line in text.splitlines() if "=cmd" in line]
+    assert r"=cmd\textbar{}" in line
+    assert r"\textless{}b\textgreater{}" in line
+    assert r"\# x" in line
+    assert "\x1b" not in text
