@@ -179,4 +179,5 @@ class Storage(ABC):
             shape: of the whole tensor, at least one dimension.
             rows: int64 [N], each at least 0 and below ``shape[0]``.
         """
-        return self.decode(parts, shape)[rows]
+        found: np.ndarray = self.decode(parts, shape)[rows]
+        return found
