@@ -36,7 +36,7 @@ from engine.evaluate.alike import notes_of
 from engine.evaluate.images import normalise, read_batches
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.vectors import unit_rows, without_direction
-from engine.evaluate.zero_shot import best, class_vectors
+from engine.evaluate.zero_shot import Probabilities, best, class_vectors
 
 if TYPE_CHECKING:
     from engine.core.build import Built
@@ -90,6 +90,7 @@ class Predictor:
         top: int = 1,
         *,
         batch_size: int = 16,
+        probabilities: Probabilities = "softmax",
     ) -> list[list[Answer]]:
         """The most probable classes of each image.
 
@@ -102,6 +103,8 @@ class Predictor:
                 put around them.
             top: how many answers an image, best first (all, where there are fewer classes).
             batch_size: images that run through the model at once.
+            probabilities: ``softmax``: among the given classes; ``sigmoid``: of each class by
+                itself, for a model with a ``logit_bias``.
 
         Returns:
             One list of answers for each image, in order.
@@ -111,10 +114,14 @@ class Predictor:
 
         Raises:
             DataError: no image, no class, a name twice, or something that is neither; an embedding
-                that is not finite; classes that the model cannot tell apart at all.
+                that is not finite; classes that the model cannot tell apart at all; sigmoid
+                probabilities of a model without a bias.
             BrokenImageError: an image is missing or does not decode; names every one of them.
         """
-        return self._classifier(classes).classify(images, top, batch_size=batch_size)
+        self.check_probabilities(probabilities)
+        return self._classifier(classes).classify(
+            images, top, batch_size=batch_size, probabilities=probabilities
+        )
 
     def classifier(self, classes: Sequence[str]) -> Classifier:
         """Compute the vectors of classes once, to classify many times.
@@ -229,6 +236,26 @@ class Predictor:
             )
         return scale
 
+    @property
+    def bias(self) -> float:
+        """What is added to the scaled cosines; 0 where the model has no ``logit_bias``."""
+        own = self.model.logit_bias
+        return 0.0 if own is None else float(own.detach())
+
+    def check_probabilities(self, probabilities: str) -> None:
+        """Raise DataError for a name that there is not, or that this model has no numbers for."""
+        if probabilities not in ("softmax", "sigmoid"):
+            raise DataError(
+                f"probabilities={probabilities!r}: there are `softmax` and `sigmoid` probabilities"
+            )
+        if probabilities == "sigmoid" and self.model.logit_bias is None:
+            raise DataError(
+                f"{self.config.name} has no logit_bias, so it has no probability of a class by"
+                " itself",
+                hint="ask for `softmax`; or train with `model.logit_bias: -10` and the loss"
+                " `sigmoid`",
+            )
+
     def __repr__(self) -> str:
         return f"Predictor({self.config.name}, {self.model.embed_dim} wide)"
 
@@ -248,9 +275,15 @@ class Classifier:
     vectors: Tensor
 
     def classify(
-        self, images: Iterable[Picture] | Picture, top: int = 1, *, batch_size: int = 16
+        self,
+        images: Iterable[Picture] | Picture,
+        top: int = 1,
+        *,
+        batch_size: int = 16,
+        probabilities: Probabilities = "softmax",
     ) -> list[list[Answer]]:
         """As :meth:`Predictor.classify`."""
+        self.predictor.check_probabilities(probabilities)
         if top < 1:
             raise DataError(f"top={top}: at least one answer an image must be asked for")
         vectors = self.predictor.encode_images(images, batch_size=batch_size)
@@ -261,15 +294,18 @@ class Classifier:
                 " the first class is the answer, whatever it shows",
                 stacklevel=2,
             )
-        probabilities, indices = self.best(vectors, top)
+        found, indices = self.best(vectors, top, probabilities)
         return [
             [Answer(self.classes[i], p) for i, p in zip(row, chances, strict=True)]
-            for row, chances in zip(indices.tolist(), probabilities.tolist(), strict=True)
+            for row, chances in zip(indices.tolist(), found.tolist(), strict=True)
         ]
 
-    def best(self, vectors: Tensor, top: int) -> tuple[Tensor, Tensor]:
+    def best(
+        self, vectors: Tensor, top: int, probabilities: Probabilities = "softmax"
+    ) -> tuple[Tensor, Tensor]:
         """[B, J] image vectors -> probabilities [B, k] and class indices [B, k], best first."""
-        return best(vectors, self.vectors, self.predictor.scale, top)
+        scale, bias = self.predictor.scale, self.predictor.bias
+        return best(vectors, self.vectors, scale, top, bias=bias, probabilities=probabilities)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ ruCLIP's (package ruclip 0.0.2).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -15,6 +15,10 @@ from torch import Tensor
 from engine.core.config.schema import ZeroShotSettings
 from engine.errors import DataError
 from engine.evaluate.vectors import unit_rows
+
+Probabilities = Literal["softmax", "sigmoid"]
+"""``softmax``: among the given classes, adding up to 1. ``sigmoid``: of each class by itself, so
+that an image may show several or none of them (SigLIP, Zhai et al., 2023, arXiv:2303.15343)."""
 
 
 class EncodeTexts(Protocol):
@@ -48,7 +52,15 @@ def class_vectors(
     return unit_rows(vectors, "class", lambda i: names[i])
 
 
-def best(images: Tensor, classes: Tensor, scale: float, top: int) -> tuple[Tensor, Tensor]:
+def best(
+    images: Tensor,
+    classes: Tensor,
+    scale: float,
+    top: int,
+    *,
+    bias: float = 0.0,
+    probabilities: Probabilities = "softmax",
+) -> tuple[Tensor, Tensor]:
     """The best classes of each image.
 
     Args:
@@ -56,12 +68,16 @@ def best(images: Tensor, classes: Tensor, scale: float, top: int) -> tuple[Tenso
         classes: [C, J], rows of length 1.
         scale: factor on the cosines, ``exp(logit_scale)``.
         top: how many classes; at most C are given.
+        bias: what is added to the scaled cosines, ``logit_bias``.
+        probabilities: see :data:`Probabilities`.
 
     Returns:
-        Probabilities [B, k] float32 (softmax over all C), and class indices [B, k] int64, best
-        first; equal scores in the order of the classes, so that the first is ``argmax``.
+        Probabilities [B, k] float32, and class indices [B, k] int64, best first; equal scores in
+        the order of the classes, so that the first is ``argmax``.
     """
     logits = scale * images @ classes.T
     # Sorted before the softmax, which makes all of the unlikely equal to 0.
     indices = torch.sort(logits, dim=-1, descending=True, stable=True).indices[:, :top]
-    return logits.softmax(dim=-1).gather(1, indices), indices
+    if probabilities == "sigmoid":
+        return (logits + bias).sigmoid().gather(1, indices), indices
+    return logits.softmax(dim=-1).gather(1, indices), indices  # a bias would change nothing

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.cache.budget import Budget
@@ -247,7 +248,8 @@ class StageRun:
             texts, counts = data.drawn(rows, drawn), np.ones(len(rows), dtype=np.int64)
         else:
             texts, counts = data.every(rows)
-        given, text_clusters = {"row.id": rows}, None
+        given: dict[str, NDArray[Any]] = {"row.id": rows}
+        text_clusters = None
         if data.weights is not None:
             given["pair.weight"] = data.weights[rows]
         if data.text_clusters is not None and data.clusters is not None:

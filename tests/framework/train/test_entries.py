@@ -3,7 +3,10 @@ processes; and what is refused."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +20,7 @@ from engine.contracts.settings import PluginRef
 from engine.contracts.training import Loss
 from engine.core.config.schema import EngineConfig
 from engine.errors import ConfigError, DataError, PluginError
+from engine.train.distribution import Processes
 from engine.train.entries import available_entries, compute_loss, text_ids
 
 from .conftest import Run, weights
@@ -250,3 +254,43 @@ def test_text_ids_are_equal_where_all_texts_of_two_rows_are() -> None:
     assert text_ids(one, np.ones(3, dtype=np.int64)).tolist() == [4, 2, 4]
     found = text_ids(np.array([1, 2, 2, 1, 3, 1]), np.array([2, 2, 2]))
     assert found[0] == found[1] != found[2]
+
+
+def _gathered(rank: int, port: int, folder: str) -> None:
+    """One of two processes: gathers tokens of another length than the other one's."""
+    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0",
+                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
+    processes = Processes()
+    processes.start(torch.device("cpu"))
+    rows, length = rank + 1, 3 + 2 * rank
+    hidden = torch.full((rows, length, 2), float(rank + 1), requires_grad=True)
+    state = {
+        "text.hidden": hidden,
+        "text.mask": torch.ones(rows, length, dtype=torch.bool),
+        "text.id": torch.arange(rows) + 10 * rank,
+        "text.pooled": torch.full((rows, 4), float(rank)),
+    }
+    whole = processes.gather(state, [1, 2])
+    (whole["text.hidden"] * torch.arange(3.0)[:, None, None]).sum().backward()
+    torch.save({**{n: t.detach() for n, t in whole.items()}, "grad": hidden.grad},
+               f"{folder}/{rank}.pt")  # fmt: skip
+    processes.stop()
+
+
+def test_entries_that_count_tokens_are_padded_to_the_longest_of_all_processes(
+    tmp_path: Path,
+) -> None:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port = found.getsockname()[1]
+    torch.multiprocessing.spawn(_gathered, (port, str(tmp_path)), nprocs=2)
+    first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
+    for name in ("text.hidden", "text.mask", "text.id", "text.pooled"):
+        assert torch.equal(first[name], second[name])
+    assert first["text.hidden"].shape == (3, 5, 2)
+    assert first["text.mask"].dtype == torch.bool
+    assert first["text.mask"].sum(dim=1).tolist() == [3, 5, 5]
+    assert first["text.id"].tolist() == [0, 10, 11]
+    assert first["text.hidden"][0, 3:].abs().sum() == 0
+    assert (first["grad"] == 0).all()
+    assert second["grad"][:, 0, 0].tolist() == [1, 2]

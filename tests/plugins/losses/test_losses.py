@@ -92,3 +92,64 @@ def test_smoothing_is_that_of_pytorch(make_use: Make, batch: State) -> None:
 def test_a_weight_below_zero_is_refused(make_use: Make) -> None:
     with pytest.raises((EngineError, ValueError)):
         make_use("loss", "contrastive", weight=-1.0)
+
+
+TEXTS = torch.tensor([5, 8, 5, 9, 8, 5])
+WEIGHTS = torch.tensor([1.0, 0.0, 2.5, 1.0, 0.5, 3.0])
+
+
+def by_hand(
+    name: str, batch: State, *, masked: bool, weighted: bool, smoothing: float = 0.0
+) -> float:
+    """The losses written out, pair by pair."""
+    cosines = (7 * batch["image.embedding"] @ batch["text.embedding"].T).tolist()
+    weight = WEIGHTS.tolist() if weighted else [1.0] * 6
+    counts = [[i == j or not masked or TEXTS[i] != TEXTS[j] for j in range(6)] for i in range(6)]
+    total = 0.0
+    for i in range(6):
+        if name == "contrastive":
+            for logits in (cosines[i], [row[i] for row in cosines]):
+                seen = [logits[j] for j in range(6) if counts[i][j]]
+                norm = math.log(sum(map(math.exp, seen)))
+                spread = sum(norm - one for one in seen) / len(seen)
+                own = norm - logits[i]
+                total += weight[i] * ((1 - smoothing) * own + smoothing * spread) / 2
+        else:
+            for j in range(6):
+                logit = cosines[i][j] - 10
+                pair = math.log1p(math.exp(-logit if i == j else logit))
+                total += counts[i][j] * pair * (weight[i] + weight[j]) / 2
+    return total / sum(weight)
+
+
+@pytest.mark.parametrize("name", ["contrastive", "sigmoid"])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_equal_texts_and_weights_of_rows(
+    make_use: Make, batch: State, name: str, masked: bool, weighted: bool, smoothing: float
+) -> None:
+    more = {"smoothing": smoothing} if name == "contrastive" else {}
+    loss = make_use("loss", name, equal_texts="masked" if masked else "negatives", **more).create()
+    assert ("text.id" in loss.needed()) == masked
+    given = {**batch, "text.id": TEXTS} | ({"pair.weight": WEIGHTS} if weighted else {})
+    given["image.embedding"] = batch["image.embedding"].clone().requires_grad_()
+    found = loss(given)
+    expected = by_hand(name, batch, masked=masked, weighted=weighted, smoothing=smoothing)
+    if name == "sigmoid":
+        expected = by_hand(name, batch, masked=masked, weighted=weighted)
+    assert float(found.detach()) == pytest.approx(expected, rel=1e-5)
+    found.backward()
+    assert given["image.embedding"].grad is not None
+    assert given["image.embedding"].grad.isfinite().all()
+
+
+def test_the_sigmoid_loss_takes_the_bias_of_the_model(make_use: Make, batch: State) -> None:
+    own = make_use("loss", "sigmoid", bias=-2.0).create()
+    other = make_use("loss", "sigmoid", bias=5.0).create()
+    bias = torch.tensor(-2.0, requires_grad=True)
+    found = other({**batch, "bias": bias})
+    assert float(found.detach()) == pytest.approx(float(own(batch).detach()))
+    found.backward()
+    assert bias.grad is not None
+    assert other.bias.grad is None
