@@ -15,9 +15,9 @@ from .environment import Environment
 
 pytestmark = pytest.mark.slow
 
-GOOD = ("engine-conv-text", "engine-flags", "engine-hello")
 METRIC = "engine-macro-f1"
 STORAGE = "engine-int12-storage"
+GOOD = ("engine-conv-text", "engine-flags", "engine-lora", "engine-hello")
 BROKEN = ("engine-broken-import", "engine-old-api", "engine-name-clash")
 
 FEW_STEPS = (
@@ -86,6 +86,8 @@ def test_good_packages(
         ("flags", "engine-flags", "0.2.1"),
         ("hello", "engine-hello", "0.1.0"),
         ("count", "engine-hello", "0.1.0"),
+        ("lora_rubert", "engine-lora", "0.1.0"),
+        ("same_relations", "engine-lora", "0.1.0"),
     }
     assert "span" in clean.done("engine", "plugins", "conv_text", cwd=tmp_path)
     shown = clean.done("engine", "plugins", cwd=tmp_path)

@@ -3,8 +3,9 @@ processes; and what is refused."""
 
 from __future__ import annotations
 
-import os
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,6 @@ from engine.contracts.settings import PluginRef
 from engine.contracts.training import Loss
 from engine.core.config.schema import EngineConfig
 from engine.errors import ConfigError, DataError, PluginError
-from engine.train.distribution import Processes
 from engine.train.entries import available_entries, compute_loss, text_ids
 
 from .conftest import Run, weights
@@ -256,34 +256,27 @@ def test_text_ids_are_equal_where_all_texts_of_two_rows_are() -> None:
     assert found[0] == found[1] != found[2]
 
 
-def _gathered(rank: int, port: int, folder: str) -> None:
-    """One of two processes: gathers tokens of another length than the other one's."""
-    os.environ |= {"RANK": str(rank), "WORLD_SIZE": "2", "LOCAL_RANK": "0",
-                   "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}  # fmt: skip
-    processes = Processes()
-    processes.start(torch.device("cpu"))
-    rows, length = rank + 1, 3 + 2 * rank
-    hidden = torch.full((rows, length, 2), float(rank + 1), requires_grad=True)
-    state = {
-        "text.hidden": hidden,
-        "text.mask": torch.ones(rows, length, dtype=torch.bool),
-        "text.id": torch.arange(rows) + 10 * rank,
-        "text.pooled": torch.full((rows, 4), float(rank)),
-    }
-    whole = processes.gather(state, [1, 2])
-    (whole["text.hidden"] * torch.arange(3.0)[:, None, None]).sum().backward()
-    torch.save({**{n: t.detach() for n, t in whole.items()}, "grad": hidden.grad},
-               f"{folder}/{rank}.pt")  # fmt: skip
-    processes.stop()
-
-
 def test_entries_that_count_tokens_are_padded_to_the_longest_of_all_processes(
     tmp_path: Path,
 ) -> None:
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
-    torch.multiprocessing.spawn(_gathered, (port, str(tmp_path)), nprocs=2)
+    script = Path(__file__).with_name("gathered_entries.py")
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(rank), str(port), str(tmp_path)],
+            stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    try:
+        for process in started:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors[-3000:]
+    finally:
+        for process in started:
+            process.kill()
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in (0, 1))
     for name in ("text.hidden", "text.mask", "text.id", "text.pooled"):
         assert torch.equal(first[name], second[name])

@@ -104,7 +104,9 @@ def by_hand(
     """The losses written out, pair by pair."""
     cosines = (7 * batch["image.embedding"] @ batch["text.embedding"].T).tolist()
     weight = WEIGHTS.tolist() if weighted else [1.0] * 6
-    counts = [[i == j or not masked or TEXTS[i] != TEXTS[j] for j in range(6)] for i in range(6)]
+    counts = [
+        [i == j or not masked or bool(TEXTS[i] != TEXTS[j]) for j in range(6)] for i in range(6)
+    ]
     total = 0.0
     for i in range(6):
         if name == "contrastive":
