@@ -67,11 +67,11 @@ def test_only_adapters_train_and_are_kept_and_the_artifact_is_a_plain_rubert(
     assert len(adapters) == 2 * 2 * 2
     checkpoints = sorted((tmp_path / "run" / "checkpoints").iterdir())
     last = read(checkpoints[-1]).tensors
-    kept = {n.removeprefix("model.") for n in last if n.startswith("model.text.")}
+    kept = {n.removeprefix("weights.") for n in last if n.startswith("weights.text.")}
     assert kept == adapters
-    moved = {n for n in adapters if not torch.equal(last[f"model.{n}"], before[n])}
+    moved = {n for n in adapters if not torch.equal(last[f"weights.{n}"], before[n])}
     assert moved == adapters
-    assert {n for n in last if n.startswith("optimizer.text.") and "lora_" not in n} == set()
+    assert {n for n in last if ".text.encoder." in n and "lora_" not in n} == set()
 
     # What is saved: the names of a plain rubert, as planned before anything was built.
     stored = load_file(tmp_path / "run" / "model" / "model.safetensors")
@@ -95,7 +95,7 @@ def test_only_adapters_train_and_are_kept_and_the_artifact_is_a_plain_rubert(
     )
     unmerged = {
         **before,
-        **{n.removeprefix("model."): t for n, t in last.items() if n[:6] == "model."},
+        **{n.removeprefix("weights."): t for n, t in last.items() if n.startswith("weights.")},
     }
     start.model.load_state_dict(unmerged)
     again = read_artifact(tmp_path / "run" / "model")
