@@ -103,8 +103,7 @@ class Predictor:
                 put around them.
             top: how many answers an image, best first (all, where there are fewer classes).
             batch_size: images that run through the model at once.
-            probabilities: ``softmax``: among the given classes; ``sigmoid``: of each class by
-                itself, for a model with a ``logit_bias``.
+            probabilities: see :data:`engine.evaluate.zero_shot.Probabilities`.
 
         Returns:
             One list of answers for each image, in order.
@@ -245,9 +244,7 @@ class Predictor:
     def check_probabilities(self, probabilities: str) -> None:
         """Raise DataError for a name that there is not, or that this model has no numbers for."""
         if probabilities not in ("softmax", "sigmoid"):
-            raise DataError(
-                f"probabilities={probabilities!r}: there are `softmax` and `sigmoid` probabilities"
-            )
+            raise DataError(f"probabilities={probabilities!r}: expected `softmax` or `sigmoid`")
         if probabilities == "sigmoid" and self.model.logit_bias is None:
             raise DataError(
                 f"{self.config.name} has no logit_bias, so it has no probability of a class by"
