@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 METRIC = "engine-macro-f1"
 STORAGE = "engine-int12-storage"
 GOOD = ("engine-conv-text", "engine-flags", "engine-lora", "engine-hello")
+TRAINING = ("engine-layer-rates", "engine-weight-mean")
 BROKEN = ("engine-broken-import", "engine-old-api", "engine-name-clash")
 
 FEW_STEPS = (
@@ -43,7 +44,7 @@ def wheels(
     folder = tmp_path_factory.mktemp("wheels")
     return {
         name: clean.wheel(packages / name, folder / name)
-        for name in (*GOOD, METRIC, STORAGE, *BROKEN)
+        for name in (*GOOD, *TRAINING, METRIC, STORAGE, *BROKEN)
     }
 
 
@@ -133,13 +134,31 @@ def test_good_packages(
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", [*GOOD, STORAGE])
+@pytest.mark.parametrize("name", [*GOOD, *TRAINING, STORAGE])
 def test_their_own_tests(
     name: str, clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
 ) -> None:
     installed(name)
     shutil.copytree(packages / name / "tests", tmp_path / "tests")
     assert "passed" in clean.done("pytest", "-p", "no:cacheprovider", cwd=tmp_path)
+
+
+def test_an_optimizer_and_a_callback_of_packages_train_and_go_on(
+    clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
+) -> None:
+    installed("engine-conv-text", *TRAINING)
+    shutil.copy(packages / "engine-conv-text" / "my.yaml", tmp_path / "my.yaml")
+    stages = FEW_STEPS.replace("}]", ", optimizer: {use: layer_rates, decay: 0.5}}]")
+    chosen = ["--set", "data.train.count=32", "--set", "data.evaluate=[]", "--set", stages,
+              "--set", "train.callbacks=[{use: weight_mean}]"]  # fmt: skip
+    said = clean.done("engine", "train", "my.yaml", *chosen, cwd=tmp_path)
+    assert "mean of the weights" in " ".join(said.split())
+    model = tmp_path / "runs" / "conv_text" / "model"
+    first = (model / "model.safetensors").read_bytes()
+    clean.done("engine", "train", "my.yaml", *chosen, "--resume", cwd=tmp_path)
+    assert (model / "model.safetensors").read_bytes() == first
+    manifest = json.loads((model / "engine.json").read_text())
+    assert manifest["trained_weights"] == "mean of the weights after step 3"
 
 
 def test_broken_packages_harm_nothing(

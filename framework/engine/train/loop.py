@@ -136,7 +136,7 @@ class Trainer:
 
     def kept_weights(self) -> str:
         """Which weights the model has after :meth:`run`, in words."""
-        return f"{self._averaged or 'weights'} of step {self.state.at.step}"
+        return f"{self._averaged or 'weights'} after step {self.state.at.step}"
 
     # ---- prepare --------------------------------------------------------------------------------
 

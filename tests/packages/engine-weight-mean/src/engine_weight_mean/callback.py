@@ -27,7 +27,7 @@ class WeightMean(Callback):
     @property
     def evaluated_weights(self) -> str:
         """See the contract."""
-        return f"mean of the weights after step {self.settings.after}"
+        return "mean of the weights"
 
     def on_step(self, step: int, model: nn.Module, values: Mapping[str, float]) -> None:
         """Add the weights."""
