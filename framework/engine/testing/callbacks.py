@@ -43,7 +43,7 @@ class _Run:
             with torch.no_grad():
                 for parameter in self.model.parameters():
                     if parameter.requires_grad:
-                        parameter += torch.randn(parameter.shape, generator=draw)
+                        parameter.add_(torch.randn(parameter.shape, generator=draw))
             self.model(torch.randn(5, 3, generator=draw))  # BatchNorm's statistics move, too
             values = {"loss": 1.0 / step, "lr": 1e-3, "loss_contrastive": 1.0 / step}
             call(self.callback.on_step, step, self.model, values,
@@ -122,7 +122,7 @@ def changes_nothing(it: CallbackSubject) -> None:
             with torch.no_grad():
                 for parameter in plain.model.parameters():
                     if parameter.requires_grad:
-                        parameter += torch.randn(parameter.shape, generator=draw)
+                        parameter.add_(torch.randn(parameter.shape, generator=draw))
             plain.model(torch.randn(5, 3, generator=draw))
         if changed := _different(plain.weights(), run.weights()):
             fault("the model as training left it", f"`{changed[0]}` is different")
