@@ -314,6 +314,7 @@ class Trainer:
         at = self.state.at
         if not stage.health.skipped:
             losses = {f"loss_{name}": value for name, value in measured.losses.items()}
+            values: dict[str, torch.Tensor | float]
             values = {"loss": measured.loss, "lr": stage.optimizer.rate, **losses}
             self.callbacks.on_step(at.step, values)
         stage.meter.count(measured, rows)

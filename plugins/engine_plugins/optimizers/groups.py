@@ -38,13 +38,13 @@ def parameter_groups(
             )
     found: dict[tuple[float, float], list[Any]] = {}
     for matrices in (True, False):
-        for each, group in zip(parameters, matched, strict=True):
+        for each, own in zip(parameters, matched, strict=True):
             if (each.parameter.dim() >= 2) is not matrices:
                 continue
             lr, decay = settings.lr, settings.weight_decay if matrices else 0.0
-            if group is not None:
-                lr = lr if group.lr is None else group.lr
-                decay = decay if group.weight_decay is None else group.weight_decay
+            if own is not None:
+                lr = lr if own.lr is None else own.lr
+                decay = decay if own.weight_decay is None else own.weight_decay
             found.setdefault((lr, decay), []).append(each.parameter)
     return [
         {"params": params, "lr": lr, "weight_decay": decay} for (lr, decay), params in found.items()
