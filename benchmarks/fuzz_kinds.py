@@ -17,15 +17,19 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fuzz_mutate import (
     mutate_bytes,
     mutate_json,
     mutate_lines,
     mutate_safetensors,
+    mutate_tensors,
     mutate_zip,
 )
+
+if TYPE_CHECKING:
+    from engine.config.schema import EngineConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 Mutate = Callable[[bytes, Random], bytes]
@@ -47,18 +51,31 @@ MODEL: dict[str, Any] = {
 }  # fmt: skip
 
 
+CLIP: dict[str, Any] = {
+    **MODEL,
+    "name": "clip",
+    "model": {
+        "joint_width": 8,
+        "vision": {"use": "openai_clip", "image_size": 16, "patch_size": 8, "width": 64,
+                   "layers": 1, "heads": 1, "embed_width": 8},
+        "text": {"use": "openai_clip", "vocab_size": 600, "max_tokens": 12, "width": 64,
+                 "layers": 1, "heads": 1, "embed_width": 8,
+                 "tokenizer": {"use": "clip_bpe", "from": "scratch"}},
+        "projection": {"vision": {"use": "identity"}, "text": {"use": "identity"}},
+    },
+    "clusters": None,
+}  # fmt: skip
+
+
 def prepare(folder: Path) -> None:
     """Write a good file of every kind."""
     import torch
     from safetensors.torch import save_file
 
     from engine.build import build, save
-    from engine.config.schema import EngineConfig
-    from engine.registry import default_registry
 
     torch.manual_seed(0)
-    config = EngineConfig.model_validate(MODEL, context={"registry": default_registry()})
-    built = build(config)
+    built = build(_engine_config(MODEL))
     save(built, folder / "artifact")
 
     state = dict(built.model.text.state_dict())
@@ -81,6 +98,7 @@ def prepare(folder: Path) -> None:
         for info in old.infolist():
             new.writestr(info.filename, old.read(info))
 
+    _prepare_foreign(folder / "foreign")
     names = [f"img_{i:03}" for i in range(40)]
     for file, shift in (("truth.json", 0), ("predictions.json", 1)):
         answers = {
@@ -89,6 +107,32 @@ def prepare(folder: Path) -> None:
         }
         (folder / file).write_text(json.dumps(answers), encoding="utf-8")
     _prepare_shard(folder)
+
+
+def _prepare_foreign(folder: Path) -> None:
+    """The same small CLIP under OpenAI's names and under those of transformers."""
+    import torch
+
+    from engine.build import build
+    from engine.exporting.source import source_of
+    from engine.exporting.transformers import write_transformers
+
+    folder.mkdir()
+    built = build(_engine_config(CLIP))
+    names = {"vision.": "visual.", "text.": ""}
+    torch.save(
+        {
+            next((new + name[len(old):] for old, new in names.items() if name.startswith(old)),
+                 name): tensor
+            for name, tensor in built.model.state_dict().items()
+        },
+        folder / "openai.pt",
+    )  # fmt: skip
+    from safetensors.torch import load_file
+
+    write_transformers(source_of(built), folder.with_name("transformers"))
+    tensors = load_file(folder.with_name("transformers") / "model.safetensors")
+    torch.save(tensors, folder / "transformers.pt")
 
 
 def _prepare_shard(folder: Path) -> None:
@@ -120,6 +164,27 @@ def case(kind: str, good: Path, work: Path, chance: Random) -> None:
 
 
 def _checkpoint(good: Path, work: Path, chance: Random) -> None:
+    (_imported if chance.random() < 0.4 else _read)(good, work, chance)
+
+
+def _imported(good: Path, work: Path, chance: Random) -> None:
+    """A whole model under another program's names, some of its tensors odd."""
+    import torch
+
+    from engine.contracts.filling import check_filled
+    from engine.importing import import_checkpoint
+
+    source = chance.choice(sorted((good / "foreign").iterdir()))
+    tensors = torch.load(source, weights_only=True)
+    for _ in range(chance.choice((1, 1, 2, 5))):
+        mutate_tensors(tensors, chance)
+    path = work / "x.pt"
+    torch.save(tensors, path)
+    built = import_checkpoint(path, _engine_config(CLIP))
+    check_filled("the model", built.model)
+
+
+def _read(good: Path, work: Path, chance: Random) -> None:
     import torch
 
     from engine.contracts.filling import check_filled
@@ -146,12 +211,15 @@ def _checkpoint(good: Path, work: Path, chance: Random) -> None:
 
 def _text_tower() -> Any:
     from engine.build import make_model
+
+    return make_model(_engine_config({**MODEL, "clusters": None})).text
+
+
+def _engine_config(data: dict[str, Any]) -> EngineConfig:
     from engine.config.schema import EngineConfig
     from engine.registry import default_registry
 
-    data = {**MODEL, "clusters": None}
-    config = EngineConfig.model_validate(data, context={"registry": default_registry()})
-    return make_model(config).text
+    return EngineConfig.model_validate(data, context={"registry": default_registry()})
 
 
 def _artifact(good: Path, work: Path, chance: Random) -> None:

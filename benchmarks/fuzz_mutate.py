@@ -212,3 +212,38 @@ def mutate_safetensors(data: bytes, chance: Random) -> bytes:
     length = int.from_bytes(data[:8], "little")
     header = mutate_json(data[8 : 8 + length], chance)
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
+
+
+def mutate_tensors(tensors: dict[str, Any], chance: Random) -> None:
+    """One tensor of another dtype, shape, content or name; or gone; or one too many."""
+    import torch
+
+    dtypes = (torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.uint8, torch.bool,
+              torch.complex64)  # fmt: skip
+    if not tensors:
+        return
+    name = chance.choice(list(tensors))
+    tensor = tensors[name]
+    kind = chance.randrange(10)
+    if kind == 0:
+        tensors[name] = tensor.to(chance.choice(dtypes))
+    elif kind == 1:
+        tensors[name] = tensor.reshape(-1)
+    elif kind == 2:
+        tensors[name] = torch.tensor(chance.choice((0.0, 1e30, 1000.0)))
+    elif kind == 3:
+        tensors[name] = torch.empty([0, *tensor.shape[1:]])
+    elif kind == 4:
+        tensors[name] = tensor[None] if chance.random() < 0.5 else tensor[..., None]
+    elif kind == 5:
+        tensors[name] = tensor.repeat(2, *[1] * (tensor.dim() - 1)) if tensor.dim() else tensor
+    elif kind == 6 and tensor.numel() and tensor.is_floating_point():
+        changed = tensor.clone().reshape(-1)
+        changed[-1] = chance.choice((float("nan"), float("inf"), -1e38, 1e38))
+        tensors[name] = changed.reshape(tensor.shape)
+    elif kind == 7:
+        del tensors[name]
+    elif kind == 8:
+        tensors[chance.choice(list(tensors))] = tensor
+    else:
+        tensors[chance.choice((name + ".x", "x." + name, *TEXTS[:8]))] = tensor

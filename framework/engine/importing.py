@@ -21,7 +21,7 @@ from engine.build import (
 )
 from engine.config.schema import EngineConfig
 from engine.contracts.description import Description
-from engine.contracts.filling import fill
+from engine.contracts.filling import adapting, fill
 from engine.contracts.layout import KeyLayout
 from engine.contracts.settings import TextEncoderSettings
 from engine.contracts.tokenizer import Tokenizer
@@ -202,7 +202,8 @@ def _finish(
     layout: FinishingLayout, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
 ) -> dict[str, Tensor]:
     try:
-        return layout.finish(renamed, wanted)
+        with adapting("the checkpoint", f"the layout {type(layout).__name__}"):
+            return layout.finish(renamed, wanted)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error.message}", hint=error.hint) from error
 
@@ -228,7 +229,8 @@ def _adapt(model: DualEncoder, renamed: Mapping[str, Tensor]) -> dict[str, Tenso
     for part, tower in (("vision", model.vision), ("text", model.text)):
         prefix = f"{part}."
         own = {k[len(prefix) :]: adapted.pop(k) for k in renamed if k.startswith(prefix)}
-        adapted |= {prefix + name: tensor for name, tensor in tower.adapt(own).items()}
+        with adapting("the checkpoint", type(tower).__name__):
+            adapted |= {prefix + name: tensor for name, tensor in tower.adapt(own).items()}
     return adapted
 
 

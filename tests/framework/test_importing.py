@@ -163,3 +163,65 @@ def test_over_the_limit_before_the_file_is_read(path: Path) -> None:
 def test_no_file(path: Path) -> None:
     with pytest.raises(WeightsError, match="no such file"):
         import_checkpoint(path, config())
+
+
+class Odd(KeyLayout):
+    """A third party's layout whose code expects better tensors."""
+
+    error: Exception = RuntimeError("shapes cannot be multiplied")
+
+    def matches(self, keys: Collection[str]) -> bool:
+        return False
+
+    def rename(self, key: str) -> str | None:
+        return key
+
+    def finish(self, tensors: dict[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [RuntimeError("a\nb"), TypeError("len() of a 0-d tensor"), IndexError("x"), KeyError("x"),
+     ValueError(), AssertionError(), ZeroDivisionError("x"), AttributeError("x")],
+    ids=repr,
+)  # fmt: skip
+def test_what_a_layouts_own_code_raises_names_the_file_and_the_layout(
+    tensors: dict[str, Tensor], path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.save(tensors, path)
+    monkeypatch.setattr(Odd, "error", error)
+    registry: Any = SimpleNamespace(
+        get=lambda kind, name: SimpleNamespace(load=lambda: Odd, load_settings=lambda: Settings)
+    )
+    with pytest.raises(WeightsError, match=r"old\.pt.*the layout Odd") as caught:
+        import_checkpoint(path, config(), "odd", registry)
+    assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda t: t.reshape(-1), lambda t: t[None], lambda t: t[..., None], lambda t: t[:0],
+        lambda t: torch.tensor(1.0), lambda t: t.long(), lambda t: t.bool(), lambda t: t > 0,
+        lambda t: t.to(torch.complex64), lambda t: torch.cat([t, t]), lambda t: t * torch.nan,
+        lambda t: t * torch.inf,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["positional_embedding", "visual.proj", "visual.conv1.weight", "logit_scale",
+             "transformer.resblocks.0.attn.in_proj_weight", "visual.class_embedding"],
+)  # fmt: skip
+def test_odd_tensors_at_any_place_are_told(
+    tensors: dict[str, Tensor], path: Path, odd: Any, name: str
+) -> None:
+    given = tensors[name]
+    changed = odd(given if given.dim() else given.reshape(1))
+    fits = changed.shape == given.shape and changed.is_floating_point()
+    if fits and bool(changed.isfinite().all()):
+        return
+    if name == "positional_embedding" and changed.shape[:1] == (24,):
+        return  # a longer table is cut
+    torch.save({**tensors, name: changed}, path)
+    with pytest.raises(WeightsError, match=r"old\.pt"):
+        import_checkpoint(path, config())

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from engine.errors import EngineError, WeightsError, did_you_mean
 from engine.finite import check_finite
+from engine.terminal import one_line
 
 _SHOWN = 8
+_FAULTS = (
+    ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError,
+    ValueError,
+)  # fmt: skip
 
 
 def tied_names(module: nn.Module) -> dict[str, str]:
@@ -97,6 +103,24 @@ def _sort(dtype: torch.dtype) -> str:
 
 def _dtype(tensor: Tensor) -> str:
     return str(tensor.dtype).removeprefix("torch.")
+
+
+@contextlib.contextmanager
+def adapting(where: str, what: str) -> Iterator[None]:
+    """What a plugin's own code raises on tensors that it did not expect becomes a WeightsError.
+
+    Args:
+        where: what holds the tensors, for the message.
+        what: whose code it is.
+    """
+    try:
+        yield
+    except _FAULTS as error:
+        reason = one_line(str(error)) or type(error).__name__
+        raise WeightsError(
+            f"{where}: its tensors are not as {what} expects them ({reason})",
+            hint="Check that the config, or the layout, is that of the weights.",
+        ) from error
 
 
 def fill(

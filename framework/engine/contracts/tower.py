@@ -15,7 +15,7 @@ from typing import ClassVar, Literal
 from torch import Tensor, nn
 
 from engine.contracts.description import Description, Difference, Table, compare
-from engine.contracts.filling import fill
+from engine.contracts.filling import adapting, fill
 from engine.contracts.settings import TextEncoderSettings, VisionTowerSettings
 from engine.contracts.state import MixesRows, Segment, State
 
@@ -111,9 +111,11 @@ class Tower(nn.Module, ABC):
             WeightsError: a name is missing or unknown, a shape or the sort of its numbers differs
                 (lists the first few), or a number is not finite.
         """
+        with adapting(source, type(self).__name__):
+            fitted = self._fitted(weights)
         fill(
             self,
-            self._fitted(weights),
+            fitted,
             source,
             misfit=f"the weights of {source} do not fit {type(self).__name__}",
             hint="check the numbers in the config (width, layers, vocab_size ...) against the"

@@ -74,7 +74,7 @@ class Transformers(KeyLayout):
                 continue
             given = done.pop(matrix)
             if own in wanted:
-                done[own] = given.t().contiguous()
+                done[own] = given.t().contiguous() if given.dim() == 2 else given
             elif linear in wanted or not _is_identity(given):
                 done[linear] = given
         return done
@@ -129,7 +129,8 @@ def _fold_pooler(tensors: dict[str, Tensor]) -> None:
     passes = (
         weight is not None
         and bias is not None
-        and weight.shape == (len(bias), len(bias))
+        and weight.is_floating_point()
+        and weight.shape == (bias.numel(), bias.numel())
         and _is_multiple(weight, factor)
         and not bool(bias.any())
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -92,14 +92,20 @@ def split_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def join_attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The other way; where one of the three is missing, the others keep their names."""
+    """The other way; where the three are not whole or not alike, they keep their names."""
     done = dict(tensors)
     for name in tensors:
         stem, _, kind = name.rpartition(".q_proj.")
         whole = [f"{stem}.{part}.{kind}" for part in _PARTS]
-        if stem and all(part in tensors for part in whole):
+        if stem and all(part in tensors for part in whole) and _alike([tensors[p] for p in whole]):
             done[f"{stem}.in_proj_{kind}"] = torch.cat([done.pop(part) for part in whole])
     return done
+
+
+def _alike(tensors: Sequence[Tensor]) -> bool:
+    """Whether tensors can be joined along their first dimension."""
+    first = tensors[0]
+    return all(t.dim() and (t.shape, t.dtype) == (first.shape, first.dtype) for t in tensors)
 
 
 NESTED = {"vision_model.vision_model.": "vision_model.", "text_model.text_model.": "text_model."}

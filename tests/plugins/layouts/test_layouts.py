@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+from torch import Tensor
 
 from engine.contracts import KeyLayout
 from engine.registry import default_registry
+from engine_plugins.layouts.transformers_names import join_attention
 
 
 def layout(name: str) -> KeyLayout:
@@ -102,3 +105,16 @@ def test_no_two_layouts_match_one_file(file: str) -> None:
     owner, names = FILES[file]
     found = [name for name in default_registry().names("key_layout") if layout(name).matches(names)]
     assert found == ([owner] if owner else [])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [torch.ones(2), torch.tensor(1.0), torch.ones(2, 2, 1), torch.ones(3, 2),
+     torch.ones(2, 2, dtype=torch.int64), torch.ones(2, 2, dtype=torch.complex64), None],
+)  # fmt: skip
+@pytest.mark.parametrize("part", ["q_proj", "k_proj", "v_proj"])
+def test_attention_that_cannot_be_joined_keeps_its_names(part: str, odd: Tensor | None) -> None:
+    whole = {f"a.{name}.weight": torch.ones(2, 2) for name in ("q_proj", "k_proj", "v_proj")}
+    assert list(join_attention(whole)) == ["a.in_proj_weight"]
+    given = {k: t for k, t in {**whole, f"a.{part}.weight": odd}.items() if t is not None}
+    assert join_attention(given).keys() == given.keys()
