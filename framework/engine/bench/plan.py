@@ -166,8 +166,10 @@ class _Planner:
         elif entry.source == "artifact":
             manifest = read_manifest(entry.path, verify=False)
             run = entry.path
-            model = digest("artifact", manifest["files"])
             settings = load_config(entry.path / CONFIG, registry=self.registry)
+            data = settings.data.train  # looked at for pictures that it has in common
+            prints = "" if data is None else self.prints.of(data)
+            model = digest("artifact", manifest["files"], prints)
             zero_shot = settings.zero_shot.model_dump(mode="json")
         else:
             run = self.out

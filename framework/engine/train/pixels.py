@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from typing import IO
 
 import numpy as np
 from PIL import Image
@@ -38,8 +39,12 @@ class PixelFile:
         self._budget, self._shape = budget, (side, side, 3)
         self._size = side * side * 3
         self._slots = np.full(count, -1, dtype=np.int64)
-        self._file = tempfile.TemporaryFile(dir=budget.folder)  # noqa: SIM115 - kept open
         self._next, self._full = 0, False
+        self._file: IO[bytes] | None = None
+        try:
+            self._file = tempfile.TemporaryFile(dir=budget.folder)  # noqa: SIM115 - kept open
+        except OSError:  # a full disk, a read-only folder
+            self._full = True
 
     def __contains__(self, number: int) -> bool:
         return bool(self._slots[number] >= 0)
@@ -47,14 +52,14 @@ class PixelFile:
     def read(self, number: int) -> Pixels | None:
         """A picture, [side, side, 3] uint8, or ``None``."""
         slot = self._slots[number]
-        if slot < 0:
+        if slot < 0 or self._file is None:
             return None
         data = os.pread(self._file.fileno(), self._size, int(slot) * self._size)
         return np.frombuffer(data, np.uint8).reshape(self._shape)
 
     def write(self, number: int, pixels: Pixels) -> None:
         """Keep a picture where there is room; a full disk is no error."""
-        if self._full or self._slots[number] >= 0:
+        if self._full or self._file is None or self._slots[number] >= 0:
             return
         self._full = not self._budget.take(self._size)
         if self._full:
@@ -68,10 +73,12 @@ class PixelFile:
             self._next += 1
         else:
             self._full = True
+            self._budget.give_back(self._size)
 
     def close(self) -> None:
         """Free the disk."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         self._budget.give_back(self._next * self._size)
 
 

@@ -213,7 +213,7 @@ class StageRun:
         views = stage.augment.views if stage.augment else 1
         pictures = len(self._data) * views
         side = model.vision.preprocess.size
-        keep = settings.cache.use and vision is None and not self._budget.problem
+        keep = settings.cache.use and vision is None
         self._reader = PixelReader(
             self._data.dataset, self._data.rows, model.vision.preprocess, stage.augment,
             seed_of(self._config.seed, "pictures"), settings.workers,

@@ -92,3 +92,22 @@ def test_both_prefixes_run_under_one_rule(
         trained(config, change=watch(seen))
     assert {name for name, *_ in seen} == {"vision", "text"}
     assert {used for *_, used in seen} == {getattr(torch, precision)}
+
+
+@pytest.mark.parametrize("vision", ["true", "false"])
+def test_training_goes_on_where_the_cache_cannot_be_written(
+    make_config: Make, trained: Run, monkeypatch: pytest.MonkeyPatch, vision: str
+) -> None:
+    """Of a frozen tower activations would be kept, of one that trains its pixels."""
+    config = make_config(f"train.stages.0.trains={{text: {{blocks: last 2}}, vision: {vision}}}")
+    _, undisturbed = trained(config)
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    for where in ("engine.cache.budget.open_for_lock", "tempfile.TemporaryFile"):
+        monkeypatch.setattr(where, full)
+    _, heard = trained(config)
+    assert heard.losses == pytest.approx(undisturbed.losses, abs=1e-4)
+    told = [note for note in heard.notes if "No space left on device" in note]
+    assert len(told) == (2 if vision == "false" else 1)
