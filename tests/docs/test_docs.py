@@ -21,7 +21,7 @@ from .pages import Block, blocks_of
 
 DOCS = ROOT / "docs"
 PAGES = sorted(path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md"))
-GUIDES = [page for page in PAGES if not page.startswith("api/")]
+GUIDES = [page for page in PAGES if not page.startswith(("api/", "decisions/"))]
 
 STAND_INS = (
     # (page, what it says, what the tests run, why)
