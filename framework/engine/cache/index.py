@@ -106,6 +106,7 @@ class Index:
                 check_same_thread=False,
             )
         try:
+            self._db.text_factory = bytes  # a damaged text need not be UTF-8
             with _translated():
                 for pragma in _PRAGMAS:
                     self._db.execute(f"PRAGMA {pragma}")
@@ -113,7 +114,7 @@ class Index:
                 if not found and how == "mode=rwc":
                     self._create()
                     found = self._schema()
-            if found != (_FORMAT, *_SCHEMA):
+            if found != (_FORMAT, *(statement.encode() for statement in _SCHEMA)):
                 raise DamagedIndexError("not an index of this format")
         except BaseException:
             self._db.close()
@@ -201,5 +202,5 @@ def _translated() -> Iterator[None]:
         if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
             raise DamagedIndexError(str(error)) from error
         raise OSError(str(error)) from error
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         raise DamagedIndexError(str(error)) from error

@@ -183,7 +183,10 @@ class ActivationCache:
     def __len__(self) -> int:
         with self._guard:
             index = self._ready()
-            return 0 if index is None else len(index)
+            try:
+                return 0 if index is None else len(index)
+            except (OSError, DamagedIndexError):
+                return 0
 
     def read(self, keys: Iterable[bytes]) -> dict[bytes, Item]:
         """The records of those keys that are there and whole, [bytes] uint8 each."""

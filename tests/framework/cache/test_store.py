@@ -231,6 +231,7 @@ INDEX_DAMAGE = {
     "one page": lambda folder: os.truncate(folder / "index.sqlite", 4096),
     "noise in a page": overwrite(4096, bytes(range(256)) * 16),
     "zeros in a page": overwrite(4096, bytes(4096)),
+    "noise in the schema": overwrite(3900, b"\xff\xfe" * 98),
     "noise everywhere": overwrite(100, bytes(range(256)) * 40),
     "another format": rewrite("PRAGMA user_version=1"),
     "another table": rewrite("CREATE TABLE more(x)"),
@@ -284,7 +285,7 @@ def test_an_index_damaged_while_two_have_it_open_ends_neither(
     at=st.floats(0, 1, exclude_max=True),
     file=st.sampled_from(["index.sqlite", "data"]),
 )
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_noise_anywhere_in_a_file_gives_no_wrong_item(
     tmp_path_factory: pytest.TempPathFactory, noise: bytes, at: float, file: str
 ) -> None:
