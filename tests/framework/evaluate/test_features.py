@@ -336,9 +336,19 @@ def test_a_folder_that_cannot_be(tmp_path: Path) -> None:
 
 
 def test_a_projection_that_reads_more_than_features_is_not_cached(
-    model: Predictor, vision: Use, pictures: Make, tmp_path: Path
+    model: Predictor,
+    vision: Use,
+    pictures: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tower = model.model.vision
+    real = tower.run
+
+    def run_with_hidden(state: Any, start: int, stop: int) -> Any:
+        return {**real(state, start, stop), "hidden": torch.zeros(len(state["pixels"]), 2)}
+
+    monkeypatch.setattr(tower, "run", run_with_hidden)
     greedy = with_parts(model, tower, Greedy(ProjectionSettings(), tower.width, 3), vision)
     dataset = data(pictures, range(3))
     for _ in range(2):
