@@ -377,37 +377,3 @@ def test_weights_in_half_a_folder(tmp_path: Path) -> None:
     save_file({n: t.clone() for n, t in model.state_dict().items()}, tmp_path / "model.safetensors")
     origin, _ = load("from folder", tmp_path, "text", config(BERT))
     assert origin.warnings == ()
-
-
-@pytest.mark.parametrize(
-    ("side", "change", "pooling"),
-    [
-        ("", {}, "first"),
-        ("", {}, "mean"),
-        ("text_config", {"hidden_act": "relu"}, "first"),
-        ("text_config", {"num_attention_heads": 2}, "first"),
-        ("vision_config", {"hidden_act": "gelu"}, "first"),
-    ],
-)
-def test_chinese_clip_is_clip_and_bert(
-    side: str, change: dict[str, Any], pooling: str, tmp_path: Path
-) -> None:
-    from transformers import ChineseCLIPConfig, ChineseCLIPModel
-
-    sections = {"vision_config": dict(SEEN), "text_config": dict(READ)}
-    if side:
-        sections[side] |= change
-    theirs = shaken(ChineseCLIPModel(ChineseCLIPConfig(projection_dim=16, **sections)))
-    theirs.save_pretrained(tmp_path)
-    settings = config({**BERT, "pooling": pooling})
-    if side or pooling == "mean":
-        with pytest.raises(WeightsError, match=next(iter(change), "pooler_output")):
-            import_checkpoint(tmp_path, settings)
-        return
-    ours = import_checkpoint(tmp_path, settings).model
-    pixels, batch = torch.randn(2, 3, 16, 16), pad_tokens(ROWS, pad_id=0)
-    with torch.no_grad():
-        found = (ours.encode_image(pixels), ours.encode_text(**batch))
-        out = theirs(pixel_values=pixels, **tokens())
-    for mine, other in zip(found, (out.image_embeds, out.text_embeds), strict=True):
-        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
