@@ -75,8 +75,18 @@ class LimitError(EngineError):
     exit_code = 1
 
 
+_LONGEST_WORD = 200
+_MOST_WORDS = 2000
+
+
 def did_you_mean(word: str, known: Collection[str]) -> str:
-    """Return ``" (did you mean `x`?)"`` for the nearest of ``known``, or ``""`` if none is near."""
+    """Return ``" (did you mean `x`?)"`` for the nearest of ``known``, or ``""`` if none is near.
+
+    A comparison takes the product of two lengths: of very many or very long words none is offered.
+    """
+    if len(word) > _LONGEST_WORD or len(known) > _MOST_WORDS:
+        return ""
+    known = [each for each in known if len(each) <= _LONGEST_WORD]
     near = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)
     if not near:
         return ""

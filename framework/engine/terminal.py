@@ -19,8 +19,9 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from functools import cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 from engine.errors import EngineError
@@ -56,6 +57,13 @@ def one_line(text: str, longest: int = 120) -> str:
     if len(text) > longest:
         text = text[: longest - 1] + "…"
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def listed(names: Collection[str], most: int = 8) -> str:
+    """``a, b and 3 more``: the first names, each on one line and not too long."""
+    shown = ", ".join(one_line(name, 60) for name in islice(names, most))
+    more = len(names) - most
+    return f"{shown} and {more:,} more" if more > 0 else shown
 
 
 def json_text(value: Any, *, indent: int | None = None, ascii_only: bool = False) -> str:

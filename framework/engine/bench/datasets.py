@@ -113,7 +113,7 @@ def _name(entry: DataEntry) -> str:
 
 def _judged(entry: DataEntry) -> Iterator[Judged]:
     if entry.dataset is not None:
-        name = entry.name or entry.dataset.create().name
+        name = entry.name or clean_name(entry.dataset.create().name)
         yield Judged(name, entry.dataset, entry.templates)
         return
     assert entry.folder is not None

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any
 
 from engine.bench.results import Answers, DatasetResult, Result, Retrieval
+from engine.foreign import clean_name
 
 CLASSIFICATION = "zeroshot_classification"
 RETRIEVAL = "zeroshot_retrieval"
+
+_LONGEST_NAME = 200
+"""Bytes of a file's name without its ending; file systems take 255, temporary names need some."""
+
+_NOT_IN_NAMES = re.compile(r"^\.|[/\\\x00-\x1f\x7f]")
 
 
 def clip_benchmark_json(result: Result, language: str | None = None) -> list[dict[str, Any]]:
@@ -36,6 +44,21 @@ def clip_benchmark_json(result: Result, language: str | None = None) -> list[dic
             tasks[RETRIEVAL] = _retrieval(each.retrieval)
         found += [{**head, "task": task, "metrics": tasks[task], **last} for task in tasks]
     return found
+
+
+def clip_benchmark_name(each: Mapping[str, Any]) -> str:
+    """The name of the file of one dictionary of :func:`clip_benchmark_json`.
+
+    Names of data sets and files are others' and may hold anything: what no file name holds, or
+    what would lead into another folder, becomes ``_``; a name that is too long for a file system
+    is cut and ends with its digest.
+    """
+    keys = ("dataset", "pretrained", "model", "language", "task")
+    name = _NOT_IN_NAMES.sub("_", clean_name("_".join(str(each[key]) for key in keys)))
+    if len(name.encode()) > _LONGEST_NAME:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:16]
+        name = name.encode()[: _LONGEST_NAME - 17].decode(errors="ignore") + "_" + digest
+    return f"{name}.json"
 
 
 def _pretrained(result: Result) -> str:

@@ -201,15 +201,12 @@ def _write(bench: Bench, path: Path) -> None:
 def _write_clip_benchmark(bench: Bench, folder: Path) -> None:
     import json
 
-    from engine.bench.interchange import clip_benchmark_json
+    from engine.bench.interchange import clip_benchmark_json, clip_benchmark_name
     from engine.files import write_text
 
     for outcome in bench.outcomes:
         for each in clip_benchmark_json(outcome.result):
-            name = "_".join(
-                str(each[key]) for key in ("dataset", "pretrained", "model", "language", "task")
-            )
-            write_text(folder / f"{name}.json", json.dumps(each) + "\n")
+            write_text(folder / clip_benchmark_name(each), json.dumps(each) + "\n")
 
 
 def _prediction_files(suite: SuiteSettings, folder: Path | None) -> list[Path]:

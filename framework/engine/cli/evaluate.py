@@ -85,6 +85,7 @@ def command(
         )
     from engine.cli.tables import print_warning
     from engine.files import write_text
+    from engine.terminal import listed
 
     check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
     labels = read_labels(data, truth)
@@ -93,9 +94,7 @@ def command(
     datasets = open_datasets(data, only)
     names = [dataset.name for dataset in datasets]
     if not any(labels.get(name) for name in names):
-        raise DataError(
-            f"the truth has no answer for {', '.join(names)}; it knows: {', '.join(labels)}"
-        )
+        raise DataError(f"the truth has no answer for {listed(names)}; it knows: {listed(labels)}")
     check_labels(datasets, labels)
     predictor = open_predictor(artifact, threads)
     runs = run_all(
@@ -122,7 +121,7 @@ def command(
     warn(predictor, runs)
     absent = [] if only else [name for name in labels if name not in names]
     if absent:
-        print_warning(f"in the truth and not in {data}, so not in the mean: {', '.join(absent)}")
+        print_warning(f"in the truth and not in {data}, so not in the mean: {listed(absent)}")
 
 
 def score_file(predictions: Path, truth: Path, only: list[str] | None = None) -> Score:

@@ -126,13 +126,14 @@ def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
     from engine.errors import DataError, did_you_mean
     from engine.foreign import clean_name
     from engine.registry import default_registry
+    from engine.terminal import listed
 
     folders = {clean_name(folder.resolve().name): folder for folder in find_zero_shot_folders(data)}
     for name in only or ():
         if name not in folders:
             raise DataError(
                 f"{data} holds no data set `{name}`{did_you_mean(name, folders)}",
-                hint=f"it holds: {', '.join(folders)}",
+                hint=f"it holds: {listed(folders)}",
             )
     plugin = default_registry().get("dataset", "zero_shot_folder")
     settings, dataset = plugin.load_settings(), plugin.load()

@@ -120,7 +120,8 @@ class RunInfo:
 class Logger(ABC):
     """Receives what training measures. Called in the main process only.
 
-    What it raises ends the run.
+    What it raises ends the run. To draw on the terminal, use :func:`engine.terminal.console` and
+    :func:`engine.terminal.live`: of what is printed otherwise, escape sequences become visible.
     """
 
     def __init__(self, settings: LoggerSettings) -> None:

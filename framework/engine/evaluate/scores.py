@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from engine.data.contest import MAX_CLASSES
 from engine.errors import DataError, did_you_mean
+from engine.terminal import listed, one_line
 
 Labels = Mapping[str, Mapping[str, int]]
 """The contest's truth or predictions: ``{data set: {image id: class index}}``."""
@@ -179,12 +180,12 @@ def score_dataset(
             that does not exist.
     """
     if not truth:
-        raise DataError(f"the truth of data set `{name}` names no image")
+        raise DataError(f"the truth of data set `{one_line(name)}` names no image")
     strangers = [image for image in top if image not in truth]
     if strangers:
         raise DataError(
-            f"data set `{name}`: {len(strangers)} predicted images are not in the truth, the first"
-            f" is `{strangers[0]}`{did_you_mean(strangers[0], truth)}",
+            f"data set `{one_line(name)}`: {len(strangers)} predicted images are not in the truth,"
+            f" the first is `{one_line(strangers[0])}`{did_you_mean(strangers[0], truth)}",
             hint="predictions and truth must be of the same data",
         )
     given = {image: answer[0] for image, answer in top.items()}
@@ -213,13 +214,14 @@ def _classes_of(name: str, indices: Sequence[int], classes: int | None) -> int:
     """The number of classes, every index checked against it."""
     for index in indices:
         if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
-            raise DataError(f"data set `{name}`: {index!r} is no class index")
+            raise DataError(f"data set `{one_line(name)}`: {index!r} is no class index")
     lowest, highest = min(indices), max(indices)
     if lowest < 0 or highest >= (MAX_CLASSES if classes is None else classes):
         there = f"there are {classes} classes, numbered from 0"
         most = f"{MAX_CLASSES - 1:,} is the largest that is allowed"
+        index = lowest if lowest < 0 else highest
         raise DataError(
-            f"data set `{name}`: class index {lowest if lowest < 0 else highest} does not exist"
+            f"data set `{one_line(name)}`: class index {index} does not exist"
             f" ({most if classes is None else there})"
         )
     return int(highest) + 1 if classes is None else classes
@@ -256,9 +258,9 @@ def score(truth: Labels, predictions: Labels) -> Score:
     for name in predictions:
         if name not in truth:
             raise DataError(
-                f"predictions for data set `{name}`, which the truth does not know"
+                f"predictions for data set `{one_line(name)}`, which the truth does not know"
                 f"{did_you_mean(name, truth)}",
-                hint=f"the truth knows: {', '.join(truth)}",
+                hint=f"the truth knows: {listed(truth)}",
             )
     return combine(
         [

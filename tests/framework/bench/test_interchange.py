@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 from typing import Any
 
-from engine.bench.interchange import clip_benchmark_json, contest_predictions
+import pytest
+
+from engine.bench.interchange import (
+    clip_benchmark_json,
+    clip_benchmark_name,
+    contest_predictions,
+)
 from engine.evaluate.scores import score
 
 
@@ -68,3 +75,24 @@ def test_predictions_score_as_the_board_says(contest: Any) -> None:
     found = score(truth, contest_predictions(answers))
     assert math.isclose(found.accuracy, contest.board.row("clip_openai").accuracy)
     assert [each.missing for each in found.datasets] == [1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    ["a/b", "../../etc/passwd", "/etc/passwd", "..", ".hidden", "a\\b", "a\0b", "a\nb", "\x1b[2J",
+     "caf\udce9", "ы" * 300, "x" * 100_000, ""],
+)  # fmt: skip
+def test_names_of_files_stay_in_their_folder(tmp_path: Path, dataset: str) -> None:
+    each = {"dataset": dataset, "pretrained": "seed1", "model": "m", "language": "ru", "task": "t"}
+    name = clip_benchmark_name(each)
+    (tmp_path / name).write_text("{}", encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert not name.startswith(".")
+    assert len(name.encode()) <= 205
+    assert name != clip_benchmark_name({**each, "task": "other"})
+    assert name.isprintable()
+
+
+def test_names_of_files_are_clip_benchmarks_own() -> None:
+    each = {"dataset": "d", "pretrained": "seed1", "model": "m", "language": "ru", "task": "t"}
+    assert clip_benchmark_name(each) == "d_seed1_m_ru_t.json"

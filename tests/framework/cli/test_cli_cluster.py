@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from engine.artifact import read_manifest
 from engine.build import read_artifact, save
+from engine.cli import main
 from engine.clusters import read
 from engine.errors import ArtifactError
 
@@ -192,3 +196,33 @@ def test_nothing_on_stdin(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> No
 def test_read_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="engine cluster fit"):
         read(tmp_path)
+
+
+def test_assign_stops_where_nobody_reads(
+    engine: Engine, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``engine cluster assign ... | head``: queries that never end, and a closed pipe."""
+
+    class Endless(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, target: Any) -> int:
+            read.append(len(target))
+            assert len(read) < 50, "it goes on reading"
+            target[:] = ("круг\n" * len(target)).encode()[: len(target)]
+            return len(target)
+
+    read: list[int] = []
+    engine("cluster", "fit", config, "-o", "here")
+    reading, writing = os.pipe()
+    os.close(reading)
+    with monkeypatch.context() as patch, os.fdopen(writing, "w", encoding="utf-8") as pipe:
+        stdin = SimpleNamespace(buffer=io.BufferedReader(Endless()), isatty=lambda: False)
+        patch.setattr(sys, "stdin", stdin)
+        patch.setattr(sys, "stdout", pipe)
+        patch.setattr(sys, "argv", ["engine", "cluster", "assign", "here"])
+        with pytest.raises(SystemExit) as stop:
+            main.run()
+    assert stop.value.code == 0
+    assert read

@@ -320,3 +320,73 @@ def test_a_built_model_on_the_contests_own_photographs(
     assert read("p.json")["caltech101"].keys() == labels["caltech101"].keys()
     assert Path("g.html").stat().st_size > 100_000
     assert "RANDOM" in err
+
+
+@pytest.mark.parametrize("side", ["text", "vision", "scale"])
+def test_numbers_that_are_not_finite_give_no_answer(
+    engine: Engine, data: Path, predictor: Predictor, side: str
+) -> None:
+    """Class 0 for every image would score 100 % against a truth of zeros."""
+    import torch
+
+    model = predictor.model
+    with torch.no_grad():
+        if side == "text":
+            model.text.table.weight[2] = float("nan")  # type: ignore[union-attr,operator,index]
+        elif side == "scale":
+            model.logit_scale.fill_(float("inf"))
+        else:
+            project = model.vision_projection.project
+            model.vision_projection.project = lambda rows: project(rows) / 0.0  # type: ignore[method-assign]
+    words = {"text": "зелёный", "vision": "0-0-0", "scale": "logit_scale"}[side]
+    truth = {name: dict.fromkeys(each, 0) for name, each in read(str(data / "gt.json")).items()}
+    Path("zeros.json").write_text(json.dumps(truth), encoding="utf-8")
+    for command in (
+        ("predict", "MODEL", data, "-o", "p.json", "--html", "p.html"),
+        ("eval", "MODEL", data, "--truth", "zeros.json", "-o", "p.json"),
+        ("eval", "MODEL", data, "--truth", "zeros.json", "--json"),
+    ):
+        code, out, err = engine(*command)
+        assert code == 2, (out, err)
+        assert words in err
+        assert "100" not in out
+        assert not Path("p.json").exists()
+        assert not Path("p.html").exists()
+
+
+def test_classes_that_cannot_be_told_apart(
+    engine: Engine, data: Path, predictor: Predictor
+) -> None:
+    from engine.config.schema import ZeroShotSettings
+
+    names = [f"красный {'и ' * 20}{name}" for name in "абв"]
+    for folder, classes in (("two", ["синий", *names]), ("all", ["красный", "синий"])):
+        text = json.dumps(classes, ensure_ascii=False)
+        (data / folder / "classes.json").write_text(text, encoding="utf-8")
+    (data / "gt.json").unlink()
+    truth = {"two": {"0-0-0": 1, "7-1-0": 0}, "all": {"0-0-0": 0}}
+    Path("t.json").write_text(json.dumps(truth), encoding="utf-8")
+    for command in (
+        ("predict", "MODEL", data, "-o", "p.json", "--json"),
+        ("eval", "MODEL", data, "--truth", "t.json", "--json"),
+    ):
+        code, out, err = engine(*command)
+        assert code == 0, err
+        assert "data set `two`: classes that the model cannot tell apart (`красный" in err
+        assert "truncated" in err
+        report = json.loads(out)
+        (note,) = [
+            each for run in report.get("runs", report.get("datasets")) for each in run["notes"]
+        ]
+        assert "max_tokens" in note
+    long = "очень " * 20 + "{}"
+    predictor.config.zero_shot = ZeroShotSettings(templates=(long,))
+    for command in (
+        ("predict", "MODEL", data, "-o", "q.json"),
+        ("eval", "MODEL", data, "--truth", "t.json"),
+    ):
+        code, out, err = engine(*command)
+        assert code == 2, out
+        assert "cannot tell the 2 classes apart" in err
+        assert "zero_shot.templates" in err
+    assert not Path("q.json").exists()

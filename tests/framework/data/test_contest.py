@@ -109,3 +109,27 @@ def test_scores_from_python_are_bounded_too(index: Any) -> None:
             score({"d": truth}, {"d": answers})
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_messages_stay_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A suggestion compares words letter by letter: not among very many, nor of very long ones."""
+    import difflib
+
+    compared: list[int] = []
+    real = difflib.get_close_matches
+    monkeypatch.setattr(
+        difflib, "get_close_matches",
+        lambda word, known, **more: compared.append(len(word) * sum(map(len, known)))
+        or real(word, known, **more),
+    )  # fmt: skip
+    many = {f"image {i}": 0 for i in range(100_000)}
+    for truth, answers in (
+        ({"d": many}, {"d": {"imag": 0}}),
+        ({"d": {"x" * 100_000: 0}}, {"d": {"x" * 100_001: 0}}),
+        ({f"set {i}" * 100: {"a": 0} for i in range(5000)}, {"se": {"a": 0}}),
+        ({"d" * 100_000: {"a": 0}}, {"e" * 100_000: {"a": 0}}),
+    ):
+        with pytest.raises(DataError) as caught:
+            score(truth, answers)
+        assert len(str(caught.value)) < 1000
+    assert sum(compared) < 10_000_000
