@@ -5,6 +5,7 @@ Everything follows from the random generator that is given, so a case can be rep
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import re
@@ -153,6 +154,10 @@ def mutate_lines(data: bytes, chance: Random) -> bytes:
     return b"\n".join(lines)
 
 
+def _value(chance: Random) -> Any:
+    return copy.deepcopy(chance.choice(VALUES))  # what is put in may itself be mutated next
+
+
 def mutate_json(data: bytes, chance: Random) -> bytes:
     """JSON with other values, of other types, at any place; or with names gone or added."""
     try:
@@ -167,13 +172,13 @@ def mutate_json(data: bytes, chance: Random) -> bytes:
 
 def _mutate_value(value: Any, chance: Random) -> Any:
     if not value or not isinstance(value, (dict, list)) or chance.random() < 0.1:
-        return chance.choice(VALUES)
+        return _value(chance)
     key = chance.choice(list(value)) if isinstance(value, dict) else chance.randrange(len(value))
     kind = chance.random()
     if kind < 0.1:
         del value[key]
     elif kind < 0.2 and isinstance(value, dict):
-        value[chance.choice(TEXTS)] = chance.choice(VALUES)
+        value[chance.choice(TEXTS)] = _value(chance)
     else:
         value[key] = _mutate_value(value[key], chance)
     return value

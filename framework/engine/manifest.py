@@ -39,6 +39,7 @@ class Origin(_Strict):
     source: Text
     initialised: Text
     reason: Text = ""
+    warnings: list[Text] = []
 
 
 class Tokenizer(_Strict):
@@ -46,6 +47,7 @@ class Tokenizer(_Strict):
 
     origin: Text
     vocab_size: Count
+    warnings: list[Text] = []
 
 
 class ClustersNote(_Strict):
@@ -62,8 +64,8 @@ class Manifest(_Strict):
     engine: Text = ""
     name: Text = ""
     weights: dict[Text, Origin] = {}
-    tokenizer: Tokenizer | None = None
-    clusters: ClustersNote | None = None
+    tokenizer: Tokenizer = Tokenizer(origin="", vocab_size=0)
+    clusters: ClustersNote = ClustersNote()
     stages: list[dict[str, Any]] = []
     scores: dict[str, Any] = {}
     plugins: list[dict[str, Text]] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.artifact import check_replaceable, read_manifest
+from engine.build import Built
 from engine.errors import ArtifactError
+from engine.evaluate.predictor import random_weights
 from engine.manifest import parse_manifest
 from engine.strict_json import parse_json
 
@@ -21,8 +24,15 @@ GOOD: dict[str, Any] = {
     "format": 1,
     "engine": "0.1",
     "name": "x",
-    "weights": {"vision": {"source": "scratch", "initialised": "random", "reason": ""}},
-    "tokenizer": {"origin": "trained on 3 queries", "vocab_size": 100},
+    "weights": {
+        "vision": {
+            "source": "hf:x/y",
+            "initialised": "random",
+            "reason": "no network",
+            "warnings": ["another activation"],
+        }
+    },
+    "tokenizer": {"origin": "hf:x/y was not reachable", "vocab_size": 100, "warnings": ["case"]},
     "clusters": {"count": 3, "warnings": ["clusters: few"]},
     "stages": [{"name": "all", "loss": 0.5, "scores": {}}],
     "scores": {"accuracy": 50.0},
@@ -45,7 +55,7 @@ def changed(place: str, value: Any) -> dict[str, Any]:
     target = document
     for key in parents:
         target = target[int(key) if isinstance(target, list) else key]
-    target[last] = value
+    target[int(last) if isinstance(target, list) else last] = value
     return document  # type: ignore[no-any-return]
 
 
@@ -60,7 +70,11 @@ WRONG: list[tuple[str, Any]] = [
     ("engine", 3), ("name", ["x"]), ("name", None), ("name", "x" * 1_000_000),
     ("weights", []), ("weights", {"vision": None}), ("weights", {"vision": "scratch"}),
     ("weights/vision/source", 3), ("weights/vision/initialised", None),
-    ("weights/vision/reason", {"a": 1}),
+    ("weights/vision/reason", {"a": 1}), ("weights/vision/warnings", 3),
+    ("weights/vision/warnings", None), ("weights/vision/warnings", [3]),
+    ("tokenizer", None), ("tokenizer/warnings", 0.5), ("tokenizer/warnings", "case"),
+    ("clusters", None), ("clusters/warnings", None), ("weights", None), ("plugins", None),
+    ("stages", None), ("scores", None),
     ("tokenizer", "bpe"), ("tokenizer/origin", 3), ("tokenizer/vocab_size", "many"),
     ("tokenizer/vocab_size", -1), ("tokenizer/vocab_size", 2**63),
     ("tokenizer/vocab_size", 1.5), ("tokenizer/vocab_size", True),
@@ -95,6 +109,38 @@ def test_a_wrong_value_is_told_in_one_short_line(tmp_path: Path, place: str, val
         assert message.isprintable()
     with pytest.raises(ArtifactError):  # what is not known to be ours is not replaced
         check_replaceable(tmp_path)
+
+
+ODD: list[Any] = [None, True, -1, 0, 3, 2**63, 0.5, "", "x", "random", [], [3], ["x"], {}, {"a": 1}]
+
+
+def places(value: Any, place: str = "") -> Iterator[str]:
+    if place:
+        yield place
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, list):
+        items = enumerate(value)
+    for key, inner in items:
+        yield from places(inner, f"{place}/{key}".lstrip("/"))
+
+
+def test_any_value_at_any_place_is_refused_or_can_be_used(tmp_path: Path) -> None:
+    path = tmp_path / "engine.json"
+    nothing: Any = None
+    refused = 0
+    for place in places(GOOD):
+        for value in ODD:
+            write(path, changed(place, value))
+            try:
+                manifest = parse_manifest(path)
+            except ArtifactError:
+                refused += 1
+                continue
+            warnings = Built(nothing, nothing, nothing, manifest).warnings
+            assert all(isinstance(line, str) for line in [*warnings, *random_weights(manifest)])
+    assert refused > 200
 
 
 @pytest.mark.parametrize(
