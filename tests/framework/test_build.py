@@ -18,9 +18,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+import engine.build
 from engine import artifact
 from engine.build import Built, assemble, build, make_model, make_tokenizer, read_artifact, save
 from engine.config.schema import EngineConfig
+from engine.contracts import Tokenizer
 from engine.contracts.filling import tied_names, with_ties
 from engine.errors import ArtifactError, EngineError, WeightsError
 from engine.exporting.source import source_of
@@ -69,8 +71,17 @@ def config_of(registry: Registry, text: dict[str, Any], **changes: Any) -> Engin
     return EngineConfig.model_validate(data, context={"registry": registry})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tokenizer(registry: Registry) -> Iterator[Tokenizer]:
+    """One tokenizer for all: to train it takes as long as everything else."""
+    trained = make_tokenizer(config_of(registry, BAG))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("engine.build.make_tokenizer", lambda config: trained)
+        yield trained
+
+
 def made(config: EngineConfig) -> Built:
-    return assemble(config, make_model(config), make_tokenizer(config), {})
+    return assemble(config, make_model(config), engine.build.make_tokenizer(config), {})
 
 
 def put(state: dict[str, Tensor], name: str, number: float) -> None:
@@ -348,7 +359,17 @@ def test_an_artifact_whose_weights_do_not_fit_its_config(
 
 @pytest.mark.parametrize(
     "change",
-    ["width: 800000", "vocab_size: 9000000", "layers: 1", "image_size: 100000"],
+    [
+        "width: 800000",
+        "width: 1024",
+        "vocab_size: 9000000",
+        "layers: 1",
+        "layers: 1000000",
+        "image_size: 100000",
+        "joint_width: 9e39",
+        "joint_width: 65536",
+        "seed: 9999999999999999999999999999",
+    ],
 )
 def test_a_config_that_claims_another_model_allocates_nothing(
     registry: Registry, tmp_path: Path, change: str
