@@ -61,9 +61,7 @@ class Trainer:
         processes: this process among the others.
         place: the folder that a new run takes; by default it is the run's already.
 
-    Attributes:
-        state: where the run is, and what it has learned beside the weights.
-        stage: the stage under way.
+    ``state`` says where the run is, ``stage`` is the stage under way.
     """
 
     def __init__(
