@@ -109,11 +109,16 @@ def test_what_is_left_of_a_long_run(form: str, text: str) -> None:
 )
 def test_other_texts_are_normalised_as_ever(parts: list[tuple[str, str]], form: str) -> None:
     text = "ы".join(left + marks for left, marks in parts)
-    bounded = "".join(
-        "".join(group) if not mark else "".join(group)[:LONGEST_RUN]
-        for mark, group in itertools.groupby(text, unicode._marks().__contains__)
-    )
-    assert bounded_normalise(form, text) == unicodedata.normalize(form, bounded)  # type: ignore[arg-type]
+    # Characters that become several marks can make a run longer than it was written.
+    expected = shortened(unicodedata.normalize(form, shortened(text)))  # type: ignore[arg-type]
+    assert bounded_normalise(form, text) == expected  # type: ignore[arg-type]
+
+
+def shortened(text: str) -> str:
+    """``text`` with the first marks of each run alone, found mark by mark."""
+    groups = itertools.groupby(text, unicode._marks().__contains__)
+    runs = ((mark, "".join(group)) for mark, group in groups)
+    return "".join(run[:LONGEST_RUN] if mark else run for mark, run in runs)
 
 
 @pytest.mark.parametrize("length", [LONGEST_RUN - 1, LONGEST_RUN, LONGEST_RUN + 1, 2 * LONGEST_RUN])
