@@ -56,18 +56,19 @@ SETTINGS = Path(__file__).with_suffix(".yaml")
 
 def train_tower(job: Job) -> None:
     """Train a vision tower; keep it, the clusters, and the features of the test's images."""
-    from engine.core.build import build, save
+    from engine.clusters import build_clustered, clusters_of
+    from engine.core.build import save
 
     folder, started = base_folder(job.key), time.perf_counter()
     if (folder / "tower.json").is_file():
         return
     shutil.rmtree(folder, ignore_errors=True)
     config = loaded(job)
-    built = build(config)
+    built = build_clustered(config)
     dataset = config.data.train.create()
     stage = trained(built, dataset, None, PLACE / "runs" / job.key)
     save(built, folder / "model")
-    clusters = built.clusters
+    clusters = clusters_of(built)
     assert clusters is not None
     kept, names = {}, {}
     for part in ("test", "seen"):

@@ -128,8 +128,9 @@ def check_sizes(settings: Plain, jobs: Sequence[Job]) -> dict[str, int]:
     for job in jobs:
         name = f"{job.data} {job.variant}"
         if name not in found:
-            parts = {part.name: part.numbers for part in config_size(loaded(job)).parts}
-            found[name] = parts["text_projection"]
+            parts = {part.name: part for part in config_size(loaded(job)).parts}
+            projection = parts["text_projection"]
+            found[name] = projection.num_parameters + projection.num_buffers
     equal = {variant for variant, about in settings["variants"].items() if about.get("equal_size")}
     for data in {job.data for job in jobs}:
         sizes = [n for name, n in found.items() if name in {f"{data} {v}" for v in equal}]

@@ -28,7 +28,7 @@ from fuzz_mutate import (
     mutate_zip,
 )
 
-from engine.clusters import read_clustered
+from engine.clusters import clusters_of, read_clustered
 
 if TYPE_CHECKING:
     from engine.core.config.schema import EngineConfig
@@ -74,10 +74,11 @@ def prepare(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from engine.core.build import build, save
+    from engine.clusters import build_clustered
+    from engine.core.build import save
 
     torch.manual_seed(0)
-    built = build(_engine_config(MODEL))
+    built = build_clustered(_engine_config(MODEL))
     save(built, folder / "artifact")
 
     state = dict(built.model.text.state_dict())
@@ -263,9 +264,10 @@ def _artifact(good: Path, work: Path, chance: Random) -> None:
     for found in vectors:
         assert torch.isfinite(found).all()
         assert torch.allclose(found.norm(dim=-1), torch.ones(len(found)), atol=1e-3)
-    if built.clusters is not None:
-        assigned = built.clusters.assign(texts)
-        assert ((assigned >= -1) & (assigned < built.clusters.count)).all()
+    clusters = clusters_of(built)
+    if clusters is not None:
+        assigned = clusters.assign(texts)
+        assert ((assigned >= -1) & (assigned < clusters.count)).all()
     json.dumps([built.manifest, built.warnings], allow_nan=False).encode()
 
 

@@ -25,6 +25,7 @@ from engine.core.plugin_api import (
     check_api,
     declared_api,
 )
+from engine.core.signals import Stopped
 from engine.errors import PluginError, did_you_mean
 
 
@@ -88,6 +89,8 @@ class Registry:
         place = f"{point.name} = {point.value}"
         try:
             plugins = _offered(point, distribution)
+        except Stopped:  # a signal that came meanwhile is not a fault of the package
+            raise
         except ApiMismatchError as error:
             self.broken.append(
                 BrokenPackage(

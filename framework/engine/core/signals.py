@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
@@ -19,9 +18,20 @@ def stopping() -> list[signal.Signals]:
     return [number for number in found if signal.getsignal(number) is not signal.SIG_IGN]
 
 
+class Stopped(SystemExit):
+    """A signal asks this process to end; its code is 128 and the signal's number.
+
+    A class of its own, so that code which guards against a plugin that calls ``sys.exit`` lets it
+    through.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
 @contextlib.contextmanager
 def ending_in_order() -> Iterator[None]:
-    """Meanwhile these signals raise SystemExit (128 and the number) in the main thread.
+    """Meanwhile these signals raise :class:`Stopped` in the main thread.
 
     Further ones are ignored, so that tidying up is not broken off: service managers send both.
     Ctrl-C still breaks off.
@@ -39,4 +49,4 @@ def ending_in_order() -> Iterator[None]:
 def _leave(number: int, frame: FrameType | None) -> NoReturn:
     for each in stopping():
         signal.signal(each, signal.SIG_IGN)
-    sys.exit(128 + number)
+    raise Stopped(number)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from types import FrameType
 from typing import Any, NoReturn
 
-from engine.core.signals import stopping
+from engine.core.signals import Stopped, stopping
 
 
 class Interrupt:
@@ -42,4 +41,4 @@ class Interrupt:
         """Leave as the signal asks: exit code 130, 143 or 129."""
         if number == signal.SIGINT:
             raise KeyboardInterrupt
-        sys.exit(128 + number)
+        raise Stopped(number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from engine.contracts import LossSettings
 from engine.contracts.hooks import API_VERSION, Plugin, hookimpl
 from engine.contracts.settings import KIND_DEFAULT, PluginField, PluginRef, Settings
 from engine.core.registry import Registry, default_registry
+from engine.core.signals import ending_in_order
 from engine.data.formats import CLICK_LOG, ZERO_SHOT
 from engine.errors import PluginError
 
@@ -246,6 +248,32 @@ def test_a_broken_package_takes_no_other_down(load: Callable[[], object], words:
     assert str(broken.distribution) == "bad 1.0"
     assert broken.entry_point == "bad = bad_module"
     assert "Traceback" in broken.details
+
+
+def signalled(number: int) -> Callable[[], object]:
+    """A package during whose import a signal comes."""
+
+    def load() -> object:
+        os.kill(os.getpid(), number)
+        return offering(plugin("dataset", "a"))
+
+    return load
+
+
+@pytest.mark.parametrize(
+    ("number", "error", "code"),
+    [
+        (signal.SIGTERM, SystemExit, 143),
+        (signal.SIGHUP, SystemExit, 129),
+        (signal.SIGINT, KeyboardInterrupt, None),
+    ],
+)
+def test_a_signal_during_an_import_ends_the_command(
+    number: int, error: type[BaseException], code: int | None
+) -> None:
+    with pytest.raises(error) as stop, ending_in_order():
+        Registry([point("slow", signalled(number))])
+    assert getattr(stop.value, "code", None) == code
 
 
 def test_what_is_said_of_a_name_that_is_not_there() -> None:
