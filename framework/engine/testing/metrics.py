@@ -188,7 +188,7 @@ def _equal(one: float | None, other: float | None) -> bool:
     contract=_METRIC,
     says="higher_is_better: which end of the scale is the good one.",
     why="Sorting, the best value of a column and the verdict of a comparison follow from it.",
-    needs=("values",),
+    needs=("deterministic",),
 )
 def direction(it: MetricSubject) -> None:
     """Answers that are all right and sure are not worse than answers that are all wrong."""

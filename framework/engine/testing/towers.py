@@ -237,7 +237,7 @@ meta_build = rule(
     says="a plugin whose parameters follow from its settings says so in a plan",
     why="`engine size` and the limit on bytes trust the plan: a wrong one lets a model through that"
     " is too heavy, or fails the build after an hour of training.",
-    needs=("build",),
+    needs=("meta_build",),
 )
 def plan(it: TowerSubject) -> None:
     """The plan, where there is one, is the tower to the byte, merged as an artifact stores it."""
