@@ -24,6 +24,7 @@ OTHER_MEANINGS = {
     "linear": "a schedule of the learning rate",
     "ruclip": "a program whose description files are read",
     "sentencepiece": "a library whose version is shown",
+    "sigmoid": "a function, which makes a probability of a logit",
     "timm": "a library and the program that writes its files",
     "trained": "a key of a checkpoint",
     "transformers": "a library, and the format of an export",
