@@ -106,7 +106,7 @@ def features_of(model: Any, dataset: Any, skip: int) -> tuple[Any, Any]:
             continue
         pixels = normalise([each.pixels for each in read], model.vision.preprocess)
         with torch.inference_mode():
-            features.append(model.vision({"pixels": pixels})["features"].numpy())
+            features.append(model.vision({"pixels": pixels})["pooled"].numpy())
         labels += [each.record.label for each in read]
     return np.concatenate(features), np.array(labels)
 
@@ -190,7 +190,7 @@ def evaluated(built: Any, base: Path, names: Mapping[str, Sequence[str]]) -> Pla
         kept = dict(file)
     for part, *measures in (("test", "accuracy", "within"), ("seen", "seen", "seen_within")):
         with torch.inference_mode():
-            features = {"features": torch.from_numpy(kept[f"{part}_features"])}
+            features = {"pooled": torch.from_numpy(kept[f"{part}_features"])}
             image = functional.normalize(model.vision_projection(features)["embedding"], dim=-1)
             cosines = (image @ Predictor(built).class_vectors(names[part]).T).numpy()
         right = scored(cosines, kept[f"{part}_labels"], kept[f"{part}_clusters"])

@@ -102,8 +102,8 @@ def ours(job: Job) -> None:
         clock.start()
         return found
 
-    def timed_score(runs: Any, truth: Any = None) -> Any:
-        seen["score"], seen["runs"] = score_runs(runs, truth), runs
+    def timed_score(runs: Any, truth: Any = None, **more: Any) -> Any:
+        seen["score"], seen["runs"] = score_runs(runs, truth, **more), runs
         clock.stop()
         return seen["score"]
 

@@ -54,8 +54,8 @@ def a_state() -> State:
     """256 texts as a text encoder hands them on."""
     lengths = torch.randint(3, TOKENS + 1, (ROWS, 1))
     return {
-        "features": torch.randn(ROWS, IN, requires_grad=True),
-        "embeddings": torch.randn(ROWS, TOKENS, EMBEDDING, requires_grad=True),
+        "pooled": torch.randn(ROWS, IN, requires_grad=True),
+        "token_embeddings": torch.randn(ROWS, TOKENS, EMBEDDING, requires_grad=True),
         "mask": torch.arange(TOKENS) < lengths,
     }
 
@@ -117,7 +117,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     todo, state = jobs()
-    inputs = {name: state[name] for name in ("features", "embeddings")}
+    inputs = {name: state[name] for name in ("pooled", "token_embeddings")}
     found = in_turn(
         options.rounds,
         *(lambda j=job: step(*j, inputs) for job in todo.values()),  # type: ignore[misc]

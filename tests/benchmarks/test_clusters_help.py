@@ -72,6 +72,22 @@ def test_unequal_sizes_are_refused(trainings: ModuleType, settings: Any) -> None
         trainings.check_sizes(settings, every_job(trainings, settings))
 
 
+@pytest.mark.slow
+def test_a_tower_and_the_variants_on_it_are_trained(trainings: ModuleType, settings: Any) -> None:
+    shapes = settings["data"]["shapes"]
+    shapes["values"] |= {"vision_epochs": 1, "text_epochs": 1}
+    for part in ("train", "test", "seen"):
+        shapes[part]["count"] = 256
+    base = trainings.base_job(settings, "shapes", 0)
+    trainings.train_tower(base)
+    assert (trainings.base_folder(base.key) / "tower.json").is_file()
+    for job in trainings.jobs_of(settings, base, ["one", "hard", "soft"]):
+        found = trainings.train_variant(job)
+        assert found["steps"] == 2
+        assert all(0 <= found[name] <= 100 for name in report.MEASURES)
+        assert ("router" in found) == (job.variant != "one")
+
+
 def test_keys_name_settings_variant_data_and_seed(trainings: ModuleType, settings: Any) -> None:
     keys = [job.key for job in every_job(trainings, settings, seeds=2)]
     assert len(set(keys)) == len(keys) == 32
