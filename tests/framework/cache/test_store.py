@@ -447,8 +447,10 @@ def unprivileged() -> Iterator[None]:
 @pytest.fixture
 def reachable(tmp_path: Path) -> Path:
     """A folder that other users can reach."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(folder.stat().st_mode | 0o055)
+    for folder in (tmp_path, *tmp_path.parents):
+        mode = folder.stat().st_mode
+        if mode & 0o055 != 0o055:
+            folder.chmod(mode | 0o055)
     return tmp_path
 
 
