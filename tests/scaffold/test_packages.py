@@ -191,7 +191,7 @@ def test_broken_packages_harm_nothing(
     # The names that are lost say why.
     for setting, words in (
         ("model.text={use: theirs}", "a_library_that_nobody_has"),
-        ("train.stages=[{name: x, steps: 1, losses: [{use: sigmoid}]}]", "two plugins are called"),
+        ("train.stages=[{name: x, steps: 1, losses: [{use: sigmoid}]}]", "is offered by 2 plugins"),
     ):
         done = clean.run("engine", "size", "my.yaml", "--set", setting, cwd=tmp_path)
         assert done.returncode == 2

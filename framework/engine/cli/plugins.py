@@ -205,7 +205,7 @@ def _print_clashes(console: Console, registry: Registry) -> None:
             Text.assemble(
                 ("CLASH ", "bold black on yellow"),
                 f" two plugins are called {plugin.kind} `{plugin.name}`: from {owners}."
-                " No config can use either until one of the packages is uninstalled.",
+                " Write `package:name` in a config to say which one is meant.",
             ),
             soft_wrap=True,
         )
