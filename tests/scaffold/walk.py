@@ -81,7 +81,7 @@ class MyEncoder(TextEncoder):
             elif index <= len(self.blocks):
                 state["hidden"] = state["hidden"] + self.blocks[index - 1](state["hidden"])
             else:
-                state["pooled"] = self.norm(state.pop("hidden"))  # [B, width]
+                state["pooled"] = self.norm(take(state, "hidden", keep))  # [B, width]
 """,
         """\
         mask = state["mask"].unsqueeze(2)  # [B, L, 1], False on padding
@@ -92,7 +92,7 @@ class MyEncoder(TextEncoder):
             elif index <= len(self.blocks):
                 state["hidden"] = self.blocks[index - 1](state["hidden"], mask)
             else:
-                words = (state.pop("hidden") * mask).sum(dim=1)
+                words = (take(state, "hidden", keep) * mask).sum(dim=1)
                 state["pooled"] = self.norm(words / mask.sum(dim=1))
 """,
     ),
