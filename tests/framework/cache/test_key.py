@@ -275,5 +275,5 @@ def test_at_its_end_a_tower_keeps_what_is_read_alone(model: DualEncoder) -> None
     count = len(tower.segments())
     given = frozenset({"ids", "mask"})
     names = [entry.name for entry in probe(tower, count, short, long, "float32", given=given)]
-    assert names == ["features"]
+    assert names == ["pooled"]
     assert probe(tower, count - 1, short, long, "float16", given=given)[0].dtype == "float16"

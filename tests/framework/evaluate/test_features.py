@@ -116,9 +116,9 @@ def rows_run(model: Predictor, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     real = model.model.vision.run
 
-    def counted(state: Any, start: int, stop: int) -> Any:
+    def counted(state: Any, start: int, stop: int, **options: Any) -> Any:
         found.append(len(state["pixels"]))
-        return real(state, start, stop)
+        return real(state, start, stop, **options)
 
     monkeypatch.setattr(model.model.vision, "run", counted)
     return found
@@ -347,8 +347,11 @@ def test_a_projection_that_reads_more_than_features_is_not_cached(
     tower = model.model.vision
     real = tower.run
 
-    def run_with_hidden(state: Any, start: int, stop: int) -> Any:
-        return {**real(state, start, stop), "hidden": torch.zeros(len(state["pixels"]), 2)}
+    def run_with_hidden(state: Any, start: int, stop: int, **options: Any) -> Any:
+        return {
+            **real(state, start, stop, **options),
+            "hidden": torch.zeros(len(state["pixels"]), 2),
+        }
 
     monkeypatch.setattr(tower, "run", run_with_hidden)
     greedy = with_parts(model, tower, Greedy(ProjectionSettings(), tower.width, 3), vision)
