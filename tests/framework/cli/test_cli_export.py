@@ -64,6 +64,7 @@ def test_onnx(built: Engine) -> None:
     names = {path.name for path in Path("small-onnx").iterdir()}
     assert names == {
         "vision.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "export.json", "README.md",
+        "pictures.zip",
     }  # fmt: skip
 
 
