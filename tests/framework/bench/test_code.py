@@ -111,10 +111,10 @@ THEIRS = {
         "from .factor import FACTOR\n"
         "class Theirs(Loss):\n"
         "    '''Cosines of what does not belong together.'''\n"
-        "    reads = frozenset({'image', 'text', 'scale'})\n"
+        "    reads = frozenset({'image.embedding', 'text.embedding', 'scale'})\n"
         "    def forward(self, batch):\n"
         "        more = float(files('their_losses').joinpath('more.txt').read_text())\n"
-        "        cosine = batch['image'] @ batch['text'].T\n"
+        "        cosine = batch['image.embedding'] @ batch['text.embedding'].T\n"
         "        return FACTOR * more * (cosine.mean() - cosine.diagonal().mean())\n"
     ),
     "their_losses/factor.py": "FACTOR = 1.0\n",
