@@ -69,7 +69,7 @@ def fill(store: Store, sort: str, first: int, stop: int) -> list[float]:
 
 
 def batches(count: int, number: int, seed: int) -> Iterator[list[bytes]]:
-    """Random keys of those that are there."""
+    """Keys drawn at random from those that the store holds."""
     rng = np.random.default_rng(seed)
     for _ in range(number):
         yield [key_of(n) for n in dict.fromkeys(rng.integers(0, count, BATCH).tolist())]
