@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,18 @@ def _encodable(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(map(_encodable, value))
     return value
+
+
+@pytest.fixture(autouse=True)
+def no_modules_of_a_test_stay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Modules that a test wrote and imported are forgotten: the next test must not see them."""
+    before = set(sys.modules)
+    yield
+    folder = str(tmp_path_factory.getbasetemp())
+    for name in sys.modules.keys() - before:
+        file = getattr(sys.modules[name], "__file__", None)
+        if isinstance(file, str) and file.startswith(folder):
+            del sys.modules[name]
 
 
 @pytest.fixture
