@@ -17,6 +17,7 @@ from engine.cli.predict import (
     Limit,
     Only,
     Pictures,
+    Probabilities,
     Threads,
     Workers,
     check_labels,
@@ -57,6 +58,7 @@ def command(
     cache: Cache = None,
     html: Html = None,
     pictures: Pictures = 60,
+    probabilities: Probabilities = "softmax",
     json: Json = False,
 ) -> None:
     """Score zero-shot classification: every installed metric, by data set and over all.
@@ -100,8 +102,9 @@ def command(
     check_labels(datasets, labels)
     predictor = open_predictor(artifact, threads)
     runs = run_all(
-        predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache
-    )
+        predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
+        probabilities=probabilities,
+    )  # fmt: skip
 
     from engine.evaluate.runner import score_runs
 

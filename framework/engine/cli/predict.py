@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from engine.evaluate.scores import Labels, Score
 
 T = TypeVar("T")
+
+Kind = Literal["softmax", "sigmoid"]
 
 Artifact = Annotated[Path, typer.Argument(help="The model: a folder that `engine build` wrote.")]
 BatchSize = Annotated[
@@ -50,6 +52,15 @@ Html = Annotated[
 Pictures = Annotated[int, typer.Option(min=1, help="Most photographs on that page.")]
 
 
+Probabilities = Annotated[
+    Kind,
+    typer.Option(
+        help="softmax: among the classes of a data set; sigmoid: of each class by itself, for"
+        " models with a logit_bias."
+    ),
+]
+
+
 def command(
     artifact: Artifact,
     data: Annotated[
@@ -65,6 +76,7 @@ def command(
     cache: Cache = None,
     html: Html = None,
     pictures: Pictures = 60,
+    probabilities: Probabilities = "softmax",
     truth: Annotated[
         Path | None,
         typer.Option(help="Right answers for the page (DATA_DIR/gt.json where it exists)."),
@@ -90,8 +102,9 @@ def command(
         check_labels(datasets, labels)
     predictor = open_predictor(artifact, threads)
     runs = run_all(
-        predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache
-    )
+        predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
+        probabilities=probabilities,
+    )  # fmt: skip
     write_text(output, predictions_json(runs, labels))
     if html:
         show_gallery(html, predictor, runs, labels, pictures)
@@ -195,6 +208,7 @@ def run_all(
     workers: int | None,
     limit: int | None,
     cache: Path | None = None,
+    probabilities: Kind = "softmax",
 ) -> list[DatasetRun]:
     """Run over data sets with a progress bar on stderr; ``cache``: a folder of vision features."""
     from engine.cli.progress import counting
@@ -214,7 +228,7 @@ def run_all(
 
             runs.append(
                 run(predictor, dataset, batch_size=batch_size, workers=workers, limit=limit,
-                    features=features, progress=show)
+                    features=features, probabilities=probabilities, progress=show)
             )  # fmt: skip
     for line in dict.fromkeys(told):
         print_warning(line)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import io
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
@@ -25,6 +25,7 @@ from engine.evaluate.gallery_style import STYLE
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import DatasetRun, EvaluatedRow
 from engine.evaluate.scores import METHOD, DatasetScore, Labels, Score
+from engine.evaluate.zero_shot import Probabilities
 
 THUMBNAIL = 400
 """Longest side of a shown photograph, in pixels."""
@@ -57,12 +58,14 @@ class Section:
         images: how many the data set has.
         recall: each class name with its recall in percent, or ``None`` where no image shows it;
             empty where the right answers are not known.
+        kind: what the probabilities are, see :data:`engine.evaluate.zero_shot.Probabilities`.
     """
 
     name: str
     cards: Sequence[Card]
     images: int
     recall: Sequence[tuple[str, float | None]] = ()
+    kind: Probabilities = "softmax"
 
 
 @dataclass(frozen=True)
@@ -114,7 +117,7 @@ def section_of(run: DatasetRun, truth: Labels | None = None, pictures: int = 60)
         cards.append(Card(row.record.id, image, answers, known))
     score = run.score(labels) if labels else None
     recall = list(zip(names, score.recall, strict=True)) if score else []
-    return Section(run.dataset.name, cards, run.asked, recall)
+    return Section(run.dataset.name, cards, run.asked, recall, run.kind)
 
 
 def _spread(rows: Sequence[EvaluatedRow], labels: dict[str, int], count: int) -> list[EvaluatedRow]:
@@ -163,7 +166,7 @@ def write_gallery(
         _head(header, score),
         _filters() if known else "",
         *(_section(section) for section in sections),
-        f"<footer><p>{_footer(score)}</p></footer>",
+        f"<footer><p>{_footer(score, {one.kind for one in sections})}</p></footer>",
         "</body></html>\n",
     ]
     write_text(path, "\n".join(part for part in parts if part))
@@ -298,10 +301,16 @@ def _percent(chance: float) -> str:
     return "<&#8202;0.1 %" if 0 < chance < 0.0005 else f"{100 * chance:.1f} %"
 
 
-def _footer(score: Score | None) -> str:
+_BARS: Mapping[str, str] = {
+    "softmax": "among all classes of the data set",
+    "sigmoid": "of each class by itself, so that they need not add up to 100 %",
+}
+
+
+def _footer(score: Score | None, kinds: Collection[Probabilities]) -> str:
     chosen = (
         "Photographs are taken from every class in turn, evenly spaced; bars are the model's"
-        " probabilities among all classes of the data set."
+        f" probabilities {' or '.join(_BARS[kind] for kind in sorted(kinds))}."
     )
     return escape(chosen if score is None else f"{chosen} {METHOD}.")
 

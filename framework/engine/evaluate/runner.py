@@ -17,6 +17,7 @@ from engine.evaluate.names import encodable
 from engine.evaluate.predictor import Classifier, Predictor
 from engine.evaluate.scores import DatasetScore, Labels, Score, combine, score_dataset
 from engine.evaluate.vectors import without_direction
+from engine.evaluate.zero_shot import Probabilities
 
 if TYPE_CHECKING:
     from engine.evaluate.features import FeatureCache
@@ -57,6 +58,7 @@ class DatasetRun:
         vectors: [rows, J] float32, the images' embeddings, each of length 1, in the order of
             ``rows``; ``None`` where they were not asked for.
         notes: what a user should know, in words (classes that the model cannot tell apart, say).
+        kind: what the probabilities are, see :data:`engine.evaluate.zero_shot.Probabilities`.
     """
 
     dataset: Dataset
@@ -67,6 +69,7 @@ class DatasetRun:
     tower_rows: int = 0
     vectors: Tensor | None = None
     notes: list[str] = field(default_factory=list)
+    kind: Probabilities = "softmax"
 
     @property
     def predictions(self) -> dict[str, int]:
@@ -127,6 +130,7 @@ class DatasetRun:
             "classes": len(self.dataset.classes),
             "seconds": self.seconds,
             "tower_rows": self.tower_rows,
+            "probabilities": self.kind,
             "broken": [{"id": each.id, "reason": each.reason} for each in self.broken],
             "notes": self.notes,
         }
@@ -146,6 +150,7 @@ def run(
     features: FeatureCache | None = None,
     keep_vectors: bool = False,
     refuse_alike: bool = True,
+    probabilities: Probabilities = "softmax",
     progress: Progress = lambda name, done, total: None,
 ) -> DatasetRun:
     """Classify a data set's images into its classes.
@@ -160,12 +165,15 @@ def run(
         features: where vision features are kept; ``None``: the tower runs for every image.
         keep_vectors: also give the images' embeddings.
         refuse_alike: raise where the model gives all classes one vector; else that is a note.
+        probabilities: of the answers; the metrics of calibration use them.
         progress: told after each batch.
 
     Raises:
         DataError: no image, no class, two images of one id, or not a single readable image; an
-            embedding that is not finite; see ``refuse_alike``.
+            embedding that is not finite; see ``refuse_alike``; sigmoid probabilities of a model
+            without a bias.
     """
+    predictor.check_probabilities(probabilities)
     started = time.perf_counter()
     total = len(dataset) if limit is None else min(limit, len(dataset))
     dataset, notes = encodable(dataset, total)
@@ -184,7 +192,7 @@ def run(
         predictor, dataset, batch_size=batch_size, workers=workers, limit=limit, features=features
     ):
         broken += batch.broken
-        rows += _answers(classifier, batch, vectors)
+        rows += _answers(classifier, batch, vectors, probabilities)
         zero += [batch.read[i].record.id for i in without_direction(vectors)]
         if keep_vectors:
             kept.append(vectors)
@@ -199,6 +207,7 @@ def run(
         tower_rows=features.computed - before if features else len(rows),
         vectors=torch.cat(kept) if keep_vectors else None,
         notes=[f"data set `{dataset.name}`: {note}" for note in (*notes, *alike, *_zero(zero))],
+        kind=probabilities,
     )
 
 
@@ -228,10 +237,12 @@ def encode_batches(
         yield batch, predictor.encode_pixels(pixels, names, tower) if pixels else empty
 
 
-def _answers(classifier: Classifier, batch: ImageBatch, vectors: Tensor) -> Iterator[EvaluatedRow]:
+def _answers(
+    classifier: Classifier, batch: ImageBatch, vectors: Tensor, kind: Probabilities
+) -> Iterator[EvaluatedRow]:
     if not batch.read:
         return
-    probabilities, indices = classifier.best(vectors, TOP)
+    probabilities, indices = classifier.best(vectors, TOP, kind)
     answers = zip(batch.read, indices.tolist(), probabilities.tolist(), strict=True)
     for each, classes, chances in answers:
         yield EvaluatedRow(each.index, each.record, tuple(classes), tuple(chances))

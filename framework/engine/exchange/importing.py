@@ -48,6 +48,7 @@ _FILES = (
 
 
 _SIDES = ("vision", "text")
+_LOGITS = ("logit_scale", "logit_bias")
 
 
 def import_checkpoint(
@@ -180,9 +181,16 @@ def _finish(
 ) -> dict[str, Tensor]:
     try:
         with adapting("the checkpoint", f"the layout {type(layout).__name__}"):
-            return layout.finish(renamed, wanted)
+            return _scalars(layout.finish(renamed, wanted))
     except WeightsError as error:
         raise WeightsError(f"{path}: {error.message}", hint=error.hint) from error
+
+
+def _scalars(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The scale and the bias without the dimension of size 1 that transformers gives them."""
+    whole = {name: tensors[name] for name in _LOGITS if name in tensors}
+    bare = {name: t.reshape(()) for name, t in whole.items() if t.shape == (1,)}
+    return {**tensors, **bare}
 
 
 def _rename(

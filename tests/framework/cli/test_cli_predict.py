@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from engine.evaluate.predictor import Predictor
@@ -399,3 +400,29 @@ def test_classes_that_cannot_be_told_apart(
         assert "cannot tell the 2 classes apart" in err
         assert "zero_shot.templates" in err
     assert not Path("q.json").exists()
+
+
+def test_probabilities_of_each_class_by_itself(
+    engine: Engine, data: Path, predictor: Predictor
+) -> None:
+    """Only a model with a bias has them; the answers stay, the page's bars do not."""
+    code, _, err = engine("predict", "MODEL", data, "-o", "p.json", "--probabilities", "sigmoid")
+    assert code == 2
+    assert "has no logit_bias" in err
+    assert not Path("p.json").exists()
+    predictor.model.logit_bias = torch.nn.Parameter(torch.tensor(-30.0))
+    told = {}
+    for kind in ("softmax", "sigmoid"):
+        code, out, err = engine("eval", "MODEL", data, "-o", f"{kind}.json", "--html",
+                                f"{kind}.html", "--probabilities", kind, "--json")  # fmt: skip
+        assert code == 0, err
+        told[kind] = json.loads(out)
+        assert [run["probabilities"] for run in told[kind]["runs"]] == [kind, kind]
+    assert read("softmax.json") == read("sigmoid.json")
+    assert "among all classes" in Path("softmax.html").read_text(encoding="utf-8")
+    page = Path("sigmoid.html").read_text(encoding="utf-8")
+    assert "of each class by itself" in page
+    assert "0.1 %" in page  # exp(3) * cosine - 30: hardly anything
+    code, _, err = engine("predict", "MODEL", data, "-o", "x.json", "--probabilities", "chance")
+    assert code == 2
+    assert "'chance' is not one of" in err

@@ -106,6 +106,22 @@ def test_misfits_are_all_told(tensors: dict[str, Tensor], path: Path) -> None:
         assert part in str(caught.value)
 
 
+@pytest.mark.parametrize("shape", [(), (1,)])
+def test_a_bias_arrives(tensors: dict[str, Tensor], path: Path, shape: tuple[int, ...]) -> None:
+    """A number, or with a dimension of size 1, as transformers stores SigLIP's."""
+    given = {"logit_scale": torch.tensor(4.5).reshape(shape),
+             "logit_bias": torch.tensor(-12.25).reshape(shape)}  # fmt: skip
+    torch.save({**tensors, **given}, path)
+    built = import_checkpoint(path, config(model={**MODEL, "logit_bias": -10}))
+    assert built.model.logit_bias is not None
+    assert built.model.logit_bias.shape == built.model.logit_scale.shape == ()
+    assert built.model.logit_scale.item() == 4.5
+    assert built.model.logit_bias.item() == -12.25
+    torch.save({**tensors, **given, "logit_bias": torch.zeros(2)}, path)
+    with pytest.raises(WeightsError, match="logit_bias"):
+        import_checkpoint(path, config(model={**MODEL, "logit_bias": -10}))
+
+
 def test_names_of_no_layout(path: Path) -> None:
     torch.save({"encoder.weight": torch.ones(2)}, path)
     with pytest.raises(WeightsError, match=r"no known layout.*encoder.weight") as caught:
@@ -222,6 +238,8 @@ def test_odd_tensors_at_any_place_are_told(
         return
     if name == "positional_embedding" and changed.shape[:1] == (24,):
         return  # a longer table is cut
+    if name == "logit_scale" and changed.shape == (1,) and bool(changed.isfinite().all()):
+        return  # as transformers stores SigLIP's
     torch.save({**tensors, name: changed}, path)
     with pytest.raises(WeightsError, match=r"old\.pt"):
         import_checkpoint(path, config())
