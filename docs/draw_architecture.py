@@ -20,7 +20,10 @@ PICTURE = Path(__file__).with_name("architecture.svg")
 
 RINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("4  what people touch", ("cli", "bench", "scaffold", "testing")),
-    ("3  the work, one room each", ("train", "evaluate", "exchange", "clusters", "cache", "data")),
+    (
+        "3  the work, one room each",
+        ("train", "evaluate", "exchange", "clusters", "cache", "data", "report"),
+    ),
     ("2  config to model", ("core",)),
     ("1  contracts", ("contracts",)),
 )
