@@ -158,7 +158,7 @@ class Chart:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
 
-        with matplotlib.rc_context(cast(Any, _SETTINGS)), _quiet():
+        with matplotlib.rc_context(cast("Any", _SETTINGS)), _quiet():
             figure = Figure(figsize=(self.width / _POINTS, self.height / _POINTS), dpi=_POINTS,
                             layout="constrained", facecolor="none")  # fmt: skip
             logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
