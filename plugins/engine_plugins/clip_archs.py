@@ -14,7 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from engine.errors import did_you_mean
+from engine.core.sources import local_path
+from engine.errors import WeightsError, did_you_mean
 
 DEFAULT_ARCH = "ViT-B-32-quickgelu"
 OPEN_CLIP_FILES = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
@@ -74,13 +75,14 @@ def _trained_quick(source: str) -> bool | None:
     scheme, _, rest = source.partition(":")
     if scheme == "hf":
         return True if _QUICK_GELU_REPOSITORY.fullmatch(rest.partition("@")[0]) else None
-    if scheme != "file":
-        return None
     try:
-        path = Path(rest).expanduser()
+        path = local_path(source)
+        if path is None or scheme == "artifact":
+            return None
+        path = path.expanduser()
         folder = path if path.is_dir() else path.parent
         return _described_quick(folder)
-    except (OSError, ValueError, RecursionError, RuntimeError):
+    except (OSError, ValueError, RecursionError, RuntimeError, WeightsError):
         return None  # loading the weights says what is wrong with it
 
 

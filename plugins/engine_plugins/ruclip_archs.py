@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.core.sources import find_source
+from engine.core.sources import find_source, local_path
 from engine.errors import WeightsError
 
 RuClipArch = Literal[
@@ -102,10 +102,15 @@ def has_vocabulary(source: str) -> bool:
 
 
 def _folder_of(source: str) -> Path | None:
-    """The folder of ``file:<folder>``; ``None`` for another source, and for a file of weights."""
-    path = source.removeprefix("file:")
-    single = Path(path).suffix in (".bin", ".pt", ".pth", ".safetensors")
-    return None if path == source or single else Path(path)
+    """The folder of ``file:`` or ``package:``; ``None`` for others, and for a file of weights."""
+    if not source.startswith(("file:", "package:")):
+        return None
+    try:
+        path = local_path(source)
+    except WeightsError:  # loading the weights says what is wrong with it
+        return None
+    single = path is None or path.suffix in (".bin", ".pt", ".pth", ".safetensors")
+    return None if single else path
 
 
 def _read(path: Path) -> dict[str, Any]:

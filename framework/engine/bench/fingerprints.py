@@ -16,12 +16,14 @@ from pathlib import Path
 from engine.bench.datasets import leaves
 from engine.contracts.settings import PluginRef, Settings
 from engine.core.registry import Registry, default_registry
+from engine.core.sources import local_path
+from engine.errors import WeightsError
 
 Counted = Callable[[str, int], None]
 """Told the name of a data set and how many of its files were looked at so far."""
 
 _EVERY = 10_000
-_SCHEMES = ("file:", "artifact:")
+_SCHEMES = ("file:", "artifact:", "package:")
 _DIGEST = 32
 
 
@@ -149,13 +151,22 @@ def _line(name: bytes, found: os.stat_result | Exception) -> bytes:
     return name + f" {found.st_size} {found.st_mtime_ns}".encode()
 
 
+def _local(source: str) -> Path:
+    """The path of a source; where its package is not installed, one that does not exist."""
+    try:
+        path = local_path(source)
+    except WeightsError:
+        path = None
+    return Path(os.path.expanduser(path or source))  # noqa: PTH111 - a user who is nobody stays
+
+
 def _paths(value: object) -> Iterator[Path]:
     if isinstance(value, Path):
         yield value
     elif isinstance(value, str):
         for scheme in _SCHEMES:
             if value.startswith(scheme) and len(value) > len(scheme):
-                yield Path(os.path.expanduser(value.removeprefix(scheme)))  # noqa: PTH111 - as is
+                yield _local(value)
     elif isinstance(value, PluginRef):
         yield from _paths(value.settings)
     elif isinstance(value, Settings):

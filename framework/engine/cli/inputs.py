@@ -74,19 +74,29 @@ def files_of_run(run: Path) -> list[Path]:
 
 
 def sources_of(config: EngineConfig) -> list[Path]:
-    """The files and folders that a config's ``from: file:...`` and ``artifact:...`` name."""
+    """What a config's ``from: file:...``, ``artifact:...`` and ``package:...`` name."""
     return _sources(config.model_dump(by_alias=True))
 
 
 def _sources(value: Any) -> list[Path]:
     if isinstance(value, str):
-        scheme, _, name = value.partition(":")
-        return [Path(name)] if scheme in ("file", "artifact") and name else []
+        return _local(value)
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, Sequence):
         return [path for each in value for path in _sources(each)]
     return []
+
+
+def _local(source: str) -> list[Path]:
+    from engine.core.sources import local_path
+    from engine.errors import WeightsError
+
+    try:
+        path = local_path(source)
+    except WeightsError:  # a package that is not installed: nothing of it can be overwritten
+        return []
+    return [] if path is None else [path]
 
 
 def files_of_suite(path: Path, suite: SuiteSettings) -> list[Path]:

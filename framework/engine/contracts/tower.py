@@ -196,6 +196,8 @@ class Preprocess:
             ``"crop_first"``: the largest centred square is cut out, then scaled (ruCLIP);
             ``"squash"``: scaled to the square, proportions changed.
         interpolation: the filter of the scaling.
+        crop_pct: share of the scaled side that is kept (timm's word): 0.875 with ``size`` 224
+            scales to 256 pixels and cuts the centre out, which leaves a margin away.
     """
 
     size: int
@@ -203,6 +205,7 @@ class Preprocess:
     std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
     resize: Literal["shorter_side", "crop_first", "squash"] = "shorter_side"
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    crop_pct: float = 1.0
 
     IMAGENET_MEAN: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
     IMAGENET_STD: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)

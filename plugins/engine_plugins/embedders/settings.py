@@ -11,9 +11,9 @@ class SentenceTransformerSettings(EmbedderSettings):
     """Any model of the library sentence-transformers, or a plain encoder with mean pooling."""
 
     model: str = Field(
-        pattern=r"^(hf:\S+|file:\S.*|package:[A-Za-z_][A-Za-z0-9_]*)$",
-        description="hf:<repository>, file:<folder>, or package:<name> of an installed Python"
-        " package that carries a model (its files are read, none of it is imported)",
+        pattern=r"^(hf:\S+|file:\S.*|package:[^\s/]+/\S.*)$",
+        description="hf:<repository>, file:<folder>, or package:<distribution>/<folder> of an"
+        " installed package that carries a model (its files are read, none of it is imported)",
     )
     batch_size: int = Field(64, ge=1, le=4096, description="texts that run through it at once")
     max_tokens: int = Field(

@@ -165,6 +165,29 @@ class TimmVisionSettings(VisionTowerSettings):
     image_size: int | None = Field(
         None, ge=1, le=4096, description="side of the square image; by default the model's own"
     )
+    mean: Channels | None = Field(
+        None, description="mean of each channel, of values from 0 to 1; by default as timm records"
+    )
+    std: Channels | None = Field(
+        None, description="standard deviation of each channel; by default as timm records"
+    )
+    resize: Resize | None = Field(
+        None, description="how a picture becomes square; by default as timm records"
+    )
+    interpolation: Interpolation | None = Field(
+        None, description="the filter of the scaling; by default as timm records"
+    )
+    crop_pct: float | None = Field(
+        None,
+        ge=0.1,
+        le=1,
+        description="share of the scaled side that is kept, the centre; by default as timm records",
+    )
+
+    @field_validator("std")
+    @classmethod
+    def _positive_std(cls, std: Channels | None) -> Channels | None:
+        return std if std is None else _positive(std)
 
     def plan(self) -> TowerPlan | None:
         """The tensors of a ResNet; ``None`` for other models, which the meta device then builds."""

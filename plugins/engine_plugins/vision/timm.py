@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
 from engine.contracts.description import Description, Difference, Table
 from engine.errors import ConfigError, did_you_mean
+from engine_plugins.vision.efficientnet_names import is_efficientnet_pytorch, to_timm_names
 from engine_plugins.vision.settings import TimmVisionSettings
 from engine_plugins.vision.timm_described import timm_differences
 
@@ -25,8 +26,9 @@ class TimmVision(VisionTower):
 
     Segments: ResNets by their four layers, vision transformers by block, ConvNeXt and EfficientNet
     by stage; any other model is one block between an empty stem and an empty head. The picture is
-    prepared with the size, means and filter of timm's own record of the weights; timm's margin
-    around the centre (``crop_pct``) is not kept.
+    prepared as timm's own record of the weights says (size, means, filter, the margin around the
+    centre), except for what the settings name. Weights may have timm's names, or, of an
+    EfficientNet, those of the package EfficientNet-PyTorch.
 
     Raises:
         ConfigError: timm has no such model, or cannot build it at this size.
@@ -81,6 +83,8 @@ class TimmVision(VisionTower):
         own = self.state_dict()
         if all(name.startswith("model.") for name in weights):
             return dict(weights)
+        if is_efficientnet_pytorch(weights):
+            weights = to_timm_names(weights, self.model)
         classifier = _record(self.settings, self.model).get("classifier") or ()
         classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
         dropped = tuple(f"{name}." for name in classifiers)
@@ -258,11 +262,13 @@ def _preprocess(settings: TimmVisionSettings, model: nn.Module) -> Preprocess:
     record = _record(settings, model)
     size = settings.image_size or int(record["input_size"][-1])
     mean, std = (tuple(float(v) for v in record[key]) for key in ("mean", "std"))
-    filtering = record.get("interpolation", "bicubic")
+    bilinear = record.get("interpolation", "bicubic") == "bilinear"
+    squash = record.get("crop_mode") == "squash"
     return Preprocess(
         size,
-        mean=mean,  # type: ignore[arg-type]
-        std=std,  # type: ignore[arg-type]
-        resize="squash" if record.get("crop_mode") == "squash" else "shorter_side",
-        interpolation="bilinear" if filtering == "bilinear" else "bicubic",
+        mean=settings.mean or mean,  # type: ignore[arg-type]
+        std=settings.std or std,  # type: ignore[arg-type]
+        resize=settings.resize or ("squash" if squash else "shorter_side"),
+        interpolation=settings.interpolation or ("bilinear" if bilinear else "bicubic"),
+        crop_pct=settings.crop_pct or float(record.get("crop_pct") or 0.875),
     )

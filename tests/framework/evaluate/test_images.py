@@ -61,6 +61,24 @@ def test_equals_torchvision_bit_for_bit(
 
 
 @settings(deadline=None)
+@given(sizes, st.integers(8, 40), st.sampled_from(["shorter_side", "squash"]),
+       st.sampled_from([0.5, 0.875, 0.9, 0.95, 1.0]))  # fmt: skip
+def test_a_margin_equals_timm_bit_for_bit(
+    shape: tuple[int, int], size: int, resize: str, crop_pct: float
+) -> None:
+    from timm.data.transforms_factory import transforms_imagenet_eval
+
+    preprocess = Preprocess(size, resize=resize, crop_pct=crop_pct)  # type: ignore[arg-type]
+    mode = "squash" if resize == "squash" else "center"
+    theirs = transforms_imagenet_eval(
+        size, crop_pct=crop_pct, crop_mode=mode, interpolation="bicubic",
+        mean=preprocess.mean, std=preprocess.std,
+    )  # fmt: skip
+    image = noise(shape)
+    assert torch.equal(normalise([square(image, preprocess)], preprocess)[0], theirs(image))
+
+
+@settings(deadline=None)
 @given(sizes, st.integers(1, 40))
 def test_crop_first_equals_torchvisions_fallback(shape: tuple[int, int], size: int) -> None:
     preprocess = Preprocess(size, resize="crop_first", interpolation="bilinear")

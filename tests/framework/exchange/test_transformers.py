@@ -198,9 +198,10 @@ def test_a_form_that_computes_something_else_is_not_written(
 
 @pytest.mark.parametrize("resize", ["shorter_side", "squash", "crop_first"])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_pictures(resize: Any, interpolation: Any) -> None:
+@pytest.mark.parametrize("crop_pct", [1.0, 0.8])
+def test_pictures(resize: Any, interpolation: Any, crop_pct: float) -> None:
     """Through Pillow the same pixels, where the margins are even; else see the export's note."""
-    preprocess = Preprocess(16, resize=resize, interpolation=interpolation)
+    preprocess = Preprocess(16, resize=resize, interpolation=interpolation, crop_pct=crop_pct)
     noise = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((72, 48), Image.Resampling.BICUBIC)
     processor = transformers.CLIPImageProcessorPil(**image_processor(preprocess))

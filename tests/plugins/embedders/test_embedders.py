@@ -192,8 +192,8 @@ class TestSentenceTransformer:
         [
             ("file:{}/none", UnreachableError),
             ("hf:nobody/nothing", UnreachableError),
-            ("package:there_is_no_such_package", UnreachableError),
-            ("package:pluggy", WeightsError),
+            ("package:there_is_no_such_package/model", UnreachableError),
+            ("package:pluggy/pluggy", WeightsError),
             ("file:{}", WeightsError),
         ],
     )
@@ -212,7 +212,7 @@ class TestSentenceTransformer:
         with pytest.raises(WeightsError, match="cannot be used"):
             make_use("embedder", "sentence_transformer", model=f"file:{tmp_path / 'mine'}").create()
 
-    @pytest.mark.parametrize("name", ["os.system", "package:os.path", "https://x.y/z", "file:"])
+    @pytest.mark.parametrize("name", ["os.system", "package:pluggy", "https://x.y/z", "file:"])
     def test_what_is_no_source(self, make_use: MakeUse, name: str) -> None:
         with pytest.raises(ValueError, match="model"):
             make_use("embedder", "sentence_transformer", model=name)

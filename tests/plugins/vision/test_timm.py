@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import PluginRef
+from engine.contracts import PluginRef, Preprocess
 from engine.core.size import tower_plan
 from engine.errors import ConfigError, WeightsError
 from engine_plugins.vision.resnet_plan import _RESNETS
@@ -226,8 +226,23 @@ def test_pictures_are_prepared_by_timms_record(
         sized = make(make_use, arch, 96, weights={"from": weights}).preprocess
     assert (found.mean, found.std) == (record.mean, record.std)
     assert (found.size, found.interpolation) == (record.input_size[-1], record.interpolation)
-    assert found.resize == "shorter_side"
+    assert (found.resize, found.crop_pct) == ("shorter_side", record.crop_pct)
     assert sized.size == 96
+
+
+def test_settings_come_before_timms_record(make_use: MakeUse) -> None:
+    settings = {"mean": [0.1] * 3, "std": [0.2] * 3, "crop_pct": 0.75, "resize": "squash",
+                "interpolation": "bilinear"}  # fmt: skip
+    with torch.device("meta"):
+        found = make(make_use, "resnet18", None, **settings).preprocess
+    assert found == Preprocess(
+        224,
+        (0.1,) * 3,
+        (0.2,) * 3,
+        "squash",
+        "bilinear",
+        crop_pct=0.75,  # type: ignore[arg-type]
+    )
 
 
 def test_a_record_may_squash(make_use: MakeUse) -> None:

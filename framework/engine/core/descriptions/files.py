@@ -10,7 +10,7 @@ from engine.contracts.description import NOTHING, Description
 from engine.core.config.diagnostics import Diagnostic, Refused
 from engine.core.config.yaml_reader import read_yaml
 from engine.core.descriptions.programs import mapping, of_file, open_clip_model, pictures
-from engine.core.sources import find_source
+from engine.core.sources import find_source, local_path
 from engine.core.strict_json import parse_json
 from engine.errors import WeightsError
 
@@ -72,12 +72,15 @@ def find_beside(source: str, names: Sequence[str]) -> dict[str, Path]:
     """Which of the files lie in a source's folder, or beside its file; none where it is not there.
 
     Args:
-        source: ``file:<path>``, ``hf:<repository>``.
+        source: ``file:<path>``, ``package:<distribution>/<path>``, ``hf:<repository>``.
         names: names of files.
     """
-    scheme, _, rest = source.partition(":")
-    if scheme == "file":
-        path = Path(rest).expanduser()
+    try:
+        path = local_path(source)
+    except WeightsError:  # the package is not installed, or has no such file
+        return {}
+    if path is not None:
+        path = path.expanduser()
         if not path.exists():
             return {}
         folder = path if path.is_dir() else path.parent
@@ -92,7 +95,7 @@ def describe_weights(source: str, part: str) -> list[Description]:
     """What lies beside the weights that ``weights.from`` names, about one tower.
 
     Args:
-        source: ``file:``, ``hf:``, ``open_clip:`` or ``artifact:`` with its rest.
+        source: ``file:``, ``package:``, ``hf:``, ``open_clip:`` or ``artifact:`` with its rest.
         part: ``"vision"`` or ``"text"``.
 
     Returns:
@@ -130,7 +133,7 @@ def describe_vocabulary(source: str, programs: Collection[str]) -> list[Descript
     """
     if source.startswith("artifact:"):
         return _of_artifact(Path(source.partition(":")[2]).expanduser(), "text", "tokenizer")
-    if not source.startswith(("file:", "hf:")):
+    if not source.startswith(("file:", "package:", "hf:")):
         return []
     found = []
     names = [n for n in BESIDE_VOCABULARY if n != _LARGE or "tokenizers" in programs]

@@ -101,7 +101,7 @@ def _transformers(
         _fixed("do_rescale", True),
         _fixed("do_normalize", True),
         _fixed("rescale_factor", 1 / 255),
-        _fixed("crop_pct", 1.0, note="the margin around the centre is not cut off"),
+        _fact("crop_pct", "crop_pct"),
     )
     return Table(f"transformers{PICTURES}", kinds, facts, strict=False)
 
@@ -126,6 +126,6 @@ _TABLES = (
         _fact("interpolation", "interpolation", "bicubic", _same_filter),
         _fact("crop_mode", "resize", "center", _same_resize),
         _fact("input_size", "size", same=_same_side),
-        _fixed("crop_pct", 1.0, 0.875, note="the margin around the centre is not cut off"),
+        _fact("crop_pct", "crop_pct", 0.875),
     ), strict=False),
 )  # fmt: skip

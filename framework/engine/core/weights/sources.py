@@ -10,7 +10,7 @@ from torch import Tensor
 
 from engine.core.manifest import parse_manifest
 from engine.core.registry import default_registry
-from engine.core.sources import HUB_TIMEOUT, UnreachableError, find_source
+from engine.core.sources import HUB_TIMEOUT, UnreachableError, find_source, local_path
 from engine.core.weights.checkpoint import read_checkpoint
 from engine.core.weights.stored import read_weights
 from engine.errors import WeightsError
@@ -27,7 +27,7 @@ def fetch(source: str, part: str, preferred: Sequence[str] = ()) -> dict[str, Te
     """The tensors that ``from:`` names.
 
     Args:
-        source: ``hf:``, ``open_clip:``, ``file:`` or ``artifact:`` with its rest.
+        source: ``hf:``, ``open_clip:``, ``file:``, ``package:`` or ``artifact:`` with its rest.
         part: ``"vision"`` or ``"text"``: of an artifact, this tower alone is given.
         preferred: files that come before the usual ones, where the source has both.
 
@@ -42,8 +42,9 @@ def fetch(source: str, part: str, preferred: Sequence[str] = ()) -> dict[str, Te
         tensors = _of_artifact(rest)
         prefix = f"{part}."
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-    if scheme == "file" and Path(rest).expanduser().is_file():
-        return read_checkpoint(Path(rest).expanduser())
+    path = local_path(source)
+    if path is not None and path.expanduser().is_file():
+        return read_checkpoint(path.expanduser())
     names = tuple(dict.fromkeys((*preferred, *_FILES)))
     return read_checkpoint(next(iter(find_source(source, names, first_only=True).values())))
 

@@ -34,6 +34,10 @@ class Square(Protocol):
     def interpolation(self) -> str:
         """``bicubic`` or ``bilinear``."""
 
+    @property
+    def crop_pct(self) -> float:
+        """Share of the scaled side that the square keeps, above 0, at most 1."""
+
 
 def square(image: Image.Image, preprocess: Square) -> Pixels:
     """Cut and scale a picture: any mode and size -> [S, S, 3] uint8.
@@ -42,13 +46,14 @@ def square(image: Image.Image, preprocess: Square) -> Pixels:
     before ToTensor; ``crop_first`` what torchvision's ``RandomResizedCrop(S, scale=(1, 1),
     ratio=(1, 1))`` gives where it falls back to the centre (ruCLIP's package). That one takes a
     place at random in the one or two pixels of a picture that is almost square; here it is always
-    the centre.
+    the centre. With ``crop_pct`` below 1 the picture is scaled to a larger square, of which the
+    centre is cut out: bit for bit what timm's ``transforms_imagenet_eval`` gives.
 
     Raises:
         PictureError: see ``from_image``.
     """
     image = from_image(image)
-    size = preprocess.size
+    size, side = preprocess.size, scaled_side(preprocess)
     mode = Image.Resampling[preprocess.interpolation.upper()]
     width, height = image.size
     short, long = min(image.size), max(image.size)
@@ -57,15 +62,26 @@ def square(image: Image.Image, preprocess: Square) -> Pixels:
         image = image.crop((left, top, left + short, top + short))
     elif preprocess.resize == "shorter_side" and long >= _ELONGATED * short:
         x, y = (width - short) / 2, (height - short) / 2
-        image = image.resize((size, size), mode, (x, y, x + short, y + short))
+        image = image.resize((side, side), mode, (x, y, x + short, y + short))
     elif preprocess.resize == "shorter_side":
-        scaled = int(size * long / short)
-        width, height = (size, scaled) if width <= height else (scaled, size)
-        image = _resize(image, (width, height), mode)
-        # round() takes halves to the even number, as torchvision's CenterCrop does.
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        image = image.crop((left, top, left + size, top + size))
-    return np.array(_resize(image, (size, size), mode))
+        scaled = int(side * long / short)
+        width, height = (side, scaled) if width <= height else (scaled, side)
+        return np.array(_centre(_resize(image, (width, height), mode), size))
+    return np.array(_centre(_resize(image, (side, side), mode), size))
+
+
+def scaled_side(preprocess: Square) -> int:
+    """The side to which a picture is scaled, in pixels: at least the square's."""
+    return max(preprocess.size, int(preprocess.size / preprocess.crop_pct))
+
+
+def _centre(image: Image.Image, size: int) -> Image.Image:
+    if image.size == (size, size):
+        return image
+    width, height = image.size
+    # round() takes halves to the even number, as torchvision's CenterCrop does.
+    left, top = round((width - size) / 2), round((height - size) / 2)
+    return image.crop((left, top, left + size, top + size))
 
 
 def _resize(image: Image.Image, size: tuple[int, int], mode: Image.Resampling) -> Image.Image:

@@ -45,7 +45,7 @@ def loaded(path: Path, arch: str, **own: Any) -> Any:
 def test_what_timm_saves_is_loaded(arch: str, tmp_path: Path) -> None:
     folder(tmp_path, arch)
     origin, model = loaded(tmp_path, arch)
-    assert all("crop_pct" in line for line in origin.warnings)
+    assert origin.warnings == ()
     theirs = timm.create_model(arch, num_classes=7)
     theirs.load_state_dict(load_file(tmp_path / "model.safetensors"))
     size = model.vision.preprocess.size
