@@ -55,7 +55,7 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
     if job.source == "predictions":
         return _evaluate_predictions(job, evaluated)
     print("evaluating", flush=True)
-    built = read_artifact(folder)
+    built = read_artifact(folder, stored_tables=True)
     training = Training(built.config.data.train)
     results, answers = [], {}
     with FeatureCache(Path(job.features), FEATURES_BUDGET, print) as cache:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,8 @@ from engine.core.size import SizeReport, config_size, plan_of_module, size_of_pl
 from engine.core.sources import UnreachableError
 from engine.core.storage import StoragePlan, plan_storage, to_manifest
 from engine.core.storage_file import encode, write_parts
-from engine.core.weights import fetch, read_weights, to_array
+from engine.core.stored_tables import StoredRows, decoded_blocks, put_tables, tables_of
+from engine.core.weights import fetch, read_and_keep, to_array
 from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
 from engine.version import __version__
 
@@ -345,7 +346,9 @@ def _arrays(built: Built, stored: StoragePlan) -> dict[str, Any]:
     return {name: to_array(state[name]) for name in stored}
 
 
-def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built:
+def read_artifact(
+    folder: Path | str, registry: Registry | None = None, *, stored_tables: bool = False
+) -> Built:
     """Read an artifact; every byte of it is checked.
 
     Its clusters are not read, since prediction does without; what trains the model, or writes it
@@ -354,6 +357,8 @@ def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built
     Args:
         folder: the artifact.
         registry: the plugins; by default everything installed.
+        stored_tables: large token tables stay in memory as they are stored, and rows are decoded
+            when they are looked up (``engine.core.stored_tables``): for prediction.
 
     Raises:
         ArtifactError: no artifact, changed, its weights do not fit its config, or they are not
@@ -368,12 +373,18 @@ def read_artifact(folder: Path | str, registry: Registry | None = None) -> Built
     tokenizer = settings.tokenizer.target().from_bytes(
         settings.tokenizer.settings, (folder / artifact.TOKENIZER).read_bytes()
     )
-    model = _read_model(config, folder / artifact.WEIGHTS, manifest, registry)
+    path = folder / artifact.WEIGHTS
+    model = _read_model(config, path, manifest, registry, stored_tables=stored_tables)
     return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest)
 
 
 def _read_model(
-    config: EngineConfig, path: Path, manifest: Mapping[str, Any], registry: Registry
+    config: EngineConfig,
+    path: Path,
+    manifest: Mapping[str, Any],
+    registry: Registry,
+    *,
+    stored_tables: bool,
 ) -> DualEncoder:
     """The model of a config with the weights of a file.
 
@@ -381,26 +392,38 @@ def _read_model(
     file's tensors then become its own, and nothing is initialised only to be overwritten.
     """
     try:
-        read = read_weights(path, manifest, registry)
         with torch.device("meta"), _Uninitialised():
             model = make_model(config)
-            stored = model.state_dict().keys() - tied_names(model).keys()
-            merged = not stored <= read.keys()  # adapters were folded in before it was saved
-            if merged:
+        keep = tables_of(model, _stored_shapes(manifest)) if stored_tables else set()
+        read, kept = read_and_keep(path, manifest, registry, keep)
+        names = model.state_dict().keys() - tied_names(model).keys()
+        merged = not names <= read.keys() | kept.keys()  # adapters were folded in before
+        if merged:
+            with torch.device("meta"), _Uninitialised():
                 model.merge()
         tensors = with_ties(model, read)
     except WeightsError as error:
         raise ArtifactError(error.message, hint=error.hint) from error
-    own = model.state_dict()
+    own = {name: tensor for name, tensor in model.state_dict().items() if name not in kept}
     if misfit := explain_misfit(own, tensors):
         raise ArtifactError(f"{path} does not fit its {artifact.CONFIG}:\n{misfit}")
-    if any(name not in own for name, _ in model.named_buffers()):
+    if any(name not in own and name not in kept for name, _ in model.named_buffers()):
         model = make_model(config)  # a buffer that is not stored must be computed for real
         if merged:
             model.merge()
-    _assign(model, tensors)
+    _assign(model, tensors, kept.keys())
     _check_numbers(str(path), model, ArtifactError)
+    rows = {name: StoredRows(one) for name, one in kept.items()}
+    for name, block in decoded_blocks(rows):
+        check_finite(str(path), {name: block}, error=ArtifactError)
+    put_tables(model, rows)
     return model
+
+
+def _stored_shapes(manifest: Mapping[str, Any]) -> dict[str, list[int]]:
+    """The shapes of all tensors that have a storage."""
+    stored = (entry for entry in manifest.get("storage", []) if entry["use"] is not None)
+    return {name: shape for entry in stored for name, shape in entry["tensors"].items()}
 
 
 def _check_numbers(where: str, model: DualEncoder, error: type[EngineError]) -> None:
@@ -409,8 +432,13 @@ def _check_numbers(where: str, model: DualEncoder, error: type[EngineError]) -> 
     check_finite(where, {"exp(logit_scale)": model.logit_scale.exp()}, error=error)
 
 
-def _assign(model: DualEncoder, tensors: Mapping[str, Tensor]) -> None:
-    """Make the tensors the model's own, as float32 where they are floats; tied ones stay tied."""
+def _assign(
+    model: DualEncoder, tensors: Mapping[str, Tensor], without: Collection[str] = ()
+) -> None:
+    """Make the tensors the model's own, as float32 where they are floats; tied ones stay tied.
+
+    Tensors in ``without`` are left as they are, on the meta device.
+    """
     parameters = dict(model.named_parameters(remove_duplicate=False))
     made: dict[int, Tensor] = {}
 
@@ -424,7 +452,9 @@ def _assign(model: DualEncoder, tensors: Mapping[str, Tensor]) -> None:
         return made[id(tensor)]
 
     model.load_state_dict(
-        {name: own(name, tensor) for name, tensor in tensors.items()}, strict=True, assign=True
+        {name: own(name, tensor) for name, tensor in tensors.items()},
+        strict=not without,
+        assign=True,
     )
 
 

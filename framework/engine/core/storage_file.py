@@ -6,14 +6,14 @@ Nothing here imports torch: a reader decodes with numpy alone.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import TypeAdapter, ValidationError
 
 from engine.contracts.refs import StorageRef
-from engine.contracts.storage import DTYPES, Storage, StoredArray, StoredTensor
+from engine.contracts.storage import DTYPES, Shape, Storage, StoredArray, StoredTensor
 from engine.core.registry import Registry
 from engine.core.storage import StoragePlan, TensorStorage, parts_of
 from engine.errors import ArtifactError, EngineError, PluginError, WeightsError
@@ -152,12 +152,22 @@ def write_parts(path: Path, stored: Mapping[str, StoredArray]) -> None:
     serialize_file(specs, path, metadata=None)
 
 
+class Kept(NamedTuple):
+    """A tensor that was not decoded: its storage, its parts by what stands behind its name, its
+    shape."""
+
+    storage: Storage
+    parts: Mapping[str, StoredArray]
+    shape: Shape
+
+
 def decode(
     where: str,
     entries: list[dict[str, Any]],
     parts: Mapping[str, StoredArray],
     registry: Registry,
-) -> dict[str, np.ndarray]:
+    keep: Collection[str] = (),
+) -> tuple[dict[str, np.ndarray], dict[str, Kept]]:
     """The tensors of a file of weights.
 
     Args:
@@ -165,16 +175,19 @@ def decode(
         entries: how its tensors are stored, see ``storage.to_manifest``.
         parts: everything in the file.
         registry: the plugins.
+        keep: names of tensors that are not to be decoded; what has no storage is not one of them.
 
     Returns:
-        The tensors by name, float32 where they have a storage. What no entry names is given as it
-        is, under the name that it has in the file: who wants a model of it says what is unknown.
+        The tensors by name, float32 where they have a storage, without those that are kept; and
+        those. What no entry names is given as it is, under the name that it has in the file: who
+        wants a model of it says what is unknown.
 
     Raises:
         ArtifactError: the file does not hold what the entries say.
         ConfigError: a storage is not installed.
     """
     found: dict[str, np.ndarray] = {}
+    kept: dict[str, Kept] = {}
     taken: set[str] = set()
     misfits: list[str] = []
     for entry in entries:
@@ -190,6 +203,9 @@ def decode(
             if wrong := _misfits(name, planned, own):
                 misfits += wrong
                 continue
+            if name in keep:
+                kept[name] = Kept(storage, own, shape)
+                continue
             found[name] = storage.decode(own, shape)
             if found[name].shape != shape or found[name].dtype != "float32":
                 raise PluginError(
@@ -200,7 +216,8 @@ def decode(
         more = [f"and {len(misfits) - _SHOWN} more"] if len(misfits) > _SHOWN else []
         lines = "\n".join(f"  {line}" for line in misfits[:_SHOWN] + more)
         raise ArtifactError(f"{where} does not fit its manifest:\n{lines}")
-    return found | {name: part.array for name, part in parts.items() if name not in taken}
+    rest = {name: part.array for name, part in parts.items() if name not in taken}
+    return found | rest, kept
 
 
 def _stored_reference(where: str, entry: Mapping[str, Any], registry: Registry) -> StorageRef:

@@ -53,13 +53,15 @@ class Answer(NamedTuple):
 def load(path: str | Path) -> Predictor:
     """Read an artifact, ready for use.
 
+    Large token tables stay in memory as they are stored (``engine.core.stored_tables``).
+
     Raises:
         ArtifactError: no artifact, or one that was changed since it was written.
         ConfigError: it uses plugins that are not installed here.
     """
     from engine.core.build import read_artifact
 
-    return Predictor(read_artifact(Path(path)))
+    return Predictor(read_artifact(Path(path), stored_tables=True))
 
 
 class Predictor:

@@ -337,7 +337,7 @@ def test_the_manifest_says_for_every_tensor_how_it_is_stored() -> None:
         ("float16", -70_000.0, "bfloat16"),
         ("float16", 3.4e38, "float32"),
         ("bfloat16", 3.4e38, "float32"),
-        ("int8_rows", 9e6, "bfloat16"),
+        ("int8_rows", 9e6, "float8"),
         ("int8_rows", -3.4e38, "float32"),
         ("unreadable", 1.0, "int8_rows"),
     ],

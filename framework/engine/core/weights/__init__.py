@@ -8,6 +8,13 @@ weights of an artifact.
 
 from engine.core.weights.checkpoint import read_checkpoint, read_safetensors
 from engine.core.weights.sources import fetch
-from engine.core.weights.stored import read_weights, to_array
+from engine.core.weights.stored import read_and_keep, read_weights, to_array
 
-__all__ = ["fetch", "read_checkpoint", "read_safetensors", "read_weights", "to_array"]
+__all__ = [
+    "fetch",
+    "read_and_keep",
+    "read_checkpoint",
+    "read_safetensors",
+    "read_weights",
+    "to_array",
+]
