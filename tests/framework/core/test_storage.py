@@ -339,7 +339,7 @@ def test_the_manifest_says_for_every_tensor_how_it_is_stored() -> None:
         ("bfloat16", 3.4e38, "float32"),
         ("int8_rows", 9e6, "float8"),
         ("int8_rows", -3.4e38, "float32"),
-        ("unreadable", 1.0, "int8_rows"),
+        ("unreadable", 1.0, "int4_groups"),
     ],
 )
 def test_a_number_that_its_storage_cannot_hold(use: str, number: float, advice: str) -> None:

@@ -20,7 +20,8 @@ from engine.evaluate import Predictor, load
 ROWS, WIDTH = 20_000, 64
 STORAGES = [
     {"use": "int8_rows"}, {"use": "int4_groups"}, {"use": "int4_groups", "symmetric": False},
-    {"use": "int8_groups", "group": 32}, {"use": "float8"}, {"use": "pq", "width": 16}, {"use": "float16"},
+    {"use": "int8_groups", "group": 32}, {"use": "float8"}, {"use": "float16"},
+    {"use": "pq", "width": 16},
 ]  # fmt: skip
 ENCODERS: dict[str, dict[str, Any]] = {
     "rubert": {"n_positions": 64, "max_tokens": 32, "heads": 4, "layers": 1, "width": WIDTH},
