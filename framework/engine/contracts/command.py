@@ -6,10 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from engine.contracts.settings import Settings
-
 if TYPE_CHECKING:
     import typer
+
+    from engine.contracts.settings import Settings  # pydantic: `engine --help` does without
 
 
 class Command(ABC):
@@ -26,6 +26,8 @@ class Command(ABC):
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
+        from engine.contracts.settings import Settings
+
         self.settings = settings or Settings()
 
     @abstractmethod

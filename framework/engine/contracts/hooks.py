@@ -28,14 +28,16 @@ import importlib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 from engine.contracts.command import BUILT_IN
 from engine.contracts.kinds import KINDS
-from engine.contracts.settings import Settings
 from engine.errors import PluginError
+
+if TYPE_CHECKING:
+    from engine.contracts.settings import Settings  # pydantic: `engine --help` does without
 
 GROUP = "engine"
 """Name of the entry-point group and of the pluggy project."""
