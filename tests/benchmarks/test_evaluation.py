@@ -102,5 +102,5 @@ def test_weights_give_features_around_zero_and_fit_the_config(
     assert predictor.warnings == []
     assert predictor.config.zero_shot.templates == ("a photo of a {}.",)
     assert predictor.scale == pytest.approx(100, rel=1e-3)
-    for vectors in (predictor.encode_images(some), predictor.class_vectors(names)):
+    for vectors in (predictor.image_vectors(some), predictor.class_vectors(names)):
         assert vectors.mean(dim=0).norm() < 0.3  # of length 1 each: they point everywhere

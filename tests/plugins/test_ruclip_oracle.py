@@ -153,8 +153,8 @@ def test_the_text_embeddings_are_ruclips(ours: Predictor, theirs: Any) -> None:
     with torch.no_grad():
         expected = theirs.clip_model.encode_text(ids)
     assert expected.std(dim=0).min() > 1e-3
-    close(ours.encode_texts(NAMES, raw=True), expected)
-    close(ours.encode_texts(NAMES), expected / expected.norm(dim=-1, keepdim=True))
+    close(ours.text_vectors(NAMES, raw=True), expected)
+    close(ours.text_vectors(NAMES), expected / expected.norm(dim=-1, keepdim=True))
 
 
 def test_the_class_vectors_are_ruclips(ours: Predictor, theirs: Any) -> None:
@@ -162,7 +162,7 @@ def test_the_class_vectors_are_ruclips(ours: Predictor, theirs: Any) -> None:
         expected = theirs.get_text_latents(NAMES)
     found = ours.class_vectors(NAMES)
     close(found, expected)
-    other = ours.encode_texts([name.lower().strip() for name in NAMES])
+    other = ours.text_vectors([name.lower().strip() for name in NAMES])
     assert (found - other).abs().max() > 1e-2  # the templates are seen in the vectors
 
 
@@ -179,7 +179,7 @@ def test_the_answers_are_ruclips(ours: Predictor, theirs: Any) -> None:
         images = theirs.get_image_latents(pictures())
         classes = theirs.get_text_latents(NAMES)
         labels = theirs.run(pictures(), classes)
-    close(ours.encode_images(pictures()), images)
+    close(ours.image_vectors(pictures()), images)
     assert len(set(labels)) > 1
     answers = ours.classify(pictures(), NAMES)
     assert [NAMES.index(row[0].name) for row in answers] == labels

@@ -166,7 +166,7 @@ def _retrieve(predictor: Predictor, ran: DatasetRun) -> QueryRanks | None:
     if not rows:
         return None
     vectors = np.asarray(ran.vectors)[rows]
-    found = retrieval(vectors, predictor.encode_texts(list(texts)).numpy(), owners)
+    found = retrieval(vectors, predictor.encode_texts(list(texts)), owners)
     return QueryRanks(
         image_to_text=tuple(found.image_to_text.tolist()),
         text_to_image=tuple(found.text_to_image.tolist()),

@@ -37,6 +37,7 @@ from engine.core.artifact import CONFIG, read_manifest, sha256
 from engine.core.config import dump_config, load_config
 from engine.core.config.schema import EngineConfig
 from engine.core.files import write_text
+from engine.core.manifest import model_folder
 from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError
 
@@ -175,9 +176,9 @@ class _Planner:
             write_text(config, dump_config(settings))
             zero_shot = settings.zero_shot.model_dump(mode="json")
         elif entry.source == "artifact":
-            manifest = read_manifest(entry.path, verify=False)
-            run = entry.path
-            settings = load_config(entry.path / CONFIG, registry=self.registry)
+            run = model_folder(entry.path)
+            manifest = read_manifest(run, verify=False)
+            settings = load_config(run / CONFIG, registry=self.registry)
             data = settings.data.train  # looked at for pictures that it has in common
             prints = "" if data is None else self.prints.of(data)
             model = digest("artifact", manifest["files"], prints)

@@ -45,7 +45,9 @@ def check_folder(folder: Path | None, reads: Iterable[Path | None]) -> None:
 def files_of_artifact(folder: Path) -> list[Path]:
     """The files that an artifact consists of, whether they are there or not."""
     from engine.core import artifact
+    from engine.core.manifest import model_folder
 
+    folder = model_folder(folder)
     names = (artifact.MANIFEST, artifact.CONFIG, artifact.WEIGHTS, artifact.TOKENIZER,
              artifact.CLUSTERS, artifact.CLUSTERS_JSON, artifact.CLUSTERS_PAGE)  # fmt: skip
     return [folder / name for name in names]

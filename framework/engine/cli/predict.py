@@ -1,4 +1,4 @@
-"""``engine predict``: photographs to classes, in the contest's own input and output layout."""
+"""``engine predict``: photographs to classes: of any folder, or in the contest's own layout."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ if TYPE_CHECKING:
     from engine.evaluate.scores import Labels, Score
 
 T = TypeVar("T")
+TOP = 5
+"""Answers for each image that a page shows, and that `engine eval` scores."""
 
 Kind = Literal["softmax", "sigmoid"]
 
-Artifact = Annotated[Path, typer.Argument(help="The model: a folder that `engine build` wrote.")]
+Artifact = Annotated[Path, typer.Argument(help="The model: an artifact, or a training run.")]
 BatchSize = Annotated[
     int, typer.Option(min=1, help="Images that run through the model at once.", show_default=True)
 ]
@@ -65,9 +67,25 @@ def command(
     artifact: Artifact,
     data: Annotated[
         Path,
-        typer.Argument(help="A folder with classes.json and img/, or a folder of such folders."),
+        typer.Argument(
+            help="A folder of pictures (with --classes), or one with classes.json and img/, or a"
+            " folder of such folders."
+        ),
     ],
-    output: Annotated[Path, typer.Option("-o", "--output", help="The predictions, a JSON file.")],
+    output: Annotated[
+        Path, typer.Option("-o", "--output", help="The answers: a .json or a .csv file.")
+    ],
+    classes: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAMES",
+            help="Class names for any folder of pictures: 'кошка,собака', or @FILE with one a line;"
+            " may be given again.",
+        ),
+    ] = None,
+    top: Annotated[
+        int, typer.Option(min=1, help="Answers for each image (.csv, or with --classes).")
+    ] = 1,
     batch_size: BatchSize = 16,
     threads: Threads = None,
     workers: Workers = None,
@@ -83,29 +101,43 @@ def command(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Classify images: {"<data set>": {"<image id>": <class index>}}.
+    """Classify images.
+
+    With --classes, every picture in the folder and below it: the file has names and probabilities.
+    In the contest's layout a .json file is {"<data set>": {"<image id>": <class index>}} and a .csv
+    file has names and probabilities too.
 
     Images stand in the order of DATA_DIR/gt.json (or --truth) where there is one, so that the two
     files compare line by line; else sorted by file name.
 
-    A broken image cannot be answered: it is listed on stderr and in --json, left out of the file,
-    and the others are done (exit code 0).
+    A broken image cannot be answered: it is listed on stderr and in --json, and the others are done
+    (exit code 0). The contest's file leaves it out; with names and probabilities it has its error.
     """
     from engine.cli.tables import stdout
     from engine.core.files import write_text
     from engine.core.terminal import print_json
 
-    check_files((output, html), [*files_of_artifact(artifact), *files_of_tasks(data, truth)])
-    labels = read_labels(data, truth)
-    datasets = open_datasets(data, only)
+    kind = kind_of(output)
+    if classes is not None:
+        refuse_beside_classes({"--dataset": only, "--truth": truth})
+    reads = files_of_tasks(data, truth) if classes is None else [data]
+    check_files((output, html), [*files_of_artifact(artifact), *reads])
+    labels = read_labels(data, truth) if classes is None else None
+    datasets = open_datasets(data, only) if classes is None else [open_folder(data, classes)]
     if html:
         check_labels(datasets, labels)
     predictor = open_predictor(artifact, threads)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
-        probabilities=probabilities,
+        probabilities=probabilities, top=max(top, TOP if html else 1),
     )  # fmt: skip
-    write_text(output, predictions_json(runs, labels))
+    contest = classes is None and kind == "json"
+    if contest:
+        write_text(output, predictions_json(runs, labels))
+    else:
+        from engine.evaluate.tables import answers_csv, answers_json
+
+        write_text(output, (answers_csv if kind == "csv" else answers_json)(runs, top))
     if html:
         show_gallery(html, predictor, runs, labels, pictures)
     if json:
@@ -127,6 +159,44 @@ def command(
         for written in filter(None, (output, html)):
             stdout().print(f"written to {written}")
     warn(predictor, runs)
+
+
+def kind_of(output: Path) -> str:
+    """``csv`` or ``json``, by the ending of the file of answers.
+
+    Raises:
+        DataError: it has another ending.
+    """
+    from engine.errors import DataError
+
+    ending = output.suffix.lower()
+    if ending in (".csv", ".json", ""):
+        return ending[1:] or "json"
+    raise DataError(f"-o {output}: the answers are a .json or a .csv file, not {ending}")
+
+
+def refuse_beside_classes(options: dict[str, object]) -> None:
+    """Refuse what has no meaning for a folder of pictures.
+
+    Raises:
+        DataError: one of ``options`` is given.
+    """
+    from engine.errors import DataError
+
+    given = [name for name, value in options.items() if value]
+    if given:
+        raise DataError(
+            f"{', '.join(given)} has no meaning beside --classes: a folder of pictures has no"
+            " data sets and no right answers"
+        )
+
+
+def open_folder(data: Path, classes: Sequence[str]) -> Dataset:
+    """A folder of any pictures with the classes of ``--classes``."""
+    from engine.cli.class_names import parse_classes
+    from engine.data.picture_folder import PictureFolder
+
+    return PictureFolder(data, parse_classes(classes))
 
 
 def open_datasets(data: Path, only: Sequence[str] | None) -> list[Dataset]:
@@ -209,6 +279,7 @@ def run_all(
     limit: int | None,
     cache: Path | None = None,
     probabilities: Kind = "softmax",
+    top: int = TOP,
 ) -> list[DatasetRun]:
     """Run over data sets with a progress bar on stderr; ``cache``: a folder of vision features."""
     from engine.cli.progress import counting
@@ -228,7 +299,7 @@ def run_all(
 
             runs.append(
                 run(predictor, dataset, batch_size=batch_size, workers=workers, limit=limit,
-                    features=features, probabilities=probabilities, progress=show)
+                    features=features, probabilities=probabilities, top=top, progress=show)
             )  # fmt: skip
     for line in dict.fromkeys(told):
         print_warning(line)

@@ -70,10 +70,11 @@ def _limit(text: str | None) -> int | None:
 def _report(path: Path, limit: int | None, overrides: list[str], *, meta: bool) -> SizeReport:
     from engine.core.artifact import is_artifact
     from engine.core.config import load_config
+    from engine.core.manifest import model_folder
     from engine.core.size import artifact_size, config_size
     from engine.errors import ConfigError
 
-    if is_artifact(path):
+    if is_artifact(model_folder(path)):
         return artifact_size(path, limit)
     if path.is_dir():
         raise ConfigError(

@@ -10,6 +10,7 @@ from engine.clusters.store import Clusters, read
 from engine.core import artifact
 from engine.core.build import Built, build, read_artifact
 from engine.core.config.schema import EngineConfig
+from engine.core.manifest import model_folder
 from engine.core.registry import Registry
 
 
@@ -33,9 +34,10 @@ def read_clustered(folder: Path | str, registry: Registry | None = None) -> Buil
     Raises:
         EngineError: see ``engine.core.build.read_artifact``; or the clusters are damaged.
     """
+    folder = model_folder(Path(folder))
     built = read_artifact(folder, registry)
     if artifact.CLUSTERS in built.manifest["files"]:
-        built.clusters = read(Path(folder), registry)
+        built.clusters = read(folder, registry)
     return built
 
 

@@ -29,9 +29,9 @@ from typing import Any
 
 from engine.core.files import recover, refuse_foreign, replacing_folder, target_of
 from engine.core.manifest import FORMAT, parse_manifest
+from engine.core.manifest import MANIFEST as MANIFEST
 from engine.errors import ArtifactError
 
-MANIFEST = "engine.json"
 CONFIG = "config.yaml"
 WEIGHTS = "model.safetensors"
 TOKENIZER = "tokenizer.json"
@@ -221,9 +221,13 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     if not folder.is_dir():
         raise ArtifactError(f"{folder}: no such folder", hint="`engine build CONFIG` writes one")
     if not path.is_file():
+        unfinished = (folder / "start" / MANIFEST).is_file()
         raise ArtifactError(
             f"{folder} is no artifact: it has no {MANIFEST}",
-            hint="`engine build CONFIG` writes one",
+            hint="it is a training run that has not finished: `engine train` with `--resume`"
+            " finishes it"
+            if unfinished
+            else "`engine build CONFIG` writes one; a finished training run serves too",
         )
     manifest = parse_manifest(path)
     entries = {name: (entry["sha256"], entry["bytes"]) for name, entry in manifest["files"].items()}

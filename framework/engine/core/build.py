@@ -30,6 +30,7 @@ from engine.core.descriptions import (
     text_end,
     tokenizer_differences,
 )
+from engine.core.manifest import model_folder
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
 from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan
@@ -297,7 +298,7 @@ def save(
 
     Args:
         built: the model; adapters of its towers are folded into their weights, in place.
-        folder: the artifact.
+        folder: the artifact, or the training run that wrote it.
         registry: the plugins; by default everything installed.
         merge: ``False``: adapters are written as they are, for training to go on with.
 
@@ -365,7 +366,7 @@ def read_artifact(
             finite.
         ConfigError: it uses plugins that are not installed here.
     """
-    folder = Path(folder)
+    folder = model_folder(Path(folder))
     registry = registry or default_registry()
     manifest = artifact.read_manifest(folder)
     config = load_config(folder / artifact.CONFIG, registry=registry)

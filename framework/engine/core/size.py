@@ -20,6 +20,7 @@ from engine.contracts.storage import DTYPES, StoredTensor
 from engine.contracts.tower_settings import TowerSettings
 from engine.core import artifact
 from engine.core.config.schema import EngineConfig
+from engine.core.manifest import model_folder
 from engine.core.storage import file_parts, plan_storage
 from engine.errors import ArtifactError, LimitError
 
@@ -324,6 +325,7 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     """
     from engine.core.config import load_config
 
+    folder = model_folder(folder)
     config = load_config(folder / artifact.CONFIG)
     artifact.read_manifest(folder, verify=False)
     path = folder / artifact.WEIGHTS

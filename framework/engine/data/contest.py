@@ -52,7 +52,8 @@ def find_zero_shot_folders(root: Path) -> list[Path]:
     if not found:
         raise DataError(
             f"{root} holds no data set: neither it nor a folder right below it has a {CLASSES}",
-            hint=f"a data set is a folder with {CLASSES} (a JSON list of names) and {IMAGES}/",
+            hint=f"a data set is a folder with {CLASSES} (a JSON list of names) and {IMAGES}/;"
+            " for any other folder of pictures, `engine predict` takes --classes 'кошка,собака'",
         )
     return found
 

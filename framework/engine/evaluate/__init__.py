@@ -9,14 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from engine.evaluate.answers import Answer, Answers
     from engine.evaluate.features import FeatureCache
     from engine.evaluate.gallery import write_gallery
-    from engine.evaluate.predictor import Answer, Classifier, Predictor, load
+    from engine.evaluate.predictor import Classifier, Predictor, load
     from engine.evaluate.runner import DatasetRun, run
     from engine.evaluate.scores import DatasetScore, Score, score
 
 _HOME = {
-    "Answer": "predictor",
+    "Answer": "answers",
+    "Answers": "answers",
     "Classifier": "predictor",
     "DatasetRun": "runner",
     "DatasetScore": "scores",
@@ -30,6 +32,7 @@ _HOME = {
 }
 __all__ = [
     "Answer",
+    "Answers",
     "Classifier",
     "DatasetRun",
     "DatasetScore",

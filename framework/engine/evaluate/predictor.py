@@ -4,64 +4,68 @@ import engine
 
 m = engine.load("build/clip_openai")
 m.classify(["a.jpg", "b.jpg"], ["кошка", "собака"])
-# [[Answer(name='кошка', probability=0.93)], [Answer(name='собака', probability=0.88)]]
+# [[Answer(index=0, name='кошка', probability=0.93)],
+#  [Answer(index=1, name='собака', probability=0.88)]]
+m.encode_images("a.jpg") @ m.encode_texts(["рыжий кот"]).T  # cosines [1, 1]
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
 import warnings
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from engine.contracts.dataset import Record
 from engine.contracts.projection import project_state
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.model import DualEncoder
-from engine.data.pictures import Picture, problem_of, read_picture
+from engine.data.pictures import Picture
 from engine.data.pictures.cut import Pixels
-from engine.errors import BrokenImageError, DataError
+from engine.errors import DataError
 from engine.evaluate.alike import notes_of
+from engine.evaluate.answers import Answer, Answers
+from engine.evaluate.devices import find_device
 from engine.evaluate.images import normalise, read_batches
+from engine.evaluate.inputs import Pictures, check_classes, check_texts, refuse_broken
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.vectors import unit_rows, without_direction
 from engine.evaluate.zero_shot import Probabilities, best, class_vectors
+from engine.printable import visible
 
 if TYPE_CHECKING:
     from engine.core.build import Built
     from engine.evaluate.features import Tower
 
 
-class Answer(NamedTuple):
-    """One class that an image may show, with its probability among the given classes (0..1)."""
+def load(path: str | Path, *, device: str | torch.device = "cpu") -> Predictor:
+    """Read a model, ready for use.
 
-    name: str
-    probability: float
-
-
-def load(path: str | Path) -> Predictor:
-    """Read an artifact, ready for use.
+    Args:
+        path: an artifact, or the folder of a finished training run.
+        device: where it computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU
+            where there is one.
 
     Large token tables stay in memory as they are stored (``engine.core.stored_tables``).
 
     Raises:
         ArtifactError: no artifact, or one that was changed since it was written.
         ConfigError: it uses plugins that are not installed here.
+        DataError: this PyTorch finds no such device.
     """
     from engine.core.build import read_artifact
 
-    return Predictor(read_artifact(Path(path), stored_tables=True))
+    target = find_device(device)
+    return Predictor(read_artifact(Path(path), stored_tables=True)).to(target)
 
 
 class Predictor:
@@ -81,6 +85,20 @@ class Predictor:
         self.manifest: dict[str, Any] = built.manifest
 
     @property
+    def device(self) -> torch.device:
+        """Where the model computes."""
+        return self.model.logit_scale.device
+
+    def to(self, device: str | torch.device) -> Predictor:
+        """Move the model to another device; the same predictor is given back.
+
+        Raises:
+            DataError: this PyTorch finds no such device.
+        """
+        self.model.to(find_device(device))
+        return self
+
+    @property
     def warnings(self) -> list[str]:
         """What a user must know before trusting the answers; empty for a model of real weights."""
         return random_weights(self.manifest)
@@ -93,14 +111,15 @@ class Predictor:
         *,
         batch_size: int = 16,
         probabilities: Probabilities = "softmax",
-    ) -> list[list[Answer]]:
+    ) -> Answers:
         """The most probable classes of each image.
 
         The vectors of the classes are computed at each call, from the weights, templates and
         tokenizer of that moment. To classify many times, make a :meth:`classifier` once.
 
         Args:
-            images: pictures (or one picture).
+            images: pictures (or one picture): paths, bytes of files, open files, Pillow images
+                or arrays.
             classes: names such as ``["кошка", "собака"]``, each once; the config's templates are
                 put around them.
             top: how many answers an image, best first (all, where there are fewer classes).
@@ -108,7 +127,7 @@ class Predictor:
             probabilities: see :data:`engine.evaluate.zero_shot.Probabilities`.
 
         Returns:
-            One list of answers for each image, in order.
+            One list of :class:`Answer` for each image, in order.
 
         Warns:
             UserWarning: classes that the model cannot tell apart; an image whose embedding is zero.
@@ -140,7 +159,7 @@ class Predictor:
         return self._classifier(classes)
 
     def _classifier(self, classes: Sequence[str]) -> Classifier:
-        names = _check_classes(classes)
+        names = check_classes(classes)
         vectors = self.class_vectors(names)
         for note in self.notes_of(names, vectors):
             warnings.warn(note, stacklevel=3)
@@ -148,7 +167,7 @@ class Predictor:
 
     def class_vectors(self, names: Sequence[str]) -> Tensor:
         """[C] names -> [C, J] float32, rows of length 1, by the config's templates."""
-        return class_vectors(names, self.config.zero_shot, self.encode_texts)
+        return class_vectors(names, self.config.zero_shot, self.text_vectors)
 
     def notes_of(self, names: Sequence[str], vectors: Tensor, *, refuse: bool = True) -> list[str]:
         """See :func:`engine.evaluate.alike.notes_of`; ``vectors`` are those of ``names``."""
@@ -156,23 +175,37 @@ class Predictor:
             names, vectors, self.model, self.tokenizer, self.config.zero_shot, refuse=refuse
         )
 
-    def encode_texts(self, texts: Sequence[str], *, raw: bool = False) -> Tensor:
-        """[N] texts -> [N, J] float32, rows of length 1 (unless ``raw``). No templates.
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """[N] texts -> [N, embed_dim] float32, rows of length 1. No templates.
 
         Raises:
             DataError: something else than a sequence of texts; an embedding that is not finite.
         """
-        with evaluating(self.model):
-            return encode_texts(self.model, self.tokenizer, _check_texts(texts), raw=raw)
+        return self.text_vectors(texts).numpy()
 
-    def encode_images(self, images: Iterable[Picture] | Picture, *, batch_size: int = 16) -> Tensor:
-        """[N] pictures -> [N, J] float32, rows of length 1.
+    def encode_images(
+        self, images: Iterable[Picture] | Picture, *, batch_size: int = 16
+    ) -> NDArray[np.float32]:
+        """[N] pictures -> [N, embed_dim] float32, rows of length 1.
+
+        Args:
+            images: as for :meth:`classify`; one picture gives [1, embed_dim].
+            batch_size: images that run through the model at once.
 
         Raises:
-            DataError: no image, or something that is none; an embedding that is not finite.
+            DataError: no image, or something that is not one; an embedding that is not finite.
             BrokenImageError: an image is missing or does not decode; names every one of them.
         """
-        pictures = _Pictures(images)
+        return self.image_vectors(images, batch_size=batch_size).numpy()
+
+    def text_vectors(self, texts: Sequence[str], *, raw: bool = False) -> Tensor:
+        """:meth:`encode_texts` as a tensor on the CPU; ``raw``: rows of any length."""
+        with evaluating(self.model):
+            return encode_texts(self.model, self.tokenizer, check_texts(texts), raw=raw)
+
+    def image_vectors(self, images: Iterable[Picture] | Picture, *, batch_size: int = 16) -> Tensor:
+        """:meth:`encode_images` as a tensor on the CPU."""
+        pictures = Pictures(images)
         preprocess = self.model.vision.preprocess
         found, broken = [], []
         for batch in read_batches(pictures, preprocess, batch_size=batch_size):
@@ -180,13 +213,7 @@ class Predictor:
             if not broken:
                 names = [each.record.id for each in batch.read]
                 found.append(self.encode_pixels([each.pixels for each in batch.read], names))
-        if broken:
-            shown = "\n".join(f"  {each.id}: {each.reason}" for each in broken[:8])
-            more = f"\n  and {len(broken) - 8} more" if len(broken) > 8 else ""
-            raise BrokenImageError(
-                f"{len(broken)} of {len(pictures)} images cannot be read:\n{shown}{more}",
-                hint="leave them out",
-            )
+        refuse_broken(broken, len(pictures))
         return torch.cat(found)
 
     def encode_pixels(
@@ -256,7 +283,27 @@ class Predictor:
             )
 
     def __repr__(self) -> str:
-        return f"Predictor({self.config.name}, {self.model.embed_dim} wide)"
+        return f"Predictor({', '.join(text for _, text in self._facts())})"
+
+    def _repr_html_(self) -> str:
+        """A table for a notebook."""
+        rows = "".join(
+            f"<tr><th>{escape(name)}</th><td>{escape(visible(text))}</td></tr>"
+            for name, text in self._facts()
+        )
+        return f"<table>{rows}</table>"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What a person wants to know of the model, in short."""
+        towers, numbers = self.config.model, sum(p.numel() for p in self.model.parameters())
+        found = [
+            ("name", self.config.name),
+            ("embedding", f"embed_dim={self.model.embed_dim}"),
+            ("towers", f"vision={towers.vision.name}, text={towers.text.name}"),
+            ("parameters", f"{numbers:,} parameters"),
+            ("device", f"device={self.device}"),
+        ]
+        return found + [("warning", text) for text in self.warnings]
 
 
 @dataclass(frozen=True)
@@ -280,12 +327,12 @@ class Classifier:
         *,
         batch_size: int = 16,
         probabilities: Probabilities = "softmax",
-    ) -> list[list[Answer]]:
+    ) -> Answers:
         """As :meth:`Predictor.classify`."""
         self.predictor.check_probabilities(probabilities)
         if top < 1:
             raise DataError(f"top={top}: at least one answer an image must be asked for")
-        vectors = self.predictor.encode_images(images, batch_size=batch_size)
+        vectors = self.predictor.image_vectors(images, batch_size=batch_size)
         zero = without_direction(vectors)
         if zero:
             warnings.warn(
@@ -294,10 +341,10 @@ class Classifier:
                 stacklevel=2,
             )
         found, indices = self.best(vectors, top, probabilities)
-        return [
-            [Answer(self.classes[i], p) for i, p in zip(row, chances, strict=True)]
+        return Answers(
+            [Answer(i, self.classes[i], p) for i, p in zip(row, chances, strict=True)]
             for row, chances in zip(indices.tolist(), found.tolist(), strict=True)
-        ]
+        )
 
     def best(
         self, vectors: Tensor, top: int, probabilities: Probabilities = "softmax"
@@ -334,68 +381,3 @@ def random_weights(manifest: dict[str, Any]) -> list[str]:
         elif not manifest.get("stages"):
             found.append(f"{part}: RANDOM weights, never trained")
     return found
-
-
-class _Pictures:
-    """What a user gave as images, as rows to be read."""
-
-    def __init__(self, images: Iterable[Picture] | Picture) -> None:
-        one = isinstance(images, (Image.Image, str, os.PathLike, bytes, bytearray, memoryview))
-        if isinstance(images, np.ndarray):
-            one = images.ndim < 4
-        if not one and not isinstance(images, Iterable):
-            raise DataError(f"images are expected, not {type(images).__name__}", hint=_PICTURES)
-        self.items: list[Any] = [images] if one else list(images)  # type: ignore[arg-type]
-        if not self.items:
-            raise DataError("the list of images is empty")
-        for index, item in enumerate(self.items):
-            problem = problem_of(item)
-            if problem:
-                raise DataError(f"image {index}: {problem}", hint=_PICTURES)
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def record(self, index: int) -> Record:
-        item = self.items[index]
-        return Record(str(item) if isinstance(item, (str, os.PathLike)) else f"image {index}")
-
-    def image(self, index: int) -> Image.Image:
-        return read_picture(self.items[index])
-
-
-_PICTURES = (
-    "an image is a path, the bytes of a file, a PIL.Image, or an array [H, W], [H, W, 3] or"
-    " [H, W, 4] of uint8, uint16, bool or floats"
-)
-
-
-def _check_texts(texts: object, what: str = "texts") -> Sequence[str]:
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise DataError(
-            f"{what} are expected as a list, not as {type(texts).__name__}",
-            hint="write a list: ['кошка', 'собака']",
-        )
-    found = list(texts)
-    for text in found:
-        if not isinstance(text, str):
-            raise DataError(f"{what}: {text!r} is a {type(text).__name__}, not a text")
-    return found
-
-
-def _check_classes(classes: object) -> tuple[str, ...]:
-    names = tuple(_check_texts(classes, "class names"))
-    if not names:
-        raise DataError(
-            "the list of classes is empty", hint="zero-shot classification needs class names"
-        )
-    blank = [i for i, name in enumerate(names) if not name.strip()]
-    if blank:
-        raise DataError(f"class name {blank[0]} is empty", hint="give every class a name")
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise DataError(
-            f"class names are given twice: {', '.join(map(repr, twice[:5]))}",
-            hint="each class once",
-        )
-    return names

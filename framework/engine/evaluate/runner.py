@@ -33,7 +33,7 @@ class EvaluatedRow:
     Attributes:
         index: its row in the data set.
         record: its id, and its label where known.
-        classes: class indices, best first, at most :data:`TOP`.
+        classes: class indices, best first, as many as were asked for.
         probabilities: of these classes, 0..1.
     """
 
@@ -151,6 +151,7 @@ def run(
     keep_vectors: bool = False,
     refuse_alike: bool = True,
     probabilities: Probabilities = "softmax",
+    top: int = TOP,
     progress: Progress = lambda name, done, total: None,
 ) -> DatasetRun:
     """Classify a data set's images into its classes.
@@ -166,6 +167,7 @@ def run(
         keep_vectors: also give the images' embeddings.
         refuse_alike: raise where the model gives all classes one vector; else that is a note.
         probabilities: of the answers; the metrics of calibration use them.
+        top: answers kept for each image.
         progress: told after each batch.
 
     Raises:
@@ -192,7 +194,7 @@ def run(
         predictor, dataset, batch_size=batch_size, workers=workers, limit=limit, features=features
     ):
         broken += batch.broken
-        rows += _answers(classifier, batch, vectors, probabilities)
+        rows += _answers(classifier, batch, vectors, top, probabilities)
         zero += [batch.read[i].record.id for i in without_direction(vectors)]
         if keep_vectors:
             kept.append(vectors)
@@ -238,11 +240,11 @@ def encode_batches(
 
 
 def _answers(
-    classifier: Classifier, batch: ImageBatch, vectors: Tensor, kind: Probabilities
+    classifier: Classifier, batch: ImageBatch, vectors: Tensor, top: int, kind: Probabilities
 ) -> Iterator[EvaluatedRow]:
     if not batch.read:
         return
-    probabilities, indices = classifier.best(vectors, TOP, kind)
+    probabilities, indices = classifier.best(vectors, top, kind)
     answers = zip(batch.read, indices.tolist(), probabilities.tolist(), strict=True)
     for each, classes, chances in answers:
         yield EvaluatedRow(each.index, each.record, tuple(classes), tuple(chances))

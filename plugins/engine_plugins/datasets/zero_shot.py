@@ -11,16 +11,10 @@ from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
 from engine.core.foreign import clean_name, read_json
-from engine.data.pictures import looks_like_picture, open_image
+from engine.data.pictures import open_image
+from engine.data.pictures.files import is_picture_file
 from engine.errors import DataError
 from engine_plugins.datasets.settings import ZeroShotFolderSettings
-
-READ = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".gif", ".bmp", ".dib", ".tif",
-        ".tiff", ".avif")  # fmt: skip
-NOT_READ = (".heic", ".heif", ".jxl", ".jp2", ".svg", ".ico", ".psd", ".tga", ".ppm")
-"""Meant as pictures too: each is told as broken instead of being passed over."""
-SUFFIXES = frozenset({*READ, *NOT_READ})
-"""How files of pictures end. A file with another ending, or none, is one by its first bytes."""
 
 _log = logging.getLogger(__name__)
 
@@ -110,7 +104,7 @@ def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
     others: list[str] = []
     for path in sorted(folder.iterdir()):
         if not path.name.startswith("."):
-            (files if _is_picture(path) else others).append(path.name)
+            (files if is_picture_file(path) else others).append(path.name)
     if not files:
         there = f": none of its {len(others)} files is a picture" if others else ""
         raise DataError(
@@ -133,18 +127,6 @@ def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
         first[name] = file
     _tell_of_cleaned(folder, "names of images", files)
     return files, tuple(others)
-
-
-def _is_picture(path: Path) -> bool:
-    if path.suffix.lower() in SUFFIXES:
-        return True
-    try:
-        if not path.is_file():  # a folder, or a pipe that would be waited for
-            return False
-        with path.open("rb") as file:
-            return looks_like_picture(file.read(16))
-    except OSError:
-        return False
 
 
 def _tell_of_cleaned(where: Path, what: str, names: Sequence[str]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -105,6 +107,54 @@ def test_limit_dataset_batches_and_threads(engine: Engine, data: Path) -> None:
     answers = read("p.json")
     assert list(answers) == ["all"]
     assert list(answers["all"]) == sorted(p.stem for p in (data / "all" / "img").iterdir())[:5]
+
+
+def test_any_folder_with_class_names(engine: Engine, tmp_path: Path, colours: Colours) -> None:
+    photos = tmp_path / "фото" / "лето"
+    photos.mkdir(parents=True)
+    for name in ("красный", "синий"):
+        colours[name].save(photos / f"{name}.png")
+    (tmp_path / "фото" / "bad.jpg").write_bytes(b"no")
+    shared = ("predict", "MODEL", tmp_path / "фото", "--classes", "синий,красный")
+    code, _, err = engine(*shared, "--top", 2, "-o", "a.csv", "--html", "a.html")
+    assert code == 0, err
+    assert "1 broken" in err
+    rows = list(csv.DictReader(io.StringIO(Path("a.csv").read_text(encoding="utf-8"))))
+    assert [(row["image"], row["class"]) for row in rows] == [
+        ("bad.jpg", ""), ("лето/красный.png", "красный"), ("лето/красный.png", "синий"),
+        ("лето/синий.png", "синий"), ("лето/синий.png", "красный"),
+    ]  # fmt: skip
+    assert "лето/синий.png" in Path("a.html").read_text(encoding="utf-8")
+    code, _, err = engine(*shared, "-o", "a.json")
+    assert code == 0, err
+    (found,) = json.loads(Path("a.json").read_text(encoding="utf-8"))["datasets"]
+    assert [len(each.get("answers", ())) for each in found["images"]] == [0, 1, 1]
+    assert found["images"][1]["answers"][0]["index"] == 1
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(("--classes", "a", "--truth", "x"), "no meaning beside --classes"),
+     (("--classes", "a,a"), "twice"), (("-o", "x.xml"), "not .xml"),
+     (("--classes", "a", "-o", "FOLDER/1.csv"), "is read by this command")],
+)  # fmt: skip
+def test_folders_with_mistakes(
+    engine: Engine, tmp_path: Path, colours: Colours, more: tuple[str, ...], words: str
+) -> None:
+    (tmp_path / "FOLDER").mkdir()
+    colours["красный"].save(tmp_path / "FOLDER" / "1.png")
+    (tmp_path / "FOLDER" / "1.csv").write_text("mine")
+    code, _, err = engine("predict", "MODEL", "FOLDER", "-o", "a.csv", *more)
+    assert code == 2
+    assert words in " ".join(err.split())
+
+
+def test_the_contests_layout_as_csv(engine: Engine, data: Path) -> None:
+    code, _, err = engine("predict", "MODEL", data, "-o", "p.csv")
+    assert code == 0, err
+    rows = list(csv.DictReader(io.StringIO(Path("p.csv").read_text(encoding="utf-8"))))
+    assert len(rows) == 23
+    assert {row["dataset"] for row in rows} == {"all", "two"}
 
 
 def test_one_folder_alone(engine: Engine, data: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.core import artifact
+from engine.core.manifest import model_folder
 from engine.errors import ArtifactError
 
 
@@ -243,3 +244,18 @@ def test_files_are_as_readable_as_others(tmp_path: Path) -> None:
     finally:
         os.umask(before)
     assert {path.stat().st_mode & 0o777 for path in (tmp_path / "a").iterdir()} == {0o644}
+
+
+def test_a_training_run_means_its_model(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    write(run / "start")
+    assert model_folder(run) == run
+    with pytest.raises(ArtifactError, match="no artifact") as caught:
+        artifact.read_manifest(model_folder(run))
+    assert "--resume" in (caught.value.hint or "")
+    write(run / "model")
+    assert model_folder(run) == run / "model"
+    assert model_folder(run / "model") == run / "model"
+    assert model_folder(tmp_path / "none") == tmp_path / "none"
+    (run / artifact.MANIFEST).symlink_to("nowhere")  # damaged, but an artifact: it is told as one
+    assert model_folder(run) == run

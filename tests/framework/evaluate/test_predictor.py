@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -27,9 +29,10 @@ def test_top_answers_are_in_order_and_sum_to_one(predictor: Predictor, colours: 
     (answers,) = predictor.classify([colours["красный"]], ["синий", "красный", "жёлтый"], top=9)
     assert [a.name for a in answers] == ["красный", "жёлтый", "синий"]
     assert sum(a.probability for a in answers) == pytest.approx(1)
-    name, probability = answers[0]
-    assert name == "красный"
-    assert 0.5 < probability < 1
+    assert (answers[0].index, answers[0].name) == (1, "красный")
+    assert 0.5 < answers[0].probability < 1
+    with pytest.raises(AttributeError):
+        answers[0].index = 2  # type: ignore[misc]
 
 
 def test_images_of_every_kind(predictor: Predictor, colours: Colours, tmp_path: Path) -> None:
@@ -47,6 +50,65 @@ def test_images_of_every_kind(predictor: Predictor, colours: Colours, tmp_path: 
     assert len(predictor.classify(np.stack([np.asarray(red)] * 3), ["красный", "синий"])) == 3
 
 
+def test_a_picture_in_every_form_gives_one_vector(
+    predictor: Predictor, colours: Colours, tmp_path: Path
+) -> None:
+    """The same file as bytes, buffers, open files, paths and a Pillow image: one row each."""
+    path = tmp_path / "r.png"
+    colours["голубой"].save(path)
+    data = path.read_bytes()
+    used = io.BytesIO(data)
+    used.read()  # as a buffer is after a picture was saved into it
+    with path.open("rb") as file:
+        forms: list[Any] = [
+            data, bytearray(data), memoryview(data), io.BytesIO(data), used, file, file, path,
+            str(path), Image.open(path), np.asarray(colours["голубой"]),
+        ]  # fmt: skip
+        rows = predictor.encode_images(forms)
+        assert rows.shape == (len(forms), 3)
+        assert np.abs(rows - rows[0]).max() == 0
+        for one in (io.BytesIO(data), file, data):  # not a list of lines, or of numbers
+            assert predictor.encode_images(one).shape == (1, 3)
+        with pytest.raises(DataError, match="mode 'rb'"):
+            predictor.encode_images(io.StringIO("x"))
+        with pytest.raises(BrokenImageError, match="image 0: the file gave a str"):
+            predictor.encode_images(SimpleNamespace(read=lambda size: "x"))
+
+
+def test_texts_become_a_numpy_array(predictor: Predictor) -> None:
+    rows = predictor.encode_texts(["красный", "синий"])
+    assert isinstance(rows, np.ndarray)
+    assert (rows.dtype, rows.shape) == (np.float32, (2, 3))
+    np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+    rows[0] = 0  # its own memory, not a read-only view
+    assert predictor.encode_texts([]).shape == (0, 3)
+
+
+def test_it_shows_itself(predictor: Predictor, colours: Colours) -> None:
+    predictor.config.name = "<b>имя</b>"
+    shown = repr(predictor)
+    for words in ("<b>имя</b>", "embed_dim=3", "vision=mean", "text=sum", "device=cpu", "RANDOM"):
+        assert words in shown
+    page = predictor._repr_html_()
+    assert "&lt;b&gt;имя" in page
+    assert "<b>" not in page
+    answers = predictor.classify([colours["красный"]] * 101, ["<i>x", "красный"])
+    table = answers._repr_html_()
+    assert "<i>" not in table
+    assert "and 1 more images" in table
+    assert answers == list(answers)
+
+
+def test_devices(predictor: Predictor) -> None:
+    assert predictor.to("cpu") is predictor
+    assert predictor.device == torch.device("cpu")
+    for name in ("nonsense", "cuda:99", "meta"):
+        with pytest.raises(DataError, match=f"device `{name}`"):
+            predictor.to(name)
+    assert predictor.to("auto").device.type in ("cpu", "cuda", "mps")
+    predictor.to("cpu")
+
+
 def test_a_classifier_computes_class_vectors_once(predictor: Predictor, colours: Colours) -> None:
     image = colours["красный"]
     classifier = predictor.classifier(["красный", "синий"])
@@ -59,11 +121,12 @@ def test_a_classifier_computes_class_vectors_once(predictor: Predictor, colours:
 def test_encoded_images_are_unit_rows_in_order(predictor: Predictor, colours: Colours) -> None:
     vectors = predictor.encode_images(list(colours.values()), batch_size=2)
     assert vectors.shape == (7, 3)
-    assert vectors.dtype == torch.float32
-    torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(7))
-    one_by_one = torch.cat([predictor.encode_images(image) for image in colours.values()])
-    torch.testing.assert_close(vectors, one_by_one)
-    assert not vectors.is_inference()
+    assert isinstance(vectors, np.ndarray)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), np.ones(7), rtol=1e-6)
+    one_by_one = [predictor.encode_images(image) for image in colours.values()]
+    np.testing.assert_allclose(vectors, np.concatenate(one_by_one), rtol=1e-6)
+    assert not predictor.image_vectors(list(colours.values())).is_inference()
 
 
 RED = Image.new("RGB", (4, 4), "red")

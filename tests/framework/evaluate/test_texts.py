@@ -60,7 +60,7 @@ def test_short_texts_are_not_padded_to_long_ones(predictor: Predictor) -> None:
 
 
 def test_the_result_is_an_ordinary_tensor(predictor: Predictor) -> None:
-    vectors = predictor.encode_texts(["красный", "синий"])
+    vectors = predictor.text_vectors(["красный", "синий"])
     torch.testing.assert_close(vectors.norm(dim=-1), torch.ones(2))
     assert not vectors.is_inference()
     assert not vectors.requires_grad

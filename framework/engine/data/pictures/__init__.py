@@ -1,16 +1,20 @@
 """Pictures from outside: one reader for everything that uses them. Imports no torch.
 
-A picture is a path, the bytes of a file, a Pillow image or a numpy array; it becomes RGB, upright
-by its EXIF, with what is transparent over white. ``engine.data.pictures.modes`` says how the range
-of numbers of other than 8 bits is found, ``engine.data.pictures.reader`` what a file may be.
+A picture is a path, a file's bytes, an open file, a Pillow image or a numpy array; it becomes RGB,
+upright by its EXIF, with what is transparent over white. ``engine.data.pictures.modes`` says how
+the range of numbers of other than 8 bits is found, ``engine.data.pictures.reader`` what a file may
+be.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
+from typing import IO, TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar, cast
 
 from PIL import Image
 
@@ -30,6 +34,7 @@ __all__ = [
     "Picture",
     "decode",
     "formats",
+    "is_file",
     "looks_like_picture",
     "open_image",
     "problem_of",
@@ -37,9 +42,12 @@ __all__ = [
     "rgb",
 ]
 
-Picture: TypeAlias = "str | os.PathLike[str] | bytes | Image.Image | NDArray[Any]"
-"""A path, a file's bytes, a Pillow image, or an array [H, W], [H, W, 1], [H, W, 3] or [H, W, 4] of
-uint8, uint16, bool or floats."""
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | IO[bytes] | Image.Image | NDArray[Any]"
+"""A path, a file's bytes, a file open for reading bytes, a Pillow image, or an array [H, W],
+[H, W, 1], [H, W, 3] or [H, W, 4] of uint8, uint16, bool or floats."""
+
+_reading = threading.Lock()
+"""Held while an open file is read: one file may be given twice, to two threads."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -104,6 +112,9 @@ def problem_of(item: object) -> str | None:
     """Why something cannot be a picture, without reading it; ``None`` where it may be one."""
     if isinstance(item, (str, os.PathLike, bytes, bytearray, memoryview)):
         return None
+    if is_file(item):
+        text = isinstance(item, io.TextIOBase)
+        return "it is a file that was opened as text; open it with mode 'rb'" if text else None
     if isinstance(item, Image.Image):
         return None if min(item.size) else f"it is empty ({item.width} x {item.height} pixels)"
     if type(item).__module__.partition(".")[0] == "torch":
@@ -111,6 +122,26 @@ def problem_of(item: object) -> str | None:
     if not _is_array(item):
         return f"a {type(item).__name__} is not a picture"
     return modes.array_problem(item)
+
+
+def is_file(item: object) -> bool:
+    """Whether something is an open file, or reads like one."""
+    return callable(getattr(item, "read", None))
+
+
+def _read_file(file: IO[bytes]) -> bytes:
+    """An open file's bytes, from its beginning where it can go there; its place is kept."""
+    with _reading:
+        place = None
+        with contextlib.suppress(AttributeError, OSError, ValueError):
+            place = file.tell()
+            file.seek(0)
+        data = file.read(MAX_BYTES + 1)
+        if place is not None:
+            file.seek(place)
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise BrokenImageError(f"the file gave a {type(data).__name__} instead of bytes")
+    return bytes(data)
 
 
 def _is_array(item: object) -> bool:
@@ -131,7 +162,9 @@ def read_picture(item: Picture) -> Image.Image:
         return decode(bytes(item)).image
     if isinstance(item, (str, os.PathLike)):
         return open_image(Path(item))
+    if is_file(item) and problem_of(item) is None:
+        return decode(_read_file(cast("IO[bytes]", item))).image
     problem = problem_of(item)
     if problem is not None:
         raise BrokenImageError(problem)
-    return _told(modes.from_array)(item)
+    return _told(modes.from_array)(cast("NDArray[Any]", item))
