@@ -51,8 +51,8 @@ demo: setup
 	engine predict demo/run/model demo/data/test -o demo/predictions.json --html demo/gallery.html
 	engine eval --predictions demo/predictions.json --truth demo/data/test/gt.json
 	engine bench --folder demo/bench --html demo/leaderboard.html
-	@echo "Look at demo/leaderboard.html, the board of all tiny models, and at demo/gallery.html, the"
-	@echo "pictures with one model's answers. Again, \`make demo\` trains that one model alone anew."
+	@echo "Look at demo/leaderboard.html, the leaderboard of all tiny models, and at demo/gallery.html, the"
+	@echo "pictures with one model's answers. Again, \`make demo\` trains that one model alone again."
 
 docs: setup
 	$(BIN)/mkdocs build

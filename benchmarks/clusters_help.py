@@ -72,8 +72,8 @@ def train_tower(job: Job) -> None:
     assert clusters is not None
     kept, names = {}, {}
     for part in ("test", "seen"):
-        asked = dataset_of(job.judged_on[part])
-        skip = len(dataset) if part == "seen" and job.judged_on["skip"] else 0
+        asked = dataset_of(job.tested_on[part])
+        skip = len(dataset) if part == "seen" and job.tested_on["skip"] else 0
         features, labels = features_of(built.model, asked, skip)
         kept |= {f"{part}_features": features, f"{part}_labels": labels}
         kept[f"{part}_clusters"] = clusters.assign(asked.classes)

@@ -32,7 +32,7 @@ class Job:
         batches: how batches are made.
         config: a whole Engine config.
         base: key of the job that trains the vision tower; empty for that one itself.
-        judged_on: of a vision tower: the data sets of the test.
+        tested_on: of a vision tower: the data sets of the test.
     """
 
     key: str
@@ -42,7 +42,7 @@ class Job:
     batches: str
     config: Plain
     base: str = ""
-    judged_on: Plain = field(default_factory=dict)
+    tested_on: Plain = field(default_factory=dict)
 
     @property
     def arm(self) -> str:
@@ -98,9 +98,9 @@ def base_job(settings: Plain, data: str, seed: int) -> Job:
     """The training of the vision tower."""
     config = composed(settings, data, seed, settings["vision_tower"])
     about = settings["data"][data]
-    judged_on = filled({"test": about["test"], "seen": about["seen"]}, {"seed": seed})
-    judged_on["skip"] = about.get("seen_begins_with_train", False)
-    return Job(key_of(config, judged_on), data, seed, "", "", config, judged_on=judged_on)
+    tested_on = filled({"test": about["test"], "seen": about["seen"]}, {"seed": seed})
+    tested_on["skip"] = about.get("seen_begins_with_train", False)
+    return Job(key_of(config, tested_on), data, seed, "", "", config, tested_on=tested_on)
 
 
 def jobs_of(settings: Plain, base: Job, variants: Sequence[str]) -> Iterator[Job]:

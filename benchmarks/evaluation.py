@@ -65,7 +65,7 @@ class Side:
     process: list[float] = field(default_factory=list)
     process_cpu: list[float] = field(default_factory=list)
     peak_mb: list[float] = field(default_factory=list)
-    told: dict[str, Any] = field(default_factory=dict)
+    result: dict[str, Any] = field(default_factory=dict)
 
 
 def peer_python() -> str:
@@ -88,7 +88,7 @@ def peer_python() -> str:
 
 
 def run_job(kind: str, job: dict[str, Any], side: Side, folder: Path) -> None:
-    """One process, measured; what it told is added to ``side``."""
+    """One process, measured; what it reports is added to ``side``."""
     job = {**job, "result": str(folder / f"{kind}.json"), "output": str(folder / f"{kind}.out")}
     write_json(folder / f"{kind}.job", job)
     python = sys.executable if kind == "ours" else peer_python()
@@ -106,11 +106,11 @@ def run_job(kind: str, job: dict[str, Any], side: Side, folder: Path) -> None:
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         sys.exit(f"benchmark: {kind} failed:\n{errors[-4000:]}")
-    side.told = json.loads(Path(job["result"]).read_text(encoding="utf-8"))
+    side.result = json.loads(Path(job["result"]).read_text(encoding="utf-8"))
     if kind == "tune":
         return
-    side.wall.append(side.told["wall"])
-    side.cpu.append(side.told["cpu"])
+    side.wall.append(side.result["wall"])
+    side.cpu.append(side.result["cpu"])
     side.process.append(seconds)
     side.process_cpu.append(usage.ru_utime + usage.ru_stime)
     side.peak_mb.append(usage.ru_maxrss * 1024 / 1e6)
@@ -149,17 +149,17 @@ def compare(
         say(f"{title}, round {round_ + 1} of {rounds}: CLIP_benchmark {theirs.wall[-1]:.1f} s")
         run_job("ours", shared | our_job(folder, given), ours, folder)
         say(f"{title}, round {round_ + 1} of {rounds}: Engine {ours.wall[-1]:.1f} s")
-    a, b = theirs.told["answers"], ours.told["answers"]
+    a, b = theirs.result["answers"], ours.result["answers"]
     if a.keys() != b.keys():
         sys.exit("benchmark: the two tools did not answer the same images")
-    if theirs.told["versions"] != ours.told["versions"]:
-        say(f"versions differ: {theirs.told['versions']} and {ours.told['versions']}")
+    if theirs.result["versions"] != ours.result["versions"]:
+        say(f"versions differ: {theirs.result['versions']} and {ours.result['versions']}")
     return Case(
         title, theirs, ours,
         different=sum(a[image][0][0] != b[image][0][0] for image in a),
         classes=len({answer[0][0] for answer in b.values()}),
         largest=max(abs(a[image][1][0] - b[image][1][0]) for image in a),
-        accuracies=(theirs.told["accuracy"], ours.told["accuracy"]),
+        accuracies=(theirs.result["accuracy"], ours.result["accuracy"]),
     )  # fmt: skip
 
 
@@ -179,7 +179,7 @@ def again(folder: Path, given: dict[str, Any]) -> tuple[float, float, int]:
     for _ in range(2):
         run_job("ours", {**our_job(folder, given), "cache": str(folder / "kept")}, side, folder)
     seconds = side.cpu if given["clock"] == "cpu" else side.wall
-    return seconds[0], seconds[1], side.told["tower_rows"]
+    return seconds[0], seconds[1], side.result["tower_rows"]
 
 
 def say(line: str) -> None:
@@ -192,7 +192,7 @@ def say(line: str) -> None:
 
 def table_of(cases: Sequence[Case], options: Namespace, best: dict[str, Any]) -> Table:
     """What was measured."""
-    versions = ", ".join(f"{k} {v}" for k, v in cases[0].ours.told["versions"].items())
+    versions = ", ".join(f"{k} {v}" for k, v in cases[0].ours.result["versions"].items())
     table = Table(
         title=f"{options.images} photographs, {options.threads} threads, medians of rounds in turn",
         caption=f"CLIP_benchmark: batches of {best['batch_size']}, {best['workers']} workers; both:"
@@ -262,7 +262,7 @@ def measure(folder: Path, options: Namespace) -> None:
         "candidates": [(b, w * options.threads) for b, w in CANDIDATES],
     }  # fmt: skip
     run_job("tune", given | job, tuned, folder)
-    best = tuned.told
+    best = tuned.result
     say(f"CLIP_benchmark's best: batches of {best['batch_size']}, {best['workers']} workers")
     cases = [compare(small, f"{len(names)} names", given, best, options.rounds)]
     first, second, rows = again(small, given)

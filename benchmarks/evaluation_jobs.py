@@ -150,8 +150,8 @@ def tune(job: Job) -> None:
         clock.stop()
         found[f"{batch} {workers}"] = clock.cpu if job["clock"] == "cpu" else clock.wall
     batch, workers = map(int, min(found, key=found.__getitem__).split())
-    told = {"batch_size": batch, "workers": workers, "seconds": found}
-    Path(job["result"]).write_text(json.dumps(told), encoding="utf-8")
+    result = {"batch_size": batch, "workers": workers, "seconds": found}
+    Path(job["result"]).write_text(json.dumps(result), encoding="utf-8")
 
 
 def write(job: Job, clock: Clock, answers: dict[str, Any], accuracy: float, **more: object) -> None:

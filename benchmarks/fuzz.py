@@ -46,18 +46,18 @@ _LONGEST_MESSAGE = 4000
 class Outcome:
     """How a case ended.
 
-    Attributes:
-        number: of the case.
-        kind: of the file.
-        ended: ``"answer"``, ``"error"`` (an EngineError), or ``"fault"``.
-        told: the error's message, or what went wrong.
-        seconds: wall-clock time.
+        Attributes:
+            number: of the case.
+            kind: of the file.
+            ended: ``"answer"``, ``"error"`` (an EngineError), or ``"fault"``.
+    message: the error's message, or what went wrong.
+            seconds: wall-clock time.
     """
 
     number: int
     kind: str
     ended: str
-    told: str
+    message: str
     seconds: float
 
 
@@ -100,9 +100,9 @@ class _Worker:
     def ask(self, number: int) -> Outcome:
         kind, start = kind_of(number), time.perf_counter()
 
-        def fault(told: str) -> Outcome:
+        def fault(message: str) -> Outcome:
             self._end()
-            return Outcome(number, kind, "fault", told, time.perf_counter() - start)
+            return Outcome(number, kind, "fault", message, time.perf_counter() - start)
 
         if not self.alive:
             return fault("the process did not start")
@@ -117,8 +117,8 @@ class _Worker:
             return fault(f"took longer than {SECONDS:.0f} seconds")
         if not line:
             return fault(f"ended the process: {self._process.wait()}")
-        ended, told = json.loads(line)
-        return Outcome(number, kind, ended, told, time.perf_counter() - start)
+        ended, message = json.loads(line)
+        return Outcome(number, kind, ended, message, time.perf_counter() - start)
 
     def _line(self, seconds: float) -> bytes | None:
         """A line of the process; ``None`` where it takes too long, empty where it has ended."""
@@ -140,7 +140,7 @@ class _Worker:
 
 
 def one(seed: int, number: int, good: Path) -> tuple[str, str]:
-    """Run one case here: how it ended, and what was told."""
+    """Run one case here: how it ended, and what was reported."""
     from engine.errors import EngineError
 
     chance = Random(f"{seed} {number}")
@@ -150,9 +150,9 @@ def one(seed: int, number: int, good: Path) -> tuple[str, str]:
     try:
         case(kind_of(number), good, work, chance)
     except EngineError as error:
-        told = str(error)
-        clear = len(error.message) > 0 and len(told) <= _LONGEST_MESSAGE
-        return ("error", told) if clear else ("fault", f"an unclear error: {told[:300]!r}")
+        message = str(error)
+        clear = len(error.message) > 0 and len(message) <= _LONGEST_MESSAGE
+        return ("error", message) if clear else ("fault", f"an unclear error: {message[:300]!r}")
     except BaseException as error:
         trace = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{Path(trace.filename).name}:{trace.lineno}"
@@ -168,7 +168,7 @@ def _work(seed: int, folder: Path) -> None:
     import resource
 
     out = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints is no answer
+    os.dup2(2, 1)  # what a library prints is not an answer
     good = folder / "good"
     if not good.is_dir():
         made = Path(tempfile.mkdtemp(dir=folder))
@@ -229,7 +229,7 @@ def main() -> None:
         for outcome in run(given.count, given.seed, folder, given.first):
             outcomes.append(outcome)
             if outcome.ended == "fault" and not given.json:
-                print(f"{outcome.number} {outcome.kind}: {outcome.told}", flush=True)
+                print(f"{outcome.number} {outcome.kind}: {outcome.message}", flush=True)
     found = summary(outcomes, given.seed)
     print(json.dumps(found) if given.json else json.dumps(found, indent=1))
     sys.exit(1 if found["faults"] else 0)

@@ -1,7 +1,7 @@
 """The clustered projection with K = 10 beside one projection: 256 texts, 768 -> 1024, both ways.
 
 A step is forwards and backwards, down to the gradients of the features and of every weight, in
-training (dropout included), float32, on one thread unless told otherwise. Each text has its own
+training (dropout included), float32, on one thread by default. Each text has its own
 cluster at random, and 3 to 15 tokens.
 
 - `inverse_cost`: the time of one `residual` projection over that of the ten with the choice given,

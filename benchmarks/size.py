@@ -1,4 +1,4 @@
-"""What ``engine size`` of the largest shipped config costs, though the model weighs over 1 GB.
+"""What ``engine size`` of the largest shipped config costs, though the model has over 1 GB.
 
 The ratio is the model's bytes over the command's peak memory. The targets are 3 seconds and 700 MB.
 Beside it: the same answer through PyTorch's meta device (``--meta``), which is how a plugin without

@@ -97,8 +97,8 @@ def start(arguments: list[str], log: Path, *, namespace: bool) -> Process:
         code = os.waitstatus_to_exitcode(status)
         os._exit(code if code >= 0 else 128 - code)
     os.close(write)
-    with os.fdopen(read) as told:
-        line = told.readline()
+    with os.fdopen(read) as caught:
+        line = caught.readline()
     if not line:
         os.waitpid(outer, 0)
         raise RuntimeError("no PID namespace can be made")
@@ -332,8 +332,8 @@ def server() -> Iterator[int]:
             os._exit(0)
     os.close(write)
     try:
-        with os.fdopen(read) as told:
-            yield int(told.readline())
+        with os.fdopen(read) as caught:
+            yield int(caught.readline())
     finally:
         os.kill(pid, signal.SIGKILL)
         os.waitpid(pid, 0)
@@ -413,9 +413,9 @@ def _import_everything() -> None:
 
 def line(name: str, count: Count) -> str:
     """A row for people."""
-    told = f"{name}: {count.kills} kills ({count.terms} SIGTERM, {count.in_namespace} in a PID"
-    told += f" namespace), {count.resumed} by --resume, {count.seconds:.0f} s"
-    return told + "".join(f"\n  FAULT: {fault}" for fault in count.faults)
+    message = f"{name}: {count.kills} kills ({count.terms} SIGTERM, {count.in_namespace} in a PID"
+    message += f" namespace), {count.resumed} by --resume, {count.seconds:.0f} s"
+    return message + "".join(f"\n  FAULT: {fault}" for fault in count.faults)
 
 
 def main() -> int:

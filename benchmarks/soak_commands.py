@@ -110,9 +110,9 @@ def of_run(out: Path) -> str:
     manifest = json.loads((out / "model" / "engine.json").read_text())
     stages = [{k: v for k, v in stage.items() if k not in ("seconds", "samples_per_second")}
               for stage in manifest["stages"]]  # fmt: skip
-    told = json.dumps([stages, manifest["scores"]]).encode()
+    history = json.dumps([stages, manifest["scores"]]).encode()
     weights = (out / "model" / "model.safetensors").read_bytes()
-    return digest(iter([("told", told), ("weights", weights)]))
+    return digest(iter([("history", history), ("weights", weights)]))
 
 
 def of_bench(out: Path) -> str:
@@ -147,8 +147,8 @@ def of_clusters(out: Path) -> str:
 def of_export(out: Path) -> str:
     """Which files there are, and that each is whole; their bytes hold names of torch's own."""
     manifest = json.loads((out / "export.json").read_text())
-    for name, told in manifest["files"].items():
-        if hashlib.sha256((out / name).read_bytes()).hexdigest() != told["sha256"]:
+    for name, record in manifest["files"].items():
+        if hashlib.sha256((out / name).read_bytes()).hexdigest() != record["sha256"]:
             raise ValueError(f"{name} is not whole")
     return digest((name, b"") for name, _ in every_file(out))
 

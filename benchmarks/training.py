@@ -34,7 +34,7 @@ from rich.table import Table
 
 @dataclass
 class Side:
-    """One job's process, and what it told."""
+    """One job's process and its measurements."""
 
     kind: str
     job: str
@@ -61,10 +61,10 @@ class Side:
         line = self._process.stdout.readline()
         if not line:
             sys.exit(f"benchmark: {self.kind} {self.job} failed")
-        told: dict[str, Any] = json.loads(line)
-        self.seconds.append(told["seconds"])
-        self.losses.append(told["loss"])
-        self.peak_mb = told["peak_mb"]
+        loaded: dict[str, Any] = json.loads(line)
+        self.seconds.append(loaded["seconds"])
+        self.losses.append(loaded["loss"])
+        self.peak_mb = loaded["peak_mb"]
 
     def stop(self) -> None:
         """End the process."""

@@ -1,4 +1,4 @@
-"""The jobs of training.py, each a process of its own that does a step whenever it is told to.
+"""The jobs of training.py, each a process of its own that does a step whenever it is asked to.
 
 A job reads lines from stdin; for each it does one training step and prints one line of JSON:
 seconds, loss, and its peak memory so far in megabytes (10^6).
@@ -145,8 +145,8 @@ def plain(job: Job) -> Iterator[float]:
     for step in range(steps):
         epoch, number = divmod(step, job.batches)
         seed = seed_of(config.seed, "order", 0, epoch)
-        told = Epoch(epoch, 1000, len(rows), job.batch_size, seed)
-        batch = stage.sampler.create().batches(told)[number]
+        position = Epoch(epoch, 1000, len(rows), job.batch_size, seed)
+        batch = stage.sampler.create().batches(position)[number]
         drawn = draws(seed_of(config.seed, "queries", 0, epoch), len(rows))
         torch.manual_seed(seed_of(config.seed, "step", 0, epoch, number, 0))
         pixels = normalise(list(pictures.pixels[batch]), model.vision.preprocess)

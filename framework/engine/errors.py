@@ -42,7 +42,7 @@ class WeightsError(EngineError):
 
 
 class ArtifactError(EngineError):
-    """A folder that is no artifact, or one that was changed since it was written."""
+    """A folder that is not an artifact, or one that was changed since it was written."""
 
 
 class DataError(EngineError):

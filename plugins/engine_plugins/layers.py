@@ -209,7 +209,7 @@ def mean_over(hidden: Tensor, mask: Tensor) -> Tensor:
 
 
 def first_rows(table: Tensor, rows: int) -> Tensor:
-    """The first rows of a checkpoint's table; a tensor that is no table is left for others to tell.
+    """The first rows of a checkpoint's table; a tensor of another shape is returned as it is.
 
     Cuts a table of positions to the texts of a config.
     """

@@ -80,7 +80,7 @@ def source_config(source: str) -> dict[str, Any] | None:
         source: ``file:<folder>`` with a ``config.json``, or ``hf:<owner>/<published model>``.
 
     Raises:
-        ValueError: the folder's ``config.json`` is no ruCLIP's; says what is wrong with it.
+        ValueError: the folder's ``config.json`` is not ruCLIP's; says what is wrong with it.
     """
     scheme, _, rest = source.partition(":")
     if scheme == "hf":
@@ -120,13 +120,13 @@ def _read(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no mapping, so it is no ruCLIP's")
+        raise ValueError(f"{path} holds no mapping, so it is not ruCLIP's")
     for key in _KEYS:
         value = config.get(key)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             found = repr(value)[:40] if key in config else "nothing"
             raise ValueError(
-                f"{path} is no ruCLIP's: `{key}` must be a whole number above 0, found {found};"
+                f"{path} is not ruCLIP's: `{key}` must be a whole number above 0, found {found};"
                 " name a published model with `arch:`, or give every number in the config"
             )
     return config

@@ -50,8 +50,8 @@ def blocks_of(path: Path) -> list[Block]:
             else:
                 inside.append(line)
         elif match := _FENCE.fullmatch(line):
-            told = _NOT_RUN.fullmatch(before)
-            begun = (number, match[1], match[2] or "", told[1] if told else "")
+            mark = _NOT_RUN.fullmatch(before)
+            begun = (number, match[1], match[2] or "", mark[1] if mark else "")
         else:
             assert not line.lstrip().startswith("```"), f"{path}:{number}: a fence like no other"
         before = line

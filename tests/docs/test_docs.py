@@ -29,7 +29,7 @@ STAND_INS = (
         "write-a-plugin.md",
         "engine train my.yaml",
         "engine train my.yaml --set train.stages.0.epochs=1",
-        "that it learns is seen on the stranger's walk",
+        "that it learns is seen on the newcomer's walk",
     ),
     (
         "contest.md",
@@ -100,9 +100,9 @@ def do(block: Block, page: str, clean: Environment, folder: Path, where: Path) -
         text = re.sub(r"^! (.*)$", fails, text, flags=re.MULTILINE)
         words = ["bash", "-euo", "pipefail", "-c", f'{text}printf %s "$PWD" > "{where}"\n']
     done = clean.run(*words, cwd=folder)
-    told = f"docs/{page}:{block.line}: exit code {done.returncode}\n{text}"
-    assert done.returncode == 0, f"{told}\n{done.stdout}\n{done.stderr}"
-    assert "Traceback" not in done.stderr, f"{told}\n{done.stderr}"
+    message = f"docs/{page}:{block.line}: exit code {done.returncode}\n{text}"
+    assert done.returncode == 0, f"{message}\n{done.stdout}\n{done.stderr}"
+    assert "Traceback" not in done.stderr, f"{message}\n{done.stderr}"
     return Path(where.read_text(encoding="utf-8")) if block.language == "bash" else folder
 
 

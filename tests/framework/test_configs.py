@@ -1,4 +1,4 @@
-"""Every shipped config builds without a network, and weighs what was predicted."""
+"""Every shipped config builds without a network, and has the bytes that were predicted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ NAMES = [
 
 
 OTHER_DATA = {"digits", "emoji"}
-"""Tiny configs that are no twin: a tiny model on other data."""
+"""Tiny configs that are not twins: a tiny model on other data."""
 
 
 def test_every_model_of_the_contest_has_a_config_and_a_tiny_twin() -> None:
@@ -52,7 +52,7 @@ def test_tiny_configs_build_offline_to_the_predicted_byte(path: Path, tmp_path: 
 @pytest.mark.parametrize("path", FULL, ids=lambda p: p.stem)
 def test_full_configs_build_offline_to_the_predicted_byte(path: Path, tmp_path: Path) -> None:
     folder = check_build(path, tmp_path)
-    os.truncate(folder / "model.safetensors", 0)  # pytest keeps folders; these weigh a gigabyte
+    os.truncate(folder / "model.safetensors", 0)  # pytest keeps folders; these take a gigabyte
 
 
 def check_build(path: Path, tmp_path: Path) -> Path:

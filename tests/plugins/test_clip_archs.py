@@ -105,18 +105,18 @@ def test_other_vision_towers_are_refused(arch: str) -> None:
     with pytest.raises(ValueError, match=f"`{arch}`") as caught:
         clip_archs.vision_numbers(arch)
     vision = open_clip.get_model_config(arch)["vision_cfg"]
-    told = str(caught.value)
+    message = str(caught.value)
     if "timm_model_name" in vision:
-        assert f"{{use: timm, arch: {vision['timm_model_name']}}}" in told
+        assert f"{{use: timm, arch: {vision['timm_model_name']}}}" in message
         assert timm.is_model(vision["timm_model_name"])
     elif isinstance(vision["layers"], list):
-        assert "{use: resnet50}" in told
+        assert "{use: resnet50}" in message
     else:
-        assert "not CLIP's plain transformer" in told
-        assert "ViT-B-32-quickgelu" in told
+        assert "not CLIP's plain transformer" in message
+        assert "ViT-B-32-quickgelu" in message
 
 
-def test_a_wrong_name_is_told_the_nearest() -> None:
+def test_a_wrong_name_is_reported_the_nearest() -> None:
     for numbers in (clip_archs.text_numbers, clip_archs.vision_numbers):
         with pytest.raises(ValueError, match=r"no architecture `vit-b-31`.*mean `ViT-B-3"):
             numbers("vit-b-31")

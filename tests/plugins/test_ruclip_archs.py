@@ -137,7 +137,7 @@ def test_the_resolved_settings_need_the_folder_no_more(
 
 @pytest.mark.parametrize("side", SIDES)
 @pytest.mark.parametrize(
-    ("config", "told"),
+    ("config", "message"),
     [
         ("{", "cannot be read as JSON"),
         ("[1]", "holds no mapping"),
@@ -150,12 +150,12 @@ def test_the_resolved_settings_need_the_folder_no_more(
     ],
 )
 def test_a_config_json_that_is_no_ruclips(
-    side: str, config: object, told: str, make_use: MakeUse, tmp_path: Path
+    side: str, config: object, message: str, make_use: MakeUse, tmp_path: Path
 ) -> None:
     weights = folder_with(tmp_path, config)
     with pytest.raises(ValidationError) as caught:
         make_use(side, "ruclip", weights=weights)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert "config.json" in str(caught.value)
 
 
@@ -182,7 +182,7 @@ def test_any_config_json_is_taken_or_refused(
 @pytest.mark.parametrize(
     "given", [{"arch": "ruclip-vit-base-patch32"}, {"arch": 3}, {"arch": ["x"]}, {"weights": 5}]
 )
-def test_bad_settings_are_told(given: dict[str, Any], make_use: MakeUse) -> None:
+def test_bad_settings_are_reported(given: dict[str, Any], make_use: MakeUse) -> None:
     for side in SIDES:
         with pytest.raises(ValidationError, match=next(iter(given))):
             make_use(side, "ruclip", **given)

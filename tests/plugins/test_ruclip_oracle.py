@@ -186,7 +186,7 @@ def test_the_answers_are_ruclips(ours: Predictor, theirs: Any) -> None:
 
 
 @pytest.mark.parametrize("lost", ["bpe.model", "pytorch_model.bin"])
-def test_a_folder_that_lacks_a_file_is_told(lost: str, folder: Path, tmp_path: Path) -> None:
+def test_a_folder_that_lacks_a_file_is_reported(lost: str, folder: Path, tmp_path: Path) -> None:
     for path in folder.iterdir():
         if path.name != lost:
             (tmp_path / path.name).write_bytes(path.read_bytes())

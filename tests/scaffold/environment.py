@@ -1,6 +1,6 @@
 """A clean virtual environment with Engine in it, made without a network.
 
-Engine itself is installed from a wheel that is built here, as a stranger would get it; what it
+Engine itself is installed from a wheel that is built here, as anybody would get it; what it
 depends on (torch and so on) is seen through a path file, not installed again. Nothing that is
 installed, uninstalled or broken in it touches the environment that runs the tests.
 """

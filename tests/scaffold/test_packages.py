@@ -65,10 +65,10 @@ def installed(
 
 
 def plugins(clean: Environment, folder: Path) -> dict[str, list[dict[str, object]]]:
-    told: dict[str, list[dict[str, object]]] = json.loads(
+    loaded: dict[str, list[dict[str, object]]] = json.loads(
         clean.done("engine", "plugins", "--json", cwd=folder)
     )
-    return told
+    return loaded
 
 
 def test_good_packages(
@@ -78,8 +78,8 @@ def test_good_packages(
     assert before["broken"] == before["clashes"] == []
     assert {row["distribution"] for row in before["plugins"]} == {"engine-towers"}
     installed(*GOOD)
-    told = plugins(clean, tmp_path)
-    theirs = {(r["name"], r["distribution"], r["version"]) for r in told["plugins"]} - {
+    listed = plugins(clean, tmp_path)
+    theirs = {(r["name"], r["distribution"], r["version"]) for r in listed["plugins"]} - {
         (r["name"], r["distribution"], r["version"]) for r in before["plugins"]
     }
     assert theirs == {
@@ -165,13 +165,13 @@ def test_broken_packages_harm_nothing(
     clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
 ) -> None:
     installed(*BROKEN, "engine-conv-text")
-    told = plugins(clean, tmp_path)
-    broken = {row["distribution"]: str(row["error"]) for row in told["broken"]}
+    listed = plugins(clean, tmp_path)
+    broken = {row["distribution"]: str(row["error"]) for row in listed["broken"]}
     assert broken.keys() == {"engine-broken-import", "engine-old-api"}
     assert "a_library_that_nobody_has" in broken["engine-broken-import"]
     assert "7.2" in broken["engine-old-api"]
     assert "Recipe" not in broken["engine-old-api"]  # none of its code ran
-    assert told["clashes"] == [
+    assert listed["clashes"] == [
         {
             "kind": "loss", "name": "sigmoid",
             "distributions": ["engine-name-clash 0.1.0", "engine-towers 0.1.0"],
@@ -234,11 +234,11 @@ def test_a_metric_of_one_file_appears_everywhere(
     installed(METRIC)
     # Three classes of three images; one answer is wrong: F1 of 4/5, 6/7 and 1.
     value = 100 * (4 / 5 + 6 / 7 + 1) / 3
-    told = json.loads(clean.done(*scoring, "--json", cwd=tmp_path))
-    assert told["metrics"]["macro_f1"]["value"] == pytest.approx(value)
-    assert told["datasets"][0]["metrics"]["macro_f1"]["value"] == pytest.approx(value)
-    assert told["declarations"]["macro_f1"]["unit"] == "%"
-    assert told["declarations"]["macro_f1"]["higher_is_better"] is True
+    loaded = json.loads(clean.done(*scoring, "--json", cwd=tmp_path))
+    assert loaded["metrics"]["macro_f1"]["value"] == pytest.approx(value)
+    assert loaded["datasets"][0]["metrics"]["macro_f1"]["value"] == pytest.approx(value)
+    assert loaded["declarations"]["macro_f1"]["unit"] == "%"
+    assert loaded["declarations"]["macro_f1"]["higher_is_better"] is True
     assert "macro-F1, % ↑" in clean.done(*scoring, cwd=tmp_path)
 
     # The answers that were kept are enough: no entry is evaluated again.

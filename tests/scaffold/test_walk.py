@@ -1,4 +1,4 @@
-"""The stranger's walk, and every other kind of package on its way."""
+"""The newcomer's walk, and every other kind of package on its way."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 
 
 def test_the_strangers_walk(clean: Environment, tmp_path: Path) -> None:
-    told: list[str] = []
-    done = walk(clean, tmp_path, told.append)
+    messages: list[str] = []
+    done = walk(clean, tmp_path, messages.append)
     assert done.lines <= MOST_LINES
     assert done.accuracy > 20  # by chance 4 %
     manifest = json.loads(
@@ -32,7 +32,7 @@ def test_the_strangers_walk(clean: Environment, tmp_path: Path) -> None:
         "kind": "text_encoder", "name": "my_encoder",
         "distribution": "engine-my-encoder", "version": "0.1.0",
     } in manifest["plugins"]  # fmt: skip
-    assert [line for line in told if line.startswith("$ engine train")]
+    assert [line for line in messages if line.startswith("$ engine train")]
     assert (done.package / "gallery.html").stat().st_size > 10_000
     clean.done("pip", "uninstall", "--yes", "engine-my-encoder", cwd=tmp_path)
 
@@ -91,8 +91,8 @@ def test_their_configs_train(
         configs.append(tmp_path / f"{names.plugin}.yaml")
         configs[-1].write_text(text, encoding="utf-8")
     out = clean.done("python", "-c", TRAIN, *configs, cwd=tmp_path)
-    told = [line.split() for line in out.splitlines()]
-    assert [(name, steps) for name, steps, _ in told] == [(p.stem, "3") for p in configs]
+    rows = [line.split() for line in out.splitlines()]
+    assert [(name, steps) for name, steps, _ in rows] == [(p.stem, "3") for p in configs]
     for kind, (names, _) in packages.items():
         config = tmp_path / "runs" / names.plugin / "model" / "config.yaml"
         assert (f"use: {names.plugin}" in config.read_text(encoding="utf-8")) == (

@@ -158,7 +158,7 @@ def test_the_command(tmp_path: Path) -> None:
     assert (again.returncode, "exists already" in again.stderr) == (2, True)
     bad = engine("engine-my-loss", "--kind", "los", "-o", "other")
     assert (bad.returncode, "did you mean `loss`?" in bad.stderr) == (2, True)
-    told = json.loads(engine("engine-x", "--kind", "dataset", "-o", "x/y", "--json").stdout)
-    assert (told["name"], told["folder"]) == ("x", "x/y")
-    assert all((tmp_path / "x" / "y" / path).is_file() for path in told["files"])
+    loaded = json.loads(engine("engine-x", "--kind", "dataset", "-o", "x/y", "--json").stdout)
+    assert (loaded["name"], loaded["folder"]) == ("x", "x/y")
+    assert all((tmp_path / "x" / "y" / path).is_file() for path in loaded["files"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["engine-my-loss", "x"]

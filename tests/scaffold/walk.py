@@ -1,8 +1,8 @@
-"""The stranger's walk: from nothing to a trained model that uses a text encoder of one's own.
+"""The newcomer's walk: from nothing to a trained model that uses a text encoder of one's own.
 
     python tests/scaffold/walk.py [FOLDER]
 
-In a clean environment: a package is scaffolded, its encoder becomes a stranger's own (at most 25
+In a clean environment: a package is scaffolded, its encoder becomes a newcomer's own (at most 25
 lines, counted here), it is installed, tested, listed, built, trained and tried. Every command is
 printed before it runs; one that fails ends the walk.
 """
@@ -28,7 +28,7 @@ NAME = "engine-my-encoder"
 CODE = Path("src", "engine_my_encoder", "encoder.py")
 
 REPLACED = (
-    # What the scaffold wrote, and what the stranger writes in its place: words that look at each
+    # What the scaffold wrote, and what the newcomer writes in its place: words that look at each
     # other and know their places, where there was a mean of words alone.
     (
         "from torch import Tensor, nn\n",
@@ -104,7 +104,7 @@ class Walk:
     """What came of it.
 
     Attributes:
-        lines: lines of code that the stranger wrote.
+        lines: lines of code that the newcomer wrote.
         seconds: all commands together.
         package: the package's folder.
         accuracy: of the trained model, in percent, on pictures that training never showed.
@@ -120,7 +120,7 @@ def walk(environment: Environment, folder: Path, say: Callable[[str], None]) -> 
     """Do it in an empty folder.
 
     Raises:
-        AssertionError: a command failed, or the stranger had to write too much.
+        AssertionError: a command failed, or the newcomer had to write too much.
     """
     begun = time.monotonic()
 
@@ -130,13 +130,13 @@ def walk(environment: Environment, folder: Path, say: Callable[[str], None]) -> 
         say("\n".join(f"  {line}" for line in out.splitlines()[-12:]))
         return out
 
-    told = run(f"engine plugin new {NAME} --kind text_encoder --json", folder)
+    output = run(f"engine plugin new {NAME} --kind text_encoder --json", folder)
     package = folder / NAME
     say(f"$ cd {NAME}")
     lines = write_own(package / CODE)
-    say(f"(the stranger writes {lines} lines into {CODE})")
+    say(f"(the newcomer writes {lines} lines into {CODE})")
     assert 0 < lines <= MOST_LINES, f"{lines} lines are more than {MOST_LINES}"
-    for command in json.loads(told)["commands"]:
+    for command in json.loads(output)["commands"]:
         run(command, package)
     scored = run("engine eval --predictions predictions.json --truth data/test/gt.json --json",
                  package)  # fmt: skip
@@ -145,7 +145,7 @@ def walk(environment: Environment, folder: Path, say: Callable[[str], None]) -> 
 
 
 def write_own(path: Path) -> int:
-    """Put the stranger's code in place of the scaffold's; how many lines are the stranger's."""
+    """Put the newcomer's code in place of the scaffold's; how many lines are the newcomer's."""
     before = path.read_text(encoding="utf-8")
     after = before
     for old, new in REPLACED:
@@ -165,7 +165,7 @@ def main() -> None:
         environment = make(folder / "venv")
         done = walk(environment, folder, lambda line: print(line, flush=True))
     print(
-        f"\n{done.lines} lines of the stranger's own (at most {MOST_LINES}), {done.seconds:.0f}"
+        f"\n{done.lines} lines of the newcomer's own (at most {MOST_LINES}), {done.seconds:.0f}"
         f" seconds, {done.accuracy:.1f} % of pictures right whose shape and colour training never"
         " showed together"
     )

@@ -154,7 +154,7 @@ def test_what_a_caller_can_do_wrong() -> None:
         checks("loss", "contrastive", skip={"batch_indep": "because"})
 
 
-def test_a_plugin_that_raises_anything_is_told_with_its_own_line() -> None:
+def test_a_plugin_that_raises_anything_is_reported_with_its_own_line() -> None:
     report = check(
         "text_encoder", Plugin("text_encoder", "x", "wrong_towers:ReadsInItsConstructor",
                                "kit_settings:TextSettings"), **LIGHT,

@@ -213,7 +213,7 @@ class RunsToTheEnd(RightText):
 
 
 class StartsAnew(RightText):
-    """Scales at the start of every stretch instead of once."""
+    """Scales at the start of every run() instead of once."""
 
     def run(
         self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()

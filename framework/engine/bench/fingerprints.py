@@ -20,7 +20,7 @@ from engine.core.sources import local_path
 from engine.errors import WeightsError
 
 Counted = Callable[[str, int], None]
-"""Told the name of a data set and how many of its files were looked at so far."""
+"""Receives the name of a data set and how many of its files were looked at so far."""
 
 _EVERY = 10_000
 _SCHEMES = ("file:", "artifact:", "package:")
@@ -32,7 +32,7 @@ class Prints:
 
     Args:
         registry: of the plugins.
-        counted: told how it goes, every 10,000 files.
+        counted: receives how it goes, every 10,000 files.
     """
 
     def __init__(self, registry: Registry | None = None, counted: Counted | None = None) -> None:
@@ -42,12 +42,12 @@ class Prints:
 
     def of(self, use: PluginRef) -> str:
         """The fingerprint of a data set: its settings, its plugin's version, its files."""
-        told = json.dumps(use.to_config(), sort_keys=True)
-        if told not in self._known:
-            self._known[told] = self._compute(use, told)
-        return self._known[told]
+        config = json.dumps(use.to_config(), sort_keys=True)
+        if config not in self._known:
+            self._known[config] = self._compute(use, config)
+        return self._known[config]
 
-    def _compute(self, use: PluginRef, told: str) -> str:
+    def _compute(self, use: PluginRef, config: str) -> str:
         digest = hashlib.sha256()
         for leaf in leaves(use):
             who = self._registry.registered("dataset", leaf.name).distribution
@@ -55,7 +55,7 @@ class Prints:
             digest.update(about.encode())
             count = lambda files, name=leaf.name: self._counted(name, files)  # noqa: E731
             digest.update(files_digest(leaf.settings, count).encode())
-        digest.update(told.encode())
+        digest.update(config.encode())
         return digest.hexdigest()
 
 
@@ -64,7 +64,7 @@ def files_digest(settings: object, counted: Callable[[int], None] = lambda files
 
     Args:
         settings: paths, sources such as ``file:weights.pt``, and whatever holds such.
-        counted: told how many files were looked at, every 10,000.
+        counted: receives how many files were looked at, every 10,000.
     """
     digest, count = hashlib.sha256(), 0
     for path in _paths(settings):

@@ -84,7 +84,7 @@ def untrained(results: Sequence[Result]) -> bool:
 
 
 def common_notes(leaderboard: Leaderboard) -> tuple[str, ...]:
-    """Notes that every entry with numbers has, where there are several: told once for all."""
+    """Notes that every entry with numbers has, where there are several: reported once for all."""
     evaluated = [row for row in leaderboard.rows if row.accuracy is not None]
     if len(evaluated) < 2:
         return ()
@@ -92,9 +92,11 @@ def common_notes(leaderboard: Leaderboard) -> tuple[str, ...]:
 
 
 def badges(leaderboard: Leaderboard, row: Row) -> list[tuple[str, str]]:
-    """What must be told with an entry: kind (``failed``, ``untrained``, ``saw``, ``without_model``,
-    ``note``) and words. A note that only repeats another badge is left out, and so is one that
-    every entry has."""
+    """What a reader must know of an entry: pairs of a kind and its words.
+
+    Kinds are ``failed``, ``untrained``, ``saw``, ``without_model`` and ``note``. A note that only
+    repeats another badge is left out, and so is one that every entry has.
+    """
     found = []
     if row.accuracy is None:
         found.append(("failed", "failed"))
@@ -109,11 +111,11 @@ def badges(leaderboard: Leaderboard, row: Row) -> list[tuple[str, str]]:
     if row.model_size is None and row.accuracy is not None:
         found.append(("without_model", "predictions only, model not seen"))
     common = common_notes(leaderboard)
-    own = [note for note in row.notes if note not in common and not _told(note, row, found)]
+    own = [note for note in row.notes if note not in common and not _in_badges(note, row, found)]
     return found + [("note", note) for note in own]
 
 
-def _told(note: str, row: Row, found: Sequence[tuple[str, str]]) -> bool:
+def _in_badges(note: str, row: Row, found: Sequence[tuple[str, str]]) -> bool:
     kinds = {kind for kind, _ in found}
     if "untrained" in kinds and RANDOM.lower() in note.lower():
         return True

@@ -61,7 +61,7 @@ class Row(_Measured):
         speed: medians over seeds; ``None`` where not measured.
         on_bytes_front: no other entry is lighter (or equal) and more accurate.
         on_ms_front: in the same way by milliseconds an image.
-        notes: what must be told with the row: random weights, seen data.
+        notes: what must be reported with the row: random weights, seen data.
     """
 
     entry: str

@@ -113,11 +113,11 @@ def _outcome(ray: Any, ticket: Any, task: Task, phase: str, logs: Path) -> Failu
     return explain(code, _log(logs, task, phase))
 
 
-def run_job(job: str, log: str, threads: int, here: str) -> int:
+def run_job(job_path: str, log: str, threads: int, here: str) -> int:
     """On a worker: start the process of a job and wait for it; its exit code."""
     os.chdir(here)  # paths in a suite are relative to where the command was given
-    path = Path(job)
-    told = Job.model_validate_json(path.read_bytes())
-    write_text(path, told.model_copy(update={"parent": os.getpid()}).model_dump_json(indent=1))
+    path = Path(job_path)
+    job = Job.model_validate_json(path.read_bytes())
+    write_text(path, job.model_copy(update={"parent": os.getpid()}).model_dump_json(indent=1))
     with Path(log).open("wb") as output:
         return start(path, time.monotonic(), threads, output).wait()

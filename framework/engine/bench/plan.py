@@ -127,7 +127,7 @@ def plan(
         evaluated: its data sets, open.
         out: folder of the bench.
         registry: of the plugins, by default all that are installed.
-        counted: told how many files of a data set were looked at, where there are many.
+        counted: receives how many files of a data set were looked at, where there are many.
     """
     registry = registry or default_registry()
     phases = ["evaluate"]
@@ -146,8 +146,8 @@ def plan(
             try:
                 job = planner.job(entry, seed, overrides)
             except (EngineError, OSError) as error:
-                told = str(error) if isinstance(error, EngineError) else f"{entry.path}: {error}"
-                tasks.append(Task(entry, seed, None, provenance, Failure(what=told), ()))
+                message = str(error) if isinstance(error, EngineError) else f"{entry.path}: {error}"
+                tasks.append(Task(entry, seed, None, provenance, Failure(what=message), ()))
                 continue
             some = phases if entry.source != "predictions" else ["evaluate"]
             tasks.append(Task(entry, seed, job, provenance, None, some))

@@ -41,7 +41,7 @@ def tables(leaderboard: Leaderboard, width: int) -> list[RenderableType]:
 
     A table for each limit (limits with the same leaderboard share one): tied entries say so in
     their rank (``1-3``), entries over the limit and predictions without a model stand apart,
-    unranked. Then what failed, and what must be told with the rows. Columns that do not fit are
+    unranked. Then what failed, and what must be reported with the rows. Columns that do not fit are
     left out, the least important first.
 
     Args:
@@ -171,9 +171,9 @@ def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> lis
 
 def _footnotes(leaderboard: Leaderboard) -> Iterable[Text]:
     for row in leaderboard.rows:
-        told = badges(leaderboard, row)
-        if told and row.accuracy is not None:
-            words = "; ".join(_line(words) for _, words in told)
+        marks = badges(leaderboard, row)
+        if marks and row.accuracy is not None:
+            words = "; ".join(_line(words) for _, words in marks)
             yield Text.assemble(("* ", "bold"), (_line(row.entry), "bold"), f": {words}")
     for note in common_notes(leaderboard):
         yield Text.assemble(("all entries", "bold"), f": {_line(note)}")

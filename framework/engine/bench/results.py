@@ -162,7 +162,7 @@ class Provenance(_Fact):
         plugins: ``{"kind", "name", "distribution", "version"}`` each.
         versions: of Engine, Python, PyTorch ...
         machine: ``{"cpu", "cores", "memory", "system"}`` in words.
-        warnings: random weights, and whatever else must be told with every number.
+        warnings: random weights, and whatever else must be reported with every number.
     """
 
     source: Literal["config", "artifact", "predictions"]

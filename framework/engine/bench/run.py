@@ -88,7 +88,7 @@ def run_suite(
     Args:
         suite: the suite.
         out: its folder: results, trained models, logs.
-        watch: told how it goes.
+        watch: receives how it goes.
         run: runs tasks: here, or on a cluster.
 
     Raises:
@@ -149,9 +149,9 @@ def gather(
             )  # fmt: skip
             continue
         if whys:  # it answered; a measurement failed
-            told = tuple(f"not measured: {why.what}" for why in whys)
+            notes = tuple(f"not measured: {why.what}" for why in whys)
             before = found.result.provenance
-            provenance = before.model_copy(update={"warnings": (*before.warnings, *told)})
+            provenance = before.model_copy(update={"warnings": (*before.warnings, *notes)})
             result = found.result.model_copy(update={"provenance": provenance})
             found = Outcome(result, found.answers)
         outcomes.append(found)

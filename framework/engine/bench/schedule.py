@@ -1,8 +1,8 @@
 """Runs the tasks of a suite, each phase in a process of its own.
 
 Models are trained and evaluated ``jobs`` at a time; speed is measured afterwards, one at a time,
-with nothing else running. What is there already is not done again, what failed is told and stops
-nobody.
+with nothing else running. Results that exist already are kept. What failed is reported and does
+not stop the others.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Doing:
 
 
 class Watch(Protocol):
-    """Is told how the work goes."""
+    """Receives how the work goes."""
 
     def __call__(self, done: int, total: int, doing: Sequence[Doing]) -> None: ...
 
@@ -73,7 +73,7 @@ def run_tasks(
         tasks: those that failed in planning are passed over.
         jobs: processes at once, of training and evaluating.
         logs: folder for what the processes say.
-        watch: told how it goes, about four times a second.
+        watch: receives how it goes, about four times a second.
         tick: seconds between two looks.
 
     Raises:
@@ -140,13 +140,13 @@ def start(job: Path, started_at: float, threads: int, output: IO[bytes]) -> subp
         threads: that its libraries may use.
         output: receives all that it says.
     """
-    told = {**os.environ, **dict.fromkeys(_THREADS, str(threads)), "PYTHONUNBUFFERED": "1"}
+    environment = {**os.environ, **dict.fromkeys(_THREADS, str(threads)), "PYTHONUNBUFFERED": "1"}
     # Parts of PyTorch ask for the user's name; without this the system's name service is asked over
     # a socket, which the contest's conditions forbid.
-    told.setdefault("USER", "engine")
+    environment.setdefault("USER", "engine")
     return subprocess.Popen(
         [sys.executable, "-m", "engine.bench.worker", str(job), repr(started_at)],
-        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=told,
+        stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment,
         start_new_session=True,
     )  # fmt: skip
 

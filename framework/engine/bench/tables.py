@@ -90,8 +90,8 @@ def to_json(leaderboard: Leaderboard, *, indent: int | None = 1) -> str:
         indent: of each level; ``None``: all on one line.
     """
     value = _finite(leaderboard.model_dump(mode="python"))
-    for told, each in zip(value["comparisons"], leaderboard.comparisons, strict=True):
-        told["real"] = each.real
+    for row, each in zip(value["comparisons"], leaderboard.comparisons, strict=True):
+        row["real"] = each.real
     return json.dumps(value, ensure_ascii=False, indent=indent, allow_nan=False, default=str) + "\n"
 
 

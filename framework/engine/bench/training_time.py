@@ -19,7 +19,7 @@ def note_seconds(folder: Path, seconds: float) -> None:
 def seconds_of(folder: Path) -> float | None:
     """Seconds that the training in a folder took; ``None`` where it is not known."""
     try:
-        told = json.loads((folder / TRAINING_TIME).read_text(encoding="utf-8"))
-        return float(told["train_seconds"])
+        loaded = json.loads((folder / TRAINING_TIME).read_text(encoding="utf-8"))
+        return float(loaded["train_seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -198,7 +198,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        # Locked, full, read-only, an I/O error; "no such table" and its kin are damage.
+        # Locked, full, read-only, an I/O error; "no such table" and similar errors are damage.
         if error.sqlite_errorcode == sqlite3.SQLITE_ERROR:
             raise DamagedIndexError(str(error)) from error
         raise OSError(str(error)) from error

@@ -86,7 +86,7 @@ class ActivationCache:
         self.folder, self.entries = folder, tuple(entries)
         self._budget, self._say, self._about = budget, say, dict(about)
         self._guard = threading.RLock()
-        self._told = False
+        self._warned = False
         self._index: Index | None = None
         self._data = -1
         self._lock: IO[bytes] | None = None
@@ -134,8 +134,8 @@ class ActivationCache:
     def _make(self, new: bool) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         if new:
-            told = {**self._about, "entries": [asdict(entry) for entry in self.entries]}
-            (self.folder / ABOUT).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
+            about = {**self._about, "entries": [asdict(entry) for entry in self.entries]}
+            (self.folder / ABOUT).write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
         self._lock = open_for_lock(self.folder / LOCK)
         try_lock(self._lock, fcntl.LOCK_SH)
         flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
@@ -256,7 +256,7 @@ class ActivationCache:
     # ---- writing --------------------------------------------------------------------------------
 
     def write(self, items: Mapping[bytes, Item]) -> None:
-        """Add records, all or none; where there is no room left, none, and that is told once."""
+        """Add records, all or none. Without room for them none is added; a warning says so once."""
         with self._guard:
             if self._ready() is None or not self._writable or not items:
                 return
@@ -309,8 +309,8 @@ class ActivationCache:
         self._tell(f"is damaged ({why}): everything is computed")
 
     def _tell(self, what: str) -> None:
-        if not self._told:
-            self._told = True
+        if not self._warned:
+            self._warned = True
             self._say(f"the activation cache {self.folder} {what}")
 
     # ---- the end --------------------------------------------------------------------------------

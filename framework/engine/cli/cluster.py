@@ -119,7 +119,7 @@ def assign(
 
 
 def summary(clusters: Clusters, folder: Path) -> str:
-    """Two lines: what was fitted, and what it weighs."""
+    """Two lines: what was fitted, and its bytes."""
     from engine.cli.tables import human
 
     document, accuracy = clusters.document, clusters.accuracy

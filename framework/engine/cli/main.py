@@ -1,6 +1,6 @@
 """``engine``: the commands, and how errors reach the user.
 
-Exit codes: 0 done; 1 a limit is broken, or `data verify` found faults; 2 bad input, told on one
+Exit codes: 0 done; 1 a limit is broken, or `data verify` found faults; 2 bad input, reported on one
 screen; 130 Ctrl-C; 143 SIGTERM; 129 SIGHUP.
 """
 
@@ -47,7 +47,7 @@ app = typer.Typer(
 )
 
 app.command("build", short_help="A config becomes a model on disk.")(build.command)
-app.command("size", short_help="What models weigh, to the byte; checks limits.")(size.command)
+app.command("size", short_help="The exact bytes of models; checks limits.")(size.command)
 app.command("train", short_help="Train a model.")(train.command)
 app.command("show", short_help="Show a training run: stages, scores, curves.")(show.command)
 app.command("predict", short_help="Classify images into class names.")(predict.command)
@@ -91,7 +91,7 @@ def _run() -> None:
         try:
             app()
         finally:
-            sys.stdout.flush()  # what cannot be written is told here, not when Python ends
+            sys.stdout.flush()  # what cannot be written is reported here, not when Python ends
     except EngineError as error:
         report(error)
         sys.exit(error.exit_code)
@@ -123,8 +123,8 @@ def _tell_stopped(stop: BaseException) -> None:
     while found is not None and not notes:  # typer raises its own exception out of Ctrl-C
         notes = list(getattr(found, "__notes__", ()))
         found = found.__cause__ or found.__context__
-    told = notes[0] if notes else "nothing half-written is left; the same command starts again"
-    print(f"stopped; {told}", file=sys.stderr)
+    note = notes[0] if notes else "nothing half-written is left; the same command starts again"
+    print(f"stopped; {note}", file=sys.stderr)
 
 
 @contextlib.contextmanager

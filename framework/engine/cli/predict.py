@@ -287,8 +287,8 @@ def run_all(
     from engine.evaluate.features import FeatureCache
     from engine.evaluate.runner import run
 
-    told: list[str] = []
-    features = FeatureCache(cache, say=told.append) if cache else None
+    lines: list[str] = []
+    features = FeatureCache(cache, say=lines.append) if cache else None
     with features or contextlib.nullcontext(), counting() as bar:
         runs = []
         for dataset in datasets:
@@ -301,7 +301,7 @@ def run_all(
                 run(predictor, dataset, batch_size=batch_size, workers=workers, limit=limit,
                     features=features, probabilities=probabilities, top=top, progress=show)
             )  # fmt: skip
-    for line in dict.fromkeys(told):
+    for line in dict.fromkeys(lines):
         print_warning(line)
     return runs
 

@@ -38,7 +38,7 @@ def counting(*, transient: bool = False) -> Iterator[Progress]:
 
 @contextlib.contextmanager
 def sharing() -> Iterator[Callable[[str, float], None]]:
-    """A bar on stderr; gives a function that is told what is done and how far it is (0..1)."""
+    """A bar on stderr; gives a function that receives what is done and how far it is (0..1)."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(),

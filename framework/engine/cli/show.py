@@ -75,13 +75,13 @@ def trains_in_words(trains: Mapping[str, Any]) -> str:
     """``text: last 3, embeddings; projections``."""
     words = []
     for side, stem in (("vision", "stem"), ("text", "embeddings")):
-        told = trains[side]
-        if isinstance(told, bool):
-            words += [f"{side}: all"] if told else []
+        trained = trains[side]
+        if isinstance(trained, bool):
+            words += [f"{side}: all"] if trained else []
             continue
-        parts = [str(told["blocks"])] if told["blocks"] != "none" else []
-        parts += [stem] if told[stem] else []
-        parts += ["head"] if told["head"] else []
+        parts = [str(trained["blocks"])] if trained["blocks"] != "none" else []
+        parts += [stem] if trained[stem] else []
+        parts += ["head"] if trained["head"] else []
         words += [f"{side}: {', '.join(parts)}"] if parts else []
     projections = [side for side in ("vision", "text") if trains[f"{side}_projection"]]
     if len(projections) == 2:

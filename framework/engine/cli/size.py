@@ -28,7 +28,7 @@ def command(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Tell what models weigh, to the byte. Exit code 1 where one is over its limit.
+    """Print the exact bytes of models. Exit code 1 where one is over its limit.
 
     A config's weights are predicted; of an artifact, all its files are counted too
     (`limits.folder`).

@@ -21,7 +21,7 @@ CAPACITY = 1_000_000
 """N-grams in memory at once: some 250 MB."""
 
 LONGEST = 200
-"""Characters of an n-gram; a longer one is no phrase, and is passed over."""
+"""Characters of an n-gram; a longer one is not a phrase, and is passed over."""
 
 _TELL_EVERY = 100_000
 

@@ -16,7 +16,7 @@ from engine.contracts.training_settings import CallbackSettings
 
 @dataclass(frozen=True)
 class StageInfo:
-    """What a callback is told of a stage that begins.
+    """What a callback is given of a stage that begins.
 
     Attributes:
         index: number of the stage, from 0.

@@ -51,7 +51,7 @@ class CheckpointAdapter(ABC):
 
     @abstractmethod
     def rename(self, key: str) -> str | None:
-        """Engine's name for a tensor, or ``None`` for one that is no weight (a stored mask, say).
+        """Engine's name for a tensor, or ``None`` for what is not a weight (a stored mask).
 
         A name that the model does not know is reported to the user, so pass unknown ones through.
         """

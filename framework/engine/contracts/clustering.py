@@ -62,7 +62,7 @@ class Embedder(ABC):
         return {}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:  # noqa: B027
-        """Restore what :meth:`arrays` gave; the arrays may come from a stranger.
+        """Restore what :meth:`arrays` gave; the arrays may come from anybody.
 
         Raises:
             ArtifactError: the arrays are not this embedder's.
@@ -120,7 +120,7 @@ class Clusterer(ABC):
 
     @abstractmethod
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what :meth:`arrays` gave; the arrays may come from a stranger.
+        """Restore what :meth:`arrays` gave; the arrays may come from anybody.
 
         Raises:
             ArtifactError: the arrays are not this clusterer's.

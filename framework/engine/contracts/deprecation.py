@@ -2,9 +2,10 @@
 
 Three things can be deprecated:
 
-- a plugin: ``Plugin(..., deprecated="use `new_name` instead")``; a config that uses it is told,
-- a setting: pydantic's ``Field(..., deprecated="use `width` instead")``; a config that gives it is
-  told,
+- a plugin: ``Plugin(..., deprecated="use `new_name` instead")``; a config that uses it gets the
+  warning,
+- a setting: pydantic's ``Field(..., deprecated="use `width` instead")``; a config that
+  gives it gets the warning,
 - a public name of a module: ``__getattr__ = renamed(__name__, {"old": "engine.core.model.new"})``.
 """
 
@@ -15,7 +16,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 class EngineDeprecation(FutureWarning):
@@ -32,8 +33,8 @@ def warn_once(what: str, instead: str, *, stacklevel: int = 2) -> None:
             function that calls this.
     """
     text = f"{what} is deprecated: {instead}"
-    if text not in _told:
-        _told.add(text)
+    if text not in _warned:
+        _warned.add(text)
         warnings.warn(text, EngineDeprecation, stacklevel=stacklevel + 1)
 
 

@@ -63,7 +63,7 @@ class Plugin:
             asks for; that module must not import torch. Left out: it is that base itself.
         summary: one line for ``engine plugins``.
         deprecated: for a plugin that will go away: what to use instead, in words (``"use `new`
-            instead"``). A config that uses the plugin is told once.
+            instead"``). A config that uses the plugin gets the warning once.
         default: whether a config that names no plugin of this kind gets this one. The built-in
             package says so once for each kind that has a default; other packages leave it out.
         reads: formats of ``engine.data.formats`` that a dataset with the settings ``path`` reads.

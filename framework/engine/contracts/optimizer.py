@@ -57,5 +57,5 @@ class OptimizerFactory(ABC):
 
         Raises:
             ConfigError: a setting does not fit the parameters (a name pattern that matches none of
-                them, say); told before the first step of the run.
+                them); raised before the first step of the run.
         """

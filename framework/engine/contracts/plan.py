@@ -1,4 +1,6 @@
-"""Plans: what a part weighs, known from its settings alone. Nothing here imports torch.
+"""Plans: the tensors and bytes of a part, known from its settings alone.
+
+Nothing here imports torch.
 
 `engine size` must answer in a moment on a machine of any size, so a plugin whose parameters follow
 from its settings says so in a plan. A plugin without one is built on PyTorch's meta device instead:

@@ -67,7 +67,7 @@ have this attribute too.
 
 @dataclass(frozen=True)
 class Segment:
-    """A stretch of a tower that is frozen, counted and cached as one: stem, a block, or the head.
+    """A part of a tower that is frozen, counted and cached as one: stem, a block, or the head.
 
     A segment runs with its own parameters, or with those of segments before it.
 

@@ -127,7 +127,7 @@ class Sampler(ABC):
 
 @dataclass(frozen=True)
 class RunInfo:
-    """What a logger is told at the start of a run (or where it goes on).
+    """What a logger is given at the start of a run (or where it goes on).
 
     Attributes:
         folder: the run's folder; a logger that writes files writes them here.

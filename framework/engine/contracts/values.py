@@ -19,7 +19,7 @@ def parse_bytes(value: object) -> object:
     """``"1 GB"``, ``"300MB"``, ``"1.5GiB"`` or a whole number -> bytes. kB is 1000, KiB is 1024.
 
     Raises:
-        ValueError: the text is no size, or not a whole number of bytes.
+        ValueError: the text is not a size, or not a whole number of bytes.
     """
     if not isinstance(value, str):
         return value
@@ -28,7 +28,7 @@ def parse_bytes(value: object) -> object:
         raise ValueError("expected a size such as `300MB`, `1 GB` (10^9) or `1GiB` (2^30)")
     size = Fraction(match[1]) * _UNITS[match[2].upper()]
     if size.denominator != 1:
-        raise ValueError(f"`{value.strip()}` is no whole number of bytes")
+        raise ValueError(f"`{value.strip()}` is not a whole number of bytes")
     return int(size)
 
 

@@ -214,8 +214,8 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
     Clusters are not fitted: ``engine.clusters.build_clustered`` does both.
 
     Raises:
-        LimitError: it would weigh more than ``limits.weights``, or with its tokenizer more than
-            ``limits.folder``; reported before any weights are loaded.
+        LimitError: it would have more bytes than ``limits.weights``, or with its tokenizer more
+            than ``limits.folder``; raised before any weights are loaded.
         WeightsError, DataError, PluginError: see the functions above.
     """
     size = config_size(config)

@@ -1,4 +1,4 @@
-"""Which version of the plugin API a package needs, told before any of its code runs.
+"""Which version of the plugin API a package needs, reported before any of its code runs.
 
 The module that a package's entry point names says it in one line::
 
@@ -56,7 +56,7 @@ def check_api(needed: object, distribution: str, offered: str = API_VERSION) -> 
 
     Raises:
         ApiMismatchError: it needs another version; says who is to be upgraded.
-        PluginError: what it says is no version.
+        PluginError: what it says is not a version.
     """
     wanted = _parse(needed)
     if wanted is None:

@@ -221,7 +221,7 @@ def _offered(point: EntryPoint, distribution: Distribution) -> list[Plugin]:
     Raises:
         ApiMismatchError: it needs another version of the plugin API; none of its code ran, unless
             it has no source.
-        PluginError: it offers nothing, or something that is no plugin.
+        PluginError: it offers nothing, or something that is not a plugin.
     """
     declared = declared_api(point.value.partition(":")[0].strip())
     if declared is not None:
@@ -242,7 +242,7 @@ def _offered(point: EntryPoint, distribution: Distribution) -> list[Plugin]:
     plugins = [plugin for some in answers for plugin in some]
     for plugin in plugins:
         if not isinstance(plugin, Plugin):
-            raise PluginError(f"engine_plugins() gave {plugin!r}, which is no Plugin")
+            raise PluginError(f"engine_plugins() gave {plugin!r}, which is not a Plugin")
     return plugins
 
 

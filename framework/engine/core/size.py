@@ -75,7 +75,7 @@ class TensorSize:
 
 @dataclass(frozen=True)
 class SizeReport:
-    """What a model's weights weigh.
+    """The bytes of a model's weights.
 
     Attributes:
         name: the model's name.

@@ -68,7 +68,7 @@ def find_source(
     for name in names:
         path = PurePosixPath(name)
         if not name or path.is_absolute() or ".." in path.parts or "\\" in name:
-            raise WeightsError(f"`{name}` is no file name inside of {source}")
+            raise WeightsError(f"`{name}` is not a file name inside of {source}")
     scheme, _, rest = source.partition(":")
     local = local_path(source)
     if local is not None:
@@ -107,7 +107,7 @@ def _repository(text: str) -> tuple[str, str | None]:
     match = _REPOSITORY.fullmatch(text)
     if match is None or "--" in text or ".." in text:
         raise WeightsError(
-            f"`hf:{text}` is no repository of the hub",
+            f"`hf:{text}` is not a repository of the hub",
             hint="expected `hf:<owner>/<name>` or `hf:<owner>/<name>@<revision>`",
         )
     return match["repository"], match["revision"]
@@ -198,7 +198,7 @@ def _from_hub(
             )
             for name in wanted
         }
-    except Exception as error:  # whatever the hub's client and the HTTP library beneath it raise
+    except Exception as error:  # whatever the hub's client and the HTTP library under it raise
         if isinstance(error, OSError) and error.errno in _OUR_DISK:
             raise WeightsError(f"{source} cannot be stored on this machine: {error}") from error
         if _enough(cached, needs):

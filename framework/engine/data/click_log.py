@@ -45,7 +45,7 @@ REPEATED = REASONS.index("an image that an earlier line has")
 
 
 class BadLineError(Exception):
-    """A line that is no row. ``code`` is the reason's place in ``REASONS``."""
+    """A line that is not a row. ``code`` is the reason's place in ``REASONS``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)

@@ -35,7 +35,7 @@ def find_zero_shot_folders(root: Path) -> list[Path]:
     """The task folders of ``root``: itself, or those right below it, sorted by name.
 
     Raises:
-        DataError: ``root`` is missing, is no folder, or holds no task.
+        DataError: ``root`` is missing, is not a folder, or holds no task.
     """
     if not root.is_dir():
         what = "is not a folder" if root.exists() else "no such folder"
@@ -108,7 +108,7 @@ def _problems(value: dict[str, Any]) -> Iterator[str]:
             continue
         for image, label in images.items():
             if isinstance(label, bool) or not isinstance(label, int) or label < 0:
-                yield f"{name}, image {one_line(image, 60)}: {_show(label)} is no class index"
+                yield f"{name}, image {one_line(image, 60)}: {_show(label)} is not a class index"
             elif label >= MAX_CLASSES:
                 yield (
                     f"{name}, image {one_line(image, 60)}: class index {label} is too large"

@@ -71,7 +71,7 @@ def choose(
     cluster: int | None = None,
     progress: Progress = lambda what, share: None,
 ) -> Sheet:
-    """Choose images by chance, the same for the same seed; broken ones are passed over and told.
+    """Choose images at random, the same for the same seed; broken ones are skipped and reported.
 
     Args:
         dataset: images with queries.
@@ -183,8 +183,8 @@ def to_html(sheet: Sheet) -> str:
     warning = ""
     if sheet.broken:
         first = ", ".join(f"{name} ({reason})" for name, reason in sheet.broken[:5])
-        told = f"{len(sheet.broken)} chosen images do not decode: {first}"
-        warning = f'<p class="warning">{text(told)}</p>'
+        message = f"{len(sheet.broken)} chosen images do not decode: {first}"
+        warning = f'<p class="warning">{text(message)}</p>'
     head = (
         f'<header><p class="kind">Random images with their queries</p><h1>{text(sheet.name)}</h1>'
         f"{facts(pairs)}{warning}</header>"
@@ -230,7 +230,7 @@ def find_font(path: Path | None = None, size: int = 15) -> ImageFont.FreeTypeFon
         except OSError:
             continue
     if path is not None:
-        raise DataError(f"{path} is no font that can be read")
+        raise DataError(f"{path} is not a font that can be read")
     raise DataError(
         f"a PNG needs a font with Cyrillic, and none of these is installed: {', '.join(FONTS)}",
         hint="write a page (-o sheet.html), name a font (--font FILE), or install one"

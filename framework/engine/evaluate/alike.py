@@ -1,8 +1,8 @@
 """Classes that a model cannot tell apart: of equal class vectors the first one always wins.
 
-That is no error anywhere in the arithmetic, and the answers look as good as any. So classes of
-equal vectors are found and told, with the reason: a template that leaves no room for the name, a
-tokenizer that does not know its letters, weights that have collapsed.
+That is not an error anywhere in the arithmetic, and the answers look as good as any. So classes of
+equal vectors are found and reported with the reason: a template that leaves no room for the name,
+a tokenizer that does not know its letters, or weights that have collapsed.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def notes_of(
     *,
     refuse: bool = True,
 ) -> list[str]:
-    """What a user must know of these classes, in words; empty where all can be told apart.
+    """What a user must know of these classes, in words; empty where all can be distinguished.
 
     Args:
         names: [C] names.

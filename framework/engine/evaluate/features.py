@@ -46,7 +46,7 @@ class FeatureCache:
         folder: made where it does not exist; of its own, for what nobody uses is removed from it
             when room is needed.
         budget: most bytes in it.
-        say: told what a user should know: no room left, something damaged.
+        say: receives what a user should know: no room left, something damaged.
 
     Attributes:
         computed: pictures that ran through a tower so far.

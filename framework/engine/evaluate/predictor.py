@@ -153,7 +153,7 @@ class Predictor:
             UserWarning: classes that the model cannot tell apart.
 
         Raises:
-            DataError: no class, a name twice, or a name that is no text; a vector that is not
+            DataError: no class, a name twice, or a name that is not text; a vector that is not
                 finite; classes that the model cannot tell apart at all.
         """
         return self._classifier(classes)
@@ -370,7 +370,7 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def random_weights(manifest: dict[str, Any]) -> list[str]:
     """One warning for each part whose weights are random; empty once all were loaded or trained.
 
-    A source that could not be reached is told permanently, training or not.
+    A source that could not be reached is reported permanently, training or not.
     """
     found = []
     for part, origin in manifest.get("weights", {}).items():

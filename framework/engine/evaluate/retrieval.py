@@ -69,10 +69,10 @@ def _pairs(owners: Sequence[Sequence[int]], images: int) -> tuple[Indices, Indic
             "no text belongs to an image: there is nothing to retrieve",
             hint="give each text the images that it describes",
         )
-    stranger = next((pair for pair in found if not 0 <= pair[1] < images), None)
-    if stranger:
+    wrong = next((pair for pair in found if not 0 <= pair[1] < images), None)
+    if wrong:
         raise DataError(
-            f"text {stranger[0]} belongs to image {stranger[1]}, which does not exist"
+            f"text {wrong[0]} belongs to image {wrong[1]}, which does not exist"
             f" (there are {images} images, numbered from 0)"
         )
     text, image = np.array(found, np.int64).T

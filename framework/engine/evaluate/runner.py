@@ -251,7 +251,7 @@ def _answers(
 
 
 def _check_dataset(dataset: Dataset, total: int) -> None:
-    """What can be told before the work begins."""
+    """What is known before the work begins."""
     if total == 0:
         raise DataError(f"data set `{dataset.name}` has no image")
     if not dataset.classes:

@@ -1,4 +1,4 @@
-"""Embeddings become unit vectors; what has no direction, or is not a number, is told.
+"""Embeddings become unit vectors; what has no direction, or is not a number, is reported.
 
 A NaN compares as false with everything: ``argmax`` then gives class 0 to every picture, without any
 error. So every embedding that an answer is made of passes through :func:`unit_rows`.

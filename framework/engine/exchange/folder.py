@@ -32,7 +32,8 @@ def check_target(folder: Path) -> None:
     if os.path.lexists(target):
         listed = _listed(target)
         if listed is None:
-            what = "is an artifact" if artifact.is_artifact(target) else "exists and is no export"
+            found = artifact.is_artifact(target)
+            what = "is an artifact" if found else "exists and is not an export"
             raise ArtifactError(
                 f"{folder} {what}, so it is not overwritten",
                 hint="choose another folder with `-o`, or remove it yourself",
@@ -41,7 +42,7 @@ def check_target(folder: Path) -> None:
         return
     above = next(path for path in target.parents if path.exists())
     if not above.is_dir():
-        raise ArtifactError(f"{folder} cannot be written: {above} is no folder")
+        raise ArtifactError(f"{folder} cannot be written: {above} is not a folder")
 
 
 def _listed(folder: Path) -> set[str] | None:

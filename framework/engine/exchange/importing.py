@@ -167,12 +167,12 @@ def _parts(index: Path) -> list[str]:
         names = sorted(set(places.values()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(
-            f"{index} is no index of a checkpoint in parts ({type(error).__name__}: {error})"
+            f"{index} is not an index of a checkpoint in parts ({type(error).__name__}: {error})"
         ) from error
     for name in names:
         plain = isinstance(name, str) and name.endswith(".safetensors") and "/" not in name
         if not plain or "\\" in name:
-            raise WeightsError(f"{index} names a part {name!r}, which is no plain safetensors file")
+            raise WeightsError(f"{index} names {name!r}, which is not a plain safetensors file")
     return names
 
 

@@ -179,7 +179,7 @@ def _example_pixels(source: Source) -> Tensor:
 
 
 def _example_tokens(source: Source) -> dict[str, Tensor]:
-    """Three rows, every one with padding: a tower that asks whether there is any is told yes."""
+    """Three rows, each with padding, so that the traced graph keeps the branch for padding."""
     settings = source.text_settings
     length = min(7, settings.max_tokens)
     ids = torch.randint(
@@ -196,7 +196,7 @@ def write_tower(tower: OnnxTower, example: Example, folder: Path) -> None:
         WeightsError: torch's exporter cannot follow it, or has no ONNX operator for a step.
     """
     program = _capture(tower, example)
-    with _quiet(), _told(tower.file, "has no ONNX form"):
+    with _quiet(), _explained(tower.file, "has no ONNX form"):
         exported: Any = torch.onnx.export(
             program,
             dynamo=True,
@@ -238,12 +238,12 @@ def _capture(tower: OnnxTower, example: Example) -> torch.export.ExportedProgram
             if disk_trouble(error):
                 raise
             failures.append(error)
-    with _told(tower.file, "cannot be followed by torch's exporter"):
+    with _explained(tower.file, "cannot be followed by torch's exporter"):
         raise failures[1]  # strict mode's names the line
 
 
 @contextlib.contextmanager
-def _told(file: str, what: str) -> Iterator[None]:
+def _explained(file: str, what: str) -> Iterator[None]:
     """Turn whatever torch raises into one readable error."""
     try:
         yield
@@ -290,14 +290,14 @@ def check_tower(tower: OnnxTower, batches: Iterable[Example], folder: Path) -> d
     worst = Worst(tower.file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors
-    with _told(tower.file, "cannot be loaded by onnxruntime"):
+    with _explained(tower.file, "cannot be loaded by onnxruntime"):
         session = onnxruntime.InferenceSession(
             str(folder / tower.file), options, providers=["CPUExecutionProvider"]
         )
     for batch in batches:
         shape = next(iter(batch.values())).shape
         expected = tower.module(*(batch[name] for name in tower.axes))
-        with _told(tower.file, f"does not run on an input of shape {tuple(shape)}"):
+        with _explained(tower.file, f"does not run on an input of shape {tuple(shape)}"):
             feed = {name: tensor.numpy() for name, tensor in batch.items()}
             found = [torch.from_numpy(each) for each in session.run(list(tower.outputs), feed)]
         worst.compare(found[0], expected[0], shape)

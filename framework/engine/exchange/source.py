@@ -168,7 +168,7 @@ class Worst:
                 hint=_OTHER,
             )
         difference = float((found - expected).abs().max())
-        if not difference <= TOLERANCE:  # not a number is no agreement
+        if not difference <= TOLERANCE:  # not a number is not agreement
             raise WeightsError(
                 f"{self.what} differs from the model by {difference:.2e} {where}; at most"
                 f" {TOLERANCE:.0e} is allowed, so nothing was written",

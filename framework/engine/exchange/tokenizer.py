@@ -5,7 +5,7 @@ An artifact holds a plugin's own JSON. Where that has the entries of the built-i
 plain ``tokenizer.json``. What a plugin does to a text beforehand is its own code, which a file
 cannot hold: the usual steps (lower case, white space folded, NFKC, digits to 0, SentencePiece's
 spaces) are tried in every combination, and the fewest under which the most texts get the plugin's
-own ids are written. Texts whose ids still differ are told in the manifest.
+own ids are written. Texts whose ids still differ are reported in the manifest.
 """
 
 from __future__ import annotations

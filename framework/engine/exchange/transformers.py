@@ -122,7 +122,7 @@ def _version() -> str:
 
 
 def _convert(source: Source, registry: Registry) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Ask the layouts in turn; the last refusal is told where all refuse."""
+    """Ask the layouts in turn; the last refusal is reported where all refuse."""
     model, refusal = source.built.model, None
     parts = ModelParts(
         vision=model.vision,
@@ -234,8 +234,8 @@ def _check(source: Source, form: Form, folder: Path) -> dict[str, Any]:
     import transformers
 
     class_ = getattr(transformers, _CLASSES[form][0])
-    loaded, told = class_.from_pretrained(folder, local_files_only=True, output_loading_info=True)
-    misfits = [f"{kind}: {sorted(map(str, found))[:3]}" for kind, found in told.items() if found]
+    loaded, info = class_.from_pretrained(folder, local_files_only=True, output_loading_info=True)
+    misfits = [f"{kind}: {sorted(map(str, found))[:3]}" for kind, found in info.items() if found]
     if misfits:
         raise WeightsError(f"transformers does not find its tensors: {'; '.join(misfits)}")
     loaded, model = loaded.eval(), source.built.model

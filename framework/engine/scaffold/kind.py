@@ -72,7 +72,7 @@ class PackageKind:
         slots: what the small config says otherwise than ``COMMON``.
         headline: first line of that config.
         commands: what one does with the package, in order.
-        checked: what the conformance kit is told of the plugin.
+        checked: what the conformance kit is given of the plugin.
         data: the dataset that the model is tried on.
     """
 

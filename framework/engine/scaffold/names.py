@@ -44,12 +44,12 @@ class Names:
         """
         if kind not in KINDS:
             raise PluginError(
-                f"`{kind}` is no kind of plugin{did_you_mean(kind, KINDS)}",
+                f"`{kind}` is not a kind of plugin{did_you_mean(kind, KINDS)}",
                 hint=f"kinds are: {', '.join(KINDS)}",
             )
         if len(name) > LONGEST or not _NAME.fullmatch(name):
             raise PluginError(
-                f"`{name}` is no name for a package{_nearest(name)}",
+                f"`{name}` is not a name for a package{_nearest(name)}",
                 hint=f"lower case letters, digits and single hyphens, at most {LONGEST}, a letter"
                 " first: engine-my-encoder",
             )

@@ -48,8 +48,8 @@ def check_plugin(
 ) -> Report:
     """Run every check; ``print`` the report, or ask ``report.ok``.
 
-    Args and errors: those of :func:`checks`. What the plugin does wrong is no error but a failure
-    in the report.
+    Args and errors: those of :func:`checks`. What the plugin does wrong is not raised;
+    it is a failure in the report.
     """
     found = checks(kind, plugin, settings, **hints)
     outcomes = tuple(check.outcome() for check in found)

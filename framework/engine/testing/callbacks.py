@@ -88,7 +88,7 @@ def _different(one: dict[str, Tensor], other: dict[str, Tensor]) -> list[str]:
     needs=("settings_valid",),
 )
 def calls(it: CallbackSubject) -> None:
-    """It is started, told a stage, steps and evaluations, and the next stage."""
+    """It is started, gets a stage, its steps and evaluations, and the next stage."""
     with tempfile.TemporaryDirectory() as folder:
         run = _Run(it, Path(folder))
         run.begin()

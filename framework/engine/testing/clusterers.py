@@ -118,7 +118,7 @@ def determinism(it: ClustererSubject) -> None:
 @rule(
     contract=_CLUSTER,
     says="DataError: fewer different vectors than clusters, or a vector with NaN or infinity",
-    why="The user is told which vector is at fault, instead of getting clusters of nothing.",
+    why="The user learns which vector is at fault, instead of getting clusters of nothing.",
     needs=("labels",),
 )
 def bad_vectors(it: ClustererSubject) -> None:
@@ -212,7 +212,7 @@ def arrays_round_trip(it: ClustererSubject) -> None:
 @rule(
     contract=f"{_CLUSTERER}.load_arrays",
     says="ArtifactError: the arrays are not this clusterer's.",
-    why="An artifact may come from a stranger.",
+    why="An artifact may come from anybody.",
     needs=("arrays_round_trip",),
 )
 def bad_arrays(it: ClustererSubject) -> None:

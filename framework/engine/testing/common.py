@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from engine.contracts.kinds import KINDS
 from engine.errors import EngineError, PluginError
-from engine.testing.core import NotApplicable, fault, rule, told
+from engine.testing.core import NotApplicable, describe, fault, rule
 from engine.testing.small import NoSettings
 from engine.testing.subject import Subject
 
@@ -55,7 +55,7 @@ def registration(it: Subject) -> None:
 @rule(
     contract="engine.contracts.settings",
     says="Every plugin has one settings class",
-    why="A config's settings are validated before anything is built; a mistake is told with its"
+    why="A config's settings are validated before anything is built; a mistake is reported with its"
     " line.",
     needs=("registration",),
 )
@@ -114,7 +114,7 @@ def settings_round_trip(it: Subject) -> None:
         if json.loads(json.dumps(config)) != config:
             raise ValueError("JSON gives other values back")
     except (TypeError, ValueError, yaml.YAMLError) as error:
-        fault("a config of plain JSON types", f"{told(error)}\nthe config: {config}")
+        fault("a config of plain JSON types", f"{describe(error)}\nthe config: {config}")
     try:
         again = it.validate(written)
     except (ValidationError, EngineError) as error:
@@ -126,8 +126,8 @@ def settings_round_trip(it: Subject) -> None:
             for name in it.settings_type.model_fields
             if getattr(it.settings, name) != getattr(again, name)
         }
-        told_of = [f"{name}: {one!r} became {two!r}" for name, (one, two) in changed.items()]
-        fault("the same settings again", "\n".join(told_of) or _differences(config, other))
+        changes = [f"{name}: {one!r} became {two!r}" for name, (one, two) in changed.items()]
+        fault("the same settings again", "\n".join(changes) or _differences(config, other))
 
 
 @rule(
@@ -176,9 +176,9 @@ def call(method: Any, *arguments: Any, expected: str, **named: Any) -> Any:
     try:
         return method(*arguments, **named)
     except EngineError as error:
-        fault(expected, told(error))
+        fault(expected, describe(error))
     except Exception as error:
-        fault(expected, told(error))
+        fault(expected, describe(error))
 
 
 def must_raise(kind: type[Exception], method: Any, *arguments: Any, expected: str) -> None:
@@ -188,7 +188,7 @@ def must_raise(kind: type[Exception], method: Any, *arguments: Any, expected: st
     except kind:
         return
     except Exception as error:
-        fault(expected, f"another error: {told(error)}")
+        fault(expected, f"another error: {describe(error)}")
     fault(expected, f"no error; it gave {shorten(found)}")
 
 

@@ -136,7 +136,7 @@ class Check:
         except NotApplicable as why:
             return RuleOutcome(self.id, "skipped", str(why))
         except Exception as error:  # the plugin's code may raise anything
-            return self._failed("no error", told(error), None)
+            return self._failed("no error", describe(error), None)
         return RuleOutcome(self.id, "passed")
 
     def _failed(self, expected: str, found: str, why: str | None) -> RuleOutcome:
@@ -147,7 +147,7 @@ class Check:
         return RuleOutcome(self.id, "failed", failure=failure)
 
 
-def told(error: BaseException) -> str:
+def describe(error: BaseException) -> str:
     """An error in one or two lines: what, and the plugin's own line that it came from."""
     frames = traceback.extract_tb(error.__traceback__)
     theirs = [frame for frame in frames if not frame.filename.startswith(_HERE)]

@@ -14,7 +14,7 @@ from typing import Any
 from engine.contracts.dataset import Record
 from engine.errors import BrokenImageError
 from engine.testing.common import call, must_raise, shorten
-from engine.testing.core import NotApplicable, fault, rule, told
+from engine.testing.core import NotApplicable, describe, fault, rule
 from engine.testing.subject import Subject
 
 _DATASET = "engine.contracts.dataset.Dataset"
@@ -67,7 +67,7 @@ def opens(it: DatasetSubject) -> None:
         fault("`classes`, a tuple of texts (empty where there are none)", shorten(found.classes))
     if len(set(found.classes)) != len(found.classes):
         fault("different classes", "a class comes twice",
-              "Two equal names cannot be told apart by any model.")  # fmt: skip
+              "Two equal names cannot be distinguished by any model.")  # fmt: skip
     count = call(len, found, expected="len(dataset) to give the number of images")
     if count < 1:
         fault(
@@ -137,7 +137,7 @@ def images(it: DatasetSubject) -> None:
             continue
         except Exception as error:
             fault("an image, or a BrokenImageError that says which and why",
-                  f"image({row}): {told(error)}")  # fmt: skip
+                  f"image({row}): {describe(error)}")  # fmt: skip
         if not isinstance(found, Image.Image):
             fault("a PIL image", f"image({row}) is {shorten(found)}")
         if found.mode != "RGB":
@@ -262,7 +262,7 @@ def _in_two_processes(read: Callable[[], list[Any]], right: list[Any]) -> list[A
         except threading.BrokenBarrierError:
             pass  # the other one has found something
         except Exception as error:
-            found = told(error)
+            found = describe(error)
         together.abort()
         pipe.send(found)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from engine.core.sources import UnreachableError
 from engine.testing.arrays import refuses_others, through_a_file
 from engine.testing.common import call, shorten
-from engine.testing.core import fault, rule, told
+from engine.testing.core import describe, fault, rule
 from engine.testing.subject import Subject
 from engine.testing.tokenizers import HOSTILE, TEXTS
 
@@ -69,7 +69,7 @@ def fit(it: EmbedderSubject) -> None:
         fault("its model to be reached", str(error), "Give settings that need no network, such as a"
               " small model that lies beside your tests.")  # fmt: skip
     except Exception as error:
-        fault("to be made as Class(settings) and fitted by fit(texts)", told(error))
+        fault("to be made as Class(settings) and fitted by fit(texts)", describe(error))
     wide = getattr(found, "width", None)
     if not isinstance(wide, int) or wide < 1:
         fault("`width`, a whole number of at least 1, after fit()", repr(wide))
@@ -149,7 +149,7 @@ def arrays_round_trip(it: EmbedderSubject) -> None:
 @rule(
     contract=f"{_EMBEDDER}.load_arrays",
     says="ArtifactError: the arrays are not this embedder's.",
-    why="An artifact may come from a stranger.",
+    why="An artifact may come from anybody.",
     needs=("arrays_round_trip",),
 )
 def bad_arrays(it: EmbedderSubject) -> None:

@@ -51,7 +51,7 @@ SUBJECT = LoggerSubject
     needs=("settings_valid",),
 )
 def calls(it: LoggerSubject) -> None:
-    """It is made, started, told numbers and notes in order, closed; twice in the same folder."""
+    """It is made, started, given numbers and notes in order, closed; twice in the same folder."""
     call(it.make, expected=f"{it.target.__name__}(settings) to give a logger")
     with tempfile.TemporaryDirectory() as name:
         for first in (0, 10):

@@ -79,7 +79,7 @@ class LossSubject(Subject):
 
 
 def _entries(rows: int, near: float, scale: float, seed: int) -> State:
-    """Every entry that a loss may know without being told by its author, see the contract."""
+    """Every entry that the contract itself gives to a loss, without hints of the author."""
     generator = torch.Generator().manual_seed(seed)
 
     def two(*shape: int) -> tuple[Tensor, Tensor]:

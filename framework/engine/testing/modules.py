@@ -20,7 +20,7 @@ from engine.contracts.state import State
 from engine.core.size import plan_of_module
 from engine.errors import EngineError
 from engine.testing.common import call
-from engine.testing.core import NotApplicable, fault, told
+from engine.testing.core import NotApplicable, describe, fault
 from engine.testing.subject import Subject
 
 MAX_BYTES = 500_000_000
@@ -112,7 +112,7 @@ def weight_of(plan: Plan) -> int:
 
 
 def check_weight(it: ModuleSubject) -> None:
-    """Fault where the plugin would be too heavy to test, told before it is built."""
+    """Fault where the plugin would be too heavy to test, reported before it is built."""
     most = it.hints.get("max_bytes", MAX_BYTES)
     try:
         weight = weight_of(it.own_plan() or plan_of_module(it.meta()))
@@ -121,7 +121,7 @@ def check_weight(it: ModuleSubject) -> None:
     if weight > most:
         fault(
             f"a plugin of at most {most:,} bytes to test with",
-            f"with these settings it weighs {weight:,} bytes",
+            f"with these settings it has {weight:,} bytes of weights",
             "The checks build it many times. Give smaller settings={...}, or allow more with"
             " max_bytes=.",
         )
@@ -164,7 +164,7 @@ def tensors_registered(it: ModuleSubject) -> None:
 
 
 def plain_tensors(module: nn.Module, whole: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    """The tensors of a module that are no parameter or buffer of the whole.
+    """The tensors of a module that are not parameters or buffers of the whole.
 
     A list of registered ones is none (PyTorch's own GRU keeps one).
     """
@@ -184,7 +184,7 @@ def meta_build(it: ModuleSubject) -> None:
         found = it.meta()
         here = [name for name, tensor in found.state_dict().items() if not tensor.is_meta]
     except Exception as error:
-        fault("the constructor to work under torch.device('meta')", told(error))
+        fault("the constructor to work under torch.device('meta')", describe(error))
     if here:
         fault(
             "every tensor to be built on the meta device",
@@ -275,9 +275,9 @@ def _in_dtype(it: ModuleSubject, module: Any, dtype: torch.dtype, when: str) -> 
     except (RuntimeError, NotImplementedError) as error:
         if "not implemented for" in str(error):  # this PyTorch cannot, on a processor
             return
-        fault(f"to run {when}", told(error))
+        fault(f"to run {when}", describe(error))
     except EngineError as error:
-        fault(f"to run {when}", told(error))
+        fault(f"to run {when}", describe(error))
     if found.dtype != dtype:
         fault(f"{it.output} of {dtype} {when}",
               f"{found.dtype}: some tensor of the module does not follow the others")  # fmt: skip

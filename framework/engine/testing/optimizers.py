@@ -70,7 +70,7 @@ def _values(parameters: list[NamedParameter]) -> list[Tensor]:
 @rule(
     contract=_CREATE,
     says="Every parameter is in exactly one group, and no other parameter is.",
-    why="A parameter that is left out never trains, and nobody is told.",
+    why="A parameter that is left out never trains, and nobody learns of it.",
     needs=("settings_valid",),
 )
 def groups(it: OptimizerSubject) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from engine.contracts.training import Epoch, Rows
 from engine.errors import DataError
 from engine.testing.common import call
-from engine.testing.core import fault, rule, told
+from engine.testing.core import describe, fault, rule
 from engine.testing.subject import Subject
 
 _SAMPLER = "engine.contracts.training.Sampler"
@@ -138,7 +138,7 @@ def same_count(it: SamplerSubject) -> None:
 @rule(
     contract=_BATCHES,
     says="DataError: fewer rows than a batch, or the sampler needs clusters and there are none.",
-    why="The user is told before training starts, instead of a run of no steps.",
+    why="The user learns of it before training starts, instead of a run of no steps.",
     needs=("batches",),
 )
 def bad_input(it: SamplerSubject) -> None:
@@ -150,7 +150,7 @@ def bad_input(it: SamplerSubject) -> None:
     except DataError:
         pass
     except Exception as error:
-        fault(expected, f"another error: {told(error)}")
+        fault(expected, f"another error: {describe(error)}")
     else:
         fault(expected, f"no error; {len(found)} batches")
     try:
@@ -158,7 +158,7 @@ def bad_input(it: SamplerSubject) -> None:
     except DataError:
         pass
     except Exception as error:
-        fault("batches, or a DataError, where the config has no clusters", told(error))
+        fault("batches, or a DataError, where the config has no clusters", describe(error))
 
 
 RULES = (batches, once_an_epoch, pure, same_count, bad_input)

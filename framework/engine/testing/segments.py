@@ -199,7 +199,7 @@ def _backward(it: TowerSubject, tower: nn.Module) -> None:
 
 @rule(
     contract=SEGMENT,
-    says="A stretch of a tower that is frozen, counted and cached as one",
+    says="A part of a tower that is frozen, counted and cached as one",
     why="A stage freezes by segments: what it freezes must not move, what it trains must.",
     needs=("segments_hold_parameters", "gradients"),
 )
@@ -230,7 +230,7 @@ def freezing(it: TowerSubject) -> None:
 @rule(
     contract=SEGMENT,
     says="A segment runs with its own parameters, or with those of segments before it.",
-    why="The cache of a frozen prefix is found again by the weights of its segments; a stretch"
+    why="The cache of a frozen prefix is found again by the weights of its segments; a part"
     " that uses a later segment's weights would be read back after those have changed.",
     needs=("segments_hold_parameters", "segments_compose", "gradients"),
 )
@@ -272,7 +272,7 @@ def _used(outputs: Iterable[Tensor], parameters: list[nn.Parameter]) -> set[int]
     needs=("segments_compose", "segments_hold_parameters"),
 )
 def frozen_is_still(it: TowerSubject) -> None:
-    """All segments but the last frozen, as training does it: their stretch is a function."""
+    """All segments but the last frozen, as training does it: what they compute is a function."""
     tower = it.make().train()
     segments = tower.segments()
     for segment in segments[:-1]:

@@ -1,4 +1,4 @@
-"""A plugin under test: its classes, its settings, what its author told the kit."""
+"""A plugin under test: its classes, its settings, the hints of its author."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Subject:
 
     Attributes:
         kind: the plugin's kind.
-        hints: what the author told the kit.
+        hints: what the author says about the plugin.
         skip: ids of checks to leave out, with reasons.
         rules: the rules of the kind by id.
         outcomes: what came of the checks that ran.

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.errors import ArtifactError, WeightsError
 from engine.testing.common import call, must_raise, shorten
-from engine.testing.core import NotApplicable, fault, rule, told
+from engine.testing.core import NotApplicable, describe, fault, rule
 from engine.testing.subject import Subject
 
 _TOKENIZER = "engine.contracts.tokenizer.Tokenizer"
@@ -27,7 +27,7 @@ HOSTILE = (
     "😀👨\u200d👩\u200d👧🇷🇺", "日本語のテキスト", "مرحبا", "<s> </s> <pad> [CLS] [SEP] [UNK]",
     "</s>", "a" * 20_000, "слово " * 5_000, "\U0010ffff", "\ud800", "a\udfff", "\\", "'\"", "%s{}",
 )  # fmt: skip
-"""Texts that a stranger may send."""
+"""Texts that anybody may send."""
 
 
 class TokenizerSubject(Subject):
@@ -76,7 +76,7 @@ def make(it: TokenizerSubject) -> None:
             " file of your tests), and vocab_size= where it is a large one.",
         )
     except Exception as error:
-        fault(f"make(settings, texts, {it.vocab_size}) to give a tokenizer", told(error))
+        fault(f"make(settings, texts, {it.vocab_size}) to give a tokenizer", describe(error))
     if not isinstance(found, it.target):
         fault(f"make() to give a {it.target.__name__}", shorten(found))
     for name, kind in (("pad_id", int), ("vocab_size", int), ("origin", str)):
@@ -84,7 +84,7 @@ def make(it: TokenizerSubject) -> None:
             fault(f"`{name}` of type {kind.__name__}", repr(getattr(found, name, "nothing")))
     if found.vocab_size > it.vocab_size:
         fault(
-            f"at most {it.vocab_size} ids, as make() is told",
+            f"at most {it.vocab_size} ids, as make() is given",
             f"vocab_size is {found.vocab_size}. Give vocab_size= where the vocabulary is fixed",
         )
     if not 0 <= found.pad_id < found.vocab_size:
@@ -223,8 +223,8 @@ def bytes_round_trip(it: TokenizerSubject) -> None:
 @rule(
     contract=f"{_TOKENIZER}.from_bytes",
     says="ArtifactError: the bytes are not this tokenizer's.",
-    why="An artifact may come from a stranger: whatever is in it must be told, not run or raised"
-    " as some error of the inside.",
+    why="An artifact may come from anybody: bad bytes must give a clear error; nothing in them may"
+    " run, and no error of an inner library may come out.",
     needs=("bytes_round_trip",),
 )
 def bad_bytes(it: TokenizerSubject) -> None:

@@ -175,7 +175,7 @@ def _same_rows(it: TowerSubject, found: Tensor, right: Tensor, what: str) -> Non
     needs=("segments_compose",),
 )
 def state_unchanged(it: TowerSubject) -> None:
-    """No stretch changes the state that it is given."""
+    """No range of segments changes the state that it is given."""
     point = it.feed()
     for index, name in enumerate(it.segment_names()):
         before = {key: tensor.clone() for key, tensor in point.items()}
@@ -257,8 +257,8 @@ save_and_load = rule(
 @rule(
     contract=f"{TOWER}.load_weights",
     says="Load a source's tensors, every one of them fitting.",
-    why="Weights that do not fit must be told by name: a tower loaded by half trains and never gets"
-    " good.",
+    why="Weights that do not fit must be reported by name: a tower that was loaded by half trains"
+    " and never gets good.",
     needs=("determinism",),
 )
 def load_weights(it: TowerSubject) -> None:

@@ -106,7 +106,7 @@ class Checkpoints:
                 lasting.remove_tree(self.path(step))
 
     def last(self, say: Callable[[str], None]) -> Checkpoint | None:
-        """The last checkpoint that is whole; those after it are told, and removed.
+        """The last checkpoint that is whole; those after it are reported, and removed.
 
         Raises:
             TrainingError: there are some, and none is whole.

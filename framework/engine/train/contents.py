@@ -10,8 +10,8 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-_STRETCHES = 256
-"""Digests are kept of so many stretches of rows, so that an error can say where data changed."""
+_BLOCKS = 256
+"""Digests are kept of so many blocks of rows, so that an error can say where data changed."""
 
 _BYTES = 8
 
@@ -31,17 +31,17 @@ class Contents:
         return len(self._ids)
 
     @property
-    def _stretch(self) -> int:
-        """Rows of a stretch."""
-        return max(1, -(-len(self) // _STRETCHES))
+    def _block(self) -> int:
+        """Rows of a block."""
+        return max(1, -(-len(self) // _BLOCKS))
 
     def summary(self) -> dict[str, Any]:
-        """Rows, and the digest of the ids and of the texts of each stretch; JSON types."""
-        starts = range(0, len(self), self._stretch)
+        """Rows, and the digest of the ids and of the texts of each block; JSON types."""
+        starts = range(0, len(self), self._block)
         return {
             "rows": len(self),
             **{
-                name: [_digest(values[i : i + self._stretch]) for i in starts]
+                name: [_digest(values[i : i + self._block]) for i in starts]
                 for name, values in (("ids", self._ids), ("texts", self._texts))
             },
         }
@@ -68,18 +68,18 @@ class Contents:
                 return f"{self._rows(changed[0], name_of)} {words}{_more(len(changed) - 1)}"
         return None
 
-    def _rows(self, stretch: int, name_of: Callable[[int], str]) -> str:
-        first = stretch * self._stretch
-        last = min(first + self._stretch, len(self)) - 1
+    def _rows(self, block: int, name_of: Callable[[int], str]) -> str:
+        first = block * self._block
+        last = min(first + self._block, len(self)) - 1
         if first == last:
             return f"row {first:,} (now `{name_of(first)}`) has"
         return f"rows {first:,} to {last:,} (now `{name_of(first)}` to `{name_of(last)}`) have"
 
 
-def _more(stretches: int) -> str:
-    if not stretches:
+def _more(blocks: int) -> str:
+    if not blocks:
         return ""
-    return f", and so have later rows, in {stretches} place{'s' if stretches > 1 else ''}"
+    return f", and so have later rows, in {blocks} place{'s' if blocks > 1 else ''}"
 
 
 def _number(texts: Sequence[str]) -> int:

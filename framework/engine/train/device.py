@@ -84,7 +84,7 @@ def compile_blocks(model: DualEncoder, device: torch.device) -> None:
     """torch.compile every module of every segment, in place.
 
     Raises:
-        TrainingError: torch.compile does not work on this machine; told before any step.
+        TrainingError: torch.compile does not work on this machine; raised before any step.
     """
     _try_compiler(device)
     for tower in (model.vision, model.text):

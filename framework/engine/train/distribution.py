@@ -57,7 +57,7 @@ class Processes:
             dist.barrier()
 
     def shard(self, rows: Any) -> Any:
-        """This process's rows of a batch: a stretch, so that gathering keeps the order."""
+        """This process's rows of a batch: a contiguous range, so that gathering keeps the order."""
         size, rest = divmod(len(rows), self.count)
         start = self.rank * size + min(self.rank, rest)
         return rows[start : start + size + (self.rank < rest)]

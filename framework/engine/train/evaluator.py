@@ -27,14 +27,14 @@ def evaluator_of(built: Built) -> Evaluator | None:
 
     datasets = [use.create() for use in config.data.evaluate]
     workers = config.train.workers if config.train else None
-    told: set[str] = set()
+    logged: set[str] = set()
 
     def evaluator() -> Mapping[str, float]:
         predictor = Predictor(built)
-        # A text side that is not trained yet may give all classes one vector: told, not refused.
+        # An untrained text tower may give all classes one vector; that is logged and not refused.
         runs = [run(predictor, each, workers=workers, refuse_alike=False) for each in datasets]
-        for note in (note for each in runs for note in each.notes if note not in told):
-            told.add(note)
+        for note in (note for each in runs for note in each.notes if note not in logged):
+            logged.add(note)
             _log.warning("%s", note)
         score = score_runs(runs, intervals=False)
         if score is None:

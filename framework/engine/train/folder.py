@@ -73,7 +73,7 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> None:
     run = is_run(folder)
     if resume and not run:
         raise TrainingError(
-            f"{folder} is no run to go on with"
+            f"{folder} is not a run to go on with"
             + (f": it has no {CONFIG}" if is_free(folder) else ", and holds something else"),
             hint="without `--resume` one is started there"
             if is_free(folder)
@@ -81,7 +81,7 @@ def check_folder(folder: Path, *, resume: bool, force: bool) -> None:
         )
     if not run and not is_free(folder):
         raise TrainingError(
-            f"{folder} exists and is no run, so nothing is written there",
+            f"{folder} exists and is not a run, so nothing is written there",
             hint="choose another folder with `-o`",
         )
     if run and not (resume or force):
@@ -164,7 +164,7 @@ class RunFolder:
         self._then.append(act)
 
     def waiting(self, logger: Logger) -> Logger:
-        """A logger that is told nothing before the run has taken the folder, and then all."""
+        """A logger that gets nothing before the run owns the folder, and then everything."""
         if not self.replaces:
             return logger
         found = _Waiting(logger)
@@ -242,7 +242,7 @@ def _remove(path: Path) -> None:
 
 
 class _Waiting(Logger):
-    """Keeps what a logger is to be told until it may be told."""
+    """Keeps what is for a logger until the logger may have it."""
 
     def __init__(self, logger: Logger) -> None:
         super().__init__(LoggerSettings())

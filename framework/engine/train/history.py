@@ -78,7 +78,7 @@ def read_history(folder: Path) -> Story:
     """
     if not (folder / HISTORY).is_file():
         raise TrainingError(
-            f"{folder} is no run: it has no {HISTORY}",
+            f"{folder} is not a run: it has no {HISTORY}",
             hint="`engine train CONFIG -o RUN` writes one",
         )
     notes, points, stages = [], {}, {}

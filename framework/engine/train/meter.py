@@ -74,7 +74,7 @@ class Meter:
         self.loss = float(state.get("loss", math.nan))
 
     def pause(self, seconds: float) -> None:
-        """Time that is no training: evaluating."""
+        """Time that is not training: evaluating."""
         self._since += seconds
         self._started += seconds
 

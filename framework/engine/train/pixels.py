@@ -58,7 +58,7 @@ class PixelFile:
         return np.frombuffer(data, np.uint8).reshape(self._shape)
 
     def write(self, number: int, pixels: Pixels) -> None:
-        """Keep a picture where there is room; a full disk is no error."""
+        """Keep a picture where there is room; a full disk is not an error."""
         if self._full or self._file is None or self._slots[number] >= 0:
             return
         self._full = not self._budget.take(self._size)

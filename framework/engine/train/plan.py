@@ -40,7 +40,7 @@ class StagePlan:
 def epoch_of(
     settings: StageSettings, data: TrainingRows, seed: int, stage: int, epoch: int, count: int
 ) -> Epoch:
-    """What a sampler is told of an epoch."""
+    """What a sampler is given of an epoch."""
     return Epoch(
         index=epoch,
         count=count,

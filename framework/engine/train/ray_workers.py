@@ -165,8 +165,8 @@ class Workers:
                 else:
                     answers[ticket] = answer
         if failures:
-            told = [error for error in failures if error.__cause__ is None]
-            raise (told or failures)[0]
+            own = [error for error in failures if error.__cause__ is None]
+            raise (own or failures)[0]
         return [answers[ticket] for ticket in tickets]
 
     def _answer(self, ticket: Any) -> Outcome | EngineError:

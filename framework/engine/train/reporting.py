@@ -24,7 +24,7 @@ class Reporter:
         self._waiting: list[str] = []
 
     def start(self, folder: Path, info: RunInfo, finished_stages: int) -> None:
-        """Open the history and start the loggers; notes that came before are told now.
+        """Open the history and start the loggers; notes that came before are reported now.
 
         Args:
             folder: where the run's files are at this moment.

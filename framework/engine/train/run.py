@@ -56,7 +56,7 @@ def train(
         resume: go on from the last checkpoint that is whole.
         force: replace a run that is there.
         evaluator: makes the evaluator of the model, by default on ``data.evaluate``.
-        say: told what is being done before training starts.
+        say: receives what is being done before training starts.
 
     Returns:
         The trained model, and the size of the artifact (``None`` in processes that write none).
@@ -82,7 +82,7 @@ def train(
         if processes.main:
             stack.enter_context(explained(folder, _ROOM))
             run = stack.enter_context(holding(folder, resume=resume, force=force))
-            stack.enter_context(_told_how_to_go_on(run))
+            stack.enter_context(_reported_how_to_go_on(run))
         return _train(config, folder, processes, run, resume=resume, evaluator=evaluator, say=say)
 
 
@@ -167,7 +167,7 @@ def _start(
 
 
 @contextlib.contextmanager
-def _told_how_to_go_on(run: RunFolder) -> Iterator[None]:
+def _reported_how_to_go_on(run: RunFolder) -> Iterator[None]:
     """Say beside Ctrl-C and signals which command goes on."""
     try:
         yield

@@ -198,7 +198,7 @@ class StageRun:
         stop = frozen_prefix(tower)
         cache = context.settings.cache
         if not cache.use or stop < least or (tower.mixes_rows is True and tower.training):
-            return None  # such a tower may mix rows in its frozen stretch too
+            return None  # such a tower may mix rows in its frozen prefix too
         use = self._context.towers[side]
         short, long = _probes(tower, side, context.device)
         given = frozenset({"ids", "mask"} if side == "text" else ())
@@ -214,10 +214,10 @@ class StageRun:
 
     def batches(self, epoch: int) -> Sequence[Rows]:
         """The batches of an epoch."""
-        told = epoch_of(
+        position = epoch_of(
             self.plan.settings, self._data, self._context.seed, self.number, epoch, self.plan.epochs
         )
-        return self.plan.sampler.batches(told)
+        return self.plan.sampler.batches(position)
 
     def begin_epoch(self, batches: Sequence[Rows], views: Any, first: int) -> None:
         """Learn the keys of the pictures that other processes read, and begin to read pictures."""

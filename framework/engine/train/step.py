@@ -301,7 +301,7 @@ def _entries(side: str, state: State, wanted: frozenset[str], rows: int) -> Stat
 
 
 def _means(values: Tensor, counts: Tensor) -> Tensor:
-    """[T, ...] -> [rows, ...]: the mean of each row's stretch."""
+    """[T, ...] -> [rows, ...]: the mean over each row's own entries."""
     rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
     sums = values.new_zeros((len(counts), *values.shape[1:])).index_add(0, rows, values)
     return sums / counts.view(-1, *[1] * (values.dim() - 1))
@@ -316,7 +316,7 @@ def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
 def limit_scale(model: DualEncoder, largest: float) -> None:
     """Limit the factor on cosines after a step, in place, where the stage trains it.
 
-    The limit is no part of the graph: clamped there, the scale would get no gradient at its limit
+    The limit is not part of the graph: clamped there, the scale would get no gradient at its limit
     and never move again. Source: CLIP (Radford et al., 2021, arXiv:2103.00020, section 2.5).
 
     Args:

@@ -15,7 +15,7 @@ x by ``x^3 / 5e7``, which float32 does not see for ``|x| < 1`` (a share of 2e-6 
 power of two, so that no bit is lost; small enough for float32, large enough for float16's range."""
 
 NO_WEIGHTS = ("embeddings.position_ids", "embeddings.token_type_ids")
-"""Stored indices, which are no weights."""
+"""Stored indices, which are not weights."""
 
 _OUTER = {
     "vision_model": {

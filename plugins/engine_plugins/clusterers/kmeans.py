@@ -54,7 +54,9 @@ class KMeans(Clusterer):
             raise ArtifactError("clusterer `kmeans`: expected one array, `centres`, of float32")
         centres = arrays["centres"]
         if centres.ndim != 2 or not len(centres) or not np.isfinite(centres).all():
-            raise ArtifactError("clusterer `kmeans`: its centres are no matrix of finite numbers")
+            raise ArtifactError(
+                "clusterer `kmeans`: its centres are not a matrix of finite numbers"
+            )
         self.count, self._centres = len(centres), centres
 
     def _find(self, unit: NDArray[np.float32], count: int) -> NDArray[np.int64]:

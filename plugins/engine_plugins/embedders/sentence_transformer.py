@@ -119,7 +119,7 @@ def _of_hub(rest: str) -> Path:
                 ignore_patterns=list(_PASSED_OVER),
             )
         )
-    except Exception as error:  # whatever the hub's client and the HTTP library beneath it raise
+    except Exception as error:  # whatever the hub's client and the HTTP library under it raise
         raise UnreachableError(
             f"hf:{rest} cannot be fetched whole ({type(error).__name__}: {error})",
             hint=f"on a machine with network, `hf download {repository} --local-dir FOLDER` gets"
@@ -153,7 +153,7 @@ def _load(folder: Path, settings: SentenceTransformerSettings) -> Any:
     import sentence_transformers
     from transformers.utils import logging
 
-    logging.disable_progress_bar()  # a bar of milliseconds amid our own
+    logging.disable_progress_bar()  # it lasts milliseconds and would break our own bar
     safe = any((folder / name).is_file() for name in _safetensors(folder))
     try:
         model = sentence_transformers.SentenceTransformer(

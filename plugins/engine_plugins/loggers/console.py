@@ -27,7 +27,7 @@ class Console(Logger):
         self._console = terminal.console(stderr=True, soft_wrap=True)
         self._steps = run.steps
         self._seen: dict[str, float] = {}
-        self._told = 0.0
+        self._shown_at = 0.0
         self._bar: Progress | None = None
         self._showing = contextlib.ExitStack()
         if sys.stderr.isatty():
@@ -44,8 +44,8 @@ class Console(Logger):
         text = figures(self._seen)
         if self._bar is not None:
             self._bar.update(self._task, completed=step, figures=text)
-        elif time.monotonic() - self._told >= self.settings.seconds or "accuracy" in values:
-            self._told = time.monotonic()
+        elif time.monotonic() - self._shown_at >= self.settings.seconds or "accuracy" in values:
+            self._shown_at = time.monotonic()
             self._console.print(f"step {step}/{self._steps}  {text}")
 
     def note(self, step: int, text: str) -> None:
@@ -77,7 +77,7 @@ def figures(values: Mapping[str, float]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """``3:05``, ``2:13:05``; ``?`` for what is no time."""
+    """``3:05``, ``2:13:05``; ``?`` for what is not a time."""
     if not math.isfinite(seconds):
         return "?"
     minutes, rest = divmod(max(0, round(seconds)), 60)

@@ -11,7 +11,7 @@ class ConsoleSettings(LoggerSettings):
     """Progress on stderr."""
 
     seconds: float = Field(
-        5.0, gt=0, description="between two lines where stderr is no terminal (a file, CI)"
+        5.0, gt=0, description="between two lines where stderr is not a terminal (a file, CI)"
     )
 
 

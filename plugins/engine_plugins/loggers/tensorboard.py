@@ -14,7 +14,7 @@ class TensorBoard(Logger):
     """Numbers as scalars, notes as texts.
 
     Raises:
-        PluginError: the package is not installed; told before training starts.
+        PluginError: the package is not installed; raised before training starts.
     """
 
     settings: TensorBoardSettings

@@ -77,7 +77,7 @@ class Clustered(Projection):
 
     **Soft.** ``sum over j of p_j P_j(x)`` with ``p = softmax(router_logits / temperature)``.
 
-    Rows are sorted by cluster and each used projection runs once, on its own stretch of them.
+    Rows are sorted by cluster and each used projection runs once, on its own slice of them.
     A cluster without rows gets no gradient (``None``).
 
     Args:
@@ -146,11 +146,11 @@ class Clustered(Projection):
         order = cluster.argsort(stable=True)
         taken = order if rows is None else rows[order]
         names = {"pooled", *self._read_by_one} & state.keys()
-        stretches = {name: torch.split(state[name][taken], counts) for name in names}
+        slices = {name: torch.split(state[name][taken], counts) for name in names}
         used = [k for k, count in enumerate(counts) if count] or [0]  # an empty batch has a width
         with FewRows():
             found = [
-                self.projections[k]({n: some[k] for n, some in stretches.items()})["embedding"]
+                self.projections[k]({n: some[k] for n, some in slices.items()})["embedding"]
                 for k in used
             ]
         return torch.cat(found)[order.argsort()]

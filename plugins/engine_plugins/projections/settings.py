@@ -92,7 +92,7 @@ class RouterSettings(Settings):
         if width % self.heads:
             raise ConfigError(
                 f"the router has {self.heads} heads, and the token embeddings are {width} wide,"
-                " which is no multiple of that",
+                " which is not a multiple of that",
                 hint="change model.projection.text.router.heads, or leave it out",
             )
         return self.heads

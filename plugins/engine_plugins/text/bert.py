@@ -22,7 +22,7 @@ from engine_plugins.text import tables
 from engine_plugins.text.settings import TOKEN_TYPES, BertTextSettings
 
 _EPS = tables.BERT_EPS  # of every layer norm
-# Of a file: the heads of the pre-training, the pooler, and stored indices, which are no weights.
+# Of a file: the heads of the pre-training, the pooler, and stored indices, which are not weights.
 _NOT_OURS = ("cls.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
 # What a layer norm's weight and bias were called when files were converted from TensorFlow.
 _OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}

@@ -125,7 +125,7 @@ class ClipText(TextEncoder):
         return own
 
     def described_by(self, description: Description) -> list[Difference]:
-        """See the contract. A file of weights alone leaves the activation open: that is told."""
+        """See the contract. A file of weights alone does not name the activation: reported."""
         found = super().described_by(description) + clip_described.end_differences(description)
         if isinstance(self.settings, RuClipTextSettings):
             return found

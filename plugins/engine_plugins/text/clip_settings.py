@@ -33,13 +33,13 @@ def fill_ruclip(data: Any, numbers: Callable[[Mapping[str, Any]], dict[str, Any]
     """Settings of a ruCLIP tower before their validation -> with the numbers they leave out.
 
     Raises:
-        ValueError: the ``config.json`` beside the weights is no ruCLIP's.
+        ValueError: the ``config.json`` beside the weights is not ruCLIP's.
     """
     if not isinstance(data, Mapping) or not isinstance(data.get("arch", ""), str | None):
         return data
     usual = ruclip_archs.arch_config(data.get("arch") or ruclip_archs.DEFAULT_ARCH)
     if usual is None:
-        return data  # an unknown arch, told where it stands
+        return data  # an unknown arch, reported where it stands
     filled = numbers(usual)
     if data.get("arch") is None and not filled.keys() <= data.keys():
         filled |= numbers(ruclip_archs.source_config(source_of(data)) or usual)
@@ -129,7 +129,7 @@ class ClipTextSettings(PlainClipTextSettings):
                 numbers["quick_gelu"] = quick_gelu(arch, source_of(data))
             wanted = text_tokenizer(arch)
         except ValueError:
-            return dict(data)  # told where it belongs, at `arch`
+            return dict(data)  # reported where it belongs, at `arch`
         if wanted is not None and "tokenizer" not in data:
             raise ValueError(
                 f"`{arch}` reads its texts through the tokenizer {wanted}, not CLIP's own: say"

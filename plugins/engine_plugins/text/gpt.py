@@ -31,7 +31,7 @@ from engine_plugins.layers import attend, attend_at, causal_to, first_rows
 from engine_plugins.text import tables
 from engine_plugins.text.settings import GptTextSettings
 
-# Of a file: the language model's head, and stored masks, which are no weights.
+# Of a file: the language model's head, and stored masks, which are not weights.
 _HEAD = "lm_head."
 _MASKS = (".attn.bias", ".attn.masked_bias")
 

@@ -66,7 +66,7 @@ class GptTextSettings(_PositionsSettings):
     """ruGPT-3 small, GPT-2's architecture; the defaults are those of CLIP by Sber.
 
     With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
-    its features, and the model weighs less.
+    its features, and the model has fewer bytes.
     """
 
     tokenizer: TokenizerRef = {  # type: ignore[assignment]
@@ -102,7 +102,7 @@ class BertTextSettings(_PositionsSettings):
     """RuBERT, BERT's architecture; the defaults are rubert-base-cased's.
 
     With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
-    its features, and the model weighs less.
+    its features, and the model has fewer bytes.
     """
 
     tokenizer: TokenizerRef = {  # type: ignore[assignment]

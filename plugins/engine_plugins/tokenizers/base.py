@@ -180,7 +180,7 @@ class RustTokenizer(Tokenizer, Generic[S]):
             return cls(cast("S", settings), parts, origin)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise ArtifactError(
-                f"these bytes are no `{cls.name}` tokenizer: {type(error).__name__}: {error}",
+                f"these bytes are not a `{cls.name}` tokenizer: {type(error).__name__}: {error}",
                 hint="build the artifact again",
             ) from error
 
@@ -304,7 +304,7 @@ def read_ids(path: Path) -> dict[str, int]:
         ids = json.loads(read_text(path))
         return {str(token): _id(value) for token, value in ids.items()}
     except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise WeightsError(f"{path} is no JSON object from tokens to ids: {error}") from error
+        raise WeightsError(f"{path} is not a JSON object from tokens to ids: {error}") from error
 
 
 def fill_holes(vocabulary: Mapping[str, int]) -> dict[str, int]:

@@ -108,7 +108,7 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
         except ValueError as error:
             raise WeightsError(f"{path}: {error}") from error
         if not isinstance(backend.model, models.BPE):
-            raise WeightsError(f"{path} is no BPE, but {type(backend.model).__name__}")
+            raise WeightsError(f"{path} is not a BPE model, but {type(backend.model).__name__}")
         _set_prefix_space(backend, _stated_prefix_space(settings), str(path))
         return cls._assemble(settings, backend, backend.get_vocab(with_added_tokens=True))
 
@@ -310,4 +310,4 @@ def _unpacked(path: Path) -> str:
             raise WeightsError(f"{path} unpacks to more than {_MOST_BYTES} bytes")
         return data.decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise WeightsError(f"{path} is no gzip file of UTF-8 text: {error}") from error
+        raise WeightsError(f"{path} is not a gzip file of UTF-8 text: {error}") from error

@@ -182,7 +182,7 @@ def _merges(model: SpmModel, where: str) -> list[tuple[str, str]]:
             continue
         if lone := [character for character in piece.text if character not in score]:
             raise WeightsError(
-                f"{where}: the piece `{piece.text}` holds {lone[0]!r}, which is no piece itself"
+                f"{where}: the piece `{piece.text}` holds {lone[0]!r}, which is not a piece itself"
             )
         if (pair := _last_pair(piece.text, score)) is not None:
             merges.append(pair)

@@ -96,7 +96,7 @@ def parse_model(data: bytes, where: str) -> SpmModel:
         unsupported = _unsupported(model, trainer, normalizer)
     except (ValueError, struct.error) as error:
         raise WeightsError(
-            f"{where} is no SentencePiece model: {error}",
+            f"{where} is not a SentencePiece model: {error}",
             hint="expected a `.model` file as SentencePiece writes it, whole",
         ) from error
     if unsupported:

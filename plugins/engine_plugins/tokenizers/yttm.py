@@ -113,7 +113,7 @@ def parse_bpe_model(text: str, where: str) -> BpeModel:
     for index in range(1, 1 + characters_count):
         code_point, token = numbers(index, 2, "a code point and an id")
         if not 0 <= code_point < 0x110000 or 0xD800 <= code_point < 0xE000:
-            raise wrong(index, f"{code_point} is no code point")
+            raise wrong(index, f"{code_point} is not a code point")
         if chr(code_point) in characters:
             raise wrong(index, f"the character {chr(code_point)!r} comes again")
         if token in taken or not 0 <= token < limit:
@@ -217,7 +217,7 @@ def _as_strings(model: BpeModel, where: str) -> tuple[dict[str, int], list[tuple
     """Rules between ids -> a vocabulary of strings and merges between strings.
 
     YouTokenToMe knows pieces by id, the library `tokenizers` by spelling. Two rules may spell the
-    same piece, but only one of them can ever apply: where no merge crosses a stretch's border, the
+    same piece, but only one of them can ever apply: where no merge crosses a chunk's border, the
     merges inside of it follow from its characters alone. That one is found by applying the rules to
     the spelling, and the others are left out.
 

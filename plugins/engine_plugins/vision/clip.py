@@ -110,7 +110,7 @@ class ClipVision(VisionTower):
         return named
 
     def described_by(self, description: Description) -> list[Difference]:
-        """See the contract. A file of weights alone leaves the activation open: that is told."""
+        """See the contract. A file of weights alone does not name the activation: reported."""
         found = super().described_by(description)
         if isinstance(self.settings, RuClipVisionSettings):
             return found

@@ -1,4 +1,4 @@
-"""What timm's ResNets weigh, without building one. Nothing here imports torch or timm.
+"""The tensors of timm's ResNets, without building one. Nothing here imports torch or timm.
 
 Source of the architecture: He et al., 2015, arXiv:1512.03385; names as in timm's ``resnet.py``.
 """

@@ -131,7 +131,7 @@ class ClipVisionSettings(PlainClipVisionSettings):
             if "quick_gelu" not in data:
                 numbers["quick_gelu"] = quick_gelu(arch, source)
         except ValueError:
-            return dict(data)  # told where it belongs, at `arch`
+            return dict(data)  # reported where it belongs, at `arch`
         return {**numbers, **picture_settings(source), **data}
 
 

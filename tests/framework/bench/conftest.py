@@ -174,7 +174,7 @@ def _answers(
 
 
 def _result(entry: Entry, seed: int) -> Result:
-    """Without answers: how it was made, what it weighs, how fast it is."""
+    """Without answers: how it was made, its bytes, how fast it is."""
     weight = None
     if entry.megabytes is not None:
         total = int(entry.megabytes * 1e6) + 1234

@@ -37,7 +37,7 @@ def test_only_some_of_a_folder(photographs: Path) -> None:
         evaluated_of(suite({"folder": str(photographs), "only": ["tow"]}))
 
 
-def test_what_is_missing_is_told_or_left_out(tmp_path: Path) -> None:
+def test_what_is_missing_is_reported_or_left_out(tmp_path: Path) -> None:
     missing = {"folder": str(tmp_path / "nowhere")}
     with pytest.raises(DataError, match="no such folder"):
         evaluated_of(suite(missing, {"dataset": SHAPES}))
@@ -46,25 +46,25 @@ def test_what_is_missing_is_told_or_left_out(tmp_path: Path) -> None:
     assert "no such folder" in skipped[str(tmp_path / "nowhere")]
 
 
-def test_nothing_left_is_told(tmp_path: Path) -> None:
+def test_nothing_left_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not one of its data sets is here"):
         evaluated_of(suite({"folder": str(tmp_path / "nowhere"), "optional": True}))
 
 
-def test_a_folder_without_answers_is_told(photographs: Path) -> None:
+def test_a_folder_without_answers_is_reported(photographs: Path) -> None:
     (photographs / "gt.json").unlink()
     with pytest.raises(DataError, match=r"has no gt\.json"):
         evaluated_of(suite({"folder": str(photographs)}))
 
 
-def test_an_empty_data_set_is_told(photographs: Path) -> None:
+def test_an_empty_data_set_is_reported(photographs: Path) -> None:
     for path in (photographs / "one" / "img").iterdir():
         path.unlink()
     with pytest.raises(DataError, match="has no image"):
         evaluated_of(suite({"folder": str(photographs)}))
 
 
-def test_two_data_sets_of_one_name_are_told(photographs: Path) -> None:
+def test_two_data_sets_of_one_name_are_reported(photographs: Path) -> None:
     with pytest.raises(DataError, match="two data sets are called `one`"):
         evaluated_of(suite({"folder": str(photographs)}, {"dataset": SHAPES, "name": "one"}))
 

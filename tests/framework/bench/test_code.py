@@ -63,9 +63,9 @@ def test_what_is_imported_counts_and_nothing_else() -> None:
         ({"absent": ("numpy",)}, "numpy was not installed and is now"),
     ],
 )
-def test_what_changed_is_told(change: dict[str, Any], words: str) -> None:
-    (told,) = Code(**{"files": {}, "versions": {}, **change}).changes()
-    assert told.startswith(words)
+def test_what_changed_is_reported(change: dict[str, Any], words: str) -> None:
+    (message,) = Code(**{"files": {}, "versions": {}, **change}).changes()
+    assert message.startswith(words)
 
 
 def test_a_file_that_is_edited_while_it_runs_is_not_trusted(
@@ -194,11 +194,11 @@ class Copy:
 
     def python(self, *arguments: str) -> str:
         paths = os.pathsep.join(str(self.folder / n) for n in ("framework", "plugins", "theirs"))
-        told = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1",
+        environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1",
                 "PYTHONDONTWRITEBYTECODE": "1"}  # fmt: skip
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=self.folder, env=told, capture_output=True, text=True,
-            timeout=600,
+            [sys.executable, *arguments], cwd=self.folder, env=environment, capture_output=True,
+            text=True, timeout=600,
         )  # fmt: skip
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

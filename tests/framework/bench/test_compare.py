@@ -37,7 +37,7 @@ def test_order_of_images_does_not_matter() -> None:
     assert compare(a, b).to_json() == compare(a, turned).to_json()
 
 
-def test_other_images_are_told() -> None:
+def test_other_images_are_reported() -> None:
     with pytest.raises(DataError, match="1 images were answered by one side alone"):
         compare(side("a", d="++"), side("b", d="+++"))
     with pytest.raises(DataError, match="same data sets"):
@@ -50,6 +50,6 @@ def test_files_of_the_contest(tmp_path: Path) -> None:
     (tmp_path / "p.json").write_text(json.dumps({"d": {"x": 0, "y": 0}}))
     found = side_of_predictions(tmp_path / "p.json", tmp_path / "gt.json")
     assert found.right == {"d": {"x": [True], "y": [False], "z": [False]}}
-    (tmp_path / "q.json").write_text(json.dumps({"d": {"stranger": 0}}))
+    (tmp_path / "q.json").write_text(json.dumps({"d": {"unknown": 0}}))
     with pytest.raises(DataError, match="not in the truth"):
         side_of_predictions(tmp_path / "q.json", tmp_path / "gt.json")

@@ -216,13 +216,13 @@ def test_every_one_of_very_many_files_counts_in_little_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(os, "scandir", Many)
-    told: list[int] = []
+    lines: list[int] = []
     tracemalloc.start()
-    before = files_digest(tmp_path, told.append)
+    before = files_digest(tmp_path, lines.append)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1_000_000
-    assert told == list(range(10_000, Many.count + 1, 10_000))
+    assert lines == list(range(10_000, Many.count + 1, 10_000))
     for number in (1, 100_001, Many.count):
         monkeypatch.setattr(Many, "changed", number)
         assert files_digest(tmp_path) != before

@@ -70,9 +70,9 @@ def test_only_random_untrained_models_are_untrained(contest: Any) -> None:
 
 
 def test_the_predictor_warns_in_the_words_that_are_looked_for() -> None:
-    told = random_weights({"weights": {"text": {"initialised": "random", "reason": ""}}})
-    assert len(told) == 1
-    assert RANDOM in told[0]
+    warnings = random_weights({"weights": {"text": {"initialised": "random", "reason": ""}}})
+    assert len(warnings) == 1
+    assert RANDOM in warnings[0]
 
 
 def test_badges_tell_each_thing_once(contest: Any) -> None:
@@ -95,6 +95,6 @@ def test_a_note_of_one_entry_stays_with_it(contest: Any) -> None:
     assert len(badges(alone, row)) == 3
 
 
-def test_a_failed_seed_is_told(contest: Any) -> None:
+def test_a_failed_seed_is_reported(contest: Any) -> None:
     row = contest.leaderboard.row("sber").model_copy(update={"failed": {1: "a", 2: "b"}})
     assert ("failed", "seeds 1, 2 failed") in badges(contest.leaderboard, row)

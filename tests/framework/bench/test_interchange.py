@@ -53,7 +53,7 @@ def test_an_unknown_top_5_is_nan_as_there(contest: Any) -> None:
     assert found[0]["pretrained"] == "rivals.yaml"
 
 
-def test_english_names_are_told_from_russian_ones(contest: Any) -> None:
+def test_english_names_are_reported_from_russian_ones(contest: Any) -> None:
     result = contest.leaderboard.results[0]
     english = result.datasets[0].model_copy(update={"classes": ("cat", "dog", "CD-проигрыватель")})
     found = clip_benchmark_json(

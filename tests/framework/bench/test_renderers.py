@@ -76,7 +76,7 @@ def test_limits_with_one_board_share_a_table(contest: Any) -> None:
     assert "under 1 GB" not in text
 
 
-def test_failures_and_notes_are_told(contest: Any) -> None:
+def test_failures_and_notes_are_reported(contest: Any) -> None:
     text = printed(contest.leaderboard, 100)
     assert "FAILED clip_bpe, seed 0: TrainingError: the loss is not a number" in text
     assert "* no_training: random weights, never trained" in text
@@ -141,8 +141,8 @@ def test_csv_holds_no_formula(evil: Leaderboard) -> None:
 def test_json_is_whole_and_strict(contest: Any) -> None:
     text = to_json(contest.leaderboard)
     value = json.loads(text, parse_constant=lambda name: pytest.fail(name))
-    for told, each in zip(value["comparisons"], contest.leaderboard.comparisons, strict=True):
-        assert told.pop("real") == each.real
+    for compared, each in zip(value["comparisons"], contest.leaderboard.comparisons, strict=True):
+        assert compared.pop("real") == each.real
     assert Leaderboard.model_validate(value) == contest.leaderboard
 
 

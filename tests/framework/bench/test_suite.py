@@ -78,15 +78,15 @@ def test_only_configs_have_seeds(tmp_path: Path) -> None:
     assert [suite.seeds_of(entry) for entry in suite.entries] == [(4, 5), (0,), (0,)]
 
 
-def test_no_entry_is_told(tmp_path: Path) -> None:
-    told = refused(tmp_path, entries=[])
-    assert "suite.yaml" in told
-    assert "entries: expected at least 1 item" in told
+def test_no_entry_is_reported(tmp_path: Path) -> None:
+    message = refused(tmp_path, entries=[])
+    assert "suite.yaml" in message
+    assert "entries: expected at least 1 item" in message
 
 
-def test_two_entries_of_one_name_are_told(tmp_path: Path) -> None:
-    told = refused(tmp_path, entries=[ENTRY, {**ENTRY, "set": {"seed": 1}}])
-    assert "two entries are called `a`" in told
+def test_two_entries_of_one_name_are_reported(tmp_path: Path) -> None:
+    message = refused(tmp_path, entries=[ENTRY, {**ENTRY, "set": {"seed": 1}}])
+    assert "two entries are called `a`" in message
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_two_entries_of_one_name_are_told(tmp_path: Path) -> None:
         ({**ENTRY, "confg": 1}, "did you mean `config`"),
     ],
 )
-def test_wrong_entries_are_told(tmp_path: Path, entry: dict[str, object], words: str) -> None:
+def test_wrong_entries_are_reported(tmp_path: Path, entry: dict[str, object], words: str) -> None:
     assert words in refused(tmp_path, entries=[entry])
 
 
@@ -114,10 +114,10 @@ def test_wrong_entries_are_told(tmp_path: Path, entry: dict[str, object], words:
         ({**DATA, "only": ["x"]}, "of a `folder`"),
     ],
 )
-def test_wrong_data_are_told(tmp_path: Path, data: dict[str, object], words: str) -> None:
+def test_wrong_data_are_reported(tmp_path: Path, data: dict[str, object], words: str) -> None:
     assert words in refused(tmp_path, data=[data])
 
 
-def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
-    told = refused(tmp_path, entries=[{"name": "a"}], data=[{}], jobs=0)
-    assert all(place in told for place in ("entries.0", "data.0", "jobs"))
+def test_all_mistakes_are_reported_at_once(tmp_path: Path) -> None:
+    message = refused(tmp_path, entries=[{"name": "a"}], data=[{}], jobs=0)
+    assert all(place in message for place in ("entries.0", "data.0", "jobs"))

@@ -121,13 +121,13 @@ def test_a_stopped_process_that_holds_the_lock_stops_nobody_for_long(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.cache.budget._WAIT", 0.2)
-    told: list[str] = []
-    cache = ActivationCache(tmp_path / "s", ENTRIES, Budget(tmp_path, 10**6), {}, told.append)
+    lines: list[str] = []
+    cache = ActivationCache(tmp_path / "s", ENTRIES, Budget(tmp_path, 10**6), {}, lines.append)
     cache.write(dict([item(1)]))
     with Budget(tmp_path, 10**6).held():
         cache.write(dict([item(2)]))
         assert check(cache, [1, 2]) == 1
-    assert "holds the lock" in told[0]
+    assert "holds the lock" in lines[0]
 
 
 def _in_child(cache: ActivationCache, numbers: list[int]) -> None:

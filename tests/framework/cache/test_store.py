@@ -34,8 +34,8 @@ def items(*values: int) -> dict[bytes, np.ndarray]:
     }
 
 
-def open_cache(folder: Path, limit: int = 10**7, told: list[str] | None = None) -> ActivationCache:
-    say = (told if told is not None else []).append
+def open_cache(folder: Path, limit: int = 10**7, lines: list[str] | None = None) -> ActivationCache:
+    say = (lines if lines is not None else []).append
     return ActivationCache(folder / "s", ENTRIES, Budget(folder, limit), {}, say)
 
 
@@ -147,14 +147,14 @@ def test_a_flipped_bit_costs_its_record_which_is_stored_again(tmp_path: Path, by
     folder = filled(tmp_path, 1, 2, 3)
     places = {"key": 3, "size": 17, "checksum": 22, "content": HEAD, "last": HEAD + 21}
     flip(folder / "data", HEAD + 21 + places[byte])
-    told: list[str] = []
-    with open_cache(tmp_path, told=told) as cache:
+    lines: list[str] = []
+    with open_cache(tmp_path, lines=lines) as cache:
         assert values_in(cache, 1, 2, 3) == {1, 3}
-        assert "1 records are damaged" in told[0]
+        assert "1 records are damaged" in lines[0]
         assert values_in(cache, 2) == set()
         cache.write(items(2))
         assert values_in(cache, 1, 2, 3) == {1, 2, 3}
-    assert len(told) == 1
+    assert len(lines) == 1
     with open_cache(tmp_path) as again:
         assert values_in(again, 1, 2, 3) == {1, 2, 3}
 
@@ -304,15 +304,15 @@ def test_noise_anywhere_in_a_file_gives_no_wrong_item(
 
 @pytest.mark.parametrize("at_once", [1, 7, 50])
 @pytest.mark.parametrize("limit", [50_000, 150_000])
-def test_the_budget_is_kept_and_told_once(tmp_path: Path, limit: int, at_once: int) -> None:
-    told: list[str] = []
-    with open_cache(tmp_path, limit=limit, told=told) as cache:
+def test_the_budget_is_kept_and_reported_once(tmp_path: Path, limit: int, at_once: int) -> None:
+    lines: list[str] = []
+    with open_cache(tmp_path, limit=limit, lines=lines) as cache:
         for value in range(0, 4000, at_once):
             cache.write(items(*range(value, value + at_once)))
             assert bytes_in(tmp_path) <= limit
         assert len(cache) > limit / 4000
-    assert len(told) == 1
-    assert "used up its budget" in told[0]
+    assert len(lines) == 1
+    assert "used up its budget" in lines[0]
 
 
 def test_processes_keep_a_budget_together(tmp_path: Path) -> None:
@@ -328,11 +328,11 @@ def test_processes_keep_a_budget_together(tmp_path: Path) -> None:
 
 
 def test_a_budget_too_small_for_any_cache(tmp_path: Path) -> None:
-    told: list[str] = []
-    with open_cache(tmp_path, limit=5000, told=told) as cache:
+    lines: list[str] = []
+    with open_cache(tmp_path, limit=5000, lines=lines) as cache:
         cache.write(items(1))
         assert values_in(cache, 1) == set()
-    assert "no room within the budget" in told[0]
+    assert "no room within the budget" in lines[0]
     assert bytes_in(tmp_path) == 0
 
 
@@ -458,17 +458,19 @@ def test_a_read_only_folder_is_read(reachable: Path) -> None:
     folder = filled(reachable, 1, 2)
     for path in (*folder.iterdir(), folder, reachable / ".lock", reachable):
         path.chmod(path.stat().st_mode & ~0o222)
-    told: list[str] = []
-    with unprivileged(), open_cache(reachable, told=told) as cache:
+    lines: list[str] = []
+    with unprivileged(), open_cache(reachable, lines=lines) as cache:
         assert values_in(cache, 1, 2, 3) == {1, 2}
         cache.write(items(3))
         assert values_in(cache, 1, 2, 3) == {1, 2}
-        other = ActivationCache(reachable / "t", ENTRIES, Budget(reachable, 10**6), {}, told.append)
+        other = ActivationCache(
+            reachable / "t", ENTRIES, Budget(reachable, 10**6), {}, lines.append
+        )
         other.write(items(1))
         assert other.read(items(1)) == {}
-    assert len(told) == 2
-    assert "cannot grow (Permission denied)" in told[0]
-    assert "cannot be used (Permission denied)" in told[1]
+    assert len(lines) == 2
+    assert "cannot grow (Permission denied)" in lines[0]
+    assert "cannot be used (Permission denied)" in lines[1]
 
 
 @pytest.mark.parametrize("file", ["data", "index.sqlite", "lock"])
@@ -514,13 +516,13 @@ def full(*_: object) -> int:
 def test_a_disk_that_fills_up_while_data_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    with open_cache(tmp_path, told=told) as cache:
+    lines: list[str] = []
+    with open_cache(tmp_path, lines=lines) as cache:
         cache.write(items(1))
         with monkeypatch.context() as patched:
             patched.setattr(os, "pwritev", full)
             cache.write(items(2))
-        assert "No space left on device" in told[0]
+        assert "No space left on device" in lines[0]
         assert values_in(cache, 1, 2) == {1}
     with open_cache(tmp_path) as again:
         again.write(items(3))
@@ -528,13 +530,13 @@ def test_a_disk_that_fills_up_while_data_are_written(
 
 
 def test_a_disk_that_fills_up_while_the_index_is_written(tmp_path: Path) -> None:
-    told: list[str] = []
-    with open_cache(tmp_path, told=told) as cache:
+    lines: list[str] = []
+    with open_cache(tmp_path, lines=lines) as cache:
         cache.write(items(1))
         assert cache._index is not None
         cache._index._db.execute("PRAGMA max_page_count=3")  # SQLite's own full disk
         cache.write(items(*range(2, 400)))
-        assert "full" in told[0]
+        assert "full" in lines[0]
         assert values_in(cache, *range(400)) == {1}
     with open_cache(tmp_path) as again:
         again.write(items(3))
@@ -544,15 +546,15 @@ def test_a_disk_that_fills_up_while_the_index_is_written(tmp_path: Path) -> None
 def test_a_folder_that_is_removed_under_a_run(tmp_path: Path) -> None:
     import shutil
 
-    told: list[str] = []
+    lines: list[str] = []
     folder = tmp_path / "cache"
-    with open_cache(folder, told=told) as cache:
+    with open_cache(folder, lines=lines) as cache:
         cache.write(items(1))
         shutil.rmtree(folder)
         values_in(cache, 1, 2)
         cache.write(items(2))
         values_in(cache, 1, 2)
-    assert len(told) <= 1
+    assert len(lines) <= 1
 
 
 def test_a_file_in_the_folders_place_is_the_users_mistake(tmp_path: Path) -> None:

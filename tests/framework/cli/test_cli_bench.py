@@ -65,7 +65,7 @@ def test_a_suite_that_is_not_there(engine: Engine) -> None:
     assert "nowhere.yaml: no such file" in err
 
 
-def test_an_unknown_form_is_told_before_anything_runs(engine: Engine, tmp_path: Path) -> None:
+def test_an_unknown_form_is_reported_before_anything_runs(engine: Engine, tmp_path: Path) -> None:
     code, _, err = engine("bench", suite(tmp_path), "-o", "leaderboard.pdf")
     assert code == 2
     assert (
@@ -74,14 +74,14 @@ def test_an_unknown_form_is_told_before_anything_runs(engine: Engine, tmp_path: 
     assert not (tmp_path / "build").exists()
 
 
-def test_a_wrong_limit_is_told(engine: Engine, tmp_path: Path) -> None:
+def test_a_wrong_limit_is_reported(engine: Engine, tmp_path: Path) -> None:
     code, _, err = engine("bench", suite(tmp_path), "--limit", "much")
     assert code == 2
     assert "limits.0" in err
     assert "300MB" in err
 
 
-def test_an_unknown_data_set_is_told(engine: Engine, tmp_path: Path) -> None:
+def test_an_unknown_data_set_is_reported(engine: Engine, tmp_path: Path) -> None:
     code, _, err = engine("bench", suite(tmp_path, data=[{"dataset": {"use": "imagenet"}}]))
     assert code == 2
     assert "unknown dataset `imagenet`" in err
@@ -124,8 +124,8 @@ def test_two_files_of_predictions_are_compared(engine: Engine, files: Path) -> N
     code, out, _ = engine(
         "bench", "compare", "good.json", "good.json", "--truth", "gt.json", "--json"
     )
-    told = json.loads(out)
-    assert (told["real"], told["p"], told["difference"]) == (False, 1.0, 0.0)
+    loaded = json.loads(out)
+    assert (loaded["real"], loaded["p"], loaded["difference"]) == (False, 1.0, 0.0)
 
 
 def test_predictions_need_the_right_answers(engine: Engine, files: Path) -> None:

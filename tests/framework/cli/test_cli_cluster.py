@@ -144,7 +144,7 @@ def test_a_folder_of_the_users_is_left_alone(engine: Engine, config: Path) -> No
     assert [path.name for path in Path("photos").iterdir()] == ["cat.jpg"]
 
 
-def test_the_stand_in_is_told_everywhere(engine: Engine, config: Path) -> None:
+def test_the_stand_in_is_reported_everywhere(engine: Engine, config: Path) -> None:
     embedder = (
         "clusters.embedder={use: sentence_transformer, model: 'hf:nobody/nothing',"
         " otherwise: {use: tfidf_svd, width: 16}}"

@@ -68,7 +68,7 @@ def test_steps_are_listed(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--set", "steps=[cases]"], "no such cleaning step: `cases` (did you mean `case`?)"),
         (["--set", "steps=[{use: letters, scripts: [thai], digits: false}]"], "no text of"),
@@ -77,11 +77,11 @@ def test_steps_are_listed(engine: Engine) -> None:
         (["--config", "gone.yaml"], "gone.yaml: no such file"),
     ],
 )
-def test_clean_refuses(engine: Engine, data: Path, arguments: list[str], told: str) -> None:
+def test_clean_refuses(engine: Engine, data: Path, arguments: list[str], message: str) -> None:
     before = {p.name: p.stat().st_mtime_ns for p in data.iterdir()}
     code, _, err = engine("data", "clean", data, *arguments)
     assert code == 2
-    assert told in re.sub(r"\s+", " ", err)
+    assert message in re.sub(r"\s+", " ", err)
     assert {p.name: p.stat().st_mtime_ns for p in data.iterdir()} == before
 
 
@@ -165,7 +165,7 @@ def test_a_picture_without_a_font(
     code, _, err = engine("data", "show", data, "-o", "s.png")
     assert code == 2
     assert "sheet.html" in err
-    assert "is no font" in engine("data", "show", data, "-o", "s.png", "--font", "x.ttf")[2]
+    assert "is not a font" in engine("data", "show", data, "-o", "s.png", "--font", "x.ttf")[2]
 
 
 def test_show_a_cluster(engine: Engine, data: Path) -> None:

@@ -72,10 +72,10 @@ def test_onnx(built: Engine) -> None:
 def test_transformers_there_and_back(built: Engine) -> None:
     code, out, err = built("export", "build/small", "--to", "transformers", "--json")
     assert code == 0, err
-    told = json.loads(out)
-    assert told["class"] == "VisionTextDualEncoderModel"
-    assert told["check"]["text"]["largest_difference"] < 1e-4
-    folder = Path(told["folder"])
+    loaded = json.loads(out)
+    assert loaded["class"] == "VisionTextDualEncoderModel"
+    assert loaded["check"]["text"]["largest_difference"] < 1e-4
+    folder = Path(loaded["folder"])
     assert folder == Path("build/small-transformers").absolute()
     code, _, err = built("import", folder, "--config", "small.yaml", "-o", "again")
     assert code == 0, err

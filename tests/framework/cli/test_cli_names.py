@@ -86,7 +86,7 @@ def test_the_class_of_a_lone_surrogate_is_a_class(engine: Engine, built: Path, d
     assert set(answers.values()) <= {0, 1, 2}
 
 
-def test_a_name_that_is_too_long_is_told_first(
+def test_a_name_that_is_too_long_is_reported_first(
     engine: Engine, built: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.evaluate.predictor.load", lambda path: pytest.fail("too late"))

@@ -1,4 +1,4 @@
-"""Outputs never take the place of what the same command reads; full disks and signals are told."""
+"""Outputs never replace what the same command reads; full disks and signals are reported."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ LIMITED = (
         pytest.param(["export", "m", "--to", "onnx", "-o", "x"], marks=pytest.mark.slow),
     ],
 )
-def test_a_disk_that_takes_no_more_is_told_in_one_line(model: Path, command: list[str]) -> None:
+def test_a_disk_that_takes_no_more_is_reported_in_one_line(model: Path, command: list[str]) -> None:
     before = {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
     done = subprocess.run(
         [sys.executable, "-c", LIMITED.format(limit=3000), *command],

@@ -111,7 +111,7 @@ def digest(folder: Path) -> dict[str, str]:
 def test_refused_and_nothing_changed(
     engine: Engine, files: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    # Told before the work: no model is read, no table, no list.
+    # Reported before the work: no model is read, no table, no list.
     monkeypatch.setattr("engine.evaluate.predictor.load", lambda path: pytest.fail("too late"))
     before, device = digest(files), Path("/dev/null").is_char_device()
     code, _, err = engine(*COMMANDS[name])
@@ -142,7 +142,7 @@ def test_beside_what_is_read_and_again(
         assert code == 0, err
 
 
-def test_right_answers_of_other_classes_are_told_before_the_work(
+def test_right_answers_of_other_classes_are_reported_before_the_work(
     engine: Engine, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine.evaluate.predictor.load", lambda path: pytest.fail("too late"))

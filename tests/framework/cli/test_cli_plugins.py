@@ -90,15 +90,15 @@ def test_a_name_shows_its_settings(call: Call) -> None:
 
 
 def test_json(call: Call) -> None:
-    told = json.loads(call("plugins", "--json"))
-    assert told["broken"] == told["clashes"] == []
-    rows = {(row["kind"], row["name"]): row for row in told["plugins"]}
+    loaded = json.loads(call("plugins", "--json"))
+    assert loaded["broken"] == loaded["clashes"] == []
+    rows = {(row["kind"], row["name"]): row for row in loaded["plugins"]}
     assert len(rows) == len(default_registry().all())
     settings = {s["name"]: s for s in rows["projection", "clustered"]["settings"]}
     assert settings["of"]["type"] == "projection"
     assert settings["count"]["default"] == 10
     assert settings["router.blocks"]["required"] is False
-    for row in told["plugins"]:
+    for row in loaded["plugins"]:
         assert "error" not in row, row
         for setting in row["settings"]:
             assert setting["type"] != "anything", (row["name"], setting)
@@ -128,13 +128,13 @@ def test_what_is_wrong_is_loud(call: Call, strange: Registry) -> None:
 
 
 def test_what_is_wrong_in_json(call: Call, strange: Registry) -> None:
-    told = json.loads(call("plugins", "--json"))
-    assert told["clashes"] == [
+    loaded = json.loads(call("plugins", "--json"))
+    assert loaded["clashes"] == [
         {"kind": "dataset", "name": "twin", "distributions": ["one 1.0", "other 1.0"]}
     ]
-    assert told["broken"][0]["distribution"] == "sad"
-    assert "traceback" not in told["broken"][0]
-    assert "cannot import" in next(r for r in told["plugins"] if r["name"] == "torn")["error"]
+    assert loaded["broken"][0]["distribution"] == "sad"
+    assert "traceback" not in loaded["broken"][0]
+    assert "cannot import" in next(r for r in loaded["plugins"] if r["name"] == "torn")["error"]
     assert (
         "Traceback"
         in json.loads(call("plugins", "--json", "--traceback"))["broken"][0]["traceback"]

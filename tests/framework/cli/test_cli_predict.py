@@ -231,7 +231,7 @@ def test_scoring_files_gives_the_same_score(engine: Engine, data: Path) -> None:
     assert json.loads(out)["metrics"]["accuracy"]["value"] == 100.0
 
 
-def test_missing_answers_count_as_wrong_and_are_told(engine: Engine, data: Path) -> None:
+def test_missing_answers_count_as_wrong_and_are_reported(engine: Engine, data: Path) -> None:
     (data / "two" / "img" / "0-0-0.jpg").write_bytes(b"no")
     code, out, err = engine("eval", "MODEL", data, "--dataset", "two", "--json", "-o", "p.json")
     assert code == 0, err
@@ -308,7 +308,9 @@ def bad(name: str) -> tuple[object, ...]:
         ("no truth file", "none.json"),
     ],
 )
-def test_bad_input_is_told_on_one_screen(engine: Engine, data: Path, name: str, words: str) -> None:
+def test_bad_input_is_reported_on_one_screen(
+    engine: Engine, data: Path, name: str, words: str
+) -> None:
     code, out, err = engine(*bad(name))
     assert code == 2, (out, err)
     assert words in err
@@ -414,7 +416,7 @@ def test_numbers_that_are_not_finite_give_no_answer(
         assert not Path("p.html").exists()
 
 
-def test_classes_that_cannot_be_told_apart(
+def test_classes_that_cannot_be_reported_apart(
     engine: Engine, data: Path, predictor: Predictor
 ) -> None:
     from engine.core.config.schema import ZeroShotSettings

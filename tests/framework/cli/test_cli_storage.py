@@ -32,7 +32,7 @@ def report(engine: Engine, *arguments: object) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("storage", ["float32", "float16", "bfloat16", "int8_rows", "mixed"])
-def test_what_is_told_before_is_what_is_written(
+def test_what_is_reported_before_is_what_is_written(
     engine: Engine, mixed: Path, tmp_path: Path, storage: str
 ) -> None:
     name = mixed.name

@@ -107,14 +107,14 @@ def test_a_run_in_the_way_is_kept_unless_asked(engine: Engine, tmp_path: Path) -
     for more in ([], ["--force"]):
         code, _, err = engine("train", "little.yaml", "-o", "mine", *more)
         assert code == 2
-        assert "is no run" in err
+        assert "is not a run" in err
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-o", "run", "--resume"], "is no run to go on with"),
+        (["-o", "run", "--resume"], "is not a run to go on with"),
         (["-o", "run", "--set", "train.stages.0.batch_size=1"], "at least 2"),
         (["-o", "run", "--set", "train.stages.0.batch_size=50"], "40 usable rows, fewer than"),
         (["-o", "run", "--set", "train.stages.0.steps=4"], "either `epochs` or `steps`"),
@@ -122,7 +122,9 @@ def test_a_run_in_the_way_is_kept_unless_asked(engine: Engine, tmp_path: Path) -
         (["-o", "run", "--set", "train.device=cuda"], "finds no cuda device"),
     ],
 )
-def test_bad_input_is_told_on_one_screen(engine: Engine, arguments: list[str], words: str) -> None:
+def test_bad_input_is_reported_on_one_screen(
+    engine: Engine, arguments: list[str], words: str
+) -> None:
     if "cuda" in words:
         import torch
 
@@ -151,7 +153,7 @@ def test_configs_that_lack_what_training_needs(engine: Engine, tmp_path: Path) -
 def test_show_says_what_is_no_run(engine: Engine, tmp_path: Path) -> None:
     code, _, err = engine("show", tmp_path)
     assert code == 2
-    assert "is no run" in err
+    assert "is not a run" in err
 
 
 def test_help_and_bad_configs_import_no_torch() -> None:

@@ -142,7 +142,7 @@ def test_one_giant_cluster_is_warned_of(make_settings: Make) -> None:
     assert not any("never says" in warning for warning in found.warnings)
 
 
-def test_nan_is_told_with_its_text(make_settings: Make) -> None:
+def test_nan_is_reported_with_its_text(make_settings: Make) -> None:
     settings = make_settings().model_copy(update={"embedder": use("broken")})
     with pytest.raises(DataError, match="NaN or infinity for 'axb'"):
         fit_texts(settings, lambda: ["a", "bb", "axb", "dddd"])

@@ -1,4 +1,4 @@
-"""The page: everything on it, nothing from outside, and no text of a stranger as HTML."""
+"""The page: everything on it, nothing from outside, and no foreign text as HTML."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two files: what was written is read, and a stranger's files are checked."""
+"""The two files: what was written is read, and files from anybody are checked."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ def test_a_file_cut_short(clusters: Clusters, tmp_path: Path, cut: int) -> None:
         lambda a: a.update({"embedder.components": a["embedder.components"][:-1].copy()}),
     ],
 )
-def test_a_changed_embedder_is_told_when_it_is_needed(
+def test_a_changed_embedder_is_reported_when_it_is_needed(
     clusters: Clusters, tmp_path: Path, change: Callable[[dict[str, Any]], Any]
 ) -> None:
     clusters.write(tmp_path)

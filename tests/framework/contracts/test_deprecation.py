@@ -1,4 +1,4 @@
-"""What will go away: told once, with what to use instead."""
+"""What will go away: reported once, with what to use instead."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from engine.contracts.projection_settings import ProjectionSettings
 
 
 @pytest.fixture(autouse=True)
-def nothing_was_told(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(deprecation, "_told", set())
+def nothing_was_warned_about(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(deprecation, "_warned", set())
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         yield
@@ -55,22 +55,22 @@ class Registry:
 
 
 def validate(**projection: object) -> list[str]:
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         Whole.model_validate({"projection": projection}, context={"registry": Registry()})
-    return [str(one.message) for one in told if one.category is EngineDeprecation]
+    return [str(one.message) for one in caught if one.category is EngineDeprecation]
 
 
-def test_a_config_that_uses_a_deprecated_plugin_is_told_once() -> None:
+def test_a_config_that_uses_a_deprecated_plugin_is_reported_once() -> None:
     assert validate(use="new") == []
     assert validate(use="old") == ["projection `old` is deprecated: use `new` instead"]
     assert validate(use="old") == []
 
 
-def test_a_config_that_gives_a_deprecated_setting_is_told_once() -> None:
+def test_a_config_that_gives_a_deprecated_setting_is_reported_once() -> None:
     assert validate(use="new", width=4) == []
-    told = ["the setting `wide` of projection `new` is deprecated: use `width` instead"]
-    assert validate(use="new", wide=4) == told
+    lines = ["the setting `wide` of projection `new` is deprecated: use `width` instead"]
+    assert validate(use="new", wide=4) == lines
     assert validate(use="new", wide=5) == []
 
 
@@ -80,9 +80,9 @@ def test_users_see_it() -> None:
     def old() -> None:
         warn_once("x", "use y")
 
-    with pytest.warns(EngineDeprecation, match="x is deprecated: use y") as told:
+    with pytest.warns(EngineDeprecation, match="x is deprecated: use y") as caught:
         old()
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
 
 
 def test_a_renamed_name_leads_to_the_new_one() -> None:
@@ -90,9 +90,9 @@ def test_a_renamed_name_leads_to_the_new_one() -> None:
     module.__getattr__ = renamed("a_module", {"OldError": "engine.errors.PluginError"})  # type: ignore[method-assign]
     with pytest.warns(
         EngineDeprecation, match=r"a_module\.OldError is deprecated: use engine\."
-    ) as told:
+    ) as caught:
         found = module.OldError
-    assert told[0].filename == __file__
+    assert caught[0].filename == __file__
     from engine.errors import PluginError
 
     assert found is PluginError
@@ -117,5 +117,5 @@ def test_the_command_line_lists_it(monkeypatch: pytest.MonkeyPatch) -> None:
     for arguments in ([], ["dataset"]):
         said = CliRunner().invoke(app, arguments, catch_exceptions=False).stdout
         assert "squares; deprecated: use `shapes` instead" in said
-    told = json.loads(CliRunner().invoke(app, ["--json"], catch_exceptions=False).stdout)
-    assert told["plugins"][0]["deprecated"] == "use `shapes` instead"
+    loaded = json.loads(CliRunner().invoke(app, ["--json"], catch_exceptions=False).stdout)
+    assert loaded["plugins"][0]["deprecated"] == "use `shapes` instead"

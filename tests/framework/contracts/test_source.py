@@ -121,7 +121,7 @@ class FakeHub:
 
 
 def _http_error(kind: type[Exception]) -> Exception:
-    error = kind.__new__(kind)  # its constructor wants a response of the HTTP library beneath
+    error = kind.__new__(kind)  # its constructor wants a response of the HTTP library under it
     Exception.__init__(error, "an answer of the hub")
     return error
 

@@ -223,7 +223,7 @@ def test_a_bad_manifest_is_an_error_of_ours(tmp_path: Path, manifest: str) -> No
 def test_no_artifact(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no such folder"):
         artifact.read_manifest(tmp_path / "none")
-    with pytest.raises(ArtifactError, match="is no artifact"):
+    with pytest.raises(ArtifactError, match="is not an artifact"):
         artifact.read_manifest(tmp_path)
 
 

@@ -405,7 +405,7 @@ def test_a_config_that_claims_another_model_allocates_nothing(
 # --- counts ----------------------------------------------------------------------------------
 
 
-def test_parameters_and_buffers_are_told_apart(registry: Registry, tmp_path: Path) -> None:
+def test_parameters_and_buffers_are_reported_apart(registry: Registry, tmp_path: Path) -> None:
     config = config_of(registry, BAG)
     built = made(config)
     report = save(built, tmp_path / "a", registry)

@@ -1,4 +1,4 @@
-"""Manifests and JSON from outside: a value of another type, or beyond any measure, is told."""
+"""Manifests and JSON from outside: a value of another type, or beyond any measure, is reported."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ WRONG: list[tuple[str, Any]] = [
 
 
 @pytest.mark.parametrize(("place", "value"), WRONG, ids=lambda value: repr(value)[:40])
-def test_a_wrong_value_is_told_in_one_short_line(tmp_path: Path, place: str, value: Any) -> None:
+def test_a_wrong_value_is_reported_in_one_short_line(
+    tmp_path: Path, place: str, value: Any
+) -> None:
     path = write(tmp_path / "engine.json", changed(place, value))
     for read in (parse_manifest, lambda path: read_manifest(path.parent)):
         with pytest.raises(ArtifactError) as caught:

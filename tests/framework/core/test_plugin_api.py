@@ -1,4 +1,4 @@
-"""Which plugin API a package needs: read from its source, told before any of its code runs."""
+"""Which plugin API a package needs: read from its source, reported before any of its code runs."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def test_a_module_inside_of_a_package_and_one_that_is_not_there(package: Path) -
         assert declared_api(name) is None
 
 
-def test_a_mismatch_is_told_before_the_package_runs(package: Path) -> None:
+def test_a_mismatch_is_reported_before_the_package_runs(package: Path) -> None:
     text = (
         f'{RUN}ENGINE_API = "99"\nfrom engine.contracts.hooks import what_comes_one_day\n{OFFERING}'
     )
@@ -183,7 +183,7 @@ def test_the_command_line_tells_it_and_goes_on(tmp_path: Path) -> None:
         f" Engine offers {API_VERSION}: upgrade engine-towers (or install an older their-package)"
     ) in said
     assert "shapes" in said
-    told = json.loads(call("--json"))
-    assert told["api"] == API_VERSION
-    (broken,) = told["broken"]
+    loaded = json.loads(call("--json"))
+    assert loaded["api"] == API_VERSION
+    (broken,) = loaded["broken"]
     assert (broken["distribution"], broken["needs_api"]) == ("their-package", "3.2")

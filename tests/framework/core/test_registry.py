@@ -229,10 +229,10 @@ def failing() -> ModuleType:
         (misspelt, "unknown hook 'engine_plugin'"),
         (failing, "ZeroDivisionError"),
         (silent, "gives no plugins"),
-        (lambda: offering(3), "gave 3, which is no Plugin"),
+        (lambda: offering(3), "gave 3, which is not a Plugin"),
         (lambda: offering(plugin("datset", "x")), "unknown kind"),
     ],
-    ids=["import", "exit", "lines", "misspelt", "fails", "empty", "stranger", "kind"],
+    ids=["import", "exit", "lines", "misspelt", "fails", "empty", "foreign", "kind"],
 )
 def test_a_broken_package_takes_no_other_down(load: Callable[[], object], words: str) -> None:
     def make() -> object:
@@ -370,11 +370,11 @@ def test_a_third_partys_package(
 ) -> None:
     done = installed("plugins", "--json")
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    (theirs,) = [row for row in told["plugins"] if row["name"] == "theirs"]
+    loaded = json.loads(done.stdout)
+    (theirs,) = [row for row in loaded["plugins"] if row["name"] == "theirs"]
     assert (theirs["distribution"], theirs["version"]) == ("their-package", "4.2")
     assert [row["name"] for row in theirs["settings"]] == ["depth"]
-    (broken,) = told["broken"]
+    (broken,) = loaded["broken"]
     assert broken["distribution"] == "sad-package"
     assert "a_module_that_nobody_has" in broken["error"]
 

@@ -166,7 +166,7 @@ def test_a_full_disk_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         print("кошка")
         with pytest.raises(EngineError, match=r"stdout cannot be written: No space left"):
             sys.stdout.flush()
-        sys.stdout.flush()  # told once
+        sys.stdout.flush()  # reported once
 
 
 def test_closed_streams(monkeypatch: pytest.MonkeyPatch) -> None:

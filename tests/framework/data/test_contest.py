@@ -1,4 +1,4 @@
-"""The contest's files of answers: limits that every real file satisfies, told in one line."""
+"""The contest's files of answers: limits that every real file satisfies, each error in one line."""
 
 from __future__ import annotations
 

@@ -106,7 +106,7 @@ FILES: list[tuple[str, Callable[[Path], object], dict[str, int]]] = [
     ("cut", lambda o: cut(o / "images/2.jpg"), {"broken image": 1}),
     ("changed", lambda o: flip(o / "images/3.jpg"), {"broken image": 1}),
     ("swapped", lambda o: (o / "images/2.jpg").write_bytes(jpeg(3)), {"broken image": 1}),
-    ("stranger", lambda o: (o / "images/99.jpg").write_bytes(jpeg(1)), {"image without row": 1}),
+    ("unknown", lambda o: (o / "images/99.jpg").write_bytes(jpeg(1)), {"image without row": 1}),
     ("no row", drop_row, {"image without row": 1, "counts disagree": 1}),
     ("twice", lambda o: add(o / "metadata.json", '{"image": 1, "queries": ["x"]}\n'),
      {"row twice": 1, "counts disagree": 1}),

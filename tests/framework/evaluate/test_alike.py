@@ -1,4 +1,4 @@
-"""Classes that a model cannot tell apart are told with the reason, and refused if they are all."""
+"""Classes that a model cannot distinguish: reported with the reason; refused if it is all."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_some_classes_alike_are_a_warning(predictor: Predictor, pictures: Make) 
         predictor.classify(RED, names)
 
 
-def test_many_groups_are_told_in_few_words(predictor: Predictor, pictures: Make) -> None:
+def test_many_groups_are_reported_in_few_words(predictor: Predictor, pictures: Make) -> None:
     tokens_of(predictor, lambda text: [8 + int(text) // 50])
     names = [str(i) for i in range(1000)]
     notes = run(predictor, pictures("d", names, [("a", RED, None)])).notes

@@ -17,7 +17,7 @@ from engine.errors import DataError
 from engine.evaluate.calibration import calibration_bins
 from engine_plugins.metrics.calibration import CalibrationError
 
-unhurried = settings(deadline=None)  # machines are shared: a slow run is no fault
+unhurried = settings(deadline=None)  # machines are shared: a slow run is not a fault
 answers = st.integers(1, 40).flatmap(
     lambda n: st.tuples(
         hnp.arrays(np.float64, n, elements=st.floats(0, 1)),

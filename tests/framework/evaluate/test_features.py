@@ -255,11 +255,11 @@ def test_a_damaged_item_is_computed_again(model: Predictor, pictures: Make, tmp_
     stored = bytearray(file.read_bytes())
     stored[40] ^= 1
     file.write_bytes(stored)
-    told: list[str] = []
-    with FeatureCache(tmp_path, say=told.append) as cache:
+    lines: list[str] = []
+    with FeatureCache(tmp_path, say=lines.append) as cache:
         found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
     assert found.tower_rows == 1
-    assert "damaged" in told[0]
+    assert "damaged" in lines[0]
     expected = plain(model, dataset)
     torch.testing.assert_close(found.vectors, expected.vectors, rtol=0, atol=1e-5)
 
@@ -269,14 +269,14 @@ def test_the_folder_stays_within_its_budget(
 ) -> None:
     limit = 34_000  # an empty index takes 12 kB, and a margin is kept for it to grow
     dataset = data(pictures, range(60))
-    told: list[str] = []
-    with FeatureCache(tmp_path, budget=limit, say=told.append) as cache:
+    lines: list[str] = []
+    with FeatureCache(tmp_path, budget=limit, say=lines.append) as cache:
         found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
         assert same(found, plain(model, dataset))
     used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert 12_500 < used <= limit
-    assert len(told) == 1
-    assert "budget" in told[0]
+    assert len(lines) == 1
+    assert "budget" in lines[0]
     # A model of another tower makes room for itself.
     with torch.no_grad():
         next(model.model.vision.parameters()).view(-1)[0] += 1
@@ -297,13 +297,13 @@ def test_a_disk_that_is_full_is_no_error(
     model: Predictor, pictures: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     dataset = data(pictures, range(5))
-    told: list[str] = []
+    lines: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(where, full)
-        with FeatureCache(tmp_path, say=told.append) as cache:
+        with FeatureCache(tmp_path, say=lines.append) as cache:
             found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
-    assert "No space left on device" in told[0]
-    assert len(told) == 1
+    assert "No space left on device" in lines[0]
+    assert len(lines) == 1
     assert found.tower_rows == 5
     assert same(found, plain(model, dataset))
 
@@ -320,13 +320,13 @@ def test_a_disk_that_fills_up_is_no_error(
             full()
         return real(file, buffers, at)
 
-    told: list[str] = []
+    lines: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwritev", write)
-        with FeatureCache(tmp_path, say=told.append) as cache:
+        with FeatureCache(tmp_path, say=lines.append) as cache:
             found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
     assert same(found, plain(model, dataset))
-    assert "No space left on device" in told[0]
+    assert "No space left on device" in lines[0]
     assert run_in(tmp_path, model, dataset).tower_rows == 5
 
 

@@ -1,4 +1,4 @@
-"""Pixels bit for bit as torchvision and open_clip give them; reading in order, broken ones told."""
+"""Pixels bit for bit as torchvision and open_clip give them; order kept, broken ones reported."""
 
 from __future__ import annotations
 

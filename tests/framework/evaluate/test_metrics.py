@@ -167,10 +167,13 @@ def test_it_appears_in_a_comparison(theirs: Metric, tmp_path: Path) -> None:
         for name in ("good", "bad")
     ]
     found = compare(*sides, draws=100)
-    told = found.to_json()["metrics"][theirs.name]
-    assert told["better"] == "a"
-    assert (told["unit"], told["higher_is_better"]) == (theirs.unit, theirs.higher_is_better)
-    assert told["difference"] == told["a"]["value"] - told["b"]["value"]
+    compared = found.to_json()["metrics"][theirs.name]
+    assert compared["better"] == "a"
+    assert (compared["unit"], compared["higher_is_better"]) == (
+        theirs.unit,
+        theirs.higher_is_better,
+    )
+    assert compared["difference"] == compared["a"]["value"] - compared["b"]["value"]
     assert compare(*sides[::-1], draws=100).to_json()["metrics"][theirs.name]["better"] == "b"
 
 

@@ -171,13 +171,13 @@ def test_all_broken_images_are_named_at_once(predictor: Predictor, tmp_path: Pat
     assert "none.jpg: no such file" in str(caught.value)
 
 
-def test_random_weights_are_told() -> None:
+def test_random_weights_are_reported() -> None:
     loaded = {"source": "file:x", "initialised": "loaded", "reason": ""}
     fresh = {"source": "scratch", "initialised": "random", "reason": ""}
     lost = {"source": "hf:x/y", "initialised": "random", "reason": "hf:x/y: not reachable"}
     parts = {"vision": loaded, "text": lost, "text_projection": fresh}
     assert len(random_weights({"weights": parts, "stages": []})) == 2
-    (told,) = random_weights({"weights": parts, "stages": [{"name": "1"}]})
-    assert "not reachable" in told
+    (warning,) = random_weights({"weights": parts, "stages": [{"name": "1"}]})
+    assert "not reachable" in warning
     assert random_weights({"weights": {"vision": loaded}}) == []
     assert random_weights({}) == []

@@ -16,7 +16,7 @@ from engine.evaluate import retrieval as module
 from engine.evaluate.retrieval import retrieval
 from engine_plugins.metrics.retrieval import recall_at
 
-unhurried = settings(deadline=None)  # machines are shared: a slow run is no fault
+unhurried = settings(deadline=None)  # machines are shared: a slow run is not a fault
 Vectors = NDArray[np.float32]
 Case = tuple[Vectors, Vectors, list[list[int]]]
 

@@ -15,7 +15,7 @@ from engine.contracts.intervals import mover, wilson
 from engine.errors import DataError
 from engine.evaluate.scores import class_recall, combine, score, score_dataset
 
-unhurried = settings(deadline=None)  # machines are shared: a slow run is no fault
+unhurried = settings(deadline=None)  # machines are shared: a slow run is not a fault
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
 

@@ -28,7 +28,7 @@ from engine.evaluate.statistics import (
     paired_test,
 )
 
-unhurried = settings(deadline=None)  # machines are shared: a slow run is no fault
+unhurried = settings(deadline=None)  # machines are shared: a slow run is not a fault
 Right = NDArray[np.bool_]
 
 
@@ -90,9 +90,9 @@ def test_several_data_sets_against_the_normal_interval() -> None:
 
 def test_equal_trainings_are_one_training() -> None:
     once = bootstrap_interval([row(40, 60), row(9, 30)], draws=100_000)
-    thrice = bootstrap_interval([row(40, 60).repeat(3, 0), row(9, 30).repeat(3, 0)], draws=100_000)
-    assert thrice.low == pytest.approx(once.low, abs=0.2)
-    assert thrice.high == pytest.approx(once.high, abs=0.2)
+    tripled = bootstrap_interval([row(40, 60).repeat(3, 0), row(9, 30).repeat(3, 0)], draws=100_000)
+    assert tripled.low == pytest.approx(once.low, abs=0.2)
+    assert tripled.high == pytest.approx(once.high, abs=0.2)
 
 
 def test_trainings_that_differ_widen_it_to_students_interval() -> None:
@@ -229,7 +229,7 @@ def test_sign_flips_over_sizes_without_a_common_multiple() -> None:
     assert exact <= ours <= 1.02 * exact
 
 
-def test_no_chance_is_told_as_impossible() -> None:
+def test_no_chance_is_reported_as_impossible() -> None:
     a, b = table(0, 997, 0, 0), table(0, 1009, 0, 0)
     assert 0 < paired_test([a[0], b[0]], [a[1], b[1]], draws=10).p <= 1e-13
 

@@ -53,7 +53,7 @@ def test_other_folders_are_not_replaced(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "mine"
     folder.mkdir()
     (folder / name).write_text("{}")
-    what = "is an artifact" if name == "engine.json" else "exists and is no export"
+    what = "is an artifact" if name == "engine.json" else "exists and is not an export"
     with pytest.raises(ArtifactError, match=what), writing(folder):
         pytest.fail("it must not come to writing")
     assert [path.name for path in folder.iterdir()] == [name]
@@ -64,7 +64,7 @@ def test_an_empty_folder_and_a_file(tmp_path: Path) -> None:
     check_target(tmp_path / "empty")
     check_target(tmp_path / "no" / "such" / "folder")
     (tmp_path / "file").write_text("")
-    with pytest.raises(ArtifactError, match="exists and is no export"):
+    with pytest.raises(ArtifactError, match="exists and is not an export"):
         check_target(tmp_path / "file")
-    with pytest.raises(ArtifactError, match="file is no folder"):
+    with pytest.raises(ArtifactError, match="file is not a folder"):
         check_target(tmp_path / "file" / "below")

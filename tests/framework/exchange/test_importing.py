@@ -87,14 +87,14 @@ def test_towers_adapt_their_own_part(tensors: dict[str, Tensor], path: Path) -> 
     assert torch.equal(found["text.positional_embedding"], tensors["positional_embedding"])
 
 
-def test_a_shorter_table_of_positions_is_told(tensors: dict[str, Tensor], path: Path) -> None:
+def test_a_shorter_table_of_positions_is_reported(tensors: dict[str, Tensor], path: Path) -> None:
     short = tensors["positional_embedding"][:9]
     torch.save({**tensors, "positional_embedding": short}, path)
     with pytest.raises(WeightsError, match=r"text.positional_embedding: \(9, 16\) there, \(12, 16"):
         import_checkpoint(path, config())
 
 
-def test_misfits_are_all_told(tensors: dict[str, Tensor], path: Path) -> None:
+def test_misfits_are_all_reported(tensors: dict[str, Tensor], path: Path) -> None:
     del tensors["logit_scale"]
     tensors["ln_final.wieght"] = tensors.pop("ln_final.weight")
     torch.save({**tensors, "logit_bias": torch.ones(())}, path)
@@ -228,7 +228,7 @@ def test_what_a_layouts_own_code_raises_names_the_file_and_the_layout(
     "name", ["positional_embedding", "visual.proj", "visual.conv1.weight", "logit_scale",
              "transformer.resblocks.0.attn.in_proj_weight", "visual.class_embedding"],
 )  # fmt: skip
-def test_odd_tensors_at_any_place_are_told(
+def test_odd_tensors_at_any_place_are_reported(
     tensors: dict[str, Tensor], path: Path, odd: Any, name: str
 ) -> None:
     given = tensors[name]

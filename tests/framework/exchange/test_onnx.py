@@ -88,7 +88,7 @@ def test_every_tiny_config_exports(
     mask = torch.arange(11) < torch.arange(1, 10)[:, None]
     check_texts(model, folder / "text.onnx", ids, mask)
     check_texts(model, folder / "text.onnx", ids[:3], torch.ones_like(mask[:3]))
-    # Nobody's machine is told: neither folders nor lines of code.
+    # Nothing of the machine is written: neither folders nor lines of code.
     for file in ("vision.onnx", "text.onnx"):
         data = (folder / file).read_bytes()
         assert b"engine_plugins" not in data
@@ -250,7 +250,7 @@ def test_differences() -> None:
 
 
 @pytest.mark.parametrize("missing", ["onnx", "onnxruntime", "onnxscript"])
-def test_a_missing_package_is_told_before_anything_runs(
+def test_a_missing_package_is_reported_before_anything_runs(
     missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = importlib.util.find_spec

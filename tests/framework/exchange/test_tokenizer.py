@@ -1,4 +1,4 @@
-"""A tokenizer.json for the library `tokenizers`: the plugin's own ids, or what differs is told."""
+"""A tokenizer.json for the library `tokenizers`: the plugin's ids, or a report of differences."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS: dict[str, tuple[dict[str, Any], list[str]]] = {
     "sentencepiece": ({"lower": True, "zero_digits": True}, []),
     "trained": ({"byte_level": True}, []),
 }
-# Queries as people type them; CLIP mends broken encodings and HTML, which is told.
+# Queries as people type them; CLIP mends broken encodings and HTML, which is reported.
 QUERIES = st.text(st.sampled_from("abcXYZ абвЯЁёй0123 -.,!'\t\n"), max_size=60)
 
 
@@ -73,7 +73,7 @@ class Foreign:
 
 
 @pytest.mark.parametrize("data", [b'{"words": ["a"]}', b"[1]", b"no JSON at all"])
-def test_a_foreign_kind_is_told(
+def test_a_foreign_kind_is_reported(
     small: Callable[[str], Source], monkeypatch: pytest.MonkeyPatch, data: bytes
 ) -> None:
     monkeypatch.setattr(Foreign, "to_bytes", lambda self: data)

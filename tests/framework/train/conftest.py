@@ -51,7 +51,7 @@ BASE: dict[str, Any] = {
 
 
 class Recorder(Logger):
-    """Keeps what it was told."""
+    """Keeps what it received."""
 
     def __init__(self) -> None:
         super().__init__(LoggerSettings())

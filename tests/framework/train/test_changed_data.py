@@ -90,9 +90,9 @@ def test_changed_data_are_refused_with_what_changed(
     change(rows)
     write(data, rows)
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(TrainingError, match=words) as told:
+    with pytest.raises(TrainingError, match=words) as caught:
         train(config, run, resume=True)
-    assert "put the data back" in (told.value.hint or "")
+    assert "put the data back" in (caught.value.hint or "")
     after = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     assert {p for p in before if after.get(p) != before[p] and p.suffix != ".lock"} == set()
     write(data, fresh())

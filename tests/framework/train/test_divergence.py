@@ -94,11 +94,11 @@ def test_what_a_step_broke_is_neither_saved_nor_ends_well(
     trainer, _ = trained(config, run=False)
     name = resolved(trainer, name)
     spoil(trainer, step, tensor(name, value))
-    with pytest.raises(TrainingError) as told:
+    with pytest.raises(TrainingError) as caught:
         trainer.run()
-    assert name.removeprefix("loss.").split(".")[-1] in told.value.message
-    assert f"after step {step + 1}" in told.value.message
-    assert f"the last good checkpoint is that of step {step}" in told.value.message
+    assert name.removeprefix("loss.").split(".")[-1] in caught.value.message
+    assert f"after step {step + 1}" in caught.value.message
+    assert f"the last good checkpoint is that of step {step}" in caught.value.message
     assert trainer.checkpoints.steps()[-1] == step
     assert finite(last(trainer))
     assert trainer.state.finished_stages == []
@@ -112,11 +112,11 @@ def test_a_rate_that_breaks_the_only_step_is_an_error(
         f"train.stages.0.trains={trains}", "train.stages.0.optimizer.lr=1e39",
         "train.stages.0.epochs=null", "train.stages.0.steps=1",
     )  # fmt: skip
-    with pytest.raises(TrainingError, match="is not finite: ") as told:
+    with pytest.raises(TrainingError, match="is not finite: ") as caught:
         train(config, tmp_path / "run")
-    assert "no checkpoint was written before" in told.value.message
-    assert told.value.exit_code in (1, 2)
-    assert told.value.hint is not None
+    assert "no checkpoint was written before" in caught.value.message
+    assert caught.value.exit_code in (1, 2)
+    assert caught.value.hint is not None
     assert not (tmp_path / "run" / "model").exists()
 
 
@@ -208,9 +208,9 @@ def test_a_run_without_a_whole_picture_is_an_error(
     break_pictures(monkeypatch, config.data.train.create(), lambda index: True)
     with pytest.raises(
         TrainingError, match=r"48 of 48 are broken, for example .*cut short"
-    ) as told:
+    ) as caught:
         train(config, tmp_path / "run")
-    assert told.value.exit_code in (1, 2)
+    assert caught.value.exit_code in (1, 2)
     assert not (tmp_path / "run" / "model").exists()
     monkeypatch.undo()
     built, _ = train(config, tmp_path / "run", resume=True)
@@ -264,9 +264,9 @@ def test_float16_that_skips_step_after_step_is_an_error(
     config = make_config("train.precision=float16", "train.stages.0.epochs=20")
     trainer, _ = trained(config, run=False)
     overflow(trainer, lambda step: step >= begin, value)
-    with pytest.raises(TrainingError, match="not finite in float16 in 5 steps") as told:
+    with pytest.raises(TrainingError, match="not finite in float16 in 5 steps") as caught:
         trainer.run()
-    assert "weights before this batch are saved" in told.value.message
+    assert "weights before this batch are saved" in caught.value.message
     assert finite(last(trainer))
     assert trainer.state.at.step == begin + 4
 

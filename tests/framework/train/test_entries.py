@@ -229,22 +229,22 @@ def test_weights_of_rows_reach_the_loss(
     kind = type(make_config().data.train.create())  # type: ignore[union-attr]
     real = kind.record
 
-    def weigh(weight: Callable[[int], float]) -> None:
+    def set_weights(weight: Callable[[int], float]) -> None:
         monkeypatch.setattr(
             kind, "record", lambda self, i: replace(real(self, i), weight=weight(i))
         )
 
     _, plain = trained(make_config())
-    weigh(lambda i: 1.0)
+    set_weights(lambda i: 1.0)
     assert trained(make_config())[1].losses == plain.losses
-    weigh(lambda i: 2.0)
+    set_weights(lambda i: 2.0)
     assert trained(make_config())[1].losses == pytest.approx(plain.losses, rel=1e-5)
-    weigh(lambda i: 1.0 + i % 3)
-    trainer, weighed = trained(make_config())
-    assert weighed.losses != pytest.approx(plain.losses, rel=1e-5)
+    set_weights(lambda i: 1.0 + i % 3)
+    trainer, weighted = trained(make_config())
+    assert weighted.losses != pytest.approx(plain.losses, rel=1e-5)
     assert "pair.weight" in available_entries(trainer.model, trainer.data, mean=False)
     for wrong in (-1.0, float("nan"), float("inf")):
-        weigh(lambda i, wrong=wrong: wrong)  # type: ignore[misc]
+        set_weights(lambda i, wrong=wrong: wrong)  # type: ignore[misc]
         with pytest.raises(DataError, match="has the weight"):
             trained(make_config(), run=False)
 

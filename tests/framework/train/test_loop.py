@@ -1,4 +1,4 @@
-"""The loop against a bare one, stages, freezing, what is told and written."""
+"""The loop against a bare one, stages, freezing, what is reported and written."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ def bare_losses(trainer: Trainer, steps: int) -> list[float]:
     losses: list[float] = []
     for epoch in range(2):
         seed = seed_of(config.seed, "order", 0, epoch)
-        told = Epoch(epoch, 2, len(data), stage.batch_size, seed)
+        position = Epoch(epoch, 2, len(data), stage.batch_size, seed)
         drawn = draws(seed_of(config.seed, "queries", 0, epoch), len(data))
-        for number, rows in enumerate(stage.sampler.create().batches(told)):
+        for number, rows in enumerate(stage.sampler.create().batches(position)):
             torch.manual_seed(seed_of(config.seed, "step", 0, epoch, number, 0))
             pictures = [data.dataset.image(int(data.rows[row])) for row in rows]
             pixels = [square(picture, model.vision.preprocess) for picture in pictures]
@@ -202,9 +202,9 @@ def test_a_number_that_is_not_finite_stops_and_keeps_the_state_before(
 ) -> None:
     config = make_config("train.stages.0.optimizer.lr=1e12", "train.max_scale=1e30")
     trainer, heard = trained(config, run=False)
-    with pytest.raises(TrainingError) as told:
+    with pytest.raises(TrainingError) as caught:
         trainer.run()
-    assert "stage 1, epoch" in told.value.message
-    assert "images " in told.value.message
+    assert "stage 1, epoch" in caught.value.message
+    assert "images " in caught.value.message
     assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
     assert trainer.checkpoints.steps()[-1] == len(heard.losses)

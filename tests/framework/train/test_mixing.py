@@ -103,9 +103,9 @@ def test_what_processes_cannot_do_alike_is_refused_before_a_step(
     config = make_config(*overrides)
     trainer, _ = trained(config, change=change or (lambda built: None), run=False)
     plan_stages(config, trainer.data, trainer.model)  # one process can
-    with pytest.raises(ConfigError, match=words) as told:
+    with pytest.raises(ConfigError, match=words) as caught:
         plan_stages(config, trainer.data, trainer.model, 4)
-    assert told.value.hint
+    assert caught.value.hint
 
 
 @pytest.mark.parametrize(

@@ -110,5 +110,5 @@ def test_training_goes_on_where_the_cache_cannot_be_written(
         monkeypatch.setattr(where, full)
     _, heard = trained(config)
     assert heard.losses == pytest.approx(undisturbed.losses, abs=1e-4)
-    told = [note for note in heard.notes if "No space left on device" in note]
-    assert len(told) == (2 if vision == "false" else 1)
+    notes = [note for note in heard.notes if "No space left on device" in note]
+    assert len(notes) == (2 if vision == "false" else 1)

@@ -88,10 +88,10 @@ def test_answers_come_in_the_order_of_the_workers() -> None:
     ],
 )
 def test_the_first_error_ends_all_workers(what: tuple[str, ...], words: str) -> None:
-    with pytest.raises(TrainingError, match=words) as told:
+    with pytest.raises(TrainingError, match=words) as caught:
         run(*what)
-    assert told.value.hint
-    assert "\n" not in told.value.message
+    assert caught.value.hint
+    assert "\n" not in caught.value.message
     assert free() == 3
 
 
@@ -104,13 +104,13 @@ def test_the_first_error_ends_all_workers(what: tuple[str, ...], words: str) -> 
         (9, Need(gpus=1), "9 CPU are needed, 3 are there; 9 GPU are needed, 0 are there"),
     ],
 )
-def test_missing_room_is_told_and_not_waited_for(count: int, need: Need, words: str) -> None:
+def test_missing_room_is_reported_and_not_waited_for(count: int, need: Need, words: str) -> None:
     with (
-        pytest.raises(TrainingError, match=words) as told,
+        pytest.raises(TrainingError, match=words) as caught,
         Workers(ray, actor(), count, need, patience=600),
     ):
         raise AssertionError("they have no room")
-    assert "--workers" in (told.value.hint or "")
+    assert "--workers" in (caught.value.hint or "")
     assert free() == 3
 
 

@@ -66,9 +66,9 @@ def tidy(folder: Path) -> bool:
 def go_on(config: EngineConfig, folder: Path, *, force: bool = False) -> None:
     """Give the same command again, and what its message names."""
     if not force and is_run(folder):  # also where it is whole and has yet to be moved
-        with pytest.raises(TrainingError, match="holds a run already") as told:
+        with pytest.raises(TrainingError, match="holds a run already") as caught:
             train(config, folder)
-        assert "`--resume` goes on with it" in str(told.value.hint)
+        assert "`--resume` goes on with it" in str(caught.value.hint)
         train(config, folder, resume=True)
         return
     train(config, folder, force=force)
@@ -187,11 +187,11 @@ def test_a_new_run_that_does_not_start_leaves_the_old_one(
     before = {
         p: p.read_bytes() for p in folder.rglob("*") if p.is_file() and "cache" not in p.parts
     }
-    with monkeypatch.context() as patch, pytest.raises((EngineError, KeyboardInterrupt)) as told:
+    with monkeypatch.context() as patch, pytest.raises((EngineError, KeyboardInterrupt)) as caught:
         train(trouble(config, patch), folder, force=old)
     if trouble is full_disk:
-        assert isinstance(told.value, (WriteError, TrainingError))
-        assert "No space left" in str(told.value)
+        assert isinstance(caught.value, (WriteError, TrainingError))
+        assert "No space left" in str(caught.value)
     if old:
         after = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         assert {p: after.get(p) for p in before} == before
@@ -238,9 +238,9 @@ def test_what_a_killed_start_left_is_no_obstacle(
             (folder / name).touch()
         else:
             (folder / name).mkdir(parents=True)
-    with pytest.raises(TrainingError, match="is no run to go on with") as told:
+    with pytest.raises(TrainingError, match="is not a run to go on with") as caught:
         train(config, folder, resume=True)
-    assert "without `--resume`" in str(told.value.hint)
+    assert "without `--resume`" in str(caught.value.hint)
     train(config, folder, force=True)
     assert tidy(folder)
 

@@ -35,7 +35,7 @@ FIRST = {
     "text_encoder.distribution_cls.input_cls.resblocks.0.mlp.c_fc.bias":
         "text_projection.router.blocks.0.mlp.c_fc.bias",
     "text_encoder.distribution_cls.output_cls.weight": "text_projection.router.output.weight",
-    "text_encoder.projection.3.odd": "text_projection.3.odd",  # told to the user as unknown
+    "text_encoder.projection.3.odd": "text_projection.3.odd",  # reported to the user as unknown
     "optimizer.step": "optimizer.step",
 }  # fmt: skip
 OPENAI = {
@@ -50,7 +50,7 @@ OPENAI = {
     "text.token_embedding.weight": "text.token_embedding.weight",
     "input_resolution": None, "context_length": None, "vocab_size": None, "attn_mask": None,
     "text.attn_mask": None,
-    "logit_bias": "logit_bias",  # SigLIP's, which no model here has: told as unknown
+    "logit_bias": "logit_bias",  # SigLIP's, which no model here has: reported as unknown
 }  # fmt: skip
 TRANSFORMERS = {
     "logit_scale": "logit_scale",

@@ -210,7 +210,7 @@ def test_a_pooler_that_does_something_is_refused(change: str, tmp_path: Path) ->
     assert str(tmp_path) in str(caught.value)
 
 
-def test_what_does_not_fit_is_told_by_name(tmp_path: Path) -> None:
+def test_what_does_not_fit_is_reported_by_name(tmp_path: Path) -> None:
     model = clip()
     tensors = {n: t.clone() for n, t in model.state_dict().items()}
     del tensors["text_model.encoder.layers.1.self_attn.k_proj.weight"]

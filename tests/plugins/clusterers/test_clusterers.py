@@ -207,7 +207,7 @@ def test_the_partition_at_size(make_use: MakeUse) -> None:
     assert adjusted_rand_score(labels, theirs) == 1.0
 
 
-def test_too_many_vectors_are_told_before_memory_is_gone(
+def test_too_many_vectors_are_reported_before_memory_is_gone(
     make_use: MakeUse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("engine_plugins.clusterers.agglomerative_knn.MOST", 100)

@@ -113,7 +113,7 @@ def test_a_bad_line_costs_that_line(tmp_path: Path, line: bytes, reason: str) ->
     assert reason in data.bad_lines[0].reason
 
 
-def test_bad_lines_are_listed_in_order_and_told(
+def test_bad_lines_are_listed_in_order_and_reported(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING):
@@ -138,7 +138,9 @@ def test_windows_files(tmp_path: Path) -> None:
     assert len(data.bad_lines) == 1
 
 
-def test_ids_of_one_hash_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ids_of_one_hash_are_reported_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Even if every hash collides, only real repetitions are bad."""
 
     class Same:

@@ -68,7 +68,7 @@ def test_a_row_that_no_shard_has(tmp_path: Path) -> None:
     assert data.image(0).size == (16, 12)
 
 
-def test_damage_is_told_with_the_tar(tmp_path: Path) -> None:
+def test_damage_is_reported_with_the_tar(tmp_path: Path) -> None:
     data = packed(tmp_path, IDS)
     (tmp_path / "shards" / "00000.tar").write_bytes(bytes(5000))
     with pytest.raises(BrokenImageError, match=r"image 1 in .*00000\.tar"):
@@ -78,7 +78,7 @@ def test_damage_is_told_with_the_tar(tmp_path: Path) -> None:
         data.image(4)
 
 
-def test_ids_of_one_half_hash_are_told_apart(
+def test_ids_of_one_half_hash_are_reported_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = click_log_shards.digests

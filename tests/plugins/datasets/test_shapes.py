@@ -19,7 +19,7 @@ from engine_plugins.datasets.russian import Scene, class_name, queries, with_
 from engine_plugins.datasets.settings import ShapesSettings
 from engine_plugins.datasets.shapes import Shapes, split_pairs
 
-# Written out by hand, so that the rules of russian.py are held to something that is no rule.
+# Written out by hand, so that the rules of russian.py are held to something that is not a rule.
 # Nominative m, f, n; genitive m/n, f; accusative f; instrumental m/n, f.
 ADJECTIVES = """
 красный красная красное красного красной красную красным красной

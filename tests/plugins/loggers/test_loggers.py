@@ -70,9 +70,9 @@ def test_a_file_name_that_leaves_the_folder_is_refused(make_use: Make) -> None:
 
 def test_tensorboard_says_what_to_install(make_use: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(PluginError, match="needs the package tensorboard") as told:
+    with pytest.raises(PluginError, match="needs the package tensorboard") as caught:
         make_use("logger", "tensorboard").create()
-    assert "pip install tensorboard" in str(told.value.hint)
+    assert "pip install tensorboard" in str(caught.value.hint)
 
 
 def test_tensorboard_writes_events_and_forgets_steps_that_come_again(

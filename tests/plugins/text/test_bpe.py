@@ -112,7 +112,7 @@ def test_fresh_weights_are_drawn_as_clips(make_use: MakeUse) -> None:
     assert (fresh["ln_final.weight"] == 1).all()
 
 
-def test_weights_of_ours_load_and_others_are_told(make_use: MakeUse, wild: Wild) -> None:
+def test_weights_of_ours_load_and_others_are_reported(make_use: MakeUse, wild: Wild) -> None:
     use = make_use("text_encoder", "bpe_transformer", **SMALL)
     first, second = wild(use.create()), use.create()
     second.load_weights(first.state_dict(), "here")

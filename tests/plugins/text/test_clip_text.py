@@ -242,7 +242,7 @@ def test_fewer_places_than_the_checkpoint(
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda w: w.pop("ln_final.weight"), "missing: ln_final.weight"),
         (lambda w: w.update(strange=torch.ones(2)), "unknown: strange"),
@@ -253,7 +253,7 @@ def test_fewer_places_than_the_checkpoint(
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
-    change: Callable[[dict[str, Tensor]], object], told: str, make_use: MakeUse
+    change: Callable[[dict[str, Tensor]], object], message: str, make_use: MakeUse
 ) -> None:
     weights = dict(original(SMALL).state_dict())
     change(weights)
@@ -261,13 +261,13 @@ def test_weights_that_do_not_fit_are_refused(
     before = {name: tensor.clone() for name, tensor in tower.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
         tower.load_weights(weights, "hf:somebody/something")
-    assert told in caught.value.message
+    assert message in caught.value.message
     assert "hf:somebody/something" in caught.value.message
     assert all(torch.equal(tensor, before[name]) for name, tensor in tower.state_dict().items())
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [
         ({"width": 50, "heads": 8}, "width 50 is not a multiple of heads 8"),
         ({"arch": "ViT-B-23"}, "did you mean `ViT-B-32`?"),
@@ -280,10 +280,12 @@ def test_weights_that_do_not_fit_are_refused(
         ({"weights": "hf:a/b"}, "weights"),
     ],
 )
-def test_bad_settings_are_told(numbers: dict[str, Any], told: str, make_use: MakeUse) -> None:
+def test_bad_settings_are_reported(
+    numbers: dict[str, Any], message: str, make_use: MakeUse
+) -> None:
     with pytest.raises(ValueError, match="validation error") as caught:
         make_use("text_encoder", "openai_clip", **numbers)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_an_architecture_with_a_tokenizer_of_its_own_takes_the_given_one(

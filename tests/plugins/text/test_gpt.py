@@ -210,7 +210,7 @@ def test_weights_that_do_not_fit(
         tower.load_weights({n: t for n, t in tensors.items() if t is not None}, "here")
 
 
-def test_a_checkpoint_of_another_kind_is_told(tower: GptText, make_use: MakeUse) -> None:
+def test_a_checkpoint_of_another_kind_is_reported(tower: GptText, make_use: MakeUse) -> None:
     bag = make_use("text_encoder", "bag_of_tokens", vocab_size=9, width=4).create()
     with pytest.raises(WeightsError, match=r"missing: wte.weight"):
         tower.load_weights(bag.state_dict(), "here")

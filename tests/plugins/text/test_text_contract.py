@@ -205,7 +205,7 @@ def test_fresh_weights_give_features_of_a_sound_size(use: PluginRef, batch_of: B
     state = batch_of([LONGEST] * 8, VOCABULARY)
     found = features(tower, state)
     assert found.isfinite().all()
-    assert 1e-3 < found.std(dim=0).mean() < 10  # texts are told apart
+    assert 1e-3 < found.std(dim=0).mean() < 10  # texts are distinguished
     assert last_place(state["mask"]).tolist() == [LONGEST - 1] * 8
 
 

@@ -142,8 +142,8 @@ def test_sentencepiece_is_sentencepiece(
     ours = tokenizer.encode(texts, 1000)
     theirs = [[1, *ids, 2] for ids in original.encode(texts)]
     if options["model_type"] == "unigram":
-        # Segmentations of one text may weigh the same; SentencePiece then chooses by the rounding
-        # of 32-bit sums, the library `tokenizers` by that of 64-bit ones.
+        # Segmentations of one text may have the same score; SentencePiece then chooses by the
+        # rounding of 32-bit sums, the library `tokenizers` by that of 64-bit ones.
         def weight(ids: list[int]) -> float:
             return sum(original.get_score(i) for i in ids)
 

@@ -131,7 +131,7 @@ def test_loads_every_kind_of_clip_checkpoint(make_use: MakeUse, shaken: Shaken) 
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [
         ({"image_size": 40}, "shape of positional_embedding: (17, 48) there, (26, 48) here"),
         ({"patch_size": 16}, "shape of conv1.weight: (48, 3, 8, 8) there, (48, 3, 16, 16) here"),
@@ -141,17 +141,17 @@ def test_loads_every_kind_of_clip_checkpoint(make_use: MakeUse, shaken: Shaken) 
     ],
 )
 def test_weights_that_do_not_fit_are_refused(
-    numbers: dict[str, Any], told: str, make_use: MakeUse
+    numbers: dict[str, Any], message: str, make_use: MakeUse
 ) -> None:
     tower = make(make_use, **{**SMALL, **numbers})
     with pytest.raises(WeightsError) as caught:
         tower.load_weights(original(SMALL).state_dict(), "file:somewhere.pt")
-    assert told in caught.value.message
+    assert message in caught.value.message
     assert "file:somewhere.pt" in caught.value.message
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [
         ({"width": 50, "heads": 8}, "width 50 is not a multiple of heads 8"),
         ({"image_size": 16, "patch_size": 32}, "patch_size 32 is larger than image_size 16"),
@@ -164,10 +164,12 @@ def test_weights_that_do_not_fit_are_refused(
         ({"resize": "stretch"}, "resize"),
     ],
 )
-def test_bad_settings_are_told(numbers: dict[str, Any], told: str, make_use: MakeUse) -> None:
+def test_bad_settings_are_reported(
+    numbers: dict[str, Any], message: str, make_use: MakeUse
+) -> None:
     with pytest.raises(ValueError, match="validation error") as caught:
         make_use("vision_tower", "openai_clip", **numbers)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("arch", ["ViT-B-32", "ViT-L-14-336", "ViT-H-14-378"])

@@ -72,7 +72,7 @@ def test_channels_double_up_to_the_width(make_use: MakeUse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "message"),
     [
         ({"image_size": 30}, "cannot be halved 4 times: expected a multiple of 16"),
         ({"width": 130}, "width 130 is not a multiple of heads 4"),
@@ -81,7 +81,9 @@ def test_channels_double_up_to_the_width(make_use: MakeUse) -> None:
         ({"patch_size": 8}, "patch_size"),
     ],
 )
-def test_bad_settings_are_told(numbers: dict[str, Any], told: str, make_use: MakeUse) -> None:
+def test_bad_settings_are_reported(
+    numbers: dict[str, Any], message: str, make_use: MakeUse
+) -> None:
     with pytest.raises(ValueError, match="validation error") as caught:
         make_use("vision_tower", "small_vit", **numbers)
-    assert told in str(caught.value)
+    assert message in str(caught.value)

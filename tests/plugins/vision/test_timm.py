@@ -255,7 +255,7 @@ def test_a_record_may_squash(make_use: MakeUse) -> None:
 
 
 @pytest.mark.parametrize(
-    ("arch", "size", "told"),
+    ("arch", "size", "message"),
     [
         ("renset50", None, "did you mean `resnet50`?"),
         ("resnet50.no_such_tag", None, "timm knows no weights `no_such_tag` of `resnet50`"),
@@ -266,9 +266,9 @@ def test_a_record_may_squash(make_use: MakeUse) -> None:
         ("levit_128s", 200, "`levit_128s` of timm takes no pictures of 200 x 200 pixels"),
     ],
 )
-def test_what_timm_cannot_build_is_told(
-    arch: str, size: int | None, told: str, make_use: MakeUse
+def test_what_timm_cannot_build_is_reported(
+    arch: str, size: int | None, message: str, make_use: MakeUse
 ) -> None:
     with pytest.raises(ConfigError) as caught, torch.device("meta"):
         make(make_use, arch, size)
-    assert told in caught.value.message
+    assert message in caught.value.message

@@ -214,12 +214,12 @@ function row(i, columns, tops, kind) {
 }
 
 function failedRow(i, columns) {
-  const told = entries[i].failed.map(([seed, why]) =>
+  const failures = entries[i].failed.map(([seed, why]) =>
     h("p", {}, h("b", {}, `seed ${seed}: `), say(why)),
   );
   return h(
     "tr",
     { id: `row-${i}`, class: state.entry === i ? "chosen" : null },
-    h("th", { scope: "row", colspan: columns.length }, h("div", { class: "why" }, nameOf(i), told)),
+    h("th", { scope: "row", colspan: columns.length }, h("div", { class: "why" }, nameOf(i), failures)),
   );
 }

@@ -40,7 +40,7 @@ function headSection() {
 }
 
 const SHORT = 40; // characters of a fact that stands in the head; longer ones stand in the footer
-const TIED = 3; // names of tied entries told on a card
+const TIED = 3; // names of tied entries listed on a card
 
 function bestCard(size_bucket, t) {
   const [first] = size_bucket.ranks;

@@ -131,7 +131,7 @@ function tellPair(story) {
   const verdict = pair.real
     ? h("p", { class: "verdict real" }, "The difference is real")
     : h("p", { class: "verdict tie" }, "Tied");
-  const told = h(
+  const summary = h(
     "p",
     {},
     bold(a),
@@ -195,7 +195,7 @@ function tellPair(story) {
         ),
       )
     : null;
-  story.replaceChildren(...[verdict, told, weights, only, seePart(pair)].filter(Boolean));
+  story.replaceChildren(...[verdict, summary, weights, only, seePart(pair)].filter(Boolean));
 }
 
 // Ways to the pictures that only one of the two got right.

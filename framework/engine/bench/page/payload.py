@@ -87,7 +87,7 @@ def _declaration(each: Declaration) -> dict[str, Any]:
 def embed(value: Any) -> str:
     """JSON that can stand inside a ``<script>`` element, whatever its texts say.
 
-    What is no number becomes ``null``: a browser's ``JSON.parse`` knows no NaN.
+    What is not a number becomes ``null``: a browser's ``JSON.parse`` knows no NaN.
     """
     plain = json.dumps(_rounded(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
@@ -99,7 +99,7 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.10g}") if math.isfinite(value) else None
     if isinstance(value, str):
-        return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
+        return value.encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is not text
     if isinstance(value, Mapping):
         return {str(key): _rounded(each) for key, each in value.items()}
     if isinstance(value, list | tuple):
@@ -160,7 +160,7 @@ def _cell(
 ) -> dict[str, Any]:
     found = [each for result in results if (each := result.dataset(name)) is not None]
     recall = [mean(of_class) for of_class in zip(*(each.recall for each in found), strict=True)]
-    told = answers.datasets.get(name) if answers else None
+    answered = answers.datasets.get(name) if answers else None
     return {
         **_metrics(cell),
         "chance": cell.chance,
@@ -172,7 +172,7 @@ def _cell(
             [each.low, each.high, each.images, each.confidence, each.accuracy]
             for each in (found[0].calibration if found else ())
         ],
-        "confusion": None if told is None else _confusion(told),
+        "confusion": None if answered is None else _confusion(answered),
     }
 
 

@@ -1,4 +1,4 @@
-"""What is wrong in a config and where; all of it is told at once."""
+"""What is wrong in a config and where; all of it is reported at once."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import NoReturn
 from engine.errors import ConfigError
 
 SHOWN = 12
-"""As many diagnostics are told one by one; a screen holds no more."""
+"""As many diagnostics are reported one by one; a screen holds no more."""
 
 _LONGEST = 400
 

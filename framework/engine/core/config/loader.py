@@ -163,11 +163,11 @@ def _check_base(path: Path, real: str, asked: Place, files: list[str], seen: lis
     if len(seen) >= MAX_CHAIN:
         refuse(asked, f"more than {MAX_CHAIN} files extend each other", "extends")
     if path.exists() and not path.is_file():
-        refuse(asked, f"`{path}` is no file", "extends")
+        refuse(asked, f"`{path}` is not a file", "extends")
 
 
 def _read_bytes(path: Path, asked: Place | None) -> bytes:
-    """As much of a file as a config may weigh, and one byte more."""
+    """The first bytes of a file: as many as a config may have, and one more."""
     try:
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)

@@ -26,7 +26,7 @@ class Node:
         value: a scalar, a list of nodes, or nodes by key.
         place: where it begins.
         keys: of a mapping: where each key stands.
-        broken: a diagnostic was told about it already; what follows from it is not told.
+        broken: it has a diagnostic already, so what follows from it gets none.
     """
 
     value: Scalar | list[Node] | dict[str, Node]

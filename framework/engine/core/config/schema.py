@@ -163,7 +163,7 @@ class WeightStorageSettings(Settings):
 
 
 class LimitSettings(Settings):
-    """What the model may weigh."""
+    """How many bytes the model may have."""
 
     weights: Bytes | None = Field(None, description="most bytes of the weight files: `1 GB`")
     folder: Bytes | None = Field(

@@ -210,7 +210,7 @@ class TrainSettings(Settings):
         10, ge=1, le=MAX_COUNT, description="steps between two lines of the history"
     )
     evaluate_every: int = Field(
-        1, ge=0, description="epochs between two judgements on data.evaluate; 0: at the end alone"
+        1, ge=0, description="epochs between two evaluations on data.evaluate; 0: at the end alone"
     )
     save_minutes: float = Field(
         10.0, gt=0, allow_inf_nan=False, description="minutes between two checkpoints"

@@ -102,11 +102,11 @@ class _Line:
         kind: pydantic's type of the error.
         context: what pydantic says about it: bounds, expected values.
         input: what stands there.
-        key: the missing or unknown key, which is no part of ``parts``.
+        key: the missing or unknown key, which is not part of ``parts``.
         parts: the path as far as it was written.
         rest: the path beyond that: of a default, or the name of a union's member.
         node: what stands at ``parts``.
-        broken: a diagnostic was told about it before.
+        broken: a diagnostic was reported about it before.
     """
 
     def __init__(self, root: Node, line: Mapping[str, Any]) -> None:

@@ -2,8 +2,8 @@
 
 What may be written is YAML 1.2's core schema: ``1e-4`` is a number, ``no`` is a text (which a
 setting that is true or false understands all the same), ``017`` is seventeen. Refused: tags, keys
-that are no texts or that stand twice, several documents, and files that are too large, too deep, or
-too large once their aliases are written out. A merge key (``<<: *base``) is read as usual.
+that are not texts or that stand twice, several documents, and files that are too large, too
+deep, or too large once their aliases are written out. A merge key (``<<: *base``) is read as usual.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from engine.core.config.diagnostics import Diagnostic, Place, refuse
 from engine.core.config.nodes import MAX_DEPTH, MAX_NODES, Node, Scalar, bounded
 
 MAX_BYTES = 256 * 1024
-"""A config weighs some kB."""
+"""A config has some kB."""
 
 _NULL = re.compile(r"~|null|Null|NULL|")
 _BOOL = re.compile(r"true|True|TRUE|false|False|FALSE")
@@ -43,7 +43,7 @@ def read_yaml(data: bytes, file: str, diagnostics: list[Diagnostic]) -> Node:
     """
     whole = Place(file)
     if len(data) > MAX_BYTES:
-        refuse(whole, f"larger than {MAX_BYTES:,} bytes: this is no config")
+        refuse(whole, f"larger than {MAX_BYTES:,} bytes: this is not a config")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

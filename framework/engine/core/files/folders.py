@@ -71,7 +71,7 @@ def replacing_folder(
             try:
                 yield held.path
                 sync_tree(held.path, folder, kept, each=sync)
-                with _mount_points_told(shown, error):
+                with _explain_mount_points(shown, error):
                     _commit(held, folder, check)
             finally:
                 held.discard()
@@ -132,7 +132,7 @@ def _commit(held: Temporary, folder: Path, check: Check) -> None:
 
 
 @contextlib.contextmanager
-def _mount_points_told(shown: Path, error: type[EngineError]) -> Iterator[None]:
+def _explain_mount_points(shown: Path, error: type[EngineError]) -> Iterator[None]:
     try:
         yield
     except OSError as trouble:

@@ -1,4 +1,4 @@
-"""A disk that takes no more: recognised in the errors of every library, told in one line."""
+"""A disk that takes no more: recognised in the errors of every library, reported in one line."""
 
 from __future__ import annotations
 
@@ -45,11 +45,11 @@ def explained(target: Path | str, hint: str | None = None) -> Iterator[None]:
     except EngineError:
         raise
     except Exception as error:
-        told = disk_trouble(error)
-        if told is None:
+        trouble = disk_trouble(error)
+        if trouble is None:
             raise
         raise WriteError(
-            f"{target} cannot be written: {told}",
+            f"{target} cannot be written: {trouble}",
             hint=hint
             or "make room on the disk (or choose another place with `-o`) and give the"
             " same command again; what was there before is untouched",

@@ -142,7 +142,7 @@ def _claims(state: Mapping[Any, Any]) -> dict[str, Claim]:
     for name, value in state.items():
         if isinstance(value, Claim):
             found[str(name)] = value
-        elif not str(name).endswith("_extra_state"):  # torch's own place for what is no weight
+        elif not str(name).endswith("_extra_state"):  # torch's own place for what is not a weight
             odd = isinstance(value, Opaque)
             what = value.what if odd else f"of type {type(value).__name__}"
             raise WeightsError(f"`{one_line(str(name))}` is {what}, not a tensor of numbers")

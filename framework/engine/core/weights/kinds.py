@@ -1,4 +1,4 @@
-"""What a file is, told by its bytes: a name says little about a file that was downloaded."""
+"""What a file is, found from its bytes: a name says little about a file that was downloaded."""
 
 from __future__ import annotations
 

@@ -299,7 +299,7 @@ def read_legacy(path: Path) -> TorchFile:
 
 
 def _view(storage: ClaimedStorage, view: Any) -> ClaimedStorage:
-    """A stretch of a storage, as files of before version 0.4 name them."""
+    """A slice of a storage, as files of before version 0.4 name them."""
     _, offset, count = view
     if any(type(n) is not int or n < 0 for n in (offset, count)) or offset + count > storage.count:
         raise PickleError("a view that reaches outside of its storage")

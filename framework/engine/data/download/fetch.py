@@ -203,8 +203,8 @@ def _refused(status: int, retry_after: str | None) -> Refusal:
 def _explained(error: Exception) -> Refusal:
     """What went wrong with a connection, and whether it may pass."""
     # The text of an answer that could not be read, without the URL that aiohttp adds to it.
-    told = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
-    text = told[:200]
+    message = error.message if isinstance(error, aiohttp.ClientResponseError) else str(error)
+    text = message[:200]
     cause = getattr(error, "os_error", None) or error
     if isinstance(error, aiohttp.ClientConnectorDNSError | socket.gaierror):
         number = getattr(cause, "errno", None)

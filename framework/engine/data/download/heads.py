@@ -88,7 +88,7 @@ class Heads:
 def mend(head: bytes) -> bytes:
     """A head up to its empty line, as llhttp accepts it; the same object where nothing is wrong.
 
-    Equal lengths become one, lengths beside ``chunked`` go, and so do lengths that are no numbers
+    Equal lengths become one, lengths beside ``chunked`` go, and so do lengths that are not numbers
     (the body then ends with the connection), folded lines are joined, and lines without a header's
     name are left out. Different lengths stay, so that the parser refuses them, as browsers do.
     """

@@ -18,8 +18,8 @@ from engine.data.download.outcome import Item, Refusal
 from engine.data.download.settings import DownloadSettings
 
 _FIRST_RATE = 5.0
-"""Requests a second after a first burst that was refused: what was asked before it is no measure,
-since the first requests leave all at once."""
+"""Requests a second after a first burst that was refused. The rate before it says nothing, since
+the first requests leave all at once."""
 
 _SLOWEST_PLAIN = 0.5
 """Requests a second, at least, of a host that answers 503 and says nothing of waiting."""
@@ -52,7 +52,7 @@ class Pace:
         active: requests under way.
         window: requests at once; between whole numbers while it grows.
         rate: requests a second; infinite as long as the host never complained.
-        answered_at: when it last gave an answer that was no refusal.
+        answered_at: when it last gave an answer that was not a refusal.
         slowed_at: when it was last slowed down.
         refused_images: different images that it refused since it gave an answer.
     """
@@ -89,7 +89,7 @@ class Pace:
         self.active -= 1
 
     def answered(self, now: float) -> None:
-        """The host gave an answer that was no refusal: it can bear a little more."""
+        """The host gave an answer that was not a refusal: it can bear a little more."""
         self.answered_at = now
         self._refusals.append(False)
         self._refused_since = None
@@ -138,7 +138,7 @@ class Pace:
         self._rest_until = max(self._rest_until, now + seconds)
 
     def has_answered(self) -> bool:
-        """Whether it ever gave an answer that was no refusal."""
+        """Whether it ever gave an answer that was not a refusal."""
         return self.answered_at > float("-inf")
 
     def is_in_doubt(self) -> bool:
@@ -160,7 +160,7 @@ class Pace:
         return since is not None and now - since >= self._settings.deadline
 
     def _measured(self, now: float) -> float:
-        """Requests a second that began of late."""
+        """Requests a second that began recently."""
         return len(self._begun) / max(now - self._begun[0], 1e-3) if self._begun else _FIRST_RATE
 
 

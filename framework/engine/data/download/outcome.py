@@ -60,7 +60,7 @@ class Cause:
 
     @staticmethod
     def http(status: int) -> str:
-        """The kind of an answer that is no success."""
+        """The kind of an answer that is not a success."""
         return f"HTTP {status}"
 
 

@@ -36,7 +36,7 @@ def resize(image: Image.Image, size: Size, whole: Size) -> Image.Image:
         image: RGB, maybe decoded at a half, a quarter or an eighth of its size.
         size: width and height wanted, in pixels; at most the picture's own.
         whole: width and height of the picture at its full size. A scaled one's are rounded up,
-            and the rest of its last column and row is no part of the picture.
+            and the rest of its last column and row is not part of the picture.
     """
     scale = next(s for s in _SCALES if image.size == (-(-whole[0] // s), -(-whole[1] // s)))
     width, height = whole[0] / scale, whole[1] / scale

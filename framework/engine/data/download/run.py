@@ -101,8 +101,8 @@ def download(
         settings: the choices.
         retry_failed: take up the images that failed before, too.
         on_ray: fetch and decode on the machines of a Ray cluster.
-        watch: told where it stands, every ``every`` seconds.
-        watch_lists: told how far the lists are read.
+        watch: receives where it stands, every ``every`` seconds.
+        watch_lists: receives how far the lists are read.
 
     Raises:
         DataError: the folder is another's or in use; lists or choices are not those it was begun

@@ -53,7 +53,7 @@ class Scheduler:
         source: the items; read no further than needed.
         get: makes one request.
         decode: makes the picture of a body.
-        done: told the end of each item.
+        done: receives the end of each item.
         backlog: bodies that may wait for decoding before no more are fetched.
         hold: while it says so, no more of the source is read; call :meth:`pump` after.
     """
@@ -168,9 +168,9 @@ class Scheduler:
         if not len(host) and host.pace.has_room() and not host.pace.wait(now):
             self._take(host, job, now)
             return True
-        # Others are before it: that is not its own time. A rest that it was told to keep is.
-        told = job.failure is not None and job.failure.free
-        job.queued = now + (host.pace.wait(now) if told else 0.0)
+        # Others are before it: that is not its own time. A rest that the host asked for is.
+        asked = job.failure is not None and job.failure.free
+        job.queued = now + (host.pace.wait(now) if asked else 0.0)
         host.add(job)
         self._held += 1
         self._wait(job.host, host, now)
@@ -351,10 +351,12 @@ class Scheduler:
         host = self._hosts.get(name)
         if host is None or not host.is_closed(self._loop.time()):
             return False
-        told = f"the host has answered nothing else for {self._settings.deadline:.0f} s"
+        message = f"the host has answered nothing else for {self._settings.deadline:.0f} s"
         while len(host):
             job = host.pop()
             self._held -= 1
-            lost = Failed(job.item.position, name, replace(failure, detail=told), job.attempts - 1)
+            lost = Failed(
+                job.item.position, name, replace(failure, detail=message), job.attempts - 1
+            )
             self._done(job.item, lost)
         return True

@@ -1,6 +1,6 @@
 """The same download over the machines of a Ray cluster.
 
-This process keeps the state and the files; each task fetches and decodes one stretch of the list on
+This process keeps the state and the files; each task fetches and decodes one chunk of the list on
 some machine and gives back its JPEGs. So nothing but this folder needs to be shared, and the result
 is the same as without Ray. A task that is lost with its machine is begun again by Ray.
 """
@@ -19,7 +19,7 @@ from engine.data.download.schedule import Scheduler
 from engine.data.download.settings import DownloadSettings
 from engine.errors import EngineError
 
-STRETCH = 256
+CHUNK = 256
 """Images of a task: their JPEGs are in memory together, here and there."""
 
 _WAITING = 2
@@ -42,7 +42,7 @@ async def spread(
     Args:
         settings: the choices; connections and limits a host hold for each task by itself.
         items: the images, read as tasks are handed out.
-        taken: told the end of each; a :class:`Downloaded` brings its JPEG.
+        taken: receives the end of each; a :class:`Downloaded` brings its JPEG.
         stopped: asked between results; what is under way is then dropped.
         held: while it says so, no further tasks are handed out.
 
@@ -83,18 +83,18 @@ async def _spread(
     stopped: Callable[[], bool],
     held: Callable[[], bool],
 ) -> None:
-    task = ray.remote(num_cpus=1, max_retries=3)(fetch_stretch)
+    task = ray.remote(num_cpus=1, max_retries=3)(fetch_chunk)
     most = int(ray.cluster_resources().get("CPU", 1)) + _WAITING
     under_way: dict[Any, list[Item]] = {}
     exhausted = False
     try:
         while not stopped():
             while not exhausted and len(under_way) < most and not held():
-                stretch = list(islice(items, STRETCH))
-                if not stretch:
+                chunk = list(islice(items, CHUNK))
+                if not chunk:
                     exhausted = True
                     break
-                under_way[task.remote(settings, stretch)] = stretch
+                under_way[task.remote(settings, chunk)] = chunk
             if exhausted and not under_way:
                 return
             if not under_way:  # no task may be handed out yet
@@ -110,7 +110,7 @@ async def _spread(
             ray.cancel(reference, force=True)
 
 
-def fetch_stretch(settings: DownloadSettings, items: list[Item]) -> list[Downloaded | Failed]:
+def fetch_chunk(settings: DownloadSettings, items: list[Item]) -> list[Downloaded | Failed]:
     """Fetch and decode some images in this process and one decoder beside it; runs on any machine.
 
     Returns:
@@ -118,12 +118,10 @@ def fetch_stretch(settings: DownloadSettings, items: list[Item]) -> list[Downloa
     """
     from dataclasses import replace
 
-    return asyncio.run(_fetch_stretch(replace(settings, workers=1), items))
+    return asyncio.run(_fetch_chunk(replace(settings, workers=1), items))
 
 
-async def _fetch_stretch(
-    settings: DownloadSettings, items: list[Item]
-) -> list[Downloaded | Failed]:
+async def _fetch_chunk(settings: DownloadSettings, items: list[Item]) -> list[Downloaded | Failed]:
     found: dict[int, Downloaded | Failed] = {}
     async with Pool(settings) as pool, Fetcher(settings) as fetcher:
 

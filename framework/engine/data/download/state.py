@@ -102,7 +102,7 @@ class State:
             )
         for name, path in (("metadata", metadata), ("images", images)):
             print_ = Fingerprint(**self.note("lists")[name])
-            # A list that is gone is no hindrance: all of it is in the table.
+            # A list that is gone is not a hindrance: all of it is in the table.
             if path.exists() and not print_.is_of(path):
                 raise DataError(
                     f"{path} is not the list that {self.path.parent} was begun with",

@@ -53,7 +53,7 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def _told(function: Callable[_P, _T]) -> Callable[_P, _T]:
+def _explained(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """The reader's function, with Engine's error."""
 
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _T:
@@ -71,7 +71,7 @@ def decode(data: bytes, *, at_least: int | None = None) -> Decoded:
     Raises:
         BrokenImageError: no picture of a known format, damaged, cut off or too large.
     """
-    return _told(reader.decode)(data, at_least=at_least)
+    return _explained(reader.decode)(data, at_least=at_least)
 
 
 def rgb(image: Image.Image) -> Image.Image:
@@ -83,7 +83,7 @@ def rgb(image: Image.Image) -> Image.Image:
     Raises:
         BrokenImageError: damaged, cut off, too large, or the range of its values is not clear.
     """
-    return _told(reader.from_image)(image)
+    return _explained(reader.from_image)(image)
 
 
 def open_image(path: Path) -> Image.Image:

@@ -69,8 +69,8 @@ def read_table(path: Path, *, digests: bool) -> Iterator[TableRows]:
     except (_BadTableError, BadPageError) as error:
         raise DataError(f"{path} cannot be read as a shard's table: {error}") from error
     except Exception as error:  # pyarrow has errors of many kinds for damaged files
-        told = " ".join(str(error).split())[:200] or type(error).__name__
-        raise DataError(f"{path} cannot be read as a shard's table: {told}") from error
+        message = " ".join(str(error).split())[:200] or type(error).__name__
+        raise DataError(f"{path} cannot be read as a shard's table: {message}") from error
 
 
 def _read(file: BinaryIO, names: tuple[str, ...]) -> Iterator[TableRows]:

@@ -94,7 +94,7 @@ def output_paths(table: Path, name: str = CLEAN) -> tuple[Path, Path]:
     """Where a cleaned table and its report go: beside the table.
 
     Raises:
-        DataError: the name is no plain file name, or it is the table's own.
+        DataError: the name is not a plain file name, or it is the table's own.
     """
     if Path(name).name != name or name in (".", ".."):
         raise DataError(
@@ -136,7 +136,7 @@ def clean(
     output, report = output_paths(path, name)
     for step in settings.steps:
         if is_local(step):
-            make_local(step)  # a missing extra is told here, not by a dying worker
+            make_local(step)  # a missing extra is reported here, not by a dying worker
     workers = workers_for(path.stat().st_size, workers)
     with scratch(path) as folder, contextlib.ExitStack() as files:
         table = open_table(path, folder, workers, progress)
@@ -228,8 +228,10 @@ def _nothing_left(done: Cleaned) -> DataError:
     worst = sorted(
         zip(done.settings.steps, done.tallies, strict=True), key=lambda pair: -pair[1].dropped
     )
-    told = ", ".join(f"{step.name} {tally.dropped:,}" for step, tally in worst[:3] if tally.dropped)
+    message = ", ".join(
+        f"{step.name} {tally.dropped:,}" for step, tally in worst[:3] if tally.dropped
+    )
     return DataError(
-        f"no text of {done.table.path} is left, so nothing was written; dropped: {told}",
+        f"no text of {done.table.path} is left, so nothing was written; dropped: {message}",
         hint="leave out a step, or loosen its settings (--set steps.N.SETTING=VALUE)",
     )

@@ -207,7 +207,9 @@ def minimal_words(settings: MinimalWords) -> Clean:
 class MinimalLetters(Settings):
     """Texts of fewer letters dropped."""
 
-    letters: int = Field(2, ge=1, description="a text with fewer is dropped; digits are no letters")
+    letters: int = Field(
+        2, ge=1, description="a text with fewer is dropped; digits are not letters"
+    )
 
 
 def minimal_letters(settings: MinimalLetters) -> Clean:

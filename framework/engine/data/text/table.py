@@ -35,7 +35,7 @@ _FORMAT = 'expected JSON lines such as {"image": 1, "queries": ["...", "..."]}'
 _ID = np.dtype([("hash", "u8"), ("start", "u8"), ("number", "u8")])
 
 Progress = Callable[[str, float], None]
-"""Is told what is being done, and how far it is (0 to 1)."""
+"""Receives what is being done, and how far it is (0 to 1)."""
 
 
 def silent(what: str, share: float) -> None:

@@ -50,7 +50,7 @@ class $class_name(CheckpointAdapter):
         )
 
     def rename(self, key: str) -> str | None:
-        """Engine's name; a name that is not known is passed on, and told to the user."""
+        """Engine's name; a name that is not known is passed on, and reported to the user."""
         if key == SCALE:
             return "logit_scale"
         for theirs, ours in PREFIXES.items():

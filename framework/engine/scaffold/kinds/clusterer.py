@@ -80,12 +80,12 @@ class $class_name(Clusterer):
         return {"centres": self.centres}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Restore what arrays() gave; the arrays may come from a stranger."""
+        """Restore what arrays() gave; the arrays may come from anybody."""
         if {name: array.dtype for name, array in arrays.items()} != {"centres": np.float32}:
             raise ArtifactError("`$name`: expected one array, `centres`, of float32")
         centres = arrays["centres"]
         if centres.ndim != 2 or not len(centres) or np.isnan(centres).any():
-            raise ArtifactError("`$name`: its centres are no matrix of numbers")
+            raise ArtifactError("`$name`: its centres are not a matrix of numbers")
         self.count, self.centres = len(centres), centres
 
 

@@ -70,15 +70,15 @@ class $class_name(Tokenizer):
 
     @classmethod
     def from_bytes(cls, settings: ${class_name}Settings, data: bytes) -> $class_name:
-        """Restore what to_bytes gave; the bytes may come from a stranger."""
+        """Restore what to_bytes gave; the bytes may come from anybody."""
         try:
             document = json.loads(data)
             words, origin = document["words"], document["origin"]
             if not isinstance(words, list) or not all(isinstance(w, str) for w in words):
-                raise TypeError("`words` is no list of texts")
+                raise TypeError("`words` is not a list of texts")
             return cls(settings, words, str(origin))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ArtifactError(f"these bytes are no `$name` tokenizer: {error}") from error
+            raise ArtifactError(f"these bytes are not a `$name` tokenizer: {error}") from error
 
     def to_bytes(self) -> bytes:
         """Everything that from_bytes needs, as JSON. Never a pickle."""

@@ -280,7 +280,7 @@ def test_nothing_but_tables_scrolls_sideways_on_a_phone(chrome: Chrome, path: Pa
         chrome.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
-def test_a_pair_is_told_in_words(page: Chrome, contest: Any) -> None:
+def test_a_pair_is_reported_in_words(page: Chrome, contest: Any) -> None:
     pairs = {frozenset((each.a, each.b)): each for each in contest.leaderboard.comparisons}
     tied = next(each for each in contest.leaderboard.comparisons if not each.real)
     real = next(each for each in contest.leaderboard.comparisons if each.real)
@@ -377,12 +377,12 @@ def test_a_pair_leads_to_pictures_that_only_one_got_right(page: Chrome, contest:
 def test_one_entry_tells_how_it_was_made(page: Chrome, contest: Any) -> None:
     for name in ("no_training", "clip_bpe", "rivals", "sber_cluster"):
         find(page, f"#entry option[value='{place_of(contest, name)}']").click()
-        told = find(page, "#entry").text
+        shown = find(page, "#entry").text
         assert find(page, "#entry h3.title").text == name
-        assert f"configs/tiny/{name}.yaml" in told
-    assert "train.stages.0.epochs=10" in told
-    assert "embed_dim: 256" in told
-    assert "AMD EPYC" in told
+        assert f"configs/tiny/{name}.yaml" in shown
+    assert "train.stages.0.epochs=10" in shown
+    assert "embed_dim: 256" in shown
+    assert "AMD EPYC" in shown
     assert page.find_elements(By.CSS_SELECTOR, ".calibration circle")
     find(page, "#entry .copy").click()
     assert find(page, "#entry .copy").text in ("Copied", "Selected: press Ctrl+C", "Copy")

@@ -23,11 +23,11 @@ def found(contest: Any) -> Any:
 
 
 def test_every_entry_is_there_with_its_numbers(found: Any, contest: Any) -> None:
-    for told, row in zip(found["entries"], contest.leaderboard.rows, strict=True):
-        assert told["name"] == row.entry
-        assert told["accuracy"] == (None if row.accuracy is None else pytest.approx(row.accuracy))
-        assert told["bytes"] == (row.model_size.bytes if row.model_size else None)
-        assert [cell and cell["accuracy"] for cell in told["cells"]] == [
+    for entry, row in zip(found["entries"], contest.leaderboard.rows, strict=True):
+        assert entry["name"] == row.entry
+        assert entry["accuracy"] == (None if row.accuracy is None else pytest.approx(row.accuracy))
+        assert entry["bytes"] == (row.model_size.bytes if row.model_size else None)
+        assert [cell and cell["accuracy"] for cell in entry["cells"]] == [
             pytest.approx(row.datasets[d.name].accuracy) if d.name in row.datasets else None
             for d in contest.leaderboard.datasets
         ]
@@ -46,22 +46,22 @@ def test_recall_is_the_mean_over_seeds(found: Any, contest: Any) -> None:
     for c in range(16):
         values = [r.dataset("shapes").recall[c] for r in results]
         place = [e["name"] for e in found["entries"]].index("sber")
-        told = found["entries"][place]["cells"][0]["recall"][c]
-        assert told == pytest.approx(sum(values) / 3, abs=0.06)
+        entry = found["entries"][place]["cells"][0]["recall"][c]
+        assert entry == pytest.approx(sum(values) / 3, abs=0.06)
 
 
 def test_confusions_are_counted_from_the_first_seed(found: Any, contest: Any) -> None:
-    for told in found["entries"]:
-        if told["name"] not in contest.answers:
-            assert told["cells"] == [None, None, None]
+    for entry in found["entries"]:
+        if entry["name"] not in contest.answers:
+            assert entry["cells"] == [None, None, None]
             continue
         for d, dataset in enumerate(found["datasets"]):
-            answers = contest.answers[told["name"]].datasets[dataset["name"]]
+            answers = contest.answers[entry["name"]].datasets[dataset["name"]]
             counts = Counter(
                 (label, top[0] if top else -1)
                 for label, top in zip(answers.labels, answers.top, strict=True)
             )
-            confusion = told["cells"][d]["confusion"]
+            confusion = entry["cells"][d]["confusion"]
             flat = confusion["wrong"]
             wrong = {(a, b): n for a, b, n in zip(*[iter(flat)] * 3, strict=True)}
             assert wrong == {pair: n for pair, n in counts.items() if pair[0] != pair[1]}
@@ -74,9 +74,9 @@ def test_confusions_are_counted_from_the_first_seed(found: Any, contest: Any) ->
 
 def test_rare_confusions_give_way(contest: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "CONFUSIONS", 5)
-    told = payload(contest.leaderboard, contest.answers, [])["entries"][0]["cells"][0]["confusion"]
-    assert len(told["wrong"]) == 15
-    assert told["left"] > 0
+    entry = payload(contest.leaderboard, contest.answers, [])["entries"][0]["cells"][0]["confusion"]
+    assert len(entry["wrong"]) == 15
+    assert entry["left"] > 0
 
 
 def test_each_picture_knows_every_answer(found: Any, contest: Any) -> None:
@@ -96,13 +96,13 @@ def test_each_picture_knows_every_answer(found: Any, contest: Any) -> None:
 
 def test_tiers_name_entries_by_place(found: Any, contest: Any) -> None:
     names = [entry["name"] for entry in found["entries"]]
-    for told, size_bucket in zip(
+    for entry, size_bucket in zip(
         found["size_buckets"], contest.leaderboard.size_buckets, strict=True
     ):
-        assert [[names[i], best, worst] for i, best, worst in told["ranks"]] == [
+        assert [[names[i], best, worst] for i, best, worst in entry["ranks"]] == [
             [place.entry, place.best, place.worst] for place in size_bucket.ranks
         ]
-        assert [names[i] for i in told["over"]] == list(size_bucket.over)
+        assert [names[i] for i in entry["over"]] == list(size_bucket.over)
 
 
 def test_answers_to_other_classes_are_an_error(contest: Any) -> None:

@@ -171,7 +171,7 @@ def load(
 
 
 @pytest.fixture
-def told(load: Callable[..., EngineConfig]) -> Callable[..., str]:
+def error_of(load: Callable[..., EngineConfig]) -> Callable[..., str]:
     """What is said of a text, or of the config with ``old`` replaced by ``new``."""
 
     def call(old: str = "", new: str = "", *overrides: str, text: str | bytes | None = None) -> str:

@@ -19,7 +19,7 @@ from engine.core.registry import Registry
 from engine.errors import ConfigError
 
 Load = Callable[..., EngineConfig]
-Told = Callable[..., str]
+ErrorOf = Callable[..., str]
 
 
 def test_a_config(load: Load) -> None:
@@ -90,29 +90,29 @@ def test_chains_over_folders(load: Load, base: str) -> None:
     assert (config.name, config.seed, config.model.embed_dim) == ("one", 2, 8)
 
 
-def test_mistakes_point_at_the_file_they_stand_in(told: Told, base: str) -> None:
+def test_mistakes_point_at_the_file_they_stand_in(error_of: ErrorOf, base: str) -> None:
     bad = Path(base).read_text(encoding="utf-8").replace("side: 4", "side: four")
     write("x/bad.yaml", bad)
-    said = told(text="extends: x/bad.yaml\nmodel:\n  text: {wdth: 4}\n").splitlines()
+    said = error_of(text="extends: x/bad.yaml\nmodel:\n  text: {wdth: 4}\n").splitlines()
     assert said[1].startswith("  a.yaml:3:10: model.text.wdth: unknown key")
     assert said[2].startswith("  x/bad.yaml:5:31: model.vision.side: expected a whole number")
 
 
-def test_circles(told: Told, base: str) -> None:
+def test_circles(error_of: ErrorOf, base: str) -> None:
     write("b.yaml", "extends: a.yaml\n")
-    said = told(text="name: x\nextends: b.yaml\n")
+    said = error_of(text="name: x\nextends: b.yaml\n")
     assert said == "b.yaml:1:10: extends: the files extend each other in a circle:" + (
         " a.yaml -> b.yaml -> a.yaml"
     )
-    assert "a.yaml -> a.yaml" in told(text="extends: a.yaml\n")
+    assert "a.yaml -> a.yaml" in error_of(text="extends: a.yaml\n")
     Path("link.yaml").symlink_to("a.yaml")
-    assert "circle" in told(text="extends: link.yaml\n")
+    assert "circle" in error_of(text="extends: link.yaml\n")
 
 
-def test_long_chains(told: Told, base: str) -> None:
+def test_long_chains(error_of: ErrorOf, base: str) -> None:
     for i in range(MAX_CHAIN + 2):
         write(f"c{i}.yaml", f"extends: c{i + 1}.yaml\n")
-    assert f"more than {MAX_CHAIN}" in told(text="extends: c0.yaml\n")
+    assert f"more than {MAX_CHAIN}" in error_of(text="extends: c0.yaml\n")
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_long_chains(told: Told, base: str) -> None:
         ("bse.yaml", ("a.yaml:1:10: extends:", "no such file", "`base.yaml`")),
         ("[base.yaml]", ("a.yaml:1:10: extends:", "name of one file")),
         ("''", ("name of one file",)),
-        ("x", ("is no file",)),
+        ("x", ("is not a file",)),
         ("secret.txt", ("is not a config",)),
-        ("pipe.yaml", ("is no file",)),
+        ("pipe.yaml", ("is not a file",)),
         ("base.yaml/y.yaml", ("no such file",)),
         ('"a\\0b"', ("no such file",)),
     ],
 )
 def test_what_cannot_be_extended(
-    told: Told, base: str, extends: str, words: tuple[str, ...]
+    error_of: ErrorOf, base: str, extends: str, words: tuple[str, ...]
 ) -> None:
     Path("x").mkdir()
     os.mkfifo("pipe.yaml")
     write("secret.txt", "engine: 1\nname: x\n")
-    said = told(text=f"extends: {extends}\n")
+    said = error_of(text=f"extends: {extends}\n")
     for word in words:
         assert word in said
 
@@ -158,12 +158,12 @@ SECRETS = [
 @pytest.mark.parametrize("secret", SECRETS)
 @pytest.mark.parametrize("link", [False, True])
 def test_nothing_of_a_file_that_is_not_a_config_is_quoted(
-    told: Told, base: str, secret: str, link: bool
+    error_of: ErrorOf, base: str, secret: str, link: bool
 ) -> None:
     write("secret" if link else "secret.yaml", secret)
     if link:
         Path("secret.yaml").symlink_to("secret")
-    said = told(text="extends: secret.yaml\n")
+    said = error_of(text="extends: secret.yaml\n")
     assert "a.yaml:1:10: extends: `secret.yaml` is not a config" in said
     for part in ("hunter2", "root", "daemon", "PASSWORD", "KEY"):
         assert part not in said
@@ -171,11 +171,11 @@ def test_nothing_of_a_file_that_is_not_a_config_is_quoted(
 
 @pytest.mark.parametrize("text", ["{use: letters, alphabet: [1]}", "{use: lettrs}"])
 def test_mistakes_of_a_base_that_is_a_config_are_quoted(
-    told: Told, base: str, config_text: str, text: str
+    error_of: ErrorOf, base: str, config_text: str, text: str
 ) -> None:
     i, j = config_text.index("  text:"), config_text.index("  projection:")
     write("b.yaml", f"{config_text[:i]}  text: {text}\n{config_text[j:]}")
-    assert "b.yaml:6:" in told(text="extends: b.yaml\n")
+    assert "b.yaml:6:" in error_of(text="extends: b.yaml\n")
 
 
 @pytest.mark.parametrize("extends", ["base.yaml", "../base.yaml", "/etc/hostname", "[x]"])
@@ -191,9 +191,9 @@ def test_a_config_inside_an_artifact_extends_nothing(
             load_config(each, registry=registry)
 
 
-def test_only_a_file_may_extend(told: Told, base: str) -> None:
-    assert "model.text.extends: unknown key" in told("use: words", "use: words\n    extends: b")
-    assert "--set 1: extends" in told("", "", "extends=base.yaml")
+def test_only_a_file_may_extend(error_of: ErrorOf, base: str) -> None:
+    assert "model.text.extends: unknown key" in error_of("use: words", "use: words\n    extends: b")
+    assert "--set 1: extends" in error_of("", "", "extends=base.yaml")
 
 
 def test_files_that_cannot_be_read(registry: Registry, base: str) -> None:
@@ -211,8 +211,8 @@ def test_files_that_cannot_be_read(registry: Registry, base: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "hello\n", "7\n"])
-def test_no_mapping(told: Told, text: str) -> None:
-    assert told(text=text) == "a.yaml:1:1: expected a mapping of settings"
+def test_no_mapping(error_of: ErrorOf, text: str) -> None:
+    assert error_of(text=text) == "a.yaml:1:1: expected a mapping of settings"
 
 
 def test_the_default_registry_is_what_is_installed(base: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 from engine.core.config import EngineConfig
 
 Load = Callable[..., EngineConfig]
-Told = Callable[..., str]
+ErrorOf = Callable[..., str]
 
 
 def test_values_are_yaml(load: Load) -> None:
@@ -96,16 +96,16 @@ def test_mappings_are_made(load: Load) -> None:
     ],
 )
 def test_mistakes_name_the_override(
-    told: Told, config_text: str, override: str, words: tuple[str, ...]
+    error_of: ErrorOf, config_text: str, override: str, words: tuple[str, ...]
 ) -> None:
     text = config_text + "  evaluate: [{use: pictures, path: a}, {use: pictures, path: b}]\n"
-    said = told("", "", override, text=text)
+    said = error_of("", "", override, text=text)
     for word in words:
         assert word in said
 
 
-def test_all_mistakes_at_once(told: Told) -> None:
-    said = told("side: 4", "side: x", "nmae=x", "seed=-1", "nothing").splitlines()
+def test_all_mistakes_at_once(error_of: ErrorOf) -> None:
+    said = error_of("side: 4", "side: x", "nmae=x", "seed=-1", "nothing").splitlines()
     assert said[0] == "4 diagnostics"
     assert said[1].startswith("  a.yaml:5:31: model.vision.side")
     assert said[2].startswith("  --set 1: nmae")

@@ -8,7 +8,7 @@ import pytest
 
 from engine.core.config.diagnostics import SHOWN, Diagnostic, Place, config_error
 
-Told = Callable[..., str]
+ErrorOf = Callable[..., str]
 
 
 @pytest.mark.parametrize(
@@ -77,25 +77,25 @@ Told = Callable[..., str]
          " fault of its own: KeyError: 'nothing'"),
     ],
 )  # fmt: skip
-def test_one_mistake(told: Told, old: str, new: str, said: str) -> None:
-    assert told(old, new) == said
+def test_one_mistake(error_of: ErrorOf, old: str, new: str, said: str) -> None:
+    assert error_of(old, new) == said
 
 
-def test_a_default_that_does_not_validate_is_told_at_its_plugin(told: Told) -> None:
-    assert told("vision: {use: plain}", "vision: {use: orphan}") == (
+def test_a_default_that_does_not_validate_is_reported_at_its_plugin(error_of: ErrorOf) -> None:
+    assert error_of("vision: {use: plain}", "vision: {use: orphan}") == (
         "a.yaml:11:13: model.projection.vision.of: unknown projection `nobody`"
         " (installed: faulty, gone, nested, orphan, plain)"
     )
 
 
-def test_all_at_once_in_the_order_of_the_file(told: Told, config_text: str) -> None:
+def test_all_at_once_in_the_order_of_the_file(error_of: ErrorOf, config_text: str) -> None:
     text = (
         config_text.replace("embed_dim: 8", "embed_dim: x\n  seed: 3")
         .replace("use: spaces", "use: space")
         .replace("path: here", "path: here, count: -")
         .replace("name: mine", "name: mine\nname: twice\nlimits: !x {weights: 5}")
     )
-    lines = told(text=text).splitlines()
+    lines = error_of(text=text).splitlines()
     assert lines[0] == "6 diagnostics"
     assert [line.split(": ")[0].strip() for line in lines[1:]] == [
         "a.yaml:3:1", "a.yaml:4:9", "a.yaml:6:14", "a.yaml:7:3", "a.yaml:12:22", "a.yaml:17:45",
@@ -117,9 +117,9 @@ def test_all_at_once_in_the_order_of_the_file(told: Told, config_text: str) -> N
     ],
 )
 def test_a_mistake_in_the_only_item_is_not_a_missing_item(
-    told: Told, section: str, path: str
+    error_of: ErrorOf, section: str, path: str
 ) -> None:
-    said = told("name: mine", f"name: mine\n{section}")
+    said = error_of("name: mine", f"name: mine\n{section}")
     assert path in said
     assert "item(s)" not in said
 
@@ -128,8 +128,8 @@ def test_a_mistake_in_the_only_item_is_not_a_missing_item(
     "section", ["train: {stages: []}", "zero_shot: {templates: []}",
                 "train: {stages: [{name: a, epochs: 1, losses: []}]}"]
 )  # fmt: skip
-def test_an_empty_list_is_still_too_short(told: Told, section: str) -> None:
-    assert "at least 1 item(s), got 0" in told("name: mine", f"name: mine\n{section}")
+def test_an_empty_list_is_still_too_short(error_of: ErrorOf, section: str) -> None:
+    assert "at least 1 item(s), got 0" in error_of("name: mine", f"name: mine\n{section}")
 
 
 @pytest.mark.parametrize(
@@ -151,30 +151,32 @@ def test_an_empty_list_is_still_too_short(told: Told, section: str) -> None:
         ("name: mine", "name: mine\ntrain: {threads: 99999, stages: [{name: a, epochs: 1}]}"),
     ],
 )
-def test_numbers_that_no_real_model_has(told: Told, old: str, new: str) -> None:
-    said = told(old, new)
+def test_numbers_that_no_real_model_has(error_of: ErrorOf, old: str, new: str) -> None:
+    said = error_of(old, new)
     assert len(said.splitlines()) == 1 or "diagnostics" in said.splitlines()[0]
     assert "expected" in said
     assert all(len(line) < 200 for line in said.splitlines())
 
 
-def test_nothing_follows_from_what_was_told_already(told: Told) -> None:
-    assert told("vision: {use: square, side: 4}", "vision: !x {use: square}").count("a.yaml") == 1
+def test_nothing_follows_from_what_was_reported_already(error_of: ErrorOf) -> None:
+    assert (
+        error_of("vision: {use: square, side: 4}", "vision: !x {use: square}").count("a.yaml") == 1
+    )
 
 
-def test_a_screen_holds_them(told: Told) -> None:
+def test_a_screen_holds_them(error_of: ErrorOf) -> None:
     text = "engine: 1\n" + "".join(f"key{i}: 1\n" for i in range(40))
-    lines = told(text=text).splitlines()
+    lines = error_of(text=text).splitlines()
     assert lines[0] == "42 diagnostics"
     assert len(lines) == SHOWN + 2
     assert lines[-1] == f"  and {42 - SHOWN} more"
 
 
-def test_a_config_writes_nothing_to_the_terminal_but_text(told: Told) -> None:
-    said = told("name: mine", 'name: "\\e[31m\\n\\n' + "x" * 5000 + '"')
+def test_a_config_writes_nothing_to_the_terminal_but_text(error_of: ErrorOf) -> None:
+    said = error_of("name: mine", 'name: "\\e[31m\\n\\n' + "x" * 5000 + '"')
     assert said.isprintable()
     assert len(said) < 400
-    said = told("name: mine", 'name: mine\n"\\e[31m\\u202e' + "k" * 900 + '": 3')
+    said = error_of("name: mine", 'name: mine\n"\\e[31m\\u202e' + "k" * 900 + '": 3')
     assert said.isprintable()
     assert len(said) < 400
 

@@ -67,7 +67,7 @@ def test_a_plugin_without_settings() -> None:
     assert settings_table(Settings) == []
 
 
-def test_types_without_a_schema_are_told() -> None:
+def test_types_without_a_schema_are_reported() -> None:
     class Odd(Settings):
         model_config = {"arbitrary_types_allowed": True}
         slot: slice = slice(1)

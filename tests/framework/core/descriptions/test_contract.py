@@ -106,7 +106,7 @@ def test_a_method_of_its_own(tmp_path: Path) -> None:
         held(Method, tmp_path)
 
 
-def test_without_either_the_user_is_told(tmp_path: Path) -> None:
+def test_without_either_the_user_is_reported(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "abc"}))
     (said,) = held(Neither, tmp_path)
     assert "was not compared with the config: Neither" in said

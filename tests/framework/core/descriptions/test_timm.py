@@ -186,8 +186,8 @@ SAME_AS_CLIP = {"transformers": {"image_processor_type": "CLIPImageProcessor"}, 
 
 
 def pictures(program: str, values: dict[str, Any], preprocess: Preprocess) -> list[str]:
-    told = Description(program + PICTURES, picture_kind(values), "F", values)
-    found = picture_differences(preprocess, told)
+    description = Description(program + PICTURES, picture_kind(values), "F", values)
+    found = picture_differences(preprocess, description)
     assert not any(one.refuse for one in found)
     return [one.message for one in found]
 
@@ -231,7 +231,7 @@ def test_values_of_another_type_are_differences(odd: Any) -> None:
     pictures("transformers", odd, CLIP_224)
 
 
-def test_an_unknown_program_is_told(tmp_path: Path) -> None:
+def test_an_unknown_program_is_reported(tmp_path: Path) -> None:
     folder(tmp_path, "test_resnet")
     (tmp_path / "config.json").write_text('{"some": "thing"}')
     origin, _ = loaded(tmp_path, "test_resnet")

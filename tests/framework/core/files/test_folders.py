@@ -232,7 +232,7 @@ def test_a_reader_finds_what_two_renames_left(tmp_path: Path) -> None:
     assert content(long) == {"long"}
 
 
-def test_another_writer_is_waited_for_and_then_told(
+def test_another_writer_is_waited_for_and_then_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folders, "WAIT", 0.1)

@@ -1,4 +1,4 @@
-"""Files that take another's place: whole or not at all, and never something that is no file."""
+"""Files that take another's place: whole or not at all, and never something that is not a file."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def test_only_regular_files_are_replaced(
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_told_in_one_line(tmp_path: Path, number: int) -> None:
+def test_a_full_disk_is_reported_in_one_line(tmp_path: Path, number: int) -> None:
     path = tmp_path / "p.json"
     path.write_text("old")
-    with pytest.raises(WriteError, match=r"p\.json cannot be written: ") as told, replacing(path):
+    with pytest.raises(WriteError, match=r"p\.json cannot be written: ") as caught, replacing(path):
         raise OSError(number, os.strerror(number))
-    assert os.strerror(number) in told.value.message
+    assert os.strerror(number) in caught.value.message
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
 

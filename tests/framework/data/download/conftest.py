@@ -36,8 +36,8 @@ class Request:
         length: int | None = None,
     ) -> None:
         """A whole answer; ``length`` may lie."""
-        told = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
-        head = "".join(f"{key}: {value}\r\n" for key, value in told.items())
+        fields = {"Content-Length": str(len(body) if length is None else length), **(headers or {})}
+        head = "".join(f"{key}: {value}\r\n" for key, value in fields.items())
         self.writer.write(f"HTTP/1.1 {status}\r\n{head}\r\n".encode() + body)
         await self.writer.drain()
 

@@ -102,7 +102,7 @@ def test_every_failure_has_its_kind(server: Server, lists: Lists) -> None:
         "notgzip": (page(whole, Content_Encoding="gzip"), Cause.ENCODING),
         "brotli": (page(whole, Content_Encoding="br"), Cause.ENCODING),
         "endless": (endless, Cause.TOO_LARGE),
-        "told": (page(b"", Content_Length="999999999999"), Cause.TOO_LARGE),
+        "announced": (page(b"", Content_Length="999999999999"), Cause.TOO_LARGE),
         "drip": (drip, Cause.SLOW),
         "silent": (silent, Cause.TIMEOUT),
         "reset": (reset, Cause.BROKE),

@@ -187,8 +187,8 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_a_limit_on_file_sizes_is_told(server: Server, lists: Lists) -> None:
-    """Where a write fails for another reason than a full disk, it is told as well."""
+def test_a_limit_on_file_sizes_is_reported(server: Server, lists: Lists) -> None:
+    """Where a write fails for another reason than a full disk, it is reported as well."""
     lists.write(serve_pictures(server, 20))
     command = [
         sys.executable, "-c",

@@ -22,7 +22,7 @@ def smooth(width: int, height: int) -> Image.Image:
 
 
 def ramp(width: int, height: int) -> Image.Image:
-    """Red grows with x, green with y: where a pixel lies can be told from its colour."""
+    """Red grows with x, green with y: the colour of a pixel says where it lies."""
     x = (np.arange(width) + 0.5) * 200 / width + 20
     y = (np.arange(height) + 0.5) * 200 / height + 20
     pixels = np.zeros((height, width, 3), dtype=np.uint8)

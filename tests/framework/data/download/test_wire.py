@@ -415,9 +415,9 @@ def test_bytes_that_are_not_utf8_cost_their_image_alone(
         assert report["images"] == {
             "listed": len(FOREIGN) + 1, "had": 1, "failed": len(FOREIGN), "left": 0
         }  # fmt: skip
-    told = lists.failures()
-    assert told["robots"] == (Cause.ROBOTS, "noai, caf\ufffd [31m")
-    for _, detail in told.values():
+    failures = lists.failures()
+    assert failures["robots"] == (Cause.ROBOTS, "noai, caf\ufffd [31m")
+    for _, detail in failures.values():
         assert detail.isprintable()
     assert verify(lists.out).whole
 
@@ -438,9 +438,9 @@ def test_a_folder_whose_name_is_not_utf8(server: Server, lists: Lists) -> None:
 @given(TEXT)
 def test_any_text_can_be_stored(text: str) -> None:
     lost = Failed(1, text, Refusal("x", text), 0)
-    for told in (lost.host, lost.failure.detail):
-        assert told.isprintable()
-        assert len(told) <= 300
+    for stored in (lost.host, lost.failure.detail):
+        assert stored.isprintable()
+        assert len(stored) <= 300
     table = sqlite3.connect(":memory:")
     assert table.execute("SELECT ?", (lost.failure.detail,)).fetchone() == (lost.failure.detail,)
     table.close()

@@ -182,7 +182,7 @@ def test_what_is_not_a_picture(array: Any, words: str) -> None:
         read_picture(array)
 
 
-def test_tensors_are_told_what_to_give() -> None:
+def test_tensors_are_reported_what_to_give() -> None:
     import torch
 
     with pytest.raises(BrokenImageError, match=r"permute\(1, 2, 0\)"):

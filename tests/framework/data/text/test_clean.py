@@ -55,8 +55,8 @@ def test_rows_and_report(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "clean.report.json").read_text(encoding="utf-8"))
     assert report["images"] == {"read": 4, "written": 3, "without_text": 1}
     assert report["queries"] == {"read": 5, "written": 4}
-    told = {step["use"]: (step["touched"], step["dropped"]) for step in report["steps"]}
-    assert told == {"case": (3, 0), "letters": (1, 1), "spaces": (1, 0), "stop_words": (1, 0),
+    counts = {step["use"]: (step["touched"], step["dropped"]) for step in report["steps"]}
+    assert counts == {"case": (3, 0), "letters": (1, 1), "spaces": (1, 0), "stop_words": (1, 0),
                     "duplicates": (0, 0)}  # fmt: skip
     letters = next(step for step in report["steps"] if step["use"] == "letters")
     assert sorted(letters["examples"]) == [["!!!", None], ["кот #1", "кот  1"]]
@@ -214,7 +214,7 @@ def test_overrides() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("steps:\n  - cases", "clean.yaml:2:5: steps.0: no such cleaning step: `cases` (did you"),
         ("steps:\n  - case\n  - {use: letters, script: [a]}", "no setting `script` (did you mean"),
@@ -226,9 +226,9 @@ def test_overrides() -> None:
         ("", "empty"),
     ],
 )
-def test_mistakes_are_located(tmp_path: Path, text: str, told: str) -> None:
+def test_mistakes_are_located(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "clean.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError) as found:
         load_clean_settings(path)
-    assert told in str(found.value)
+    assert message in str(found.value)

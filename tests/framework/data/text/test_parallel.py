@@ -56,7 +56,7 @@ def test_errors_come_through(workers: int) -> None:
         list(ordered(multiplier, 1, range(20), workers))
 
 
-def test_a_dead_worker_is_told() -> None:
+def test_a_dead_worker_is_reported() -> None:
     with pytest.raises(DataError, match="a worker process ended"):
         list(ordered(multiplier, 1, range(60, 70), 2))
 

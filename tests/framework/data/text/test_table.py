@@ -70,7 +70,7 @@ def test_as_in_plain_python(lines: list[bytes], batch: int, mark: bool) -> None:
         assert [p.name for p in Path(name).iterdir()] == ["metadata.json"]
 
 
-def test_a_table_that_changes_is_told(tmp_path: Path) -> None:
+def test_a_table_that_changes_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "metadata.json"
     path.write_bytes(b'{"image": 1, "queries": ["a"]}\n')
     found = open_table(path, tmp_path)

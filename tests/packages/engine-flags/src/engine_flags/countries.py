@@ -1,7 +1,7 @@
 """Countries whose flag is stripes alone: name, genitive, direction of the stripes, their colours.
 
-Source: the flags as the countries' laws describe them; of two that cannot be told apart (Chad and
-Romania, Monaco and Indonesia) only one is here.
+Source: the flags as the countries' laws describe them; of two that look the same (Chad and Romania,
+Monaco and Indonesia) only one is here.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class SameRelations(Loss):
         texts = _cosines((batch["text.hidden"] * mask).sum(dim=1) / mask.sum(dim=1))
         loss = functional.mse_loss(texts, _cosines(batch["image.pooled"]))
         if self.settings.teacher is not None:
-            told = _cosines(batch[f"teacher.{self.settings.teacher}.text"])
-            loss = loss + functional.mse_loss(texts, told)
+            target = _cosines(batch[f"teacher.{self.settings.teacher}.text"])
+            loss = loss + functional.mse_loss(texts, target)
         return loss
 
 
