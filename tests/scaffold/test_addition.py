@@ -84,9 +84,9 @@ def test_a_second_plugin_of_one_kind_has_a_module_of_its_own(package: Path) -> N
 def test_nothing_is_written_where_it_cannot_be_added(package: Path, fault: str) -> None:
     name, kind, folder, words = "own-loss", "loss", package, ""
     if fault == "name":
-        name, words = "Own Loss", "no name for a package"
+        name, words = "Own Loss", "not a name for a package"
     elif fault == "kind":
-        kind, words = "los", "no kind of plugin"
+        kind, words = "los", "not a kind of plugin"
     elif fault == "taken":
         name, words = "contrastive", "already, from engine-towers"
     elif fault == "twice":

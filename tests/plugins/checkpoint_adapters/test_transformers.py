@@ -175,11 +175,11 @@ def test_a_folder_in_parts(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("index", "reason"),
     [
-        ("no JSON", "no index of a checkpoint in parts"),
-        ("{}", "no index of a checkpoint in parts"),
-        ('{"weight_map": {"a": "../x.safetensors"}}', "no plain safetensors file"),
-        ('{"weight_map": {"a": "x.bin"}}', "no plain safetensors file"),
-        ('{"weight_map": {"a": 3}}', "no plain safetensors file"),
+        ("no JSON", "not an index of a checkpoint in parts"),
+        ("{}", "not an index of a checkpoint in parts"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', "not a plain safetensors file"),
+        ('{"weight_map": {"a": "x.bin"}}', "not a plain safetensors file"),
+        ('{"weight_map": {"a": 3}}', "not a plain safetensors file"),
         ('{"weight_map": {"a": "x.safetensors"}}', "no such file"),
     ],
 )

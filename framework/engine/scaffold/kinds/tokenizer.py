@@ -78,7 +78,7 @@ class $class_name(Tokenizer):
                 raise TypeError("`words` is not a list of texts")
             return cls(settings, words, str(origin))
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise ArtifactError(f"these bytes are not a `$name` tokenizer: {error}") from error
+            raise ArtifactError(f"not a `$name` tokenizer: {error}") from error
 
     def to_bytes(self) -> bytes:
         """Everything that from_bytes needs, as JSON. Never a pickle."""

@@ -40,7 +40,7 @@ def serve(server: Server, lists: Lists, count: int) -> None:
 def test_the_same_result(
     cluster: None, server: Server, lists: Lists, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spread, "STRETCH", 25)
+    monkeypatch.setattr(spread, "CHUNK", 25)
     serve(server, lists, 120)
     settings = replace(QUICK, format=kind, shard_size=30)
     lists.out = lists.folder / "here"
@@ -58,7 +58,7 @@ def test_a_stop_and_going_on(
     cluster: None, server: Server, lists: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped over Ray, gone on with here: still the same."""
-    monkeypatch.setattr(spread, "STRETCH", 10)
+    monkeypatch.setattr(spread, "CHUNK", 10)
     serve(server, lists, 150)
     settings = replace(QUICK, shard_size=40)
     lists.out = lists.folder / "here"
@@ -79,11 +79,11 @@ def test_a_stop_and_going_on(
     assert lists.content() == here
 
 
-def test_a_stretch_by_itself(server: Server) -> None:
+def test_a_chunk_by_itself(server: Server) -> None:
     """What a task does, without Ray: results in the order of the items, JPEGs with them."""
     server.answers |= {"1": picture(1), "3": picture(3)}
     items = [Item(i, str(i), server.url(str(i))) for i in (3, 2, 1)]
-    three, two, one = spread.fetch_stretch(QUICK, items)
+    three, two, one = spread.fetch_chunk(QUICK, items)
     assert isinstance(two, Failed)
     assert two.failure.kind == "HTTP 404"
     found: list[Any] = [three, one]
