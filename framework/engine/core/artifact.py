@@ -223,7 +223,7 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     if not path.is_file():
         unfinished = (folder / "start" / MANIFEST).is_file()
         raise ArtifactError(
-            f"{folder} is no artifact: it has no {MANIFEST}",
+            f"{folder} is not an artifact: it has no {MANIFEST}",
             hint="it is a training run that has not finished: `engine train` with `--resume`"
             " finishes it"
             if unfinished

@@ -168,7 +168,7 @@ def run(
         refuse_alike: raise where the model gives all classes one vector; else that is a note.
         probabilities: of the answers; the metrics of calibration use them.
         top: answers kept for each image.
-        progress: told after each batch.
+        progress: called after each batch.
 
     Raises:
         DataError: no image, no class, two images of one id, or not a single readable image; an

@@ -463,13 +463,13 @@ def test_probabilities_of_each_class_by_itself(
     assert "has no logit_bias" in err
     assert not Path("p.json").exists()
     predictor.model.logit_bias = torch.nn.Parameter(torch.tensor(-30.0))
-    told = {}
+    reports = {}
     for kind in ("softmax", "sigmoid"):
         code, out, err = engine("eval", "MODEL", data, "-o", f"{kind}.json", "--html",
                                 f"{kind}.html", "--probabilities", kind, "--json")  # fmt: skip
         assert code == 0, err
-        told[kind] = json.loads(out)
-        assert [run["probabilities"] for run in told[kind]["runs"]] == [kind, kind]
+        reports[kind] = json.loads(out)
+        assert [run["probabilities"] for run in reports[kind]["runs"]] == [kind, kind]
     assert read("softmax.json") == read("sigmoid.json")
     assert "among all classes" in Path("softmax.html").read_text(encoding="utf-8")
     page = Path("sigmoid.html").read_text(encoding="utf-8")

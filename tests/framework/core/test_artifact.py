@@ -257,5 +257,7 @@ def test_a_training_run_means_its_model(tmp_path: Path) -> None:
     assert model_folder(run) == run / "model"
     assert model_folder(run / "model") == run / "model"
     assert model_folder(tmp_path / "none") == tmp_path / "none"
-    (run / artifact.MANIFEST).symlink_to("nowhere")  # damaged, but an artifact: it is told as one
+    (run / artifact.MANIFEST).symlink_to(
+        "nowhere"
+    )  # damaged, but an artifact: it is reported as one
     assert model_folder(run) == run

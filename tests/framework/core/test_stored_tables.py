@@ -81,7 +81,7 @@ def test_a_loaded_table_takes_its_stored_bytes(tmp_path: Path) -> None:
     (table,) = [m for m in stored.text.modules() if isinstance(m, StoredTable)]
     assert table.rows.bytes == ROWS * (WIDTH // 2 + WIDTH // 32 * 2)
     held = sum(p.numel() for p in stored.text.parameters())
-    assert held < MIN_NUMBERS  # the table is no parameter any more
+    assert held < MIN_NUMBERS  # the table is not a parameter any more
 
 
 def test_small_and_plain_tables_are_decoded(tmp_path: Path) -> None:

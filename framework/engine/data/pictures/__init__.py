@@ -167,4 +167,4 @@ def read_picture(item: Picture) -> Image.Image:
     problem = problem_of(item)
     if problem is not None:
         raise BrokenImageError(problem)
-    return _told(modes.from_array)(cast("NDArray[Any]", item))
+    return _explained(modes.from_array)(cast("NDArray[Any]", item))
