@@ -22,7 +22,7 @@ RINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("4  what people touch", ("cli", "bench", "scaffold", "testing")),
     (
         "3  the work, one room each",
-        ("train", "evaluate", "exchange", "clusters", "cache", "data", "report"),
+        ("train", "search", "evaluate", "exchange", "clusters", "cache", "data", "report"),
     ),
     ("2  config to model", ("core",)),
     ("1  contracts", ("contracts",)),

@@ -22,10 +22,12 @@ from engine.cli import (
     evaluate,
     export,
     import_,
+    index,
     plugin_new,
     plugins,
     predict,
     schema,
+    search,
     show,
     size,
     train,
@@ -53,6 +55,8 @@ app.command("show", short_help="Show a training run: stages, scores, curves.")(s
 app.command("predict", short_help="Classify images into class names.")(predict.command)
 app.command("eval", short_help="Score a model, or a file of predictions.")(evaluate.command)
 app.add_typer(bench.app, name="bench", short_help="The leaderboard: who is best under N bytes.")
+app.command("index", short_help="Make an index of pictures for `engine search`.")(index.command)
+app.command("search", short_help="Find pictures by text, or by a picture.")(search.command)
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
 app.command("export", short_help="Write a model as ONNX, or for transformers.")(export.command)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)

@@ -12,36 +12,6 @@ import pytest
 
 from engine.cli import main
 
-CONFIG = """\
-engine: 1
-name: little
-model:
-  embed_dim: 16
-  vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
-  text: {use: gpt3small, width: 16, layers: 1, heads: 2, vocab_size: 400, max_tokens: 15,
-         n_positions: 32, tokenizer: {use: trained}}
-  projection: {vision: {use: linear}, text: {use: linear}}
-data:
-  train: {use: shapes, count: 40, size: 16}
-  evaluate: [{use: shapes, count: 24, size: 16, split: test}]
-train:
-  threads: 1
-  device: cpu
-  stages: [{name: NAME, trains: {text: {blocks: last 1}}, steps: 2, batch_size: 8}]
-"""
-
-
-@pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small artifact and the config that it was built of, `little.yaml`, beside it."""
-    from engine.core.build import build, save
-    from engine.core.config import load_config
-
-    folder = tmp_path_factory.mktemp("built")
-    (folder / "little.yaml").write_text(CONFIG, encoding="utf-8")
-    save(build(load_config(folder / "little.yaml")), folder / "artifact")
-    return folder / "artifact"
-
 
 @pytest.fixture
 def engine(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from engine.data.pictures.reader import looks_like_picture
@@ -33,11 +33,25 @@ def is_picture_file(path: Path) -> bool:
         return False
 
 
-def find_pictures(folder: Path) -> Iterator[Path]:
+def _warn(folder: Path, reason: str) -> None:
+    _log.warning("%s cannot be read: %s", folder, reason)
+
+
+def find_pictures(
+    folder: Path,
+    *,
+    also: Collection[str] = (),
+    unreadable: Callable[[Path, str], None] = _warn,
+) -> Iterator[Path]:
     """The pictures in a folder and in those below it, in the order of their names.
 
     Hidden files and folders (a dot first) are passed over, and so are links to folders: they may
-    form a circle. A folder that cannot be read is logged as a warning.
+    form a circle.
+
+    Args:
+        folder: where to look.
+        also: endings of other files that are given too, in small letters.
+        unreadable: called with a folder that cannot be listed, and the reason.
 
     Yields:
         Paths that begin with ``folder``.
@@ -49,12 +63,13 @@ def find_pictures(folder: Path) -> Iterator[Path]:
         what = "is not a folder" if os.path.lexists(folder) else "no such folder"
         raise DataError(f"{folder}: {what}", hint="name a folder with pictures in it")
 
-    def unreadable(error: OSError) -> None:
-        _log.warning("%s cannot be read: %s", error.filename, error.strerror)
+    def failed(error: OSError) -> None:
+        unreadable(Path(error.filename), error.strerror or str(error))
 
-    for place, folders, files in os.walk(folder, onerror=unreadable):
+    for place, folders, files in os.walk(folder, onerror=failed):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(files):
             path = Path(place, name)
-            if not name.startswith(".") and is_picture_file(path):
+            wanted = path.suffix.lower() in also or is_picture_file(path)
+            if not name.startswith(".") and wanted:
                 yield path
