@@ -97,14 +97,15 @@ def features_of(model: Any, dataset: Any, skip: int) -> tuple[Any, Any]:
     """[N, width] of the vision tower and [N] labels, of the images from ``skip`` on."""
     import torch
 
-    from engine.evaluate.images import normalise, read_batches
+    from engine.contracts.preprocess import to_batch
+    from engine.evaluate.images import read_batches
 
     features, labels = [], []
     for batch in read_batches(dataset, model.vision.preprocess, workers=1):
         read = [each for each in batch.read if each.index >= skip]
         if not read:
             continue
-        pixels = normalise([each.pixels for each in read], model.vision.preprocess)
+        pixels = to_batch([each.pixels for each in read], model.vision.preprocess)
         with torch.inference_mode():
             features.append(model.vision({"pixels": pixels})["pooled"].numpy())
         labels += [each.record.label for each in read]

@@ -23,10 +23,10 @@ from PIL import Image
 from torch.nn import functional
 
 from engine.contracts import Dataset, Epoch, Record, Tokenizer
+from engine.contracts.preprocess import to_batch
 from engine.core.build import Built, make_model
 from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
-from engine.evaluate.images import normalise
 from engine.train.data import TrainingRows, draws, seed_of
 from engine.train.loop import Trainer
 
@@ -149,7 +149,7 @@ def plain(job: Job) -> Iterator[float]:
         batch = stage.sampler.create().batches(position)[number]
         drawn = draws(seed_of(config.seed, "queries", 0, epoch), len(rows))
         torch.manual_seed(seed_of(config.seed, "step", 0, epoch, number, 0))
-        pixels = normalise(list(pictures.pixels[batch]), model.vision.preprocess)
+        pixels = to_batch(list(pictures.pixels[batch]), model.vision.preprocess)
         with torch.set_grad_enabled(not locked):
             state = model.vision({"pixels": pixels})
         image = functional.normalize(model.vision_projection(state)["embedding"], dim=-1)

@@ -19,11 +19,11 @@ from torch import nn
 
 from engine.contracts import (
     Dataset,
-    Preprocess,
     Projection,
     ProjectionSettings,
     Record,
     Segment,
+    SquarePreprocess,
     State,
     TextEncoder,
     TextEncoderSettings,
@@ -101,7 +101,7 @@ class ColourOfImage(VisionTower):
     def __init__(self, settings: VisionTowerSettings) -> None:
         super().__init__(settings)
         self.width = 3
-        self.preprocess = Preprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+        self.preprocess = SquarePreprocess(16, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
     def segments(self) -> list[Segment]:
         return []

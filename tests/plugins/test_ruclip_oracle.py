@@ -14,11 +14,10 @@ import pytest
 import torch
 from PIL import Image
 
+from engine.contracts.preprocess import to_batch, to_pixels
 from engine.core.build import build, read_artifact, save
 from engine.core.config import load_config
-from engine.data.pictures.cut import square
 from engine.errors import EngineError
-from engine.evaluate.images import normalise
 from engine.evaluate.predictor import Predictor
 
 WHY = "`make oracles` installs ruclip and youtokentome, the originals that this compares with"
@@ -170,7 +169,7 @@ def test_the_pixels_are_ruclips(ours: Predictor, theirs: Any) -> None:
     preprocess = ours.model.vision.preprocess
     for picture in pictures():
         expected = theirs.clip_processor(images=[picture])["pixel_values"]
-        found = normalise([square(picture, preprocess)], preprocess)
+        found = to_batch([to_pixels(picture, preprocess)], preprocess)
         assert torch.equal(found, expected)
 
 

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 METRIC = "engine-macro-f1"
 STORAGE = "engine-int12-storage"
 GOOD = ("engine-conv-text", "engine-flags", "engine-lora", "engine-hello")
+TOWER = "engine-letterbox"
 TRAINING = ("engine-layer-rates", "engine-weight-mean")
 BROKEN = ("engine-broken-import", "engine-old-api", "engine-name-clash")
 
@@ -44,7 +45,7 @@ def wheels(
     folder = tmp_path_factory.mktemp("wheels")
     return {
         name: clean.wheel(packages / name, folder / name)
-        for name in (*GOOD, *TRAINING, METRIC, STORAGE, *BROKEN)
+        for name in (*GOOD, *TRAINING, METRIC, STORAGE, TOWER, *BROKEN)
     }
 
 
@@ -134,7 +135,7 @@ def test_good_packages(
         assert "Traceback" not in done.stderr
 
 
-@pytest.mark.parametrize("name", [*GOOD, *TRAINING, STORAGE])
+@pytest.mark.parametrize("name", [*GOOD, *TRAINING, STORAGE, TOWER])
 def test_their_own_tests(
     name: str, clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
 ) -> None:
@@ -262,6 +263,42 @@ def test_a_metric_of_one_file_appears_everywhere(
     assert "macro-F1, % ↑" in clean.done(*compared, cwd=tmp_path)
     found = json.loads(clean.done(*compared, "--json", cwd=tmp_path))["metrics"]["macro_f1"]
     assert (found["better"], found["unit"], found["higher_is_better"]) == ("a", "%", True)
+
+
+def test_a_tower_with_its_own_preprocessing_works_everywhere(
+    clean: Environment, installed: Callable[..., None], packages: Path, tmp_path: Path
+) -> None:
+    """Train with crops and a frozen prefix from the cache, evaluate, bench, predict, export."""
+    installed(TOWER, "engine-flags")
+    shutil.copy(packages / TOWER / "my.yaml", tmp_path / "my.yaml")
+    stages = (
+        "train.stages=[{name: all, trains: {vision: true, text: true}, steps: 20, batch_size: 26,"
+        " augment: {views: 2}}, {name: rest, trains: {vision: false, text: true}, steps: 40,"
+        " batch_size: 26}]"
+    )
+    data = ["--set", "data.train={use: flags, count: 104}",
+            "--set", "data.evaluate=[{use: flags, split: test, count: 26}]"]  # fmt: skip
+    said = clean.done("engine", "train", "my.yaml", *data, "--set", stages, cwd=tmp_path)
+    assert "vision: 4 of 4 segments computed once" in " ".join(said.split())
+    clean.done("engine", "data", "make", "flags", "data", "--count", "8", "--test-count", "52",
+               cwd=tmp_path)  # fmt: skip
+    model = "runs/letterbox/model"
+    scores = [
+        json.loads(clean.done("engine", "eval", model, "data/test", "--json", *more,
+                              cwd=tmp_path))["metrics"]["accuracy"]["value"]
+        for more in ([], ["--cache", "kept"], ["--cache", "kept"])
+    ]  # fmt: skip
+    assert scores[0] == scores[1] == scores[2] > 100 / 26
+    suite = SUITE.partition("entries:")[0] + f"entries: [{{name: one, model: {model}}}]\n"
+    (tmp_path / "suite.yaml").write_text(suite + "data: [{folder: data/test}]\n")
+    clean.done("engine", "bench", "suite.yaml", "--folder", "out", "-o", "b.csv", cwd=tmp_path)
+    (line,) = csv.DictReader((tmp_path / "b.csv").read_text().splitlines())
+    assert float(line["accuracy"]) == pytest.approx(scores[0])
+    refused = clean.run("engine", "export", model, "--to", "transformers", "-o", "t", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "in its own way (Letterbox)" in " ".join(refused.stderr.split())
+    clean.done("engine", "export", model, "--to", "onnx", "-o", "onnx", cwd=tmp_path)
+    assert "bars" in (tmp_path / "onnx" / "preprocess.py").read_text()
 
 
 def test_a_storage_weighs_what_was_predicted(

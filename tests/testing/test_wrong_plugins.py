@@ -87,6 +87,7 @@ def training(kind: str, name: str, check: str, *words: str) -> Case:
 RIGHT = [
     storage("RightStorage", ""), storage("MatricesAlone", ""),
     text("RightText", ""), part("vision_tower", "RightVision", ""),
+    part("vision_tower", "Prepared", ""),
     text("SaysThatItMixes", ""), text("BatchNormThatSaysSo", "", settings="NoPlan"),
     part("projection", "ProjectionSaysThatItMixes", ""),
     part("projection", "RightProjection", ""), part("loss", "RightLoss", ""),
@@ -155,6 +156,12 @@ CASES = [
     text("LoadsAnything", "load_weights", "WeightsError", "missing"),
     text("RightText", "build", "at most 1,000 bytes", "settings={...}", max_bytes=1000),
     part("vision_tower", "NoPreprocess", "preprocess", "Preprocess"),
+    part("vision_tower", "PreprocessWithoutIdentity", "preprocess", "without identity"),
+    part("vision_tower", "PreprocessKeepsShape", "preprocess_array", "64 x 48", "[16, 21, 3]"),
+    part("vision_tower", "PreprocessJitters", "preprocess_pure", "others at the second call"),
+    part("vision_tower", "PreprocessDoubles", "preprocess_tensor", "float32", "float64"),
+    part("vision_tower", "PreprocessWhitensTheBatch", "preprocess_rows", "each row alone"),
+    part("vision_tower", "PreprocessNamedByAddress", "preprocess_identity", "equal settings"),
     part("vision_tower", "QuietBatchNormVision", "batch_independence", 'mixes_rows = "batch_norm"'),
     part("vision_tower", "MixesDimensions", "batch_independence", "mixes dimensions"),
     # Projections.

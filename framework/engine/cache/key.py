@@ -32,8 +32,11 @@ from engine.core.registry import Registry, default_registry
 FORMAT = 2
 """Of what is stored. Raise it where the same ingredients would give other bytes."""
 
-_COMPUTES = ("engine.cache.items", "engine.evaluate.images")
-"""Beside the tower's own modules: what turns pixels into its input, and its output into bytes."""
+_PACKS = "engine.cache.items"
+"""Beside the tower's own modules: what turns its output into bytes."""
+
+_PREPARES = "engine.contracts.preprocess"
+"""Of towers of pictures, too: what turns pixels into the input."""
 
 
 def item_key(array: NDArray[Any]) -> bytes:
@@ -68,6 +71,7 @@ def activation_key(
         32 hexadecimal digits.
     """
     registry = registry or default_registry()
+    preprocess = getattr(tower, "preprocess", None)
     settings = {k: v for k, v in plugin.to_config().items() if k not in ("weights", "tokenizer")}
     about = {
         "format": FORMAT,
@@ -75,7 +79,7 @@ def activation_key(
         "entries": [asdict(entry) for entry in entries],
         "settings": settings,
         "plugin": str(registry.registered(plugin.kind, plugin.name).distribution),
-        "preprocess": repr(getattr(tower, "preprocess", None)),
+        "preprocess": preprocess.identity() if preprocess is not None else None,
         "device": device.type,
         "precision": precision_of(device, precision),
         "compiled": any(_is_compiled(part) for part in _modules(tower, stop)),
@@ -109,16 +113,22 @@ def precision_of(device: torch.device, precision: torch.dtype) -> list[str]:
 def code_of(tower: nn.Module, registry: Registry | None = None) -> dict[str, str]:
     """The code that a tower's numbers follow from.
 
-    That is the source of its classes, of what they import, of Engine's own part in it; and the
-    versions of the libraries that these use (PyTorch, timm, transformers ...).
+    That is the source of its classes and of its preprocessing, of what they import, of Engine's own
+    part in it; and the versions of the libraries that these use (PyTorch, timm, transformers ...).
+    How a picture's file is read and cut does not count: samples are named by their pixels.
     """
     registry = registry or default_registry()
     classes = {kind for part in tower.modules() for kind in type(part).__mro__}
-    own = {kind.__module__.partition(".")[0] for kind in type(tower).__mro__}
+    roots = {_PACKS}
+    preprocess = getattr(tower, "preprocess", None)
+    if preprocess is not None:
+        classes.update(type(preprocess).__mro__)
+        roots.add(_PREPARES)
+    own = {kind.__module__.partition(".")[0] for kind in (*type(tower).__mro__, type(preprocess))}
     own -= {"torch", *sys.stdlib_module_names}
     plugins = {each.plugin.target.partition(".")[0] for each in registry.all()}
-    roots = {kind.__module__ for kind in classes if not _made_here(kind)}
-    found = reachable_code({*roots, *_COMPUTES}, {"engine", *own, *plugins})
+    roots |= {kind.__module__ for kind in classes if not _made_here(kind)}
+    found = reachable_code(roots, {"engine", *own, *plugins})
     for kind in classes:
         if _made_here(kind):
             name = f"class {kind.__module__}.{kind.__qualname__}"

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     from engine.contracts.metric import Answers, Declaration, Metric, RetrievalRanks, Value
     from engine.contracts.optimizer import NamedParameter, OptimizerFactory
     from engine.contracts.plan import Plan, TensorPlan, TowerPlan
+    from engine.contracts.preprocess import (
+        CropPreprocess,
+        PortablePreprocess,
+        Preprocess,
+        SquarePreprocess,
+    )
     from engine.contracts.projection import Projection
     from engine.contracts.projection_settings import ProjectionSettings
     from engine.contracts.refs import (
@@ -77,7 +83,7 @@ if TYPE_CHECKING:
         StoredTensor,
     )
     from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
-    from engine.contracts.tower import Preprocess, TextEncoder, Tower, VisionTower
+    from engine.contracts.tower import TextEncoder, Tower, VisionTower
     from engine.contracts.tower_settings import (
         TextEncoderSettings,
         TowerSettings,
@@ -104,6 +110,9 @@ _HOMES = {
     "intervals": ("Interval", "mover", "wilson"),
     "metric": ("Answers", "Declaration", "Metric", "RetrievalRanks", "Value"),
     "optimizer": ("NamedParameter", "OptimizerFactory"),
+    "preprocess": (
+        "CropPreprocess", "PortablePreprocess", "Preprocess", "SquarePreprocess",
+    ),
     "plan": ("Plan", "TensorPlan", "TowerPlan"),
     "projection": ("Projection",),
     "kinds": ("KINDS", "Kind"),
@@ -126,7 +135,7 @@ _HOMES = {
     ),
     "storage": ("Storage", "StorageSettings", "StoredArray", "StoredTensor"),
     "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
-    "tower": ("Preprocess", "TextEncoder", "Tower", "VisionTower"),
+    "tower": ("TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
     "training_settings": (
         "CallbackSettings", "LoggerSettings", "LossSettings", "OptimizerSettings",
@@ -147,6 +156,7 @@ __all__ = [
     "ClustererRef",
     "ClustererSettings",
     "Command",
+    "CropPreprocess",
     "Dataset",
     "DatasetRef",
     "DatasetSettings",
@@ -174,6 +184,7 @@ __all__ = [
     "Output",
     "Plan",
     "PluginRef",
+    "PortablePreprocess",
     "Preprocess",
     "Projection",
     "ProjectionRef",
@@ -188,6 +199,7 @@ __all__ = [
     "Segment",
     "Settings",
     "SourceName",
+    "SquarePreprocess",
     "StageInfo",
     "State",
     "Storage",

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor, nn
 
@@ -18,6 +17,9 @@ from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.filling import adapting, fill
 from engine.contracts.state import MixesRows, Output, Segment, State
 from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
+
+if TYPE_CHECKING:  # so that the cached activations of texts do not depend on it
+    from engine.contracts.preprocess import Preprocess
 
 
 class Tower(nn.Module, ABC):
@@ -184,40 +186,15 @@ class TextEncoder(Tower):
         """
 
 
-@dataclass(frozen=True)
-class Preprocess:
-    """How a picture becomes a vision tower's pixels.
-
-    Attributes:
-        size: side of the square, in pixels.
-        mean: mean of each channel (R, G, B), for values from 0 to 1.
-        std: standard deviation of each channel.
-        resize: ``"shorter_side"``: the shorter side to ``size``, then the centre is cut out (CLIP);
-            ``"crop_first"``: the largest centred square is cut out, then scaled (ruCLIP);
-            ``"squash"``: scaled to the square, proportions changed.
-        interpolation: the filter of the scaling.
-        crop_pct: share of the scaled side that is kept (timm's word): 0.875 with ``size`` 224
-            scales to 256 pixels and cuts the centre out, which leaves a margin away.
-    """
-
-    size: int
-    mean: tuple[float, float, float] = (0.48145466, 0.4578275, 0.40821073)
-    std: tuple[float, float, float] = (0.26862954, 0.26130258, 0.27577711)
-    resize: Literal["shorter_side", "crop_first", "squash"] = "shorter_side"
-    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
-    crop_pct: float = 1.0
-
-    IMAGENET_MEAN: ClassVar[tuple[float, float, float]] = (0.485, 0.456, 0.406)
-    IMAGENET_STD: ClassVar[tuple[float, float, float]] = (0.229, 0.224, 0.225)
-
-
 class VisionTower(Tower):
     """Pixels to features.
 
-    Input state: ``pixels`` [B, 3, preprocess.size, preprocess.size], float, normalised.
+    Input state: ``pixels`` [B, 3, preprocess.size, preprocess.size], float, as
+    ``preprocess.to_tensor`` gives them.
 
     Attributes:
-        preprocess: how a picture becomes pixels.
+        preprocess: how a picture becomes pixels; set by the constructor.
+            :class:`engine.contracts.SquarePreprocess` is the usual way.
     """
 
     preprocess: Preprocess

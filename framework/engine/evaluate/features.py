@@ -18,8 +18,8 @@ from engine.cache.entry import Entry
 from engine.cache.frozen import FrozenPrefix, autocast, current_precision, open_prefix
 from engine.cache.items import pack
 from engine.cache.key import item_key
+from engine.contracts.preprocess import Pixels
 from engine.contracts.state import State
-from engine.data.pictures.cut import Pixels
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor
@@ -28,7 +28,7 @@ BUDGET = 2 * 10**9
 """Bytes that a folder may hold: a million pictures of a tower 500 wide."""
 
 Tower = Callable[[Sequence[Pixels]], State]
-"""B pictures of ``images.square`` -> a state with ``pooled`` [B, W]."""
+"""B pictures of ``to_pixels`` -> a state with ``pooled`` [B, W]."""
 
 
 class FeatureCache:

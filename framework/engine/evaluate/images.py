@@ -9,35 +9,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Protocol
 
-import numpy as np
-import torch
 from PIL import Image
-from torch import Tensor
 
 from engine.contracts.dataset import Record
-from engine.contracts.tower import Preprocess
+from engine.contracts.preprocess import Pixels, Preprocess, to_pixels
 from engine.data.pictures import rgb
-from engine.data.pictures.cut import Pixels, square
-from engine.errors import BrokenImageError
-
-
-def normalise(pixels: Sequence[Pixels], preprocess: Preprocess) -> Tensor:
-    """B pictures of ``square`` -> [B, 3, S, S] float32, as ToTensor and Normalize give."""
-    batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-    mean = torch.tensor(preprocess.mean)[:, None, None]
-    std = torch.tensor(preprocess.std)[:, None, None]
-    return (
-        batch.to(torch.float32, memory_format=torch.contiguous_format)
-        .div_(255)
-        .sub_(mean)
-        .div_(std)
-    )
+from engine.errors import BrokenImageError, PluginError
 
 
 class ImageRows(Protocol):
@@ -136,9 +119,11 @@ def read_batches(
 def _read(rows: ImageRows, index: int, preprocess: Preprocess) -> Read | Broken:
     record = rows.record(index)
     try:
-        return Read(index, record, square(rgb(rows.image(index)), preprocess))
+        return Read(index, record, to_pixels(rgb(rows.image(index)), preprocess))
     except BrokenImageError as error:
         return Broken(index, record.id, error.reason)
+    except PluginError:
+        raise  # no picture would be right
     except Exception as error:  # a third party's reader or decoder: one image stops no run
         return Broken(index, record.id, f"{type(error).__name__}: {error}")
 

@@ -25,17 +25,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from engine.contracts.preprocess import Pixels, to_batch
 from engine.contracts.projection import project_state
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.model import DualEncoder
 from engine.data.pictures import Picture
-from engine.data.pictures.cut import Pixels
 from engine.errors import DataError
 from engine.evaluate.alike import notes_of
 from engine.evaluate.answers import Answer, Answers
 from engine.evaluate.devices import find_device
-from engine.evaluate.images import normalise, read_batches
+from engine.evaluate.images import read_batches
 from engine.evaluate.inputs import Pictures, check_classes, check_texts, refuse_broken
 from engine.evaluate.texts import encode_texts
 from engine.evaluate.vectors import unit_rows, without_direction
@@ -222,7 +222,7 @@ class Predictor:
         names: Sequence[str] | None = None,
         tower: Tower | None = None,
     ) -> Tensor:
-        """B pictures of ``images.square`` -> [B, J] float32 on the CPU, rows of length 1.
+        """B pictures of ``to_pixels`` -> [B, J] float32 on the CPU, rows of length 1.
 
         Args:
             pixels: the pictures.
@@ -241,11 +241,11 @@ class Predictor:
         return vectors.clone()  # an ordinary tensor: usable under autograd too
 
     def vision_state(self, pixels: Sequence[Pixels]) -> State:
-        """B pictures of ``images.square`` -> what the vision tower gives, ``pooled`` [B, W]."""
+        """B pictures of ``to_pixels`` -> what the vision tower gives, ``pooled`` [B, W]."""
         vision = self.model.vision
         dtype = next((p.dtype for p in vision.parameters() if p.is_floating_point()), None)
-        batch = normalise(pixels, vision.preprocess).to(self.model.logit_scale.device, dtype)
-        state: State = vision({"pixels": batch}, self.model.vision_projection.reads)
+        batch = to_batch(pixels, vision.preprocess, self.model.logit_scale.device)
+        state: State = vision({"pixels": batch.to(dtype)}, self.model.vision_projection.reads)
         return state
 
     @property

@@ -4,7 +4,8 @@
 ``vision.onnx``        ``pixels`` [B, 3, S, S] float32 -> ``image_embeds`` [B, J] float32
 ``text.onnx``          ``ids`` [B, L] int64, ``mask`` [B, L] bool -> ``text_embeds`` [B, J] float32
 ``tokenizer.json``     for the library `tokenizers` (see ``engine.exchange.tokenizer``)
-``preprocess.json``    how a picture becomes pixels
+``preprocess.json``    how a picture becomes pixels, and ``preprocess.py``, which does it
+``pictures.zip``       Engine's reader of pictures, for these programs
 ``export.json``        inputs and outputs, scale, templates, differences measured, sha256 of files
 ``README.md``          how to use them, with a program that does
 ====================== ===========================================================================
@@ -19,11 +20,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import json
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,7 @@ from engine.core.model import DualEncoder
 from engine.errors import WeightsError
 from engine.exchange.folder import check_target, seal, writing
 from engine.exchange.packages import ONNX, need
-from engine.exchange.pictures import PACKAGE, reader_package
+from engine.exchange.preparation import portable, write_preparation
 from engine.exchange.readme import onnx_readme
 from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.tokenizer import standalone
@@ -101,7 +101,8 @@ def export_onnx(artifact: Path, folder: Path, say: Say = lambda line: None) -> d
         The manifest, as in ``export.json``.
 
     Raises:
-        PluginError: a package is missing; tells the command that installs it.
+        PluginError: a package is missing; tells the command that installs it. Or the vision tower's
+            own preprocessing cannot be written as a program.
         ArtifactError: no artifact, or ``folder`` is not ours to replace.
         WeightsError: a tower cannot be exported, or its file computes something else.
     """
@@ -114,6 +115,7 @@ def export_onnx(artifact: Path, folder: Path, say: Say = lambda line: None) -> d
 def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
     """:func:`export_onnx` of a model in memory."""
     model = source.built.model
+    preprocess = portable(model.vision.preprocess)
     pixels = {"pixels": {0: "batch"}}
     tokens = {name: {0: "batch", 1: "length"} for name in ("ids", "mask")}
     raw = source.built.config.zero_shot.average == "raw"
@@ -135,9 +137,8 @@ def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> di
         manifest = _describe(source, vision, text, checks)
         tokenizer, manifest["tokenizer"] = standalone(source)
         (temporary / "tokenizer.json").write_bytes(tokenizer)
-        _write_json(temporary / "preprocess.json", asdict(model.vision.preprocess))
-        (temporary / PACKAGE).write_bytes(reader_package())
-        readme = onnx_readme(manifest, model.vision.preprocess)
+        write_preparation(preprocess, temporary)
+        readme = onnx_readme(manifest, preprocess.size)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         return seal(temporary, manifest)
 
@@ -167,10 +168,6 @@ def _describe(
             "check": checks["text"],
         },
     }
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
 def _example_pixels(source: Source) -> Tensor:

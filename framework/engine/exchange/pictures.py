@@ -9,7 +9,7 @@ from importlib import resources
 PACKAGE = "pictures.zip"
 """Its name in an export. Python imports from it as from a folder."""
 
-_MODULES = ("problem", "modes", "jpeg", "png", "reader", "cut")
+_MODULES = ("problem", "modes", "jpeg", "png", "reader")
 _ABOUT = '''"""How Engine reads pictures: `reader.decode` a file's bytes, then `cut.square`.
 
 Needs Pillow and numpy. Part of Engine, under its licence (MIT).
@@ -23,6 +23,7 @@ def reader_package() -> bytes:
     home = resources.files("engine.data.pictures")
     for name in _MODULES:
         found[f"{name}.py"] = home.joinpath(f"{name}.py").read_bytes()
+    found["cut.py"] = resources.files("engine.contracts").joinpath("cut.py").read_bytes()
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, data in found.items():

@@ -5,20 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from engine.contracts.tower import Preprocess
-
 _PROGRAM = '''\
 import json
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import onnxruntime
 from tokenizers import Tokenizer
 
 sys.path.insert(0, "pictures.zip")
-from pictures.cut import square
 from pictures.reader import decode
+from preprocess import prepare
 
 about = json.load(open("export.json", encoding="utf-8"))
 picture = json.load(open("preprocess.json", encoding="utf-8"))
@@ -32,9 +29,7 @@ def pixels(path):
     """A picture [1, 3, S, S] float32."""
     with open(path, "rb") as file:
         image = decode(file.read()).image
-    values = square(image, SimpleNamespace(**picture)).astype(np.float32) / 255
-    values = (values - np.float32(picture["mean"])) / np.float32(picture["std"])
-    return values.transpose(2, 0, 1)[None]
+    return prepare(image, picture)[None]
 
 
 def encode_texts(texts):
@@ -66,10 +61,15 @@ for name, chance in zip(names, chances[0]):
 '''
 
 
-def onnx_readme(manifest: Mapping[str, Any], preprocess: Preprocess) -> str:
-    """README of an ONNX export, in Markdown."""
+def onnx_readme(manifest: Mapping[str, Any], size: int) -> str:
+    """README of an ONNX export, in Markdown.
+
+    Args:
+        manifest: of the export.
+        size: side of the square of pixels.
+    """
     vision, text = manifest["vision"], manifest["text"]
-    size, width = preprocess.size, manifest["embed_dim"]
+    width = manifest["embed_dim"]
     raw = manifest["zero_shot"]["average"] == "raw"
     program = _PROGRAM.format(
         result="outputs[0] * outputs[1][:, None]" if raw else "outputs[0]",
@@ -94,9 +94,10 @@ Compared with the model in Engine, no number differed by more than
 {text["check"]["largest_difference"]:.1e} (texts).
 
 `pictures.zip` is a Python package, the very code with which Engine reads pictures (upright by EXIF,
-transparency over white, all modes and depths) and cuts and scales them; it needs Pillow and numpy.
-`preprocess.json` says how a picture becomes pixels, `export.json` everything else: templates for
-class names, the scale of the logits ({manifest["scale"]:.4g}), where the weights came from.
+transparency over white, all modes and depths); it needs Pillow and numpy. `preprocess.py` turns a
+picture into pixels as `preprocess.json` says; it gave the model's numbers when it was tried.
+`export.json` says everything else: templates for class names, the scale of the logits
+({manifest["scale"]:.4g}), where the weights came from.
 
 {_warnings(manifest)}{_tokenizer(manifest)}
 ## Classify a picture

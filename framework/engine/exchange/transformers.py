@@ -28,10 +28,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.contracts.checkpoint_adapter import ModelParts
-from engine.contracts.tower import Preprocess
+from engine.contracts.cut import scaled_side
+from engine.contracts.preprocess import SquarePreprocess
 from engine.core.build import Say
 from engine.core.registry import Registry, default_registry
-from engine.data.pictures.cut import scaled_side
 from engine.errors import PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
 from engine.exchange.readme import transformers_readme
@@ -88,6 +88,7 @@ def write_transformers(
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """:func:`export_transformers` of a model in memory."""
+    _square_of(source)
     config, tensors = _convert(source, registry or default_registry())
     if form == "clip" and config["text_config"]["model_type"] != "clip_text_model":
         raise WeightsError(
@@ -169,7 +170,7 @@ def _write_processor(source: Source, form: Form, folder: Path) -> tuple[list[str
     """Tokenizer and picture processor; what a user must know of them, and of the tokenizer."""
     import transformers
 
-    preprocess = source.built.model.vision.preprocess
+    preprocess = _square_of(source)
     images = transformers.CLIPImageProcessor(**image_processor(preprocess))
     notes = [_NOTES[preprocess.resize]] if preprocess.resize in _NOTES else []
     story = {"origin": source.built.tokenizer.origin, "differs_on": []}
@@ -185,7 +186,18 @@ def _write_processor(source: Source, form: Form, folder: Path) -> tuple[list[str
     return notes, {**story, "library": "tokenizers", "differs_on": different}
 
 
-def image_processor(preprocess: Preprocess) -> dict[str, Any]:
+def _square_of(source: Source) -> SquarePreprocess:
+    preprocess = source.built.model.vision.preprocess
+    if isinstance(preprocess, SquarePreprocess):
+        return preprocess
+    raise PluginError(
+        f"the vision tower prepares pictures in its own way ({type(preprocess).__qualname__}), and"
+        " transformers' CLIPImageProcessor cannot express that",
+        hint="`--to onnx` writes the tower's own program, where its plugin has one",
+    )
+
+
+def image_processor(preprocess: SquarePreprocess) -> dict[str, Any]:
     """Arguments of transformers' ``CLIPImageProcessor``."""
     square = {"height": preprocess.size, "width": preprocess.size}
     squash, side = preprocess.resize == "squash", scaled_side(preprocess)

@@ -16,11 +16,10 @@ from torch import Tensor
 
 from engine.cache.frozen import FrozenPrefix
 from engine.cache.key import item_key
+from engine.contracts.preprocess import Pixels, to_batch
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
-from engine.data.pictures.cut import Pixels
-from engine.evaluate.images import normalise
 from engine.train.data import TokenTable
 from engine.train.pixels import PixelReader
 
@@ -242,7 +241,7 @@ class ImageModality:
         for i in range(0, len(todo), _IMAGES_AT_ONCE):
             some = dict(list(todo.items())[i : i + _IMAGES_AT_ONCE])
             whole = [each for each in some.values() if each is not None]
-            state = {"pixels": self._normal(whole).to(self._device)}
+            state = {"pixels": self._normal(whole)}
             computed |= prefix.compute(state, list(some), [1] * len(whole))
         prefix.keep(computed)
         items |= computed
@@ -250,7 +249,7 @@ class ImageModality:
         return good, prefix.state(rows, [1] * len(rows)) if rows else {}
 
     def _normal(self, pixels: Sequence[Pixels]) -> Tensor:
-        return normalise(pixels, self.tower.preprocess)
+        return to_batch(pixels, self.tower.preprocess, self._device)
 
 
 def _to(state: State, device: torch.device) -> State:

@@ -8,7 +8,6 @@ import random
 import tempfile
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from typing import IO
 
 import numpy as np
@@ -16,11 +15,10 @@ from PIL import Image
 
 from engine.cache.budget import Budget
 from engine.contracts.dataset import Dataset
-from engine.contracts.tower import Preprocess
+from engine.contracts.preprocess import Pixels, Preprocess, to_pixels
 from engine.contracts.training import Rows
 from engine.core.config.train_schema import AugmentSettings
 from engine.data.pictures import rgb
-from engine.data.pictures.cut import Pixels, square
 from engine.errors import BrokenImageError
 from engine.evaluate.images import available_cores
 from engine.train.data import seed_of
@@ -142,10 +140,9 @@ class PixelReader:
             self._lost(index, f"{type(error).__name__}: {error}")
             return None
         if self._augment is None:
-            return square(image, self._preprocess)
+            return to_pixels(image, self._preprocess)
         seed = seed_of(self._seed, "view", index, number % self.views)
-        whole = replace(self._preprocess, resize="squash", crop_pct=1.0)
-        return square(augmented(image, self._augment, seed), whole)
+        return to_pixels(augmented(image, self._augment, seed), self._preprocess, crop=True)
 
     def _lost(self, index: int, reason: str) -> None:
         self.broken[self._dataset.record(index).id] = reason

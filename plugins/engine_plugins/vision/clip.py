@@ -12,7 +12,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
+from engine.contracts import (
+    Output,
+    Segment,
+    SquarePreprocess,
+    State,
+    VisionTower,
+    segments_of,
+    take,
+)
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described
 from engine_plugins.checkpoint_adapters.transformers_names import clip_part
@@ -38,7 +46,7 @@ class ClipVision(VisionTower):
         super().__init__(settings)
         width, patch = settings.width, settings.patch_size
         self.width = settings.embed_width if settings.project else width
-        self.preprocess = Preprocess(
+        self.preprocess = SquarePreprocess(
             settings.image_size,
             mean=settings.mean,
             std=settings.std,

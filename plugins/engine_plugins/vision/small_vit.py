@@ -15,7 +15,15 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
+from engine.contracts import (
+    Output,
+    Segment,
+    SquarePreprocess,
+    State,
+    VisionTower,
+    segments_of,
+    take,
+)
 from engine.contracts.description import Fact, Table
 from engine_plugins.layers import clip_blocks, random_parameter
 from engine_plugins.vision.settings import SmallVitSettings
@@ -51,7 +59,9 @@ class SmallVit(VisionTower):
     def __init__(self, settings: SmallVitSettings) -> None:
         super().__init__(settings)
         width = self.width = settings.width
-        self.preprocess = Preprocess(settings.image_size, mean=settings.mean, std=settings.std)
+        self.preprocess = SquarePreprocess(
+            settings.image_size, mean=settings.mean, std=settings.std
+        )
         channels = [3, *settings.channels]
         self.stem = nn.Sequential(*(_Convolution(*pair) for pair in pairwise(channels)))
         self.positional_embedding = random_parameter(0.02, settings.places, width)

@@ -13,7 +13,15 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import Output, Preprocess, Segment, State, VisionTower, segments_of, take
+from engine.contracts import (
+    Output,
+    Segment,
+    SquarePreprocess,
+    State,
+    VisionTower,
+    segments_of,
+    take,
+)
 from engine.contracts.description import Description, Difference, Table
 from engine.errors import ConfigError, did_you_mean
 from engine_plugins.vision.efficientnet_names import is_efficientnet_pytorch, to_timm_names
@@ -258,13 +266,13 @@ def _record(settings: TimmVisionSettings, model: nn.Module) -> dict[str, Any]:
     return dict(usual)
 
 
-def _preprocess(settings: TimmVisionSettings, model: nn.Module) -> Preprocess:
+def _preprocess(settings: TimmVisionSettings, model: nn.Module) -> SquarePreprocess:
     record = _record(settings, model)
     size = settings.image_size or int(record["input_size"][-1])
     mean, std = (tuple(float(v) for v in record[key]) for key in ("mean", "std"))
     bilinear = record.get("interpolation", "bicubic") == "bilinear"
     squash = record.get("crop_mode") == "squash"
-    return Preprocess(
+    return SquarePreprocess(
         size,
         mean=settings.mean or mean,  # type: ignore[arg-type]
         std=settings.std or std,  # type: ignore[arg-type]

@@ -142,6 +142,28 @@ def test_the_preprocessing_of_pictures_counts(config: EngineConfig, model: DualE
     assert key(changed, use, stop=1) != name
 
 
+def test_a_preprocessing_of_its_own_counts_by_its_identity_and_its_code(
+    config: EngineConfig, model: DualEncoder
+) -> None:
+    def made(divisor: str, identity: str) -> Any:
+        space: dict[str, Any] = {"__name__": "__main__", "identity": identity}
+        exec(
+            "class Own:\n    size = 64\n    def identity(self):\n        return identity\n"
+            f"    def to_tensor(self, batch):\n        return batch / {divisor}\n",
+            space,
+        )
+        return space["Own"]()
+
+    tower, use = model.vision, config.model.vision
+    names = []
+    for own in (made("255", "a"), made("255", "a"), made("128", "a"), made("255", "b")):
+        changed = copy.deepcopy(tower)
+        changed.preprocess = own
+        names.append(key(changed, use, stop=1))
+    assert names[0] == names[1]
+    assert len(set(names)) == 3
+
+
 # ---- code --------------------------------------------------------------------------------------
 
 
@@ -198,11 +220,15 @@ def test_the_towers_own_code_engines_part_and_libraries_count(model: DualEncoder
         assert {
             "module engine.cache.items",
             "module engine.contracts.tower",
-            "module engine.evaluate.images",
             "package torch",
             "package numpy",
         } <= found.keys()
         assert not any(name.startswith("module engine.cli") for name in found)
+    assert "module engine.contracts.preprocess" in vision
+    assert not any("preprocess" in name or "contracts.cut" in name for name in text)
+    # Samples are named by their pixels or token ids: how those came about does not count.
+    readers = ("module engine.data.pictures", "module engine.evaluate")
+    assert not any(name.startswith(readers) for name in {**vision, **text})
     assert f"module {type(model.vision).__module__}" in vision
     assert f"module {type(model.vision).__module__}" not in text
     assert all(value != "missing" for value in {**vision, **text}.values())

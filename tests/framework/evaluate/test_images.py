@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from PIL import Image
 from torchvision import transforms
 
-from engine.contracts import Dataset, Preprocess
-from engine.data.pictures import open_image
-from engine.data.pictures.cut import square
+from engine.contracts import Dataset, SquarePreprocess
+from engine.contracts.preprocess import to_batch, to_pixels
+from engine.data.pictures import open_image, rgb
 from engine.errors import BrokenImageError
-from engine.evaluate.images import normalise, read_batches
+from engine.evaluate.images import read_batches
 
 sizes = st.tuples(st.integers(1, 90), st.integers(1, 90)).filter(lambda s: max(s) < 16 * min(s))
 MODES = {
@@ -34,7 +34,7 @@ def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
     return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
 
 
-def theirs(preprocess: Preprocess) -> transforms.Compose:
+def theirs(preprocess: SquarePreprocess) -> transforms.Compose:
     """torchvision's own steps for CLIP's transform."""
     size = preprocess.size
     squashed = preprocess.resize == "squash"
@@ -54,9 +54,9 @@ def theirs(preprocess: Preprocess) -> transforms.Compose:
 def test_equals_torchvision_bit_for_bit(
     shape: tuple[int, int], size: int, resize: str, interpolation: str
 ) -> None:
-    preprocess = Preprocess(size, resize=resize, interpolation=interpolation)  # type: ignore[arg-type]
+    preprocess = SquarePreprocess(size, resize=resize, interpolation=interpolation)  # type: ignore[arg-type]
     image = noise(shape)
-    ours = normalise([square(image, preprocess)], preprocess)[0]
+    ours = to_batch([to_pixels(image, preprocess)], preprocess)[0]
     assert torch.equal(ours, theirs(preprocess)(image))
 
 
@@ -68,20 +68,20 @@ def test_a_margin_equals_timm_bit_for_bit(
 ) -> None:
     from timm.data.transforms_factory import transforms_imagenet_eval
 
-    preprocess = Preprocess(size, resize=resize, crop_pct=crop_pct)  # type: ignore[arg-type]
+    preprocess = SquarePreprocess(size, resize=resize, crop_pct=crop_pct)  # type: ignore[arg-type]
     mode = "squash" if resize == "squash" else "center"
     theirs = transforms_imagenet_eval(
         size, crop_pct=crop_pct, crop_mode=mode, interpolation="bicubic",
         mean=preprocess.mean, std=preprocess.std,
     )  # fmt: skip
     image = noise(shape)
-    assert torch.equal(normalise([square(image, preprocess)], preprocess)[0], theirs(image))
+    assert torch.equal(to_batch([to_pixels(image, preprocess)], preprocess)[0], theirs(image))
 
 
 @settings(deadline=None)
 @given(sizes, st.integers(1, 40))
 def test_crop_first_equals_torchvisions_fallback(shape: tuple[int, int], size: int) -> None:
-    preprocess = Preprocess(size, resize="crop_first", interpolation="bilinear")
+    preprocess = SquarePreprocess(size, resize="crop_first", interpolation="bilinear")
     image = noise(shape)
     short = min(shape)
     # torchvision looks for a square of the picture's own area first; where there is room for one
@@ -91,17 +91,17 @@ def test_crop_first_equals_torchvisions_fallback(shape: tuple[int, int], size: i
     crop = transforms.RandomResizedCrop(
         size, scale=(1.0, 1.0), ratio=(1.0, 1.0), interpolation=MODES["bilinear"]
     )
-    np.testing.assert_array_equal(square(image, preprocess), np.asarray(crop(image)))
+    np.testing.assert_array_equal(to_pixels(image, preprocess), np.asarray(crop(image)))
 
 
 def test_equals_open_clip_on_photographs(contest_sample: Path) -> None:
     from open_clip.transform import image_transform
 
     transform = image_transform(224, is_train=False)
-    preprocess = Preprocess(224)
+    preprocess = SquarePreprocess(224)
     paths = sorted((contest_sample / "caltech101" / "img").iterdir())[::25]
     images = [open_image(path) for path in paths]
-    ours = normalise([square(image, preprocess) for image in images], preprocess)
+    ours = to_batch([to_pixels(image, preprocess) for image in images], preprocess)
     assert torch.equal(ours, torch.stack([transform(Image.open(path)) for path in paths]))
     assert ours.dtype == torch.float32
     assert ours.is_contiguous()
@@ -109,22 +109,22 @@ def test_equals_open_clip_on_photographs(contest_sample: Path) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 30_000), (30_000, 1), (2, 4001)])
 def test_a_sliver_needs_no_gigabytes(shape: tuple[int, int]) -> None:
-    image, preprocess = noise(shape), Preprocess(224)
-    assert square(image, preprocess).shape == (224, 224, 3)
+    image, preprocess = noise(shape), SquarePreprocess(224)
+    assert to_pixels(image, preprocess).shape == (224, 224, 3)
 
 
 def test_long_pictures_are_cut_as_others_are() -> None:
-    image, preprocess = noise((800, 40)), Preprocess(32)
+    image, preprocess = noise((800, 40)), SquarePreprocess(32)
     expected = transforms.CenterCrop(32)(transforms.Resize(32, MODES["bicubic"])(image))
-    difference = square(image, preprocess).astype(int) - np.asarray(expected).astype(int)
+    difference = to_pixels(image, preprocess).astype(int) - np.asarray(expected).astype(int)
     assert abs(difference).max() <= 1
 
 
 @pytest.mark.parametrize("mode", ["L", "P", "CMYK", "1", "RGB", "YCbCr"])
 def test_every_mode_becomes_rgb(mode: str) -> None:
     image = noise((30, 20)).convert(mode)
-    expected = square(image.convert("RGB"), Preprocess(8))
-    np.testing.assert_array_equal(square(image, Preprocess(8)), expected)
+    expected = to_pixels(image.convert("RGB"), SquarePreprocess(8))
+    np.testing.assert_array_equal(to_pixels(rgb(image), SquarePreprocess(8)), expected)
 
 
 def level(index: int) -> Image.Image:
@@ -156,7 +156,9 @@ def test_rows_come_once_in_order_and_broken_ones_too(
             return level(index)
 
     batches = list(
-        read_batches(Rows(), Preprocess(4), batch_size=batch_size, workers=workers, limit=limit)
+        read_batches(
+            Rows(), SquarePreprocess(4), batch_size=batch_size, workers=workers, limit=limit
+        )
     )
     total = count if limit is None else min(limit, count)
     assert [len(b) for b in batches[:-1]] == [batch_size] * (len(batches) - 1)
@@ -175,7 +177,7 @@ def test_memory_is_bounded(pictures: Callable[..., Dataset]) -> None:
     rows = pictures("d", (), [(str(i), level(0), None) for i in range(500)])
     original = rows.image
     rows.image = lambda index: (asked.append(index), original(index))[1]  # type: ignore[method-assign]
-    reader = read_batches(rows, Preprocess(4), batch_size=10, workers=2)
+    reader = read_batches(rows, SquarePreprocess(4), batch_size=10, workers=2)
     next(reader)
     time.sleep(0.05)
     assert len(asked) <= 30
@@ -187,7 +189,7 @@ def test_leaving_early_leaves_no_thread_and_reads_no_more(
 ) -> None:
     rows = pictures("d", (), [(str(i), level(0), None) for i in range(100)])
     with pytest.raises(KeyboardInterrupt):
-        for _ in read_batches(rows, Preprocess(4), batch_size=5, workers=3):
+        for _ in read_batches(rows, SquarePreprocess(4), batch_size=5, workers=3):
             raise KeyboardInterrupt
     names = [thread.name for thread in threading.enumerate()]
     assert not [name for name in names if name.startswith("images")]
@@ -197,6 +199,6 @@ def test_a_reader_of_a_third_party_may_raise_anything(pictures: Callable[..., Da
     rows = pictures(
         "d", (), [("a", level(1), None), ("b", KeyError("oh"), None), ("c", level(2), None)]
     )
-    (batch,) = read_batches(rows, Preprocess(4))
+    (batch,) = read_batches(rows, SquarePreprocess(4))
     assert [each.record.id for each in batch.read] == ["a", "c"]
     assert [(each.id, each.reason) for each in batch.broken] == [("b", "KeyError: 'oh'")]

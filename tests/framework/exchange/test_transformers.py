@@ -15,11 +15,10 @@ from PIL import Image
 from safetensors.torch import load_file
 from torch.nn import functional
 
-from engine.contracts import Preprocess, pad_tokens
+from engine.contracts import SquarePreprocess, pad_tokens
+from engine.contracts.preprocess import to_batch, to_pixels
 from engine.core.build import read_artifact, save
-from engine.data.pictures.cut import square
 from engine.errors import PluginError, WeightsError
-from engine.evaluate.images import normalise
 from engine.exchange.importing import import_checkpoint
 from engine.exchange.source import Source
 from engine.exchange.transformers import export_transformers, image_processor, write_transformers
@@ -201,12 +200,12 @@ def test_a_form_that_computes_something_else_is_not_written(
 @pytest.mark.parametrize("crop_pct", [1.0, 0.8])
 def test_pictures(resize: Any, interpolation: Any, crop_pct: float) -> None:
     """Through Pillow the same pixels, where the margins are even; else see the export's note."""
-    preprocess = Preprocess(16, resize=resize, interpolation=interpolation, crop_pct=crop_pct)
+    preprocess = SquarePreprocess(16, resize=resize, interpolation=interpolation, crop_pct=crop_pct)
     noise = np.random.default_rng(0).integers(0, 256, (12, 17, 3), dtype=np.uint8)
     image = Image.fromarray(noise).resize((72, 48), Image.Resampling.BICUBIC)
     processor = transformers.CLIPImageProcessorPil(**image_processor(preprocess))
     found = processor(image, return_tensors="pt")["pixel_values"]
-    expected = normalise([square(image, preprocess)], preprocess)
+    expected = to_batch([to_pixels(image, preprocess)], preprocess)
     atol = 0.3 if resize == "crop_first" else 1e-5
     torch.testing.assert_close(found, expected, rtol=0, atol=atol)
     assert functional.l1_loss(found, expected) < 0.1

@@ -13,7 +13,7 @@ from scipy.stats import ks_2samp
 from torchvision.transforms import RandomResizedCrop
 
 from engine.contracts.dataset import Dataset
-from engine.contracts.tower import Preprocess
+from engine.contracts.preprocess import SquarePreprocess
 from engine.core.config.train_schema import AugmentSettings
 from engine.train.pixels import PixelReader, augmented, random_crop
 
@@ -97,7 +97,7 @@ def test_what_reaches_the_tower_has_the_share_of_the_area(
     views = 40
     settings = AugmentSettings(views=views, crop=(0.6, 1.0))
     reader = PixelReader(
-        OnePicture(*size), np.array([0]), Preprocess(64, resize=resize), settings, 5, 1
+        OnePicture(*size), np.array([0]), SquarePreprocess(64, resize=resize), settings, 5, 1
     )
     pixels = reader.take(list(range(views)))
     reader.close()

@@ -12,11 +12,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from engine.contracts.preprocess import to_batch, to_pixels
 from engine.contracts.training import Epoch
 from engine.core.config.schema import EngineConfig
-from engine.data.pictures.cut import square
 from engine.errors import ConfigError, DataError, TrainingError
-from engine.evaluate.images import normalise
 from engine.train.data import draws, seed_of
 from engine.train.history import read_history
 from engine.train.loop import Trainer
@@ -54,8 +53,8 @@ def bare_losses(trainer: Trainer, steps: int) -> list[float]:
         for number, rows in enumerate(stage.sampler.create().batches(position)):
             torch.manual_seed(seed_of(config.seed, "step", 0, epoch, number, 0))
             pictures = [data.dataset.image(int(data.rows[row])) for row in rows]
-            pixels = [square(picture, model.vision.preprocess) for picture in pictures]
-            image = model.encode_image(normalise(pixels, model.vision.preprocess))
+            pixels = [to_pixels(picture, model.vision.preprocess) for picture in pictures]
+            image = model.encode_image(to_batch(pixels, model.vision.preprocess))
             tokens = data.table.padded(data.sequence[data.drawn(rows, drawn)], length=15)
             text = model.encode_text(tokens["ids"], tokens["mask"])
             logits = model.logit_scale.exp() * image @ text.T

@@ -14,9 +14,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from engine.contracts import PluginRef
-from engine.data.pictures.cut import square
+from engine.contracts.preprocess import to_batch, to_pixels
 from engine.errors import WeightsError
-from engine.evaluate.images import normalise
 from engine_plugins.vision.clip import ClipVision
 
 MakeUse = Callable[..., PluginRef]
@@ -181,7 +180,7 @@ def test_pictures_are_prepared_as_open_clip_does(arch: str, make_use: MakeUse) -
     picture = Image.fromarray(
         np.random.default_rng(0).integers(0, 256, (300, 471, 3), dtype=np.uint8)
     )
-    ours = normalise([square(picture, tower.preprocess)], tower.preprocess)[0]
+    ours = to_batch([to_pixels(picture, tower.preprocess)], tower.preprocess)[0]
     assert torch.equal(ours, image_transform_v2(wanted, is_train=False)(picture))
 
 

@@ -10,7 +10,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import PluginRef, Preprocess
+from engine.contracts import PluginRef, SquarePreprocess
 from engine.core.size import tower_plan
 from engine.errors import ConfigError, WeightsError
 from engine_plugins.vision.resnet_plan import _RESNETS
@@ -235,7 +235,7 @@ def test_settings_come_before_timms_record(make_use: MakeUse) -> None:
                 "interpolation": "bilinear"}  # fmt: skip
     with torch.device("meta"):
         found = make(make_use, "resnet18", None, **settings).preprocess
-    assert found == Preprocess(
+    assert found == SquarePreprocess(
         224,
         (0.1,) * 3,
         (0.2,) * 3,

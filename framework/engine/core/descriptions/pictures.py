@@ -1,4 +1,4 @@
-"""How other programs prepare a picture, compared with a vision tower's :class:`Preprocess`.
+"""How other programs prepare a picture, compared with a vision tower's :class:`SquarePreprocess`.
 
 Every difference is a warning: a model still answers for a picture that is cut or scaled a little
 differently, only somewhat worse, and some configs differ from the source on purpose.
@@ -21,14 +21,14 @@ from engine.contracts.description import (
     equal,
     same_square,
 )
-from engine.contracts.tower import Preprocess
+from engine.contracts.preprocess import Preprocess, SquarePreprocess
 
 PICTURES = " pictures"
 """Ends the ``program`` of a description of pictures: ``"transformers pictures"``."""
 
 _RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _HALF = (0.5, 0.5, 0.5)
-_CLIP = Preprocess(224)  # whose defaults are CLIP's
+_CLIP = SquarePreprocess(224)  # whose defaults are CLIP's
 
 
 def picture_kind(values: Mapping[str, Any]) -> str | None:
@@ -42,6 +42,13 @@ def picture_kind(values: Mapping[str, Any]) -> str | None:
 
 def picture_differences(preprocess: Preprocess, description: Description) -> list[Difference]:
     """What a description of pictures says and ``preprocess`` does not do; warnings all of them."""
+    if not isinstance(preprocess, SquarePreprocess):
+        own = type(preprocess).__qualname__
+        message = (
+            f"{description.place} says how pictures are prepared; the tower prepares them in its"
+            f" own way ({own}), so the two were not compared"
+        )
+        return [Difference(message, refuse=False)]
     if description.program.startswith("transformers") and description.kind is None:
         # Which class prepares the picture is not said, so an absent key has no known default.
         description = replace(description, defaults=False)
@@ -121,8 +128,8 @@ _TABLES = (
         _fixed("mode", "RGB"),
     ), strict=False),
     Table(f"timm{PICTURES}", (), (
-        _fact("mean", "mean", Preprocess.IMAGENET_MEAN),
-        _fact("std", "std", Preprocess.IMAGENET_STD),
+        _fact("mean", "mean", SquarePreprocess.IMAGENET_MEAN),
+        _fact("std", "std", SquarePreprocess.IMAGENET_STD),
         _fact("interpolation", "interpolation", "bicubic", _same_filter),
         _fact("crop_mode", "resize", "center", _same_resize),
         _fact("input_size", "size", same=_same_side),

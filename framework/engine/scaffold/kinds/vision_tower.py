@@ -29,7 +29,7 @@ Its contract: engine/contracts/tower.py.
 
 from __future__ import annotations
 
-from engine.contracts import Preprocess, Segment, State, VisionTower, segments_of, take
+from engine.contracts import Segment, SquarePreprocess, State, VisionTower, segments_of, take
 from torch import Tensor, nn
 
 from .settings import ${class_name}Settings
@@ -54,7 +54,7 @@ class $class_name(VisionTower):
     def __init__(self, settings: ${class_name}Settings) -> None:
         super().__init__(settings)
         width = self.width = settings.width
-        self.preprocess = Preprocess(settings.image_size)
+        self.preprocess = SquarePreprocess(settings.image_size)
         self.stem = nn.Conv2d(3, width, 4, stride=2, padding=1)
         self.blocks = nn.ModuleList(Block(width) for _ in range(settings.layers))
         self.norm = nn.LayerNorm(width)

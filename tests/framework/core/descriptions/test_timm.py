@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from timm.models import save_for_hf
 
-from engine.contracts import Preprocess
+from engine.contracts import SquarePreprocess
 from engine.contracts.description import Description
 from engine.core.descriptions.pictures import PICTURES, picture_differences, picture_kind
 from engine.errors import WeightsError
@@ -151,7 +151,7 @@ def test_the_tag_of_the_config_says_it_too(arch: str, fits: bool, tmp_path: Path
 
 # --- pictures -----------------------------------------------------------------------------------
 
-CLIP_224 = Preprocess(224)
+CLIP_224 = SquarePreprocess(224)
 PICTURE_CASES = [
     ("transformers", {"image_mean": [0.5, 0.5, 0.5]}, "image_mean"),
     ("transformers", {"image_std": [0.5, 0.5, 0.5]}, "image_std"),
@@ -185,7 +185,7 @@ SAME_AS_CLIP = {"transformers": {"image_processor_type": "CLIPImageProcessor"}, 
                 "timm": {"mean": CLIP_224.mean, "std": CLIP_224.std, "crop_pct": 1.0}}  # fmt: skip
 
 
-def pictures(program: str, values: dict[str, Any], preprocess: Preprocess) -> list[str]:
+def pictures(program: str, values: dict[str, Any], preprocess: SquarePreprocess) -> list[str]:
     description = Description(program + PICTURES, picture_kind(values), "F", values)
     found = picture_differences(preprocess, description)
     assert not any(one.refuse for one in found)
@@ -207,17 +207,17 @@ def test_a_picture_prepared_in_another_way(program: str, change: Any, key: str) 
         ("transformers", {"feature_extractor_type": "CLIPFeatureExtractor", "size": 224,
                           "crop_size": 224, "resample": 3}, CLIP_224),
         ("transformers", {"size": {"height": 64, "width": 64}, "do_center_crop": False},
-         Preprocess(64, resize="squash")),
-        ("transformers", {}, Preprocess(64, mean=(0, 0, 0))),
+         SquarePreprocess(64, resize="squash")),
+        ("transformers", {}, SquarePreprocess(64, mean=(0, 0, 0))),
         ("open_clip", {"size": 224, "mode": "RGB", "fill_color": 0}, CLIP_224),
-        ("open_clip", {"resize_mode": "squash"}, Preprocess(224, resize="squash")),
+        ("open_clip", {"resize_mode": "squash"}, SquarePreprocess(224, resize="squash")),
         ("timm", {"input_size": [3, 64, 64], "crop_pct": 1.0, "interpolation": "bilinear"},
-         Preprocess(64, mean=Preprocess.IMAGENET_MEAN, std=Preprocess.IMAGENET_STD,
-                    interpolation="bilinear")),
+         SquarePreprocess(64, mean=SquarePreprocess.IMAGENET_MEAN,
+                          std=SquarePreprocess.IMAGENET_STD, interpolation="bilinear")),
     ],
 )  # fmt: skip
 def test_a_picture_prepared_the_same_way(
-    program: str, values: dict[str, Any], preprocess: Preprocess
+    program: str, values: dict[str, Any], preprocess: SquarePreprocess
 ) -> None:
     assert pictures(program, values, preprocess) == []
 

@@ -18,9 +18,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from engine.contracts import Preprocess
+from engine.contracts import SquarePreprocess
+from engine.contracts.preprocess import to_pixels
 from engine.data.pictures import decode, read_picture
-from engine.data.pictures.cut import square
 from engine.errors import BrokenImageError
 from engine.exchange.pictures import PACKAGE, reader_package
 
@@ -287,13 +287,13 @@ def test_an_export_reads_every_file_as_engine_does(resize: str, tmp_path: Path) 
     """Bit for bit, without Engine."""
     import hashlib
 
-    preprocess = Preprocess(17, resize=resize)  # type: ignore[arg-type]
+    preprocess = SquarePreprocess(17, resize=resize)  # type: ignore[arg-type]
     (tmp_path / PACKAGE).write_bytes(reader_package())
     (tmp_path / "preprocess.json").write_text(json.dumps(asdict(preprocess)))
     wanted = []
     for number, make in enumerate(FILES.values()):
         (tmp_path / str(number)).write_bytes(make())
-        pixels = square(decode(make()).image, preprocess)
+        pixels = to_pixels(decode(make()).image, preprocess)
         wanted.append(hashlib.sha256(pixels.tobytes()).hexdigest())
     done = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *map(str, range(len(wanted)))],

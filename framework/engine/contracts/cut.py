@@ -1,4 +1,7 @@
-"""A picture is cut and scaled to the square that a vision tower takes."""
+"""A picture is cut and scaled to a square: what :class:`SquarePreprocess` does.
+
+An ONNX export takes this module along, so it needs nothing but Pillow and numpy.
+"""
 
 from __future__ import annotations
 
@@ -8,19 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .reader import from_image
-
-Pixels = NDArray[np.uint8]
-"""One picture cut and scaled, [S, S, 3] uint8. Normalised only when the model needs it, a batch at
-a time: a quarter of the memory, and one vectorised operation instead of many."""
-
 _ELONGATED = 16
 """From this ratio of sides only the kept middle is scaled: a picture of 1 x 60,000 pixels would
 need 9 GB otherwise. The numbers are the same up to rounding in the last place."""
 
 
 class Square(Protocol):
-    """What is known of the square; ``engine.contracts.Preprocess`` is this."""
+    """What is known of the square; ``SquarePreprocess`` is this, and so is what an export holds."""
 
     @property
     def size(self) -> int:
@@ -39,8 +36,8 @@ class Square(Protocol):
         """Share of the scaled side that the square keeps, above 0, at most 1."""
 
 
-def square(image: Image.Image, preprocess: Square) -> Pixels:
-    """Cut and scale a picture: any mode and size -> [S, S, 3] uint8.
+def square(image: Image.Image, preprocess: Square) -> NDArray[np.uint8]:
+    """Cut and scale an RGB picture of any size -> [S, S, 3] uint8.
 
     ``shorter_side`` and ``squash`` give bit for bit what open_clip's ``image_transform`` gives
     before ToTensor; ``crop_first`` what torchvision's ``RandomResizedCrop(S, scale=(1, 1),
@@ -50,9 +47,10 @@ def square(image: Image.Image, preprocess: Square) -> Pixels:
     centre is cut out: bit for bit what timm's ``transforms_imagenet_eval`` gives.
 
     Raises:
-        PictureError: see ``from_image``.
+        ValueError: the picture is not RGB (``engine.data.pictures.rgb`` makes it that).
     """
-    image = from_image(image)
+    if image.mode != "RGB":
+        raise ValueError(f"a picture of mode {image.mode}; RGB is expected")
     size, side = preprocess.size, scaled_side(preprocess)
     mode = Image.Resampling[preprocess.interpolation.upper()]
     width, height = image.size
