@@ -23,6 +23,7 @@ skipped, and says so: mend the first failure first.
 
 Give settings that make a *small* plugin: the checks build it many times. Where none are given the
 kit tries small numbers for settings of the usual names (``width``, ``layers``, ``vocab_size`` ...).
+A function that takes a folder may write the files that the plugin reads and return its settings.
 
 What else a plugin may need (all optional, see :class:`Hints`) is given by name::
 

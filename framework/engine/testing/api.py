@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
 from engine.contracts.hooks import Plugin
 from engine.testing.core import Check
 from engine.testing.report import Report
-from engine.testing.subject import Hints
+from engine.testing.subject import Given, Hints
 from engine.testing.suites import rules_of, subject_of
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -17,7 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 def checks(
     kind: str,
     plugin: str | Plugin,
-    settings: Mapping[str, Any] | None = None,
+    settings: Given = None,
     **hints: Unpack[Hints],
 ) -> list[Check]:
     """The checks of a plugin, in the order in which to mend what they find.
@@ -28,8 +28,9 @@ def checks(
     Args:
         kind: one of ``engine.contracts.KINDS``.
         plugin: the registered name, or the record itself where the package is not installed.
-        settings: as a config writes them, without ``use``; make the plugin small. ``None``: the
-            kit tries small numbers for the usual names.
+        settings: as a config writes them, without ``use``; make the plugin small. Or a function of
+            an empty folder that writes the plugin's files there and returns them
+            (see :data:`engine.testing.subject.Given`).
         **hints: see :class:`engine.testing.Hints`.
 
     Raises:
@@ -43,7 +44,7 @@ def checks(
 def check_plugin(
     kind: str,
     plugin: str | Plugin,
-    settings: Mapping[str, Any] | None = None,
+    settings: Given = None,
     **hints: Unpack[Hints],
 ) -> Report:
     """Run every check; ``print`` the report, or ask ``report.ok``.
@@ -59,7 +60,7 @@ def check_plugin(
 def assert_plugin(
     kind: str,
     plugin: str | Plugin,
-    settings: Mapping[str, Any] | None = None,
+    settings: Given = None,
     **hints: Unpack[Hints],
 ) -> Report:
     """Run every check.
@@ -77,7 +78,7 @@ def assert_plugin(
 def plugin_checks(
     kind: str,
     plugin: str | Plugin,
-    settings: Mapping[str, Any] | None = None,
+    settings: Given = None,
     **hints: Unpack[Hints],
 ) -> Callable[[F], F]:
     """Decorator of a pytest test with an argument ``check``: one test a check, by its id.
@@ -85,6 +86,16 @@ def plugin_checks(
     ::
 
         @plugin_checks("text_encoder", "my_encoder", settings={"width": 32})
+        def test_contract(check):
+            check()
+
+    ::
+
+        def settings(folder):
+            (folder / "rows.csv").write_text("id,query\\n1,cat\\n")
+            return {"path": str(folder / "rows.csv")}
+
+        @plugin_checks("dataset", "my_dataset", settings)
         def test_contract(check):
             check()
     """

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import Any, TypedDict
+from pathlib import Path
+from typing import Any, TypeAlias, TypedDict
 
 from engine.contracts.hooks import Plugin
 from engine.contracts.kinds import KINDS
@@ -14,7 +16,12 @@ from engine.contracts.settings import PluginRef, Settings
 from engine.errors import PluginError
 from engine.testing.core import Rule
 from engine.testing.report import RuleOutcome
-from engine.testing.small import Overlay, small_settings
+from engine.testing.small import NoSettings, Overlay, small_settings
+
+Given: TypeAlias = "Mapping[str, Any] | Callable[[Path], Mapping[str, Any]] | None"
+"""Settings to check with, as a config writes them, without ``use``. ``None``: the kit tries small
+numbers for the usual names. A function is called once with an empty folder of its own, as pytest's
+``tmp_path`` is, so that it can write the files that the plugin reads."""
 
 
 class Hints(TypedDict, total=False):
@@ -91,7 +98,7 @@ class Subject:
         self,
         kind: str,
         plugin: str | Plugin,
-        settings: Mapping[str, Any] | None,
+        settings: Given,
         hints: Hints,
         rules: Sequence[Rule],
     ) -> None:
@@ -148,7 +155,20 @@ class Subject:
     @cached_property
     def settings(self) -> Any:
         """Its settings: the author's, or small ones that the kit guessed."""
-        return small_settings(self.kind, self.settings_type, self._config, self.registry)
+        given = self._written() if callable(self._config) else self._config
+        return small_settings(self.kind, self.settings_type, given, self.registry)
+
+    def _written(self) -> Mapping[str, Any]:
+        """The settings of the author's function, which wrote files into a folder of its own."""
+        assert callable(self._config)
+        self._folder = tempfile.TemporaryDirectory(prefix="engine-kit-")  # until the subject ends
+        try:
+            found = self._config(Path(self._folder.name))
+        except Exception as error:
+            raise NoSettings(f"the function `settings` failed: {error!r}") from error
+        if not isinstance(found, Mapping):
+            raise NoSettings(f"the function `settings` gives {found!r}, not a mapping")
+        return found
 
     @property
     def use(self) -> PluginRef:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from engine.contracts.hooks import Plugin
 from engine.testing import common
 from engine.testing.core import Rule
-from engine.testing.subject import Hints, Subject, check_hints
+from engine.testing.subject import Given, Hints, Subject, check_hints
 
 _HOMES = {
     "text_encoder": "text_encoders",
@@ -44,9 +43,7 @@ def rules_of(kind: str) -> Sequence[Rule]:
     return _home(kind)[1]
 
 
-def subject_of(
-    kind: str, plugin: str | Plugin, settings: Mapping[str, Any] | None, hints: Hints
-) -> Subject:
+def subject_of(kind: str, plugin: str | Plugin, settings: Given, hints: Hints) -> Subject:
     """A plugin to check.
 
     Raises:
