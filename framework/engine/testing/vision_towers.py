@@ -13,7 +13,7 @@ from engine.contracts.state import State
 from engine.errors import PluginError
 from engine.testing import segments, towers
 from engine.testing.common import call
-from engine.testing.core import fault, rule, told
+from engine.testing.core import describe, fault, rule
 from engine.testing.towers import TowerSubject
 
 if TYPE_CHECKING:
@@ -137,7 +137,7 @@ def preprocess_tensor(it: VisionTowerSubject) -> None:
         except PluginError as error:
             fault(f"a tensor of floats for a batch of {what} pictures", str(error))
         except Exception as error:
-            fault(f"to_tensor to take a batch of {what} pictures", told(error))
+            fault(f"to_tensor to take a batch of {what} pictures", describe(error))
         if made.dtype != torch.float32:
             fault("float32 (Engine takes it to the dtype of the tower)", str(made.dtype))
         if not made.isfinite().all():
