@@ -188,7 +188,7 @@ def to_pixels(image: Image.Image, preprocess: Preprocess, *, crop: bool = False)
         side, side, 3
     ):  # fmt: skip
         raise PluginError(
-            f"{_name(preprocess)}.{'crop_to_array' if own else 'to_array'} gives {_description(found)};"
+            f"{_name(preprocess)}.{'crop_to_array' if own else 'to_array'} gives {_form(found)};"
             f" an array [{side}, {side}, 3] of uint8 is expected",
             hint="a fault of the vision tower's plugin: see engine.contracts.Preprocess",
         )
@@ -215,7 +215,7 @@ def to_batch(
         or found.device != batch.device
     ):
         raise PluginError(
-            f"{_name(preprocess)}.to_tensor gives {_description(found)}; a tensor"
+            f"{_name(preprocess)}.to_tensor gives {_form(found)}; a tensor"
             f" [{len(pixels)}, 3, {side}, {side}] of floats on {batch.device} is expected",
             hint="a fault of the vision tower's plugin: see engine.contracts.Preprocess",
         )
@@ -226,7 +226,7 @@ def _name(preprocess: Preprocess) -> str:
     return type(preprocess).__qualname__
 
 
-def _description(found: Any) -> str:
+def _form(found: Any) -> str:
     shape, dtype = getattr(found, "shape", None), getattr(found, "dtype", None)
     if shape is None:
         return f"a {type(found).__name__}"

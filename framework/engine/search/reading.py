@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from engine.contracts.preprocess import Pixels, square
 from engine.data.pictures import decode, formats
-from engine.data.pictures.cut import Pixels, square
 from engine.errors import BrokenImageError
 from engine.evaluate.images import available_cores
 from engine.search.sources import Item, read_item

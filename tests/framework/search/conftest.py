@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from engine.contracts.preprocess import Pixels
 from engine.contracts.state import State
-from engine.data.pictures.cut import Pixels
 from engine.evaluate.predictor import Predictor
 from engine.search.building import IndexReport, build_index
 from engine.search.index import Index
