@@ -12,18 +12,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from engine.contracts.preprocess import Pixels, square
+from engine.contracts.preprocess import Pixels, Preprocess, to_pixels
 from engine.data.pictures import decode, formats
-from engine.errors import BrokenImageError
+from engine.errors import BrokenImageError, PluginError
 from engine.evaluate.images import available_cores
 from engine.search.sources import Item, read_item
-
-if TYPE_CHECKING:
-    from engine.contracts.tower import Preprocess
 
 REDUCED = 2
 """A JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side
@@ -102,12 +98,14 @@ def _read(
         if vector is not None:
             return Read(item, digest, taken, None, vector, "", moment)
         at_least = REDUCED * preprocess.size if reduced else None
-        pixels = square(decode(data, at_least=at_least).image, preprocess)
+        pixels = to_pixels(decode(data, at_least=at_least).image, preprocess)
     except BrokenImageError as error:
         return Read(item, digest, taken, None, None, error.reason, moment)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
         return Read(item, digest, taken, None, None, reason, moment)
+    except PluginError:
+        raise  # no picture would be right
     except Exception as error:  # a third party's preprocessing: one picture stops no run
         reason = f"{type(error).__name__}: {error}"
         return Read(item, digest, taken, None, None, reason, moment)
