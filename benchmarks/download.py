@@ -134,7 +134,7 @@ def ours(folder: Path, out: Path, env: dict[str, str]) -> Run:
         "--workers", "2", "--allow-private",
     ]  # fmt: skip
     found = measured(command, env)
-    images = json.loads((out / "report.json").read_text())["images"]["had"]
+    images = json.loads((out / "report.json").read_text())["images"]["downloaded"]
     return Run(images, found["seconds"], found["cpu"], found["peak_mb"])
 
 

@@ -211,12 +211,12 @@ class Soak:
                 raise RuntimeError(f"{command.name}, the old result: {said[-2000:]}")
         yield out
 
-    def round(self, command: Command, count: Count, most: int) -> None:
+    def round(self, command: Command, count: Count, maximum: int) -> None:
         """Kill a command one to three times, then bring it to its end."""
         namespace = self.namespace and self.chance.random() < 0.5
         with self._place(command, prepare_old=self.chance.random() < 0.7) as out:
             arguments = self.arguments(command, out)
-            for _ in range(min(most, self.chance.choice((1, 1, 1, 2, 3)))):
+            for _ in range(min(maximum, self.chance.choice((1, 1, 1, 2, 3)))):
                 if not self._kill(command, self._next(command, arguments, out), count, namespace):
                     break
             self._finish(command, arguments, out, count, namespace)

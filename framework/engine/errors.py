@@ -76,7 +76,7 @@ class LimitError(EngineError):
 
 
 _LONGEST_WORD = 200
-_MOST_WORDS = 2000
+_MAX_WORDS = 2000
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
@@ -84,7 +84,7 @@ def did_you_mean(word: str, known: Collection[str]) -> str:
 
     A comparison takes the product of two lengths: of very many or very long words none is offered.
     """
-    if len(word) > _LONGEST_WORD or len(known) > _MOST_WORDS:
+    if len(word) > _LONGEST_WORD or len(known) > _MAX_WORDS:
         return ""
     known = [each for each in known if len(each) <= _LONGEST_WORD]
     near = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.6)

@@ -31,10 +31,10 @@ def one_line(text: str, longest: int = 120) -> str:
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def listed(names: Collection[str], most: int = 8) -> str:
+def listed(names: Collection[str], maximum: int = 8) -> str:
     """``a, b and 3 more``: the first names, each on one line and not too long."""
-    shown = ", ".join(one_line(name, 60) for name in islice(names, most))
-    more = len(names) - most
+    shown = ", ".join(one_line(name, 60) for name in islice(names, maximum))
+    more = len(names) - maximum
     return f"{shown} and {more:,} more" if more > 0 else shown
 
 

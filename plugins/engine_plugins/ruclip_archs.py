@@ -35,7 +35,7 @@ _LARGE = _BASE | {
     "transformer_heads": 12,
 }  # fmt: skip
 _KEYS = (*_BASE, "image_resolution", "vision_patch_size")
-_MOST_BYTES = 1_000_000  # of a config.json
+_MAX_BYTES = 1_000_000  # of a config.json
 
 
 def text_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _folder_of(source: str) -> Path | None:
 def _read(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as file:
-            config = json.loads(file.read(_MOST_BYTES))
+            config = json.loads(file.read(_MAX_BYTES))
     except (OSError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read as JSON: {error}") from error
     if not isinstance(config, dict):

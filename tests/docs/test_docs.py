@@ -39,7 +39,7 @@ STAND_INS = (
     ),
 )
 
-MOST_LEFT_OUT = 3
+MAX_LEFT_OUT = 3
 
 
 def test_what_a_page_may_hold() -> None:
@@ -51,7 +51,7 @@ def test_what_a_page_may_hold() -> None:
             assert block.title or block.language in ("bash", "python", "text"), where
             assert not (block.left_out and block.title), where
             left_out += [where] * bool(block.left_out)
-    assert len(left_out) <= MOST_LEFT_OUT, left_out
+    assert len(left_out) <= MAX_LEFT_OUT, left_out
     for page, old, _, _ in STAND_INS:
         assert any(old in block.text for block in blocks_of(DOCS / page)), (page, old)
 

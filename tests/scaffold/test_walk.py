@@ -15,7 +15,7 @@ from engine.scaffold import Names, new_package
 from engine.scaffold.writer import kind_of
 
 from .environment import Environment
-from .walk import MOST_LINES, walk
+from .walk import MAX_LINES, walk
 
 pytestmark = pytest.mark.slow
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 def test_the_strangers_walk(clean: Environment, tmp_path: Path) -> None:
     messages: list[str] = []
     done = walk(clean, tmp_path, messages.append)
-    assert done.lines <= MOST_LINES
+    assert done.lines <= MAX_LINES
     assert done.accuracy > 20  # by chance 4 %
     manifest = json.loads(
         (done.package / "runs" / "my_encoder" / "model" / "engine.json").read_text()

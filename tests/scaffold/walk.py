@@ -23,7 +23,7 @@ if __package__:
 else:
     from environment import Environment, make
 
-MOST_LINES = 25
+MAX_LINES = 25
 NAME = "engine-my-encoder"
 CODE = Path("src", "engine_my_encoder", "encoder.py")
 
@@ -135,7 +135,7 @@ def walk(environment: Environment, folder: Path, say: Callable[[str], None]) -> 
     say(f"$ cd {NAME}")
     lines = write_own(package / CODE)
     say(f"(the newcomer writes {lines} lines into {CODE})")
-    assert 0 < lines <= MOST_LINES, f"{lines} lines are more than {MOST_LINES}"
+    assert 0 < lines <= MAX_LINES, f"{lines} lines are more than {MAX_LINES}"
     for command in json.loads(output)["commands"]:
         run(command, package)
     scored = run("engine eval --predictions predictions.json --truth data/test/gt.json --json",
@@ -165,7 +165,7 @@ def main() -> None:
         environment = make(folder / "venv")
         done = walk(environment, folder, lambda line: print(line, flush=True))
     print(
-        f"\n{done.lines} lines of the newcomer's own (at most {MOST_LINES}), {done.seconds:.0f}"
+        f"\n{done.lines} lines of the newcomer's own (at most {MAX_LINES}), {done.seconds:.0f}"
         f" seconds, {done.accuracy:.1f} % of pictures right whose shape and colour training never"
         " showed together"
     )

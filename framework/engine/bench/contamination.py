@@ -11,7 +11,7 @@ from engine.contracts.dataset import Dataset
 from engine.contracts.settings import PluginRef
 from engine.errors import EngineError
 
-MOST = 20_000
+MAX_COMPARED = 20_000
 """Training pictures that are looked at, one by one; of more, only settings are compared."""
 
 _APART = frozenset({"split", "count", "seed"})
@@ -73,8 +73,8 @@ class Training:
             dataset: Dataset = self._use.create()
         except EngineError:  # an artifact's need not be on this machine
             return "its training images are not here to be compared"
-        if len(dataset) > MOST:
-            return f"training images not compared one by one (more than {MOST:,})"
+        if len(dataset) > MAX_COMPARED:
+            return f"training images not compared one by one (more than {MAX_COMPARED:,})"
         return frozenset(_digests(dataset, range(len(dataset))))
 
 

@@ -175,7 +175,9 @@ def _retrieve(predictor: Predictor, ran: DatasetRun) -> QueryRanks | None:
     )
 
 
-def result_of(name: str, answers: DatasetAnswers, saw: str, notes: Sequence[str]) -> DatasetResult:
+def result_of(
+    name: str, answers: DatasetAnswers, contamination: str, notes: Sequence[str]
+) -> DatasetResult:
     """What is counted from the answers to one data set; metrics come later, in ``rank.py``."""
     known = answers.for_metrics().labelled()
     if not len(known.labels):
@@ -184,8 +186,8 @@ def result_of(name: str, answers: DatasetAnswers, saw: str, notes: Sequence[str]
         name=name, images=len(known.labels), classes=answers.classes,
         correct=int((known.labels == known.best).sum()), missing=int((known.best < 0).sum()),
         recall=class_recall(known.labels, known.best, len(answers.classes)),
-        calibration=_calibration(known), chance=100 / len(answers.classes), saw=saw,
-        notes=tuple(notes),
+        calibration=_calibration(known), chance=100 / len(answers.classes),
+        contamination=contamination, notes=tuple(notes),
     )  # fmt: skip
 
 

@@ -94,8 +94,8 @@ def common_notes(leaderboard: Leaderboard) -> tuple[str, ...]:
 def badges(leaderboard: Leaderboard, row: Row) -> list[tuple[str, str]]:
     """What a reader must know of an entry: pairs of a kind and its words.
 
-    Kinds are ``failed``, ``untrained``, ``saw``, ``without_model`` and ``note``. A note that only
-    repeats another badge is left out, and so is one that every entry has.
+    Kinds are ``failed``, ``untrained``, ``contaminated``, ``without_model`` and ``note``. A note
+    that only repeats another badge is left out, and so is one that every entry has.
     """
     found = []
     if row.accuracy is None:
@@ -105,9 +105,9 @@ def badges(leaderboard: Leaderboard, row: Row) -> list[tuple[str, str]]:
         found.append(("failed", f"seed{'s' * (len(row.failed) > 1)} {failed} failed"))
     if untrained(results_of(leaderboard, row.entry)):
         found.append(("untrained", "random weights, never trained"))
-    saw = [name for name, cell in row.datasets.items() if cell.saw]
-    if saw:
-        found.append(("saw", f"saw {', '.join(saw)} in training"))
+    contamination = [name for name, cell in row.datasets.items() if cell.contamination]
+    if contamination:
+        found.append(("contaminated", f"saw {', '.join(contamination)} in training"))
     if row.model_size is None and row.accuracy is not None:
         found.append(("without_model", "predictions only, model not seen"))
     common = common_notes(leaderboard)
@@ -119,4 +119,6 @@ def _in_badges(note: str, row: Row, found: Sequence[tuple[str, str]]) -> bool:
     kinds = {kind for kind, _ in found}
     if "untrained" in kinds and RANDOM.lower() in note.lower():
         return True
-    return "saw" in kinds and any(cell.saw and cell.saw in note for cell in row.datasets.values())
+    return "contaminated" in kinds and any(
+        cell.contamination and cell.contamination in note for cell in row.datasets.values()
+    )

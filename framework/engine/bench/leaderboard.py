@@ -39,11 +39,11 @@ class Cell(_Measured):
             seeds the mean of their limits.
         spread: standard deviations over seeds, by metric; empty with one.
         chance: of guessing, percent.
-        saw: what training saw of the data set, in words; empty: nothing that is known.
+        contamination: what training saw of the data set, in words; empty: nothing that is known.
     """
 
     chance: float
-    saw: str = ""
+    contamination: str = ""
 
 
 class Row(_Measured):

@@ -20,7 +20,7 @@ _CALLS = {
     "x86_64": (41, 53, 425),
     "aarch64": (198, 199, 425),
 }
-_LOAD, _EQUAL, _LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
+_LOAD, _EQUAL, _AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _KILL_PROCESS, _ALLOW = 0x80000000, 0x7FFF0000
 _PR_SET_NO_NEW_PRIVS, _PR_SET_SECCOMP, _MODE_FILTER = 38, 22, 2
 _X32 = 0x40000000
@@ -75,7 +75,7 @@ def _program(arch: int, calls: tuple[int, ...]) -> bytes:
         (_LOAD, 0, 0, 4),  # seccomp_data.arch
         (_EQUAL, 0, kill - 2, arch),
         (_LOAD, 0, 0, 0),  # seccomp_data.nr
-        (_LEAST, kill - 4, 0, _X32),  # x86_64's other set of numbers
+        (_AT_LEAST, kill - 4, 0, _X32),  # x86_64's other set of numbers
         *((_EQUAL, kill - 5 - i, 0, call) for i, call in enumerate(calls)),
         (_RETURN, 0, 0, _ALLOW),
         (_RETURN, 0, 0, _KILL_PROCESS),

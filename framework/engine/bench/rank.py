@@ -171,7 +171,7 @@ def _cell(seeds: Sequence[DatasetResult], right: NDArray[np.bool_], draws: int) 
         metrics=values,
         spread=spread,
         chance=seeds[0].chance,
-        saw=next((each.saw for each in seeds if each.saw), ""),
+        contamination=next((each.contamination for each in seeds if each.contamination), ""),
     )
 
 
@@ -242,7 +242,9 @@ def _contest(runs: Sequence[Contest]) -> Contest:
 def _notes(results: Sequence[Result]) -> tuple[str, ...]:
     found = [warning for result in results for warning in result.provenance.warnings]
     for result in results:
-        found += [f"{each.name}: {each.saw}" for each in result.datasets if each.saw]
+        found += [
+            f"{each.name}: {each.contamination}" for each in result.datasets if each.contamination
+        ]
         found += [f"{each.name}: {note}" for each in result.datasets for note in each.notes]
         found += [
             f"{each.name}: images without an answer count as wrong: {each.missing:,}"

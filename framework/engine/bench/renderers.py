@@ -23,7 +23,7 @@ from engine.bench.formatting import (
 from engine.bench.leaderboard import Comparison, Leaderboard, Row, SizeBucket
 from engine.contracts.metric import PRIMARY, Declaration
 
-_LEAST_ENTRY = 22
+_MIN_ENTRY = 22
 """Columns of the terminal that the names of entries may always take."""
 
 
@@ -159,7 +159,7 @@ def _table(
 def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> list[_Column]:
     """The columns that fit beside the rank and the entry."""
     names = max((len(row.entry) + 2 for row in rows), default=0)
-    left = width - 2 - (4 + 3) - (min(max(names, 8), _LEAST_ENTRY) + 3)
+    left = width - 2 - (4 + 3) - (min(max(names, 8), _MIN_ENTRY) + 3)
     shown = set()
     for column in sorted(columns, key=lambda column: -column.worth):
         need = max([len(column.name), *(len(column.cell(row)) for row in rows)]) + 3
@@ -211,7 +211,10 @@ def to_markdown(leaderboard: Leaderboard) -> str:
     ]
     for limits, size_bucket in _grouped(leaderboard.size_buckets):
         title = _title(limits)
-        parts += [f"## {title[0].upper()}{title[1:]}", _md_tier(leaderboard, size_bucket, columns)]
+        parts += [
+            f"## {title[0].upper()}{title[1:]}",
+            _md_size_bucket(leaderboard, size_bucket, columns),
+        ]
     if leaderboard.comparisons:
         parts += ["## Is it real?", _md_pairs(leaderboard.comparisons)]
     notes = list(_md_notes(leaderboard))
@@ -242,7 +245,9 @@ def _md_table(head: Sequence[str], left: int, rows: Iterable[Sequence[str]]) -> 
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (head, rule, *rows))
 
 
-def _md_tier(leaderboard: Leaderboard, size_bucket: SizeBucket, columns: Sequence[_Column]) -> str:
+def _md_size_bucket(
+    leaderboard: Leaderboard, size_bucket: SizeBucket, columns: Sequence[_Column]
+) -> str:
     def line(rank: str, entry: str) -> list[str]:
         row = leaderboard.row(entry)
         return [rank, _md(entry), *(column.cell(row) or "–" for column in columns)]

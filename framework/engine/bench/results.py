@@ -79,7 +79,7 @@ class DatasetResult(_Fact):
         recall: percent of each class; ``None`` for a class without an image.
         calibration: the reliability diagram; empty where no probabilities are known.
         chance: accuracy of guessing, percent: 100 / classes.
-        saw: what training saw of the data set, in words; empty: nothing that is known.
+        contamination: what training saw of the data set, in words; empty: nothing that is known.
         notes: what a reader should know.
     """
 
@@ -92,7 +92,7 @@ class DatasetResult(_Fact):
     recall: tuple[float | None, ...]
     calibration: tuple[CalibrationBin, ...] = ()
     chance: float
-    saw: str = ""
+    contamination: str = ""
     notes: tuple[str, ...] = ()
 
     @property

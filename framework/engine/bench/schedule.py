@@ -224,11 +224,11 @@ def _doing(running: _Running) -> Doing:
     return Doing(running.task.title, running.phase, running.since, last_line(running.log))
 
 
-def last_line(log: Path, most: int = 4000) -> str:
+def last_line(log: Path, maximum: int = 4000) -> str:
     """The last line of a log that says something."""
     try:
         with log.open("rb") as file:
-            file.seek(max(0, file.seek(0, os.SEEK_END) - most))
+            file.seek(max(0, file.seek(0, os.SEEK_END) - maximum))
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ""

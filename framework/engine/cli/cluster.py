@@ -45,9 +45,9 @@ def fit(
     folder = output or Path("build") / settings.name
 
     from engine.clusters.pipeline import fit as fit_clusters
-    from engine.clusters.place import check_place, put
+    from engine.clusters.place import check_destination, put
 
-    check_place(folder, settings)
+    check_destination(folder, settings)
     with working(f"clusters of {settings.name}") as say:
         clusters = fit_clusters(settings, say)
         say("writing")

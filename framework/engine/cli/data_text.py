@@ -171,7 +171,7 @@ def _show_stats(found: Stats) -> None:
         spread = Spread.of(histogram)
         rows.append(
             (name, f"mean {spread.mean:.1f}, median {spread.median}, 95 % up to {spread.p95},"
-             f" longest {spread.most:,}")
+             f" longest {spread.maximum:,}")
         )  # fmt: skip
     scripts = [f"{name} {percent(share(counts.scripts[name], counts.queries))}" for name in SCRIPTS]
     rows.append(("scripts", ", ".join(scripts)))

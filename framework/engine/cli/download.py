@@ -79,8 +79,8 @@ def download(
 ) -> None:
     """Download a click log's images with their queries; stops and goes on at any moment.
 
-    Images that cannot be had take their queries out of OUT/metadata.json; OUT/failed.json and
-    OUT/report.json say which, how many and why. Exit code 130, 143 or 129 after Ctrl-C,
+    Images that cannot be downloaded take their queries out of OUT/metadata.json; OUT/failed.json
+    and OUT/report.json say which, how many and why. Exit code 130, 143 or 129 after Ctrl-C,
     SIGTERM or SIGHUP.
     """
     from engine.core.terminal import print_json
@@ -209,7 +209,7 @@ def _rates(progress: Progress) -> tuple[float, float, float]:
     """Images a second, megabytes a second, seconds left."""
     seconds = max(time.monotonic() - progress.started, 1e-3)
     rate = progress.fresh / seconds
-    left = progress.images - progress.had - progress.failed
+    left = progress.images - progress.downloaded - progress.failed
     return rate, progress.received / seconds / 1e6, left / rate if rate else float("inf")
 
 
@@ -217,7 +217,8 @@ def _line(progress: Progress) -> str:
     rate, megabytes, left = _rates(progress)
     top = ", ".join(f"{kind} {count:,}" for kind, count in progress.kinds.most_common(3))
     return (
-        f"{progress.had + progress.failed:,} of {progress.images:,}: {progress.had:,} had,"
+        f"{progress.downloaded + progress.failed:,} of {progress.images:,}:"
+        f" {progress.downloaded:,} downloaded,"
         f" {progress.failed:,} failed{f' ({top})' if top else ''};"
         f" {rate:.0f} images/s, {megabytes:.1f} MB/s, {_clock(left)} left"
     )
@@ -238,10 +239,10 @@ def _panel(progress: Progress) -> Any:
     from rich.text import Text
 
     rate, megabytes, left = _rates(progress)
-    ended = progress.had + progress.failed
+    ended = progress.downloaded + progress.failed
     facts = Table.grid(padding=(0, 3))
     facts.add_row(
-        Text(f"{progress.had:,} had", "green"),
+        Text(f"{progress.downloaded:,} downloaded", "green"),
         Text(f"{progress.failed:,} failed", "red"),
         f"{progress.images - ended:,} to go",
         f"{rate:,.0f} images/s",
@@ -271,7 +272,7 @@ def _tell(report: dict[str, Any], out: Path) -> None:
     for column in ("", "images", "queries"):
         table.add_column(column, justify="left" if not column else "right")
     table.add_row("in both lists", f"{images['listed']:,}", f"{queries['listed']:,}")
-    table.add_row("had", f"{images['had']:,}", f"{queries['had']:,}")
+    table.add_row("downloaded", f"{images['downloaded']:,}", f"{queries['downloaded']:,}")
     table.add_row("failed", f"{images['failed']:,}", "")
     if images["left"]:
         table.add_row("left", f"{images['left']:,}", "")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-MOST_WIDTH = 1 << 20
+MAX_WIDTH = 1 << 20
 """Numbers of an embedder's vector, at most; those of large language models have some 8,000."""
 
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]
@@ -73,7 +73,7 @@ class Document(_Strict):
     held_out: float = Field(ge=0, lt=1)
     embedder: EmbedderOrigin
     clusterer: _UseMapping
-    width: int = Field(ge=1, le=MOST_WIDTH)
+    width: int = Field(ge=1, le=MAX_WIDTH)
     read: _Count
     distinct: _Count
     missed: _Count

@@ -61,7 +61,7 @@ def ngrams_of(text: str, words: int) -> Iterator[str]:
 def most_frequent(
     texts: Texts,
     words: int,
-    most: int,
+    maximum: int,
     say: Callable[[str], None] = lambda line: None,
     *,
     capacity: int = CAPACITY,
@@ -71,7 +71,7 @@ def most_frequent(
     Args:
         texts: gives the texts; called twice where there are more n-grams than ``capacity``.
         words: words of an n-gram.
-        most: how many n-grams to give, at most.
+        maximum: how many n-grams to give, at most.
         say: receives lines of progress.
         capacity: n-grams in memory at once, at least 2.
 
@@ -99,9 +99,9 @@ def most_frequent(
             f"no n-grams to cluster: {read:,} texts, none of them with a word",
             hint="data.train gives the texts",
         )
-    chosen = heapq.nsmallest(most, table.items(), key=lambda item: (-item[1], item[0]))
+    chosen = heapq.nsmallest(maximum, table.items(), key=lambda item: (-item[1], item[0]))
     names, counts = zip(*chosen, strict=True)
-    exact = len(chosen) == most and counts[-1] > floor
+    exact = len(chosen) == maximum and counts[-1] > floor
     return NGrams(names, counts, read, distinct, 0 if exact else floor)
 
 

@@ -15,7 +15,7 @@ from engine.errors import ArtifactError
 FILES = (artifact.CLUSTERS, artifact.CLUSTERS_JSON, artifact.CLUSTERS_PAGE)
 
 
-def check_place(folder: Path, config: EngineConfig, registry: Registry | None = None) -> None:
+def check_destination(folder: Path, config: EngineConfig, registry: Registry | None = None) -> None:
     """Tell before the work that clusters of this config cannot be put there.
 
     Raises:
@@ -54,7 +54,7 @@ def put(
     Raises:
         ArtifactError: see :func:`check_place`.
     """
-    check_place(folder, config, registry)
+    check_destination(folder, config, registry)
     page = page_of(clusters, config.name)
     if not artifact.is_artifact(folder):
         with artifact.writing(folder) as temporary:

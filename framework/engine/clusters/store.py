@@ -53,7 +53,7 @@ _OWN = {
 _PARTS = ("embedder.", "clusterer.")
 
 
-_MOST_COUNTED = 1 << 40  # of one n-gram, or of one pair of clusters: sums stay far below 2^63
+_MAX_COUNTED = 1 << 40  # of one n-gram, or of one pair of clusters: sums stay far below 2^63
 _LARGEST_COMPONENT = 1e6  # of the map; those of unit vectors are below 1
 
 
@@ -315,12 +315,12 @@ def _check(document: Document, arrays: Mapping[str, NDArray[Any]]) -> None:
     sizes = np.bincount(arrays["labels"], minlength=count).tolist()
     if sizes != [cluster.size for cluster in document.clusters]:
         raise ArtifactError("the sizes of the clusters are not those of the labels")
-    for name, least in (("counts", 1), ("confusion", 0)):
+    for name, minimum in (("counts", 1), ("confusion", 0)):
         if (
-            not least
-            <= arrays[name].min(initial=least)
-            <= arrays[name].max(initial=least)
-            < (_MOST_COUNTED)
+            not minimum
+            <= arrays[name].min(initial=minimum)
+            <= arrays[name].max(initial=minimum)
+            < (_MAX_COUNTED)
         ):
             raise ArtifactError(f"array `{name}` holds impossible numbers")
     if not (np.abs(arrays["map_components"]) <= _LARGEST_COMPONENT).all():

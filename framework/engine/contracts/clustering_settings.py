@@ -23,15 +23,20 @@ class ClustererSettings(Settings):
     """Base of every clusterer's settings."""
 
     count: Annotated[int, Field(ge=2, le=10_000)] | Literal["auto"] = Field(
-        10, description="number of clusters, K; auto: the best by a score, from `least` to `most`"
+        10,
+        description="number of clusters, K; auto: the best by a score, from `min_clusters` to"
+        " `max_clusters`",
     )
-    least: int = Field(2, ge=2, le=10_000, description="fewest clusters that `auto` tries")
-    most: int = Field(30, ge=2, le=10_000, description="most clusters that `auto` tries")
+    min_clusters: int = Field(2, ge=2, le=10_000, description="fewest clusters that `auto` tries")
+    max_clusters: int = Field(30, ge=2, le=10_000, description="most clusters that `auto` tries")
 
     @model_validator(mode="after")
-    def _least_to_most(self) -> Self:
-        if self.least > self.most:
-            raise ValueError(f"`least` ({self.least}) is more than `most` ({self.most})")
+    def _min_below_max(self) -> Self:
+        if self.min_clusters > self.max_clusters:
+            raise ValueError(
+                f"`min_clusters` ({self.min_clusters}) is more than `max_clusters`"
+                f" ({self.max_clusters})"
+            )
         return self
 
     def cluster_count(self) -> int | None:

@@ -74,23 +74,23 @@ def explain_misfit(own: Mapping[str, Tensor], given: Mapping[str, Tensor]) -> st
     A tensor fits in shape and in the sort of its numbers: integers, booleans and complex numbers
     are not weights, and what counts (a counter of BatchNorm) is not filled with fractions.
     """
-    problems = [f"missing: {name}" for name in own if name not in given]
-    problems += [
+    differences = [f"missing: {name}" for name in own if name not in given]
+    differences += [
         f"unknown: {name}{did_you_mean(name, list(own))}" for name in given if name not in own
     ]
     common = [name for name in own if name in given]
-    problems += [
+    differences += [
         f"shape of {name}: {tuple(given[name].shape)} there, {tuple(own[name].shape)} here"
         for name in common
         if given[name].shape != own[name].shape
     ]
-    problems += [
+    differences += [
         f"dtype of {name}: {_dtype(given[name])} there, {_dtype(own[name])} here"
         for name in common
         if _sort(given[name].dtype) != _sort(own[name].dtype)
     ]
-    more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
-    return "\n".join(f"  {line}" for line in problems[:_SHOWN] + more)
+    more = [f"and {len(differences) - _SHOWN} more"] if len(differences) > _SHOWN else []
+    return "\n".join(f"  {line}" for line in differences[:_SHOWN] + more)
 
 
 def _sort(dtype: torch.dtype) -> str:

@@ -9,7 +9,7 @@ from engine.core.regular_file import read_regular
 from engine.core.strict_json import parse_json
 from engine.errors import DataError
 
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Bytes of a JSON file that is read whole: answers to some three million images."""
 
 _LONGEST_NUMBER = 18
@@ -31,7 +31,7 @@ def clean_name(text: str) -> str:
     return text
 
 
-def read_json(path: Path, *, most_bytes: int = MOST_BYTES, hint: str | None = None) -> Any:
+def read_json(path: Path, *, most_bytes: int = MAX_BYTES, hint: str | None = None) -> Any:
     """Read a JSON file by :func:`engine.core.strict_json.parse_json`, keys by :func:`clean_name`.
 
     Args:

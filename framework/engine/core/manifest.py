@@ -18,7 +18,7 @@ MODEL = "model"
 """The folder of a training run in which its trained model lies."""
 
 FORMAT = 1
-MOST_BYTES = 64 << 20
+MAX_BYTES = 64 << 20
 """Bytes of a manifest that are read; a long history of training has some thousand."""
 
 
@@ -113,11 +113,11 @@ def parse_manifest(path: Path) -> dict[str, Any]:
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if len(data) > MOST_BYTES:
-        raise ArtifactError(f"{path} has more than {MOST_BYTES:,} bytes")
+    if len(data) > MAX_BYTES:
+        raise ArtifactError(f"{path} has more than {MAX_BYTES:,} bytes")
     try:
         found = parse_json(data)
     except ValueError as error:

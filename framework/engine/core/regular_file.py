@@ -25,12 +25,12 @@ def open_regular(path: Path) -> BinaryIO:
         raise
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_regular(path: Path, maximum: int) -> bytes:
     """A regular file's bytes.
 
     Args:
         path: of the file.
-        most: bytes that it may have.
+        maximum: bytes that it may have.
 
     Raises:
         FileNotFoundError: there is none.
@@ -38,6 +38,6 @@ def read_regular(path: Path, most: int) -> bytes:
     """
     with open_regular(path) as file:
         size = os.fstat(file.fileno()).st_size
-        if size > most:
-            raise OSError(f"the file has {size:,} bytes, and {most:,} are allowed")
+        if size > maximum:
+            raise OSError(f"the file has {size:,} bytes, and {maximum:,} are allowed")
         return file.read(size)  # memory is taken for what is there, not for what might be

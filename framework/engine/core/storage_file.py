@@ -152,9 +152,14 @@ def write_parts(path: Path, stored: Mapping[str, StoredArray]) -> None:
     serialize_file(specs, path, metadata=None)
 
 
-class Kept(NamedTuple):
-    """A tensor that was not decoded: its storage, its parts by what stands behind its name, its
-    shape."""
+class EncodedTensor(NamedTuple):
+    """A tensor that was not decoded.
+
+    Attributes:
+        storage: what wrote it, and decodes it.
+        parts: its arrays in the file, by the suffix after the name of the tensor.
+        shape: of the decoded tensor.
+    """
 
     storage: Storage
     parts: Mapping[str, StoredArray]
@@ -167,7 +172,7 @@ def decode(
     parts: Mapping[str, StoredArray],
     registry: Registry,
     keep: Collection[str] = (),
-) -> tuple[dict[str, np.ndarray], dict[str, Kept]]:
+) -> tuple[dict[str, np.ndarray], dict[str, EncodedTensor]]:
     """The tensors of a file of weights.
 
     Args:
@@ -187,7 +192,7 @@ def decode(
         ConfigError: a storage is not installed.
     """
     found: dict[str, np.ndarray] = {}
-    kept: dict[str, Kept] = {}
+    kept: dict[str, EncodedTensor] = {}
     taken: set[str] = set()
     misfits: list[str] = []
     for entry in entries:
@@ -204,7 +209,7 @@ def decode(
                 misfits += wrong
                 continue
             if name in keep:
-                kept[name] = Kept(storage, own, shape)
+                kept[name] = EncodedTensor(storage, own, shape)
                 continue
             found[name] = storage.decode(own, shape)
             if found[name].shape != shape or found[name].dtype != "float32":

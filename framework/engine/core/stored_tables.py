@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from engine.contracts.filling import tied_names
 from engine.core.model import DualEncoder
-from engine.core.storage_file import Kept
+from engine.core.storage_file import EncodedTensor
 
 MIN_NUMBERS = 1 << 20
 """Smaller tables are decoded: they cost less than the look-ups."""
@@ -34,7 +34,7 @@ class StoredRows:
         kept: its storage, its parts and its shape, [rows, width].
     """
 
-    kept: Kept
+    kept: EncodedTensor
 
     def rows(self, rows: np.ndarray) -> Tensor:
         """int64 [N] -> float32 [N, width]."""

@@ -311,8 +311,8 @@ def _agrees(out: Path, state: State, verdict: Verdict) -> None:
     counts = state.counts()
     if counts.left:
         verdict.fault("not finished", str(out), f"{counts.left:,} images are still to be had")
-    if counts.had != verdict.rows:
-        how = f"{counts.had:,} images had, {verdict.rows:,} rows"
+    if counts.downloaded != verdict.rows:
+        how = f"{counts.downloaded:,} images downloaded, {verdict.rows:,} rows"
         verdict.fault("counts disagree", f"{NAME} and {METADATA}", how)
     try:
         written = json.loads(read_regular(out / REPORT, _MAX_REPORT))

@@ -193,11 +193,11 @@ def _classes_of(name: str, indices: Sequence[int], classes: int | None) -> int:
     lowest, highest = min(indices), max(indices)
     if lowest < 0 or highest >= (MAX_CLASSES if classes is None else classes):
         there = f"there are {classes} classes, numbered from 0"
-        most = f"{MAX_CLASSES - 1:,} is the largest that is allowed"
+        maximum = f"{MAX_CLASSES - 1:,} is the largest that is allowed"
         index = lowest if lowest < 0 else highest
         raise DataError(
             f"data set `{one_line(name)}`: class index {index} does not exist"
-            f" ({most if classes is None else there})"
+            f" ({maximum if classes is None else there})"
         )
     return int(highest) + 1 if classes is None else classes
 

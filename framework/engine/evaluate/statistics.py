@@ -308,10 +308,10 @@ def _draw(
     return wider
 
 
-def _limits(drawn: NDArray[np.float64], value: float, least: float) -> tuple[float, float]:
+def _limits(drawn: NDArray[np.float64], value: float, minimum: float) -> tuple[float, float]:
     """The interval in percent: of what is possible, and holding what was seen."""
     low, high = np.quantile(drawn, (TAIL, 1 - TAIL))
-    return 100 * min(value, max(least, float(low))), 100 * max(value, min(1.0, float(high)))
+    return 100 * min(value, max(minimum, float(low))), 100 * max(value, min(1.0, float(high)))
 
 
 def _coin(tosses: int) -> NDArray[np.float64]:

@@ -42,7 +42,7 @@ from engine.exchange.readme import onnx_readme
 from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.tokenizer import standalone
 
-_MOST_IN_ONE_FILE = 1_900_000_000
+_MAX_IN_ONE_FILE = 1_900_000_000
 """Bytes; a protobuf message cannot pass 2 GiB. Larger weights go to a file beside it."""
 
 Example = Mapping[str, Tensor]
@@ -205,7 +205,7 @@ def write_tower(tower: OnnxTower, example: Example, folder: Path) -> None:
         for node in exported.model.graph.all_nodes():  # where each step stands in whose source file
             node.metadata_props.clear()
         weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
-        exported.save(folder / tower.file, external_data=weights > _MOST_IN_ONE_FILE)
+        exported.save(folder / tower.file, external_data=weights > _MAX_IN_ONE_FILE)
 
 
 def _capture(tower: OnnxTower, example: Example) -> torch.export.ExportedProgram:

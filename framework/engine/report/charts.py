@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 Point = tuple[float, float]
 
-MOST_CATEGORIES = 9
+MAX_CATEGORIES = 9
 """Categories of a bar chart above which some go without their name below the axis."""
 
 
@@ -190,7 +190,7 @@ def bar_chart(
         for number, (bar, title) in enumerate(zip(drawn, named, strict=True)):
             bar.set_gid(f"bar{number}")
             drawing.titles[f"bar{number}"] = [plain(title)]
-        every = math.ceil(len(bars) / MOST_CATEGORIES)
+        every = math.ceil(len(bars) / MAX_CATEGORIES)
         last = len(bars) - 1
         shown = [i for i in range(len(bars)) if i == last or (i % every == 0 and last - i >= every)]
         axes.set_xticks(shown, [plain(bars[i][0], 24) for i in shown])

@@ -192,10 +192,10 @@ def must_raise(kind: type[Exception], method: Any, *arguments: Any, expected: st
     fault(expected, f"no error; it gave {shorten(found)}")
 
 
-def shorten(value: Any, most: int = 120) -> str:
+def shorten(value: Any, maximum: int = 120) -> str:
     """A value's repr, short."""
     text = " ".join(repr(value).split())
-    return text if len(text) <= most else f"{text[: most - 1]}…"
+    return text if len(text) <= maximum else f"{text[: maximum - 1]}…"
 
 
 def source_of(found: type[Any]) -> str:

@@ -67,7 +67,7 @@ class LossSubject(Subject):
         return {name: tensor for name, tensor in batch.items() if name in self.names}
 
     @property
-    def least(self) -> State:
+    def minimum(self) -> State:
         """A batch of those entries alone that it cannot do without."""
         needed = self.module.needed()
         return {name: tensor for name, tensor in self.batch().items() if name in needed}
@@ -138,7 +138,7 @@ def reads(it: LossSubject) -> None:
             "Give one: extras={" + f"{unknown[0]!r}: torch.randn(12, ...)" + "}, a tensor"
             " [N, ...] as a tower or a projection gives it.",
         )
-    for batch in (it.batch(), it.least):
+    for batch in (it.batch(), it.minimum):
         try:
             it.module(batch)
         except KeyError as error:
@@ -250,7 +250,7 @@ def gradients(it: LossSubject) -> None:
     if it.target.reads_if_given and [
         *module.parameters()
     ]:  # one may stand in for what is not given
-        module({name: tensor.detach() for name, tensor in it.least.items()}).backward()
+        module({name: tensor.detach() for name, tensor in it.minimum.items()}).backward()
     if without := [name for name, p in module.named_parameters() if p.grad is None]:
         fault("a gradient for every parameter of the loss", f"none at `{without[0]}`")
 

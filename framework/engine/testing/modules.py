@@ -113,14 +113,14 @@ def weight_of(plan: Plan) -> int:
 
 def check_weight(it: ModuleSubject) -> None:
     """Fault where the plugin would be too heavy to test, reported before it is built."""
-    most = it.hints.get("max_bytes", MAX_BYTES)
+    maximum = it.hints.get("max_bytes", MAX_BYTES)
     try:
         weight = weight_of(it.own_plan() or plan_of_module(it.meta()))
     except Exception:  # `plan` and `meta_build` are checked on their own
         return
-    if weight > most:
+    if weight > maximum:
         fault(
-            f"a plugin of at most {most:,} bytes to test with",
+            f"a plugin of at most {maximum:,} bytes to test with",
             f"with these settings it has {weight:,} bytes of weights",
             "The checks build it many times. Give smaller settings={...}, or allow more with"
             " max_bytes=.",

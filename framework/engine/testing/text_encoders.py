@@ -21,14 +21,14 @@ class TextEncoderSubject(TowerSubject):
     @property
     def lengths(self) -> list[int]:
         """Tokens of the texts of :meth:`feed`: 4 rows, one at least shorter than the others."""
-        most = self.settings.max_tokens
-        return [min(n, most) for n in (3, 1, 7, 2)]
+        maximum = self.settings.max_tokens
+        return [min(n, maximum) for n in (3, 1, 7, 2)]
 
     def texts(self, lengths: list[int], seed: int = 0) -> State:
         """Random texts of these lengths."""
         generator = torch.Generator().manual_seed(seed)
-        most = self.settings.vocab_size
-        rows = [torch.randint(most, (n,), generator=generator).tolist() for n in lengths]
+        maximum = self.settings.vocab_size
+        rows = [torch.randint(maximum, (n,), generator=generator).tolist() for n in lengths]
         return pad_tokens(rows, pad_id=0)
 
     def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:

@@ -137,10 +137,10 @@ def never_empty(it: TokenizerSubject) -> None:
 )
 def ids_in_range(it: TokenizerSubject) -> None:
     """No id is below 0 or beyond the vocabulary."""
-    most = it.tokenizer.vocab_size
+    maximum = it.tokenizer.vocab_size
     for text, row in zip(it.tried, it.tokenizer.encode(it.tried, 64), strict=True):
-        if bad := [one for one in row if not 0 <= one < most]:
-            fault(f"ids from 0 to {most - 1} (vocab_size is {most})",
+        if bad := [one for one in row if not 0 <= one < maximum]:
+            fault(f"ids from 0 to {maximum - 1} (vocab_size is {maximum})",
                   f"id {bad[0]} for {shorten(text, 40)}")  # fmt: skip
 
 
@@ -155,15 +155,15 @@ def max_tokens(it: TokenizerSubject) -> None:
     """The length is kept, and so is the end mark where there is one."""
     long = " ".join(it.texts[:12]) * 20
     ends = {row[-1] for row in it.tokenizer.encode(["", *it.texts[:12]], 1000)}
-    for most in (2, 3, 7, 64):
-        for text, row in zip(it.tried, it.tokenizer.encode(it.tried, most), strict=True):
-            if len(row) > most:
-                fault(f"at most {most} tokens for max_tokens={most}",
+    for maximum in (2, 3, 7, 64):
+        for text, row in zip(it.tried, it.tokenizer.encode(it.tried, maximum), strict=True):
+            if len(row) > maximum:
+                fault(f"at most {maximum} tokens for max_tokens={maximum}",
                       f"{len(row)} for {shorten(text, 40)}")  # fmt: skip
-        (row,) = it.tokenizer.encode([long], most)
+        (row,) = it.tokenizer.encode([long], maximum)
         if len(ends) == 1 and row[-1] not in ends:
             fault(f"the end mark {ends.pop()}, which ends every short text, at the end of a text"
-                  f" cut to {most} tokens", f"id {row[-1]}")  # fmt: skip
+                  f" cut to {maximum} tokens", f"id {row[-1]}")  # fmt: skip
 
 
 @rule(

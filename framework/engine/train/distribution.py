@@ -106,10 +106,10 @@ class Processes:
         own = [state[name].shape[1] if state[name].dim() > 1 else 0 for name in names]
         longest = self.all_gather(*own).amax(dim=0).tolist()
         found: State = {}
-        for name, length, most in zip(names, own, longest, strict=True):
+        for name, length, maximum in zip(names, own, longest, strict=True):
             tensor = state[name]
-            after = [0, 0] * (tensor.dim() - 2) + [0, most - length]
-            found[name] = functional.pad(tensor, after) if most > length else tensor
+            after = [0, 0] * (tensor.dim() - 2) + [0, maximum - length]
+            found[name] = functional.pad(tensor, after) if maximum > length else tensor
         return found
 
     def all_reduce_grads(

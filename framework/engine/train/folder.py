@@ -98,7 +98,7 @@ def _check_ours(folder: Path, *, force: bool) -> None:
     for name in (START, MODEL) if force else (MODEL,):
         artifact.check_replaceable(folder / name)
     if force and (folder / CHECKPOINTS).is_dir():
-        found = foreign(folder / CHECKPOINTS, (), most=1_000_000)
+        found = foreign(folder / CHECKPOINTS, (), maximum=1_000_000)
         found += [
             f"{name}{inner}"
             for name in found

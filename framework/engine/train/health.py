@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from engine.contracts.finite import find_not_finite
 from engine.core.model import DualEncoder
 
-_LEAST_SCALE = 1.0
+_MIN_SCALE = 1.0
 """A gradient that overflows float16 at this loss scale overflows it without any scaling."""
 
 
@@ -45,7 +45,7 @@ class Health:
         Args:
             scale: the factor on the loss, after the last step.
         """
-        return bool(self.skipped) and scale < _LEAST_SCALE
+        return bool(self.skipped) and scale < _MIN_SCALE
 
     def describe(self) -> str:
         """What diverged, in words."""

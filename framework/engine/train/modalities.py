@@ -52,16 +52,18 @@ class Group:
     rows: Tensor
 
 
-def group_by_length(lengths: Rows, cost: int, most: int | None = None) -> list[NDArray[np.int64]]:
+def group_by_length(
+    lengths: Rows, cost: int, maximum: int | None = None
+) -> list[NDArray[np.int64]]:
     """Split rows into groups so that padding and the number of groups together cost least.
 
-    A group costs ``rows * longest + cost``. Rows of one length stay together, unless ``most`` cuts
-    them. Solved exactly, over the different lengths.
+    A group costs ``rows * longest + cost``. Rows of one length stay together, unless ``maximum``
+    cuts them. Solved exactly, over the different lengths.
 
     Args:
         lengths: [R] tokens of each row.
         cost: of one group more, in tokens.
-        most: rows a group may have at most.
+        maximum: rows a group may have at most.
 
     Returns:
         Places of rows, group by group; every row in one.
@@ -79,9 +81,9 @@ def group_by_length(lengths: Rows, cost: int, most: int | None = None) -> list[N
         groups.append(order[ends[cut[j]] : ends[j]])
         j = cut[j]
     groups.reverse()
-    if most is None:
+    if maximum is None:
         return groups
-    return [some[i : i + most] for some in groups for i in range(0, len(some), most)]
+    return [some[i : i + maximum] for some in groups for i in range(0, len(some), maximum)]
 
 
 class TextModality:

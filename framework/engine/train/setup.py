@@ -188,7 +188,7 @@ class StageRun:
             model.vision, self._reader, vision, pictures, context.device, chunk
         )
 
-    def _prefix(self, side: str, least: int) -> FrozenPrefix | None:
+    def _prefix(self, side: str, minimum: int) -> FrozenPrefix | None:
         """A tower's frozen prefix, where it is worth keeping: at least so many segments.
 
         A text's stem alone is a look-up in a table, as is the cache.
@@ -197,7 +197,7 @@ class StageRun:
         tower = getattr(context.model, side)
         stop = frozen_prefix(tower)
         cache = context.settings.cache
-        if not cache.use or stop < least or (tower.mixes_rows is True and tower.training):
+        if not cache.use or stop < minimum or (tower.mixes_rows is True and tower.training):
             return None  # such a tower may mix rows in its frozen prefix too
         use = self._context.towers[side]
         short, long = _probes(tower, side, context.device)

@@ -24,7 +24,7 @@ from engine_plugins.clusterers.settings import AgglomerativeKnnSettings
 ROWS, COLUMNS = 512, 1024
 """Of a tile of distances: 4 MB, which stay in a core's cache."""
 
-MOST = 60_000
+MAX_VECTORS = 60_000
 """Vectors whose distances (14.4 GB) one may still want in memory."""
 
 
@@ -40,21 +40,21 @@ class AgglomerativeKnn(Clusterer):
 
     def cluster(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         wanted = self.settings.cluster_count()
-        different = check_vectors(vectors, wanted or self.settings.least)
-        if len(vectors) > MOST:
+        different = check_vectors(vectors, wanted or self.settings.min_clusters)
+        if len(vectors) > MAX_VECTORS:
             raise DataError(
                 f"agglomerative clustering of {len(vectors):,} vectors needs"
                 f" {4 * len(vectors) ** 2 / 1e9:,.0f} GB for their distances",
-                hint=f"lower clusters.most_frequent (to {MOST:,} at most), or use the clusterer"
-                " `kmeans`",
+                hint=f"lower clusters.most_frequent (to {MAX_VECTORS:,} at most), or use the"
+                " clusterer `kmeans`",
             )
         distances = _HandedOver(condensed_distances(vectors))
         tree = fastcluster.linkage(distances, "ward", preserve_input=False)
         del distances
         if wanted is None:
-            most = min(self.settings.most, different)
-            least = min(self.settings.least, most)
-            self.scores = silhouettes(vectors, lambda count: cut(tree, count), least, most)
+            maximum = min(self.settings.max_clusters, different)
+            minimum = min(self.settings.min_clusters, maximum)
+            self.scores = silhouettes(vectors, lambda count: cut(tree, count), minimum, maximum)
             wanted = best(self.scores)
         self.count = wanted
         return by_size(cut(tree, wanted))

@@ -15,10 +15,10 @@ SAMPLE = 2000
 def silhouettes(
     vectors: NDArray[np.float32],
     labels_of: Callable[[int], NDArray[np.int64]],
-    least: int,
-    most: int,
+    minimum: int,
+    maximum: int,
 ) -> dict[int, float]:
-    """The mean silhouette of each number of clusters from ``least`` to ``most``.
+    """The mean silhouette of each number of clusters from ``minimum`` to ``maximum``.
 
     It is -1 to 1: how much nearer vectors are to their own cluster than to the next (Rousseeuw,
     1987), in Euclidean distance. Vectors are a sample where there are many, always the same one.
@@ -26,15 +26,15 @@ def silhouettes(
     Args:
         vectors: [N, D], all that were clustered.
         labels_of: the labels [N] for a number of clusters.
-        least: fewest clusters.
-        most: most clusters, at most N.
+        minimum: fewest clusters.
+        maximum: most clusters, at most N.
     """
     rows = np.arange(len(vectors))
     if len(rows) > SAMPLE:
         rows = np.sort(np.random.default_rng(0).choice(rows, SAMPLE, replace=False))
     distances = pairwise_distances(vectors[rows].astype(np.float64))
     scores = {}
-    for count in range(least, most + 1):
+    for count in range(minimum, maximum + 1):
         labels = labels_of(count)[rows]
         present = len(np.unique(labels))
         # Small clusters may be missing from the sample; a single one, or only single vectors, have

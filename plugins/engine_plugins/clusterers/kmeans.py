@@ -25,13 +25,13 @@ class KMeans(Clusterer):
 
     def cluster(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
         wanted = self.settings.cluster_count()
-        check_vectors(vectors, wanted or self.settings.least)
+        check_vectors(vectors, wanted or self.settings.min_clusters)
         unit = _unit(vectors)
-        different = check_vectors(unit, wanted or self.settings.least)
+        different = check_vectors(unit, wanted or self.settings.min_clusters)
         if wanted is None:
-            most = min(self.settings.most, different)
-            least = min(self.settings.least, most)
-            self.scores = silhouettes(unit, lambda count: self._find(unit, count), least, most)
+            maximum = min(self.settings.max_clusters, different)
+            minimum = min(self.settings.min_clusters, maximum)
+            self.scores = silhouettes(unit, lambda count: self._find(unit, count), minimum, maximum)
             wanted = best(self.scores)
         self.count = wanted
         return by_size(self._find(unit, wanted))

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-MOST_ROWS = 128
+MAX_ROWS = 128
 """With more rows the matrix is used often enough to be worth rearranging."""
 
 
@@ -73,7 +73,7 @@ class FewRows(TorchFunctionMode):
         most_rows: how many rows are few.
     """
 
-    def __init__(self, most_rows: int = MOST_ROWS) -> None:
+    def __init__(self, most_rows: int = MAX_ROWS) -> None:
         super().__init__()
         self.most_rows = most_rows if _available() else 0
 

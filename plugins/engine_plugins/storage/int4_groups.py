@@ -30,7 +30,7 @@ from engine_plugins.storage.settings import Int4GroupsSettings
 _RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.72)
 """Parts of a group's range that its levels may cover; what lies outside is clipped. 1 comes first:
 where the error is 0 there, as in what was decoded before, it stays."""
-_MOST_ROUNDS = 1000
+_MAX_ROUNDS = 1000
 _SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
 
 _Coded = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -125,7 +125,7 @@ def _settled(groups: np.ndarray, symmetric: bool) -> _Coded:
     """
     levels, scale, zero = _coded(groups, symmetric)
     open_ = np.flatnonzero(~_at_the_ends(levels, symmetric) & (scale != 0))
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         if not open_.size:
             break
         decoded = (levels[open_].astype(np.float32) - zero[open_, None]) * scale[
@@ -151,16 +151,16 @@ def _coded(groups: np.ndarray, symmetric: bool) -> _Coded:
     """The best of some scales, for each group by itself."""
     code = _symmetric if symmetric else _asymmetric
     best: _Coded | None = None
-    least = np.empty(0)
+    minimum = np.empty(0)
     for ratio in _RATIOS:
         levels, scale, zero = code(groups, ratio)
         decoded = (levels.astype(np.float32) - zero[:, None]) * scale[:, None].astype(np.float32)
         error = np.square(decoded - groups, dtype=np.float64).sum(axis=1)
         if best is None:
-            best, least = (levels, scale, zero), error
+            best, minimum = (levels, scale, zero), error
             continue
-        better = error < least
-        for old, new in zip((*best, least), (levels, scale, zero, error), strict=True):
+        better = error < minimum
+        for old, new in zip((*best, minimum), (levels, scale, zero, error), strict=True):
             old[better] = new[better]
     assert best is not None
     return best

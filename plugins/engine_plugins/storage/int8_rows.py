@@ -18,7 +18,7 @@ from engine_plugins.storage.groups import blocks
 _LEVELS = 127
 LARGEST = _LEVELS * 65_504
 """The largest number that is held: times the largest float16."""
-_MOST_ROUNDS = 1000
+_MAX_ROUNDS = 1000
 
 
 class Int8Rows(Storage):
@@ -86,7 +86,7 @@ def settled_levels(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     levels, scale = _levels(rows)
     top = np.abs(levels).max(axis=1, initial=0)
     open_ = np.flatnonzero((top < _LEVELS) & np.isfinite(scale))
-    for _ in range(_MOST_ROUNDS):
+    for _ in range(_MAX_ROUNDS):
         if not open_.size:
             break
         again, finer = _levels(_decoded(levels[open_], scale[open_]))

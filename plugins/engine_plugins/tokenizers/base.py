@@ -18,17 +18,17 @@ from tokenizers import Tokenizer as Backend
 from engine.contracts import Texts, Tokenizer, TokenizerSettings
 from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError, WeightsError
-from engine_plugins.tokenizers.bounds import MOST_BYTES, check_steps
+from engine_plugins.tokenizers.bounds import MAX_BYTES, check_steps
 
 S = TypeVar("S", bound=TokenizerSettings)
 
 FORMAT = 1
-MOST_IDS = 10_000_000
+MAX_IDS = 10_000_000
 """More ids than any vocabulary has; a larger one is a broken file."""
 
-_MOST_HOLES, _FEW_IDS = 4, 1000  # ids without a token: real vocabularies have a few
+_MAX_HOLES, _FEW_IDS = 4, 1000  # ids without a token: real vocabularies have a few
 _LONGEST_ORIGIN = 10_000  # bytes
-_MOST_MARKS = 64
+_MAX_MARKS = 64
 _CHUNK = 4096  # texts at a time, so that the library's own records of them stay small
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -270,13 +270,13 @@ def read_bytes(path: Path) -> bytes:
     """A file's bytes.
 
     Raises:
-        WeightsError: it cannot be read, or has more than ``bounds.MOST_BYTES``.
+        WeightsError: it cannot be read, or has more than ``bounds.MAX_BYTES``.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MOST_BYTES + 1)
-        if len(data) > MOST_BYTES:
-            raise WeightsError(f"{path} is not a vocabulary: it has more than {MOST_BYTES:,} bytes")
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise WeightsError(f"{path} is not a vocabulary: it has more than {MAX_BYTES:,} bytes")
         return data
     except OSError as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
@@ -316,7 +316,7 @@ def fill_holes(vocabulary: Mapping[str, int]) -> dict[str, int]:
         WeightsError: it has far more holes than tokens.
     """
     taken = set(vocabulary.values())
-    if max(taken, default=0) > _MOST_HOLES * len(taken) + _FEW_IDS:
+    if max(taken, default=0) > _MAX_HOLES * len(taken) + _FEW_IDS:
         raise WeightsError(
             f"a vocabulary of {len(taken):,} tokens with the id {max(taken):,}",
             hint="The file is damaged: the ids of a vocabulary follow each other.",
@@ -326,12 +326,12 @@ def fill_holes(vocabulary: Mapping[str, int]) -> dict[str, int]:
 
 
 def _marks(values: object) -> tuple[int, ...]:
-    if not isinstance(values, list) or len(values) > _MOST_MARKS:
+    if not isinstance(values, list) or len(values) > _MAX_MARKS:
         raise ValueError("its marks are not a short list")
     return tuple(_id(value) for value in values)
 
 
 def _id(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MOST_IDS:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < MAX_IDS:
         raise ValueError(f"{value!r:.40} is not a token id")
     return value

@@ -10,16 +10,16 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-MOST_BYTES = 256 * 2**20
+MAX_BYTES = 256 * 2**20
 """Bytes of a vocabulary's file; the largest ones have some 20 MB."""
 
 LONGEST_PIECE = 1000
 """Characters of a piece; those of real vocabularies have some dozens."""
 
-MOST_STEPS = 64
+MAX_STEPS = 64
 """Steps of a `tokenizer.json` before its model."""
 
-MOST_GROWTH = 64
+MAX_GROWTH = 64
 """How many times longer the steps may make a text, at most."""
 
 _LONGEST_ADDED = 64
@@ -38,16 +38,16 @@ def check_steps(document: Any) -> None:
         *_flat(document.get("normalizer"), 0),
         *_flat(document.get("pre_tokenizer"), 0),
     ]
-    if len(steps) > MOST_STEPS:
-        raise ValueError(f"{len(steps)} steps before its model; at most {MOST_STEPS} are read")
+    if len(steps) > MAX_STEPS:
+        raise ValueError(f"{len(steps)} steps before its model; at most {MAX_STEPS} are read")
     growth = 1.0
     added = 0
     for step in steps:
         growth *= _growth(step)
         added += len(str(step.get("prepend", "")))
-    if growth > MOST_GROWTH or added > _LONGEST_ADDED:
+    if growth > MAX_GROWTH or added > _LONGEST_ADDED:
         raise ValueError(
-            f"its steps could make a text {growth:,.0f} times longer; at most {MOST_GROWTH} times"
+            f"its steps could make a text {growth:,.0f} times longer; at most {MAX_GROWTH} times"
             " is allowed"
         )
     model = document.get("model")

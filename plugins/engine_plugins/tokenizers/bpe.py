@@ -46,7 +46,7 @@ _CONFIG = "tokenizer_config.json"
 _WITHOUT_SPACE = ("GPT2Tokenizer", "RobertaTokenizer")  # unless their file says otherwise
 _WORD_END = "</w>"
 _START, _END = "<start_of_text>", "<end_of_text>"
-_MOST_BYTES = 64 * 2**20  # what a compressed vocabulary may unpack to
+_MAX_BYTES = 64 * 2**20  # what a compressed vocabulary may unpack to
 # After the cleaning a text is in lower case (but ſ, which is s where case is ignored), and its only
 # white space is the space.
 _CLIP_WORD = Regex(r"'[sſ]|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+")
@@ -305,9 +305,9 @@ def _unpacked(path: Path) -> str:
     read_bytes(path)  # a file that cannot be read at all says so itself
     try:
         with gzip.open(path) as file:
-            data = file.read(_MOST_BYTES + 1)
-        if len(data) > _MOST_BYTES:
-            raise WeightsError(f"{path} unpacks to more than {_MOST_BYTES} bytes")
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise WeightsError(f"{path} unpacks to more than {_MAX_BYTES} bytes")
         return data.decode("utf-8")
     except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise WeightsError(f"{path} is not a gzip file of UTF-8 text: {error}") from error

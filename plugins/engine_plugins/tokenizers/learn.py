@@ -66,32 +66,32 @@ def count_words(
     return Words(counts, number)
 
 
-def choose_alphabet(words: Words, most: int, always: Sequence[str] = ()) -> list[str]:
-    """The ``most`` frequent units, those of ``always`` first, the others sorted."""
+def choose_alphabet(words: Words, maximum: int, always: Sequence[str] = ()) -> list[str]:
+    """The ``maximum`` frequent units, those of ``always`` first, the others sorted."""
     frequency: Counter[str] = Counter()
     for units, count in words.counts.items():
         for unit in units:
             frequency[unit] += count
     others = sorted((u for u in frequency if u not in always), key=lambda u: (-frequency[u], u))
-    return [*always, *sorted(others[: max(0, most - len(always))])]
+    return [*always, *sorted(others[: max(0, maximum - len(always))])]
 
 
 def learn_merges(
-    words: Words, alphabet: Collection[str], most: int, min_frequency: int
+    words: Words, alphabet: Collection[str], maximum: int, min_frequency: int
 ) -> list[Merge]:
-    """The merges of byte pair encoding in order, at most ``most`` of them.
+    """The merges of byte pair encoding in order, at most ``maximum`` of them.
 
     The trainer of the library `tokenizers` numbers units in an order that changes from run to run
     where a prefix or suffix makes them. So each unit becomes one character here: the trainer then
     sees plain words over a sorted alphabet, and gives the same merges every time.
     """
-    if most <= 0:
+    if maximum <= 0:
         return []
     known = sorted(alphabet)
     character = {unit: chr(0x10000 + i) for i, unit in enumerate(known)}
     unit_of = {char: unit for unit, char in character.items()}
     trainer = trainers.BpeTrainer(
-        vocab_size=len(known) + most,
+        vocab_size=len(known) + maximum,
         min_frequency=min_frequency,
         initial_alphabet=list(unit_of),
         show_progress=False,
@@ -113,16 +113,16 @@ def learn_merges(
     ]
 
 
-def check_room(kind: str, vocab_size: int, least: int) -> None:
+def check_room(kind: str, vocab_size: int, minimum: int) -> None:
     """Refuse a vocabulary too small for its marks and first units.
 
     Raises:
-        ConfigError: ``vocab_size`` is below ``least``.
+        ConfigError: ``vocab_size`` is below ``minimum``.
     """
-    if vocab_size < least:
+    if vocab_size < minimum:
         raise ConfigError(
             f"vocab_size {vocab_size} is too small to train a `{kind}` vocabulary: it needs at"
-            f" least {least}",
+            f" least {minimum}",
             hint="raise the text encoder's `vocab_size`",
         )
 

@@ -40,7 +40,7 @@ from engine_plugins.tokenizers.spm_model import (
 )
 
 _NAMES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
-_MOST_WORK = 50_000_000  # squares of the pieces' lengths; a vocabulary of 250,000 takes some 15
+_MAX_WORK = 50_000_000  # squares of the pieces' lengths; a vocabulary of 250,000 takes some 15
 _DIGIT = re.compile(r"\d")
 # Special tokens are spelled with a space, which no text holds by then, so that none can spell them.
 _UNKNOWN_TOKEN = " <unk>"
@@ -173,7 +173,7 @@ def _merges(model: SpmModel, where: str) -> list[tuple[str, str]]:
     """
     score = {piece.text: piece.score for piece in model.pieces if piece.type == NORMAL}
     several = [(-piece.score, i) for i, piece in enumerate(model.pieces) if len(piece.text) > 1]
-    if sum(len(model.pieces[i].text) ** 2 for _, i in several) > _MOST_WORK:
+    if sum(len(model.pieces[i].text) ** 2 for _, i in several) > _MAX_WORK:
         raise WeightsError(f"{where}: its pieces are too many and too long for a real vocabulary")
     merges: list[tuple[str, str]] = []
     for _, i in sorted(several):

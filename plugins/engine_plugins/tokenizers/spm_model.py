@@ -24,7 +24,7 @@ SPACE = "▁"  # U+2581 stands for the space
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Far beyond any real character map: NFKC's has 225,276 keys of up to 12 bytes, and replaces them by
 # up to 33.
-_MOST_KEYS, _LONGEST_KEY, _LONGEST_REPLACEMENT = 1_000_000, 64, 128  # in nodes and bytes
+_MAX_KEYS, _LONGEST_KEY, _LONGEST_REPLACEMENT = 1_000_000, 64, 128  # in nodes and bytes
 _LONGEST_PIECE = 256  # characters; SentencePiece's own default is 16
 _Field = tuple[int, int | bytes]
 
@@ -268,7 +268,7 @@ def entries(charsmap: bytes) -> Iterator[tuple[str, str]]:
         place, key = stack.pop()
         visited += 1
         # Equal subtrees are shared, so there may be more keys than units, but not without end.
-        if visited > _MOST_KEYS or len(key) > _LONGEST_KEY:
+        if visited > _MAX_KEYS or len(key) > _LONGEST_KEY:
             raise ValueError("the character map's trie runs in a circle")
         unit = units[place]
         base = place ^ ((unit >> 10) << ((unit & (1 << 9)) >> 6))

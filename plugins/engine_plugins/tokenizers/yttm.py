@@ -42,8 +42,8 @@ _SPACE = "▁"  # U+2581 begins every word
 _BETWEEN_WORDS = Regex("[ \\t\\n\\x0b\\x0c\\r▁]+")
 # Special tokens are spelled with a space, which no word holds, so that no text can spell them.
 _UNKNOWN_TOKEN = " <UNK>"
-_MOST_CHARACTERS = 50_000_000  # in all pieces together; a vocabulary of 100,000 has a million
-_MOST_WORK = 10_000_000  # squares of the lengths of pieces that several rules spell
+_MAX_CHARACTERS = 50_000_000  # in all pieces together; a vocabulary of 100,000 has a million
+_MAX_WORK = 10_000_000  # squares of the lengths of pieces that several rules spell
 _PAD, _UNKNOWN, _FIRST, _LAST = range(4)  # YouTokenToMe's own defaults, for a trained vocabulary
 
 
@@ -229,7 +229,7 @@ def _as_strings(model: BpeModel, where: str) -> tuple[dict[str, int], list[tuple
     for left, right, new in model.rules:
         length = len(spelling[left]) + len(spelling[right])
         total += length
-        if length > LONGEST_PIECE or total > _MOST_CHARACTERS:
+        if length > LONGEST_PIECE or total > _MAX_CHARACTERS:
             raise WeightsError(
                 f"{where}: its rules spell pieces of {length:,} characters, {total:,} in all",
                 hint=f"A real piece has at most {LONGEST_PIECE:,}: the file is damaged, or made to"
@@ -240,7 +240,7 @@ def _as_strings(model: BpeModel, where: str) -> tuple[dict[str, int], list[tuple
     for _, _, new in model.rules:
         made.setdefault(spelling[new], []).append(new)
     work = sum(len(text) ** 2 for text, ids in made.items() if len(ids) > 1)
-    if work > _MOST_WORK:
+    if work > _MAX_WORK:
         raise WeightsError(f"{where}: too many of its rules spell the same long pieces")
     rank = {(left, right): (place, new) for place, (left, right, new) in enumerate(model.rules)}
     vocabulary = dict(model.characters)

@@ -65,7 +65,7 @@ class Entry:
     seeds: tuple[int, ...] = (0,)
     source: Any = "config"
     trained: bool = True
-    saw: Mapping[str, str] = field(default_factory=dict)
+    contamination: Mapping[str, str] = field(default_factory=dict)
     fails: str = ""
 
 
@@ -75,7 +75,7 @@ ENTRIES = (
     Entry("clip_openai", 0.95, 121.6, 17.9),
     Entry("clip_rubert", 1.35, 1062.1, 41.3, source="artifact"),
     Entry("organisers_baseline", 0.05, 25.6, 21.4),
-    Entry("ruclip", 1.02, 302.6, 18.4, saw={"shapes": "trained on these very images"}),
+    Entry("ruclip", 1.02, 302.6, 18.4, contamination={"shapes": "trained on these very images"}),
     Entry("no_training", -9.0, 38.2, 12.6, trained=False),
     Entry("rivals", 0.9, None, source="predictions"),
     Entry("clip_bpe", 0.0, fails="TrainingError: the loss is not a number after step 212"),
@@ -233,7 +233,7 @@ def _result(entry: Entry, seed: int) -> Result:
 
 def _outcome(entry: Entry, seed: int, answers: EntryAnswers) -> Outcome:
     datasets = [
-        result_of(name, each, entry.saw.get(name, ""), [])
+        result_of(name, each, entry.contamination.get(name, ""), [])
         for name, each in answers.datasets.items()
     ]  # fmt: skip
     result = _result(entry, seed).model_copy(update={"datasets": tuple(datasets)})

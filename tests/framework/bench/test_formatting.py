@@ -79,7 +79,7 @@ def test_badges_tell_each_thing_once(contest: Any) -> None:
     found = {row.entry: badges(contest.leaderboard, row) for row in contest.leaderboard.rows}
     assert found["clip_bpe"] == [("failed", "failed")]
     assert found["no_training"][0] == ("untrained", "random weights, never trained")
-    assert found["ruclip"][0] == ("saw", "saw shapes in training")
+    assert found["ruclip"][0] == ("contaminated", "saw shapes in training")
     assert found["rivals"][0] == ("without_model", "predictions only, model not seen")
     assert found["sber"] == []
     assert len(common_notes(contest.leaderboard)) == 3

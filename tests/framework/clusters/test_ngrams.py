@@ -45,26 +45,26 @@ def test_of_a_text(text: str, grams: list[str]) -> None:
 
 @given(CORPUS.filter(lambda texts: any(text.strip() for text in texts)), st.integers(1, 4),
        st.integers(1, 30))  # fmt: skip
-def test_counts_are_those_of_a_plain_count(texts: list[str], words: int, most: int) -> None:
+def test_counts_are_those_of_a_plain_count(texts: list[str], words: int, maximum: int) -> None:
     expected = sorted(plainly(texts, words).items(), key=lambda item: (-item[1], item[0]))
-    found = most_frequent(lambda: texts, words, most)
-    assert list(zip(found.texts, found.counts, strict=True)) == expected[:most]
+    found = most_frequent(lambda: texts, words, maximum)
+    assert list(zip(found.texts, found.counts, strict=True)) == expected[:maximum]
     assert (found.read, found.distinct, found.missed) == (len(texts), len(expected), 0)
 
 
 @given(CORPUS.filter(lambda texts: any(text.strip() for text in texts)), st.integers(1, 3),
        st.integers(1, 8), st.integers(2, 12))  # fmt: skip
-def test_with_little_memory(texts: list[str], words: int, most: int, capacity: int) -> None:
+def test_with_little_memory(texts: list[str], words: int, maximum: int, capacity: int) -> None:
     """Counts stay exact, and whatever is missing occurs `missed` times at most."""
     expected = plainly(texts, words)
-    found = most_frequent(lambda: texts, words, most, capacity=capacity)
+    found = most_frequent(lambda: texts, words, maximum, capacity=capacity)
     assert {gram: expected[gram] for gram in found.texts} == dict(
         zip(found.texts, found.counts, strict=True)
     )
     order = sorted(expected.items(), key=lambda item: (-item[1], item[0]))
     if found.missed == 0:
-        assert list(found.texts) == [gram for gram, _ in order[:most]]
-    smallest = found.counts[-1] if len(found.texts) == most else 0
+        assert list(found.texts) == [gram for gram, _ in order[:maximum]]
+    smallest = found.counts[-1] if len(found.texts) == maximum else 0
     for gram in expected.keys() - set(found.texts):
         assert expected[gram] <= max(smallest, found.missed)
     assert found.distinct <= len(expected)

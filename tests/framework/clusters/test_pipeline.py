@@ -168,7 +168,7 @@ def test_another_embedder_stands_in_and_says_so(make_settings: Make) -> None:
 
 
 def test_the_number_of_clusters_by_a_score(make_settings: Make, clusters: Clusters) -> None:
-    auto = {"use": "agglomerative_knn", "count": "auto", "least": 2, "most": 6}
+    auto = {"use": "agglomerative_knn", "count": "auto", "min_clusters": 2, "max_clusters": 6}
     found = fit_texts(make_settings(clusterer=auto), lambda: list(clusters.document.texts))
     assert set(found.document.scores) == {"2", "3", "4", "5", "6"}
     best = max(found.document.scores, key=lambda key: found.document.scores[key])
@@ -194,7 +194,11 @@ def test_clusters_and_projections_must_be_as_many(root: Path) -> None:
     assert same.clusters is not None
     chosen = load_config(
         path,
-        ["clusters.clusterer.count=auto", "clusters.clusterer.most=3", "data.train.count=20"],
+        [
+            "clusters.clusterer.count=auto",
+            "clusters.clusterer.max_clusters=3",
+            "data.train.count=20",
+        ],
     )
     with pytest.raises(ConfigError, match=r"the clusterer chose [23] clusters"):
         fit(chosen)

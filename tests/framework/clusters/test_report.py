@@ -59,7 +59,8 @@ def test_everything_is_on_the_page(clusters: Clusters) -> None:
 @pytest.mark.parametrize("clusterer", ["agglomerative_knn", "kmeans"])
 def test_hostile_texts(make_settings: Callable[..., ClustersSettings], clusterer: str) -> None:
     settings = make_settings(
-        clusterer={"use": clusterer, "count": "auto", "least": 2, "most": 4}, held_out=0.5
+        clusterer={"use": clusterer, "count": "auto", "min_clusters": 2, "max_clusters": 4},
+        held_out=0.5,
     )
     page = page_of(fit_texts(settings, lambda: HOSTILE * 2), "<i>name</i>")
     parsed = Parsed(page)

@@ -169,7 +169,7 @@ def test_bytes_that_are_not_text_and_too_many_of_them(
     path.write_bytes(json.dumps(GOOD).replace("0.1", "\xff").encode("latin-1"))
     with pytest.raises(ArtifactError, match="is damaged"):
         parse_manifest(path)
-    monkeypatch.setattr("engine.core.manifest.MOST_BYTES", 100)
+    monkeypatch.setattr("engine.core.manifest.MAX_BYTES", 100)
     with pytest.raises(ArtifactError, match="more than 100 bytes"):
         parse_manifest(path)
 

@@ -33,8 +33,8 @@ def set_up(predictor: Predictor, **zero_shot: Any) -> None:
 
 def tokens_of(predictor: Predictor, ids_of: Callable[[str], Sequence[int]]) -> None:
     predictor.tokenizer.encode = (
-        lambda texts, most: [  # type: ignore[method-assign]
-            [0, *ids_of(text)][:most] for text in texts
+        lambda texts, maximum: [  # type: ignore[method-assign]
+            [0, *ids_of(text)][:maximum] for text in texts
         ]
     )
 

@@ -92,8 +92,8 @@ def templates(predictor: Predictor) -> None:
     predictor.config = SimpleNamespace(name="x", zero_shot=zero_shot, model=config.model)  # type: ignore[assignment]
     encode = predictor.tokenizer.encode
     other = {"не красный": "синий синий синий", "не синий": "красный красный красный"}
-    predictor.tokenizer.encode = lambda texts, most: encode(  # type: ignore[method-assign]
-        [other.get(text, text) for text in texts], most
+    predictor.tokenizer.encode = lambda texts, maximum: encode(  # type: ignore[method-assign]
+        [other.get(text, text) for text in texts], maximum
     )
 
 

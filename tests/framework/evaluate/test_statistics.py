@@ -45,9 +45,9 @@ def table(both: int, only_a: int, only_b: int, neither: int) -> tuple[Right, Rig
 
 
 @st.composite
-def entries(draw: st.DrawFn, count: int = 1, most: int = 12) -> list[list[Right]]:
+def entries(draw: st.DrawFn, count: int = 1, maximum: int = 12) -> list[list[Right]]:
     """Entries on the same images: 1 to 3 data sets, 1 to 3 seeds of their own."""
-    sizes = draw(st.lists(st.integers(1, most), min_size=1, max_size=3))
+    sizes = draw(st.lists(st.integers(1, maximum), min_size=1, max_size=3))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     share = draw(st.sampled_from([0.0, 0.1, 0.5, 0.9, 1.0]))
     seeds = [draw(st.integers(1, 3)) for _ in range(count)]
@@ -193,7 +193,7 @@ def test_mcnemar_of_a_million_images_does_not_overflow() -> None:
 
 
 @unhurried
-@given(entries(count=2, most=4))
+@given(entries(count=2, maximum=4))
 def test_sign_flips_equal_scipys_permutation_test(found: list[list[Right]]) -> None:
     a, b = ([each[:1] for each in entry] for entry in found)
     differences = np.concatenate(

@@ -192,7 +192,7 @@ def test_free_axes_stay_free(part: type[parts.Part], tmp_path: Path) -> None:
 def test_weights_beyond_one_files_limit_lie_beside_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.exchange.onnx._MOST_IN_ONE_FILE", 100)
+    monkeypatch.setattr("engine.exchange.onnx._MAX_IN_ONE_FILE", 100)
     assert written_and_checked(parts.Part(), tmp_path)["largest_difference"] < 1e-6
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["some.onnx", "some.onnx.data"]

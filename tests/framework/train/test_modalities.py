@@ -12,16 +12,16 @@ from engine.train.modalities import group_by_length
 @given(
     lengths=st.lists(st.integers(1, 12), min_size=1, max_size=40),
     cost=st.integers(0, 60),
-    most=st.one_of(st.none(), st.integers(1, 9)),
+    maximum=st.one_of(st.none(), st.integers(1, 9)),
 )
 def test_groups_hold_every_row_once_and_cost_least(
-    lengths: list[int], cost: int, most: int | None
+    lengths: list[int], cost: int, maximum: int | None
 ) -> None:
     array = np.array(lengths)
-    groups = group_by_length(array, cost, most)
+    groups = group_by_length(array, cost, maximum)
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(lengths)))
-    if most is not None:
-        assert all(len(group) <= most for group in groups)
+    if maximum is not None:
+        assert all(len(group) <= maximum for group in groups)
         return
 
     def price(some: list[np.ndarray]) -> int:

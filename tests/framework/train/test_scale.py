@@ -34,13 +34,13 @@ def loss_of(name: str, batch: dict[str, torch.Tensor], scale: torch.Tensor) -> t
 
 
 @pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("most", [1.0, 20.0, 100.0])
+@pytest.mark.parametrize("maximum", [1.0, 20.0, 100.0])
 @pytest.mark.parametrize("start", [-1.0, 0.0, math.log(20), 4.6052, 5.5])
 def test_the_loss_sees_the_whole_scale_with_its_whole_gradient(
-    make_config: Make, trained: Run, loss: str, most: float, start: float
+    make_config: Make, trained: Run, loss: str, maximum: float, start: float
 ) -> None:
     config = make_config(
-        f"model.logit_scale={start}", f"train.max_scale={most}", "train.stages.0.epochs=1",
+        f"model.logit_scale={start}", f"train.max_scale={maximum}", "train.stages.0.epochs=1",
         f"train.stages.0.losses=[{{use: {loss}}}]", "train.stages.0.optimizer.use=adam",
     )  # fmt: skip
     trainer, _ = trained(config, run=False)
@@ -58,7 +58,7 @@ def test_the_loss_sees_the_whole_scale_with_its_whole_gradient(
             assert float(parameter.grad) == pytest.approx(float(own.grad), rel=1e-4, abs=1e-7)
         seen.append(float(parameter.detach()))
         real(stage, measured, rows)  # type: ignore[arg-type]
-        assert float(parameter.detach()) <= math.log(most) + 1e-6
+        assert float(parameter.detach()) <= math.log(maximum) + 1e-6
 
     trainer._apply = apply  # type: ignore[method-assign, assignment]
     trainer.run()

@@ -18,7 +18,7 @@ from torch.nn import functional
 from transformers import GPT2Config, GPT2Model
 
 WIDTH, JOINT, CLIP_WIDTH, CLIP_OUT = 32, 20, 48, 12
-VOCABULARY, PLACES, MOST_TOKENS = 600, 40, 10
+VOCABULARY, PLACES, MAX_TOKENS = 600, 40, 10
 CLUSTERS = 3
 
 Tensors = dict[str, Tensor]
@@ -142,7 +142,7 @@ def ruclip_first(clusters: bool = False, prefix: str = "") -> Old:
         "vision": {"use": "openai_clip", **VISION},
         "text": {
             "use": "gpt3small", "width": WIDTH, "layers": 2, "heads": 4, "vocab_size": VOCABULARY,
-            "n_positions": PLACES // 2, "max_tokens": MOST_TOKENS,
+            "n_positions": PLACES // 2, "max_tokens": MAX_TOKENS,
             "tokenizer": {"use": "gpt2_bpe", "from": "scratch"},
         },
         "projection": {"vision": {"use": "residual"}, "text": of_text},
@@ -177,7 +177,7 @@ def openai(kind: str = "openai_clip") -> Old:
         "vision": {"use": kind, **VISION},
         "text": {
             "use": kind, "width": WIDTH, "layers": 2, "heads": 4, "vocab_size": VOCABULARY,
-            "embed_width": CLIP_OUT, "max_tokens": MOST_TOKENS,
+            "embed_width": CLIP_OUT, "max_tokens": MAX_TOKENS,
             "tokenizer": {"use": tokenizer, "from": "scratch"},
         },
         "projection": {"vision": {"use": "identity"}, "text": {"use": "identity"}},

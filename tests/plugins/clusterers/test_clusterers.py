@@ -103,7 +103,7 @@ def test_learning_again_forgets(make_use: MakeUse, name: str) -> None:
 )
 def test_bad_vectors(make_use: MakeUse, name: str, vectors: Vectors, message: str) -> None:
     for count in (4, "auto"):
-        clusterer = make(make_use, name, count=count, least=4)
+        clusterer = make(make_use, name, count=count, min_clusters=4)
         with pytest.raises(DataError, match=message):
             clusterer.cluster(vectors.astype(np.float32))
 
@@ -142,20 +142,20 @@ def test_the_number_by_its_silhouette(make_use: MakeUse, name: str) -> None:
     vectors = unit(
         np.eye(5, 12)[random.integers(5, size=200)] * 6 + random.standard_normal((200, 12))
     )
-    clusterer = make(make_use, name, count="auto", least=3, most=8)
+    clusterer = make(make_use, name, count="auto", min_clusters=3, max_clusters=8)
     labels = clusterer.fit(vectors)
     assert clusterer.count == 5
     assert set(clusterer.scores) == set(range(3, 9))
     expected = silhouette_score(vectors.astype(np.float64), labels)
     assert clusterer.scores[5] == pytest.approx(expected, abs=1e-6)
-    few = make(make_use, name, count="auto", least=2, most=100)
+    few = make(make_use, name, count="auto", min_clusters=2, max_clusters=100)
     assert few.fit(vectors[:4]).max() + 1 == few.count
     assert set(few.scores) == {2, 3, 4}
 
 
 def test_least_and_most(make_use: MakeUse) -> None:
-    with pytest.raises(ValueError, match="is more than `most`"):
-        make_use("clusterer", "kmeans", count="auto", least=9, most=3)
+    with pytest.raises(ValueError, match="is more than `max_clusters`"):
+        make_use("clusterer", "kmeans", count="auto", min_clusters=9, max_clusters=3)
 
 
 @BOTH
@@ -210,7 +210,7 @@ def test_the_partition_at_size(make_use: MakeUse) -> None:
 def test_too_many_vectors_are_reported_before_memory_is_gone(
     make_use: MakeUse, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine_plugins.clusterers.agglomerative_knn.MOST", 100)
+    monkeypatch.setattr("engine_plugins.clusterers.agglomerative_knn.MAX_VECTORS", 100)
     with pytest.raises(DataError, match="GB for their distances"):
         make(make_use, "agglomerative_knn", count=2).cluster(clouds(101))
 

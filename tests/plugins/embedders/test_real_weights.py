@@ -73,7 +73,7 @@ def test_animals_food_and_flags_come_out_apart(
         group: Counter(k for k, g in zip(labels, groups, strict=True) if g == group).most_common(1)
         for group in GROUPS
     }
-    assert len({most[0][0] for most in main.values()}) == 3, main
+    assert len({maximum[0][0] for maximum in main.values()}) == 3, main
     assert clusters.accuracy is not None
     assert clusters.accuracy > 0.85
 

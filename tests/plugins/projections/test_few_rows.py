@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine_plugins.projections import few_rows
-from engine_plugins.projections.few_rows import MOST_ROWS, FewRows
+from engine_plugins.projections.few_rows import MAX_ROWS, FewRows
 
 calm = settings(max_examples=40, deadline=None)
 width = st.integers(1, 40)
@@ -27,7 +27,7 @@ def outcome(layer: Callable[..., Tensor], *inputs: Tensor | None) -> list[Tensor
 
 
 @calm
-@given(st.integers(0, MOST_ROWS + 3), width, width, st.booleans(), st.booleans())
+@given(st.integers(0, MAX_ROWS + 3), width, width, st.booleans(), st.booleans())
 def test_same_numbers(rows: int, wide: int, out: int, biased: bool, lying: bool) -> None:
     torch.manual_seed(rows)
     x = torch.randn(wide, rows).t() if lying else torch.randn(rows, wide)
@@ -66,7 +66,7 @@ def test_it_is_used_where_it_fits_and_only_there(monkeypatch: pytest.MonkeyPatch
     with FewRows():
         functional.linear(torch.randn(5, 4), weight)
         assert used == [5]
-        functional.linear(torch.randn(MOST_ROWS + 1, 4), weight)
+        functional.linear(torch.randn(MAX_ROWS + 1, 4), weight)
         functional.linear(torch.randn(2, 5, 4), weight)
         functional.linear(torch.randn(5, 4).double(), weight.double())
         with torch.autocast("cpu"):

@@ -177,7 +177,7 @@ def test_a_vocabulary_of_holes_is_refused() -> None:
 def test_a_file_that_is_not_a_vocabulary_is_not_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine_plugins.tokenizers.base.MOST_BYTES", 1000)
+    monkeypatch.setattr("engine_plugins.tokenizers.base.MAX_BYTES", 1000)
     (tmp_path / "vocab.json").write_bytes(bytes(1001))
     with pytest.raises(WeightsError, match="more than 1,000 bytes"):
         read_bytes(tmp_path / "vocab.json")
@@ -303,7 +303,7 @@ def shared_trie(levels: int, replacement: int) -> bytes:
 def test_a_character_map_without_measure_is_refused(
     tmp_path: Path, levels: int, replacement: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine_plugins.tokenizers.spm_model._MOST_KEYS", 20_000)  # faster
+    monkeypatch.setattr("engine_plugins.tokenizers.spm_model._MAX_KEYS", 20_000)  # faster
     with pytest.raises(EngineError, match="map"):
         spm(tmp_path, LETTERS, shared_trie(levels, replacement))
     made = Trained.make(TrainedSettings(), lambda: ["кот и пёс", "кот"], 50)

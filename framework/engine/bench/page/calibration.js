@@ -5,7 +5,7 @@ function calibrationPart(i) {
   const bins = cell ? cell.bins.filter((bin) => bin[2] > 0 && known(bin[3]) && known(bin[4])) : [];
   const head = h("h4", {}, "Can its probabilities be believed?");
   if (!datasets.length) return null;
-  const name = say(datasets[state.dataset].name);
+  const name = isolated(datasets[state.dataset].name);
   if (!bins.length)
     return h(
       "div",
@@ -14,13 +14,13 @@ function calibrationPart(i) {
       h("p", { class: "note" }, "Not known on ", name, ": it gives no probabilities."),
     );
   const images = bins.reduce((sum, bin) => sum + bin[2], 0);
-  const says = (100 * bins.reduce((sum, bin) => sum + bin[2] * bin[3], 0)) / images;
+  const promised = (100 * bins.reduce((sum, bin) => sum + bin[2] * bin[3], 0)) / images;
   const is = bins.reduce((sum, bin) => sum + bin[2] * bin[4], 0) / images;
   const error = bins.reduce((sum, bin) => sum + bin[2] * Math.abs(100 * bin[3] - bin[4]), 0) / images;
   const verdict =
-    Math.abs(says - is) < 1
+    Math.abs(promised - is) < 1
       ? "as sure as it should be"
-      : says > is
+      : promised > is
         ? "surer than it should be"
         : "less sure than it should be";
   return h(
@@ -32,7 +32,7 @@ function calibrationPart(i) {
       {},
       "On ",
       name,
-      ` it is on average ${number(says, 0)} % sure and right in ${number(is, 0)} %: ${verdict}.` +
+      ` it is on average ${number(promised, 0)} % sure and right in ${number(is, 0)} %: ${verdict}.` +
         ` Expected calibration error ${number(error)} points (first seed).`,
     ),
     calibrationChart(cell.bins, images),
@@ -67,7 +67,7 @@ function calibrationChart(bins, images) {
   }
   svg.append(s("path", { class: "ideal", d: `M${x(0)} ${y(0)}L${x(1)} ${y(1)}` }));
   const filled = bins.filter((bin) => bin[2] > 0 && known(bin[4]));
-  const most = Math.max(...bins.map((bin) => bin[2]));
+  const largest = Math.max(...bins.map((bin) => bin[2]));
   for (const [from, to, count, sure, right] of filled) {
     const words = binWords(from, to, count, right);
     svg.append(
@@ -78,8 +78,8 @@ function calibrationChart(bins, images) {
           class: "count",
           x: x(from) + 1,
           width: Math.max(1, side * (to - from) - 2),
-          y: top + side + 10 + low * (1 - count / most),
-          height: (low * count) / most,
+          y: top + side + 10 + low * (1 - count / largest),
+          height: (low * count) / largest,
         },
         s("title", {}, words),
       ),

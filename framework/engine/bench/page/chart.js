@@ -32,7 +32,7 @@ function chartSection() {
     (value) => choose({ axis: value }),
   );
   const note = h("span");
-  const made = section(
+  const element = section(
     "picture",
     "Accuracy against cost",
     note,
@@ -55,8 +55,8 @@ function chartSection() {
     if (holder.clientWidth !== before) requestAnimationFrame(() => drawChart(holder, tip));
     before = holder.clientWidth;
   }).observe(holder);
-  watch(["axis", "size_bucket", "entry", "find", "hideUntrained", "hideSaw"], render);
-  return made;
+  onChange(["axis", "size_bucket", "entry", "find", "hideUntrained", "hideContaminated"], render);
+  return element;
 }
 
 function pointsOf() {
@@ -80,7 +80,7 @@ const kindOf = (p) =>
     p.front && !p.over ? "front" : "behind",
     p.over && "over",
     p.entry.untrained && "untrained",
-    sawData(p.entry) && "saw",
+    isContaminated(p.entry) && "contaminated",
   ]
     .filter(Boolean)
     .join(" ");
@@ -129,7 +129,7 @@ function drawChart(holder, tip) {
   holder.replaceChildren(svg);
 }
 
-function grid(frame, x, y, [least, most], [low, high]) {
+function grid(frame, x, y, [smallest, largest], [low, high]) {
   const parts = [];
   for (const value of ticks(low, high, 5)) {
     parts.push(
@@ -142,7 +142,7 @@ function grid(frame, x, y, [least, most], [low, high]) {
     );
   }
   let last = -Infinity;
-  for (const cost of costTicks(least, most)) {
+  for (const cost of costTicks(smallest, largest)) {
     const at = x(cost);
     if (at < frame.left || at > frame.right || at - last < 56) continue;
     last = at;
@@ -174,14 +174,14 @@ function grid(frame, x, y, [least, most], [low, high]) {
 }
 
 // 1, 2, 5 of every power of ten; evenly spaced numbers where the costs lie too near for those.
-function costTicks(least, most) {
+function costTicks(smallest, largest) {
   const found = [];
-  for (let k = Math.floor(Math.log10(least)); k <= Math.log10(most); k++) {
+  for (let k = Math.floor(Math.log10(smallest)); k <= Math.log10(largest); k++) {
     found.push(
-      ...[1, 2, 5].map((m) => m * 10 ** k).filter((cost) => cost >= least && cost <= most),
+      ...[1, 2, 5].map((m) => m * 10 ** k).filter((cost) => cost >= smallest && cost <= largest),
     );
   }
-  return found.length > 2 ? found : ticks(least, most, 6);
+  return found.length > 2 ? found : ticks(smallest, largest, 6);
 }
 
 function tickWords(cost) {
@@ -265,7 +265,7 @@ function dot(p, tip, holder) {
       h(
         "div",
         {},
-        h("strong", {}, say(p.entry.name)),
+        h("strong", {}, isolated(p.entry.name)),
         h(
           "span",
           {},
@@ -332,7 +332,7 @@ function tell(legend, missing) {
       points.some((p) => !p.front && !p.over),
     ],
     ["over", "over the limit", points.some((p) => p.over)],
-    ["saw", "saw test data in training", points.some((p) => sawData(p.entry))],
+    ["contaminated", "saw test data in training", points.some((p) => isContaminated(p.entry))],
     ["untrained", "random weights", points.some((p) => p.entry.untrained)],
   ];
   legend.replaceChildren(

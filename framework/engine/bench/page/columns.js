@@ -180,8 +180,8 @@ function dataCell(cell) {
   const title = `95 % interval ${range(cell.interval)}${seeds}`;
   return h(
     "span",
-    { title: cell.saw ? `${title}; ${plain(cell.saw)}` : title, class: cell.saw ? "seen" : null },
+    { title: cell.contamination ? `${title}; ${plain(cell.contamination)}` : title, class: cell.contamination ? "seen" : null },
     number(cell.accuracy),
-    cell.saw ? h("sup", {}, "saw it") : null,
+    cell.contamination ? h("sup", {}, "saw it") : null,
   );
 }

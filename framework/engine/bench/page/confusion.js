@@ -33,7 +33,7 @@ function confusionPart() {
   });
   const list = h("ol", { class: "confused" });
   const note = h("p", { class: "note" });
-  const made = h(
+  const element = h(
     "div",
     { id: "confusion" },
     h("h3", {}, "What is taken for what"),
@@ -41,12 +41,12 @@ function confusionPart() {
     note,
     h("div", { class: "split" }, matrix, list),
   );
-  watch(["dataset", "entry", "versus", "confused"], () => {
+  onChange(["dataset", "entry", "versus", "confused"], () => {
     mine.pick(state.entry);
     other.pick(state.versus);
     drawConfusion(matrix, list, note);
   });
-  return made;
+  return element;
 }
 
 function drawConfusion(matrix, list, note) {
@@ -65,8 +65,8 @@ function drawConfusion(matrix, list, note) {
     `${plural(wrong, "mistake")} of the first seed. Rows: what an image shows; columns: the answer.` +
     " Choose a pair to see its pictures below.";
   const classes = [];
-  for (const [own, said] of found.list) {
-    for (const c of [own, said])
+  for (const [own, predicted] of found.list) {
+    for (const c of [own, predicted])
       if (c >= 0 && !classes.includes(c) && classes.length < MATRIX) classes.push(c);
   }
   classes.sort((a, b) => a - b);
@@ -79,16 +79,16 @@ function drawConfusion(matrix, list, note) {
 }
 
 function matrixOf(classes, found, d) {
-  const counts = new Map(found.list.map(([own, said, n]) => [`${own} ${said}`, n]));
+  const counts = new Map(found.list.map(([own, predicted, n]) => [`${own} ${predicted}`, n]));
   const totals = datasets[d].counts;
-  const cell = (own, said) => {
-    const n = own === said ? found.right[own] : counts.get(`${own} ${said}`) || 0;
+  const cell = (own, predicted) => {
+    const n = own === predicted ? found.right[own] : counts.get(`${own} ${predicted}`) || 0;
     if (!n) return h("td", { class: "none" });
     const share = (totals ? n / totals[own] : 0) ** 0.5; // by the root, so that single mistakes can be seen
-    const words = `${plain(className(d, own))} taken for ${plain(className(d, said))}: ${n}`;
-    const kind = own === said ? "right" : "wrong";
+    const words = `${plain(className(d, own))} taken for ${plain(className(d, predicted))}: ${n}`;
+    const kind = own === predicted ? "right" : "wrong";
     const css = { "--part": share.toFixed(2) };
-    if (own === said) return h("td", { class: kind, css, title: words }, n);
+    if (own === predicted) return h("td", { class: kind, css, title: words }, n);
     return h(
       "td",
       { class: kind, css },
@@ -98,8 +98,8 @@ function matrixOf(classes, found, d) {
           type: "button",
           title: words,
           "aria-label": words,
-          "aria-pressed": state.confused === `${own} ${said}`,
-          onclick: () => pickConfused(own, said),
+          "aria-pressed": state.confused === `${own} ${predicted}`,
+          onclick: () => pickConfused(own, predicted),
         },
         n,
       ),
@@ -119,7 +119,7 @@ function matrixOf(classes, found, d) {
           h(
             "th",
             { scope: "col", title: plain(className(d, c)) },
-            h("span", {}, say(className(d, c))),
+            h("span", {}, isolated(className(d, c))),
           ),
         ),
       ),
@@ -131,23 +131,23 @@ function matrixOf(classes, found, d) {
         h(
           "tr",
           {},
-          h("th", { scope: "row", title: plain(className(d, own)) }, say(className(d, own))),
-          classes.map((said) => cell(own, said)),
+          h("th", { scope: "row", title: plain(className(d, own)) }, isolated(className(d, own))),
+          classes.map((predicted) => cell(own, predicted)),
         ),
       ),
     ),
   );
 }
 
-function pickConfused(own, said) {
-  const pair = `${own} ${said}`;
+function pickConfused(own, predicted) {
+  const pair = `${own} ${predicted}`;
   choose({ confused: state.confused === pair ? null : pair });
 }
 
-function pairItem([own, said, n], found, versus, d) {
+function pairItem([own, predicted, n], found, versus, d) {
   const total = datasets[d].counts ? datasets[d].counts[own] : null;
-  const theirs = versus && versus.list.find((pair) => pair[0] === own && pair[1] === said);
-  const name = (c) => (c < 0 ? h("em", {}, "no answer") : say(className(d, c)));
+  const theirs = versus && versus.list.find((pair) => pair[0] === own && pair[1] === predicted);
+  const name = (c) => (c < 0 ? h("em", {}, "no answer") : isolated(className(d, c)));
   const share = (count) =>
     (total ? ` of ${total}` : "") + (total ? ` (${number((100 * count) / total, 0)} %)` : "");
   return h(
@@ -157,15 +157,15 @@ function pairItem([own, said, n], found, versus, d) {
       "button",
       {
         type: "button",
-        "aria-pressed": state.confused === `${own} ${said}`,
-        onclick: () => pickConfused(own, said),
+        "aria-pressed": state.confused === `${own} ${predicted}`,
+        onclick: () => pickConfused(own, predicted),
       },
       h(
         "span",
         { class: "what" },
         name(own),
         h("span", { class: "to", "aria-label": "taken for" }, " → "),
-        name(said),
+        name(predicted),
       ),
       h("span", { class: "how" }, `${n}${share(n)}`),
       h(
@@ -177,7 +177,7 @@ function pairItem([own, said, n], found, versus, d) {
         ? h(
             "span",
             { class: "theirs" },
-            say(entries[state.versus].name),
+            isolated(entries[state.versus].name),
             theirs ? `: ${theirs[2]}${share(theirs[2])}` : versus.left ? ": seldom" : ": never",
           )
         : null,

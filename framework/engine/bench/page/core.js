@@ -5,7 +5,7 @@ const data = JSON.parse(document.getElementById("data").textContent);
 const { entries, datasets, size_buckets, pairs, pictures } = data;
 const NONE = "–";
 
-// --- State: what the reader has chosen; whoever watches a key is called when it changes.
+// --- State: what the reader has chosen; listeners of a key run when it changes.
 
 const state = {
   size_bucket: 0,
@@ -17,22 +17,22 @@ const state = {
   pair: null,
   find: "",
   hideUntrained: false,
-  hideSaw: false,
+  hideContaminated: false,
   sort: "rank",
   down: false,
   confused: null,
 };
-const watchers = [];
+const listeners = [];
 
-function watch(keys, render) {
-  watchers.push([keys, render]);
+function onChange(keys, render) {
+  listeners.push([keys, render]);
   render();
 }
 
 function choose(changes) {
   const changed = Object.keys(changes).filter((key) => state[key] !== changes[key]);
   Object.assign(state, changes);
-  for (const [keys, render] of watchers) if (keys.some((key) => changed.includes(key))) render();
+  for (const [keys, render] of listeners) if (keys.some((key) => changed.includes(key))) render();
 }
 
 // --- Elements
@@ -68,7 +68,7 @@ const HIDDEN =
   /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/;
 
 // A text of the data as an element: apart from the line around it, hidden characters named.
-function say(text) {
+function isolated(text) {
   const bdi = h("bdi");
   let run = "";
   for (const character of text) {
@@ -172,7 +172,7 @@ function listed(names) {
   return `${names.slice(0, -1).join(", ")} and ${names[names.length - 1]}`;
 }
 
-const sawData = (entry) => entry.cells.some((cell) => cell && cell.saw);
+const isContaminated = (entry) => entry.cells.some((cell) => cell && cell.contamination);
 const underWords = (size_bucket) => (known(size_bucket.limit) ? `under ${size_bucket.words}` : "no limit");
 const rankWords = (best, worst) => (best === worst ? `${best}` : `${best}-${worst}`);
 const evaluated = entries.map((_, i) => i).filter((i) => known(entries[i].accuracy));

@@ -6,7 +6,7 @@ function datasetsSection() {
   const panel = fresh("panel");
   const strip = tabs(
     "data set",
-    datasets.map((each) => say(each.name)),
+    datasets.map((each) => isolated(each.name)),
     panel,
     (dataset) => choose({ dataset, confused: null }),
   );
@@ -15,12 +15,12 @@ function datasetsSection() {
   const about = h("p", { class: "note" });
   const heat = heatPart();
   body.append(about, h("h3", {}, "Accuracy against chance"), bars, heat);
-  watch(["dataset", "entry"], () => {
+  onChange(["dataset", "entry"], () => {
     strip.pick(state.dataset);
     const each = datasets[state.dataset];
     about.replaceChildren(
       `${plural(each.images, "image")} of ${plural(each.classes.length, "class", "classes")}`,
-      ...(each.described ? [": ", say(each.described)] : []),
+      ...(each.described ? [": ", isolated(each.described)] : []),
     );
     drawBars(bars);
   });
@@ -48,8 +48,8 @@ function drawBars(holder) {
         h(
           "span",
           { class: "who" },
-          say(entries[i].name),
-          cell.saw ? badge(["saw", cell.saw]) : null,
+          isolated(entries[i].name),
+          cell.contamination ? badge(["contaminated", cell.contamination]) : null,
           cell.notes.map((n) => badge(["note", n])),
         ),
         track(cell.accuracy, cell.interval, low, high, cell.chance),
@@ -106,7 +106,7 @@ function heatPart() {
   function draw() {
     drawHeat(scroll, order, find);
   }
-  watch(["dataset"], () => {
+  onChange(["dataset"], () => {
     find = box.value = "";
     draw();
   });
@@ -152,7 +152,7 @@ function drawHeat(holder, order, find) {
         h(
           "th",
           { scope: "col", title: plain(entries[i].name) },
-          h("span", {}, say(entries[i].name)),
+          h("span", {}, isolated(entries[i].name)),
         ),
       ),
     ),
@@ -161,7 +161,7 @@ function drawHeat(holder, order, find) {
     h(
       "tr",
       {},
-      h("th", { scope: "row", title: plain(classes[c]) }, say(classes[c])),
+      h("th", { scope: "row", title: plain(classes[c]) }, isolated(classes[c])),
       counts ? h("td", { class: "n" }, number(counts[c], 0)) : null,
       values[c].map((value) =>
         h(

@@ -7,8 +7,8 @@ function entrySection() {
     (entry) => choose({ entry }),
   );
   const body = h("div", { class: "entry" });
-  const made = section("entry", "One entry", null, h("div", { class: "tools" }, mine), body);
-  watch(["entry", "dataset"], () => {
+  const element = section("entry", "One entry", null, h("div", { class: "tools" }, mine), body);
+  onChange(["entry", "dataset"], () => {
     mine.pick(state.entry);
     const i = state.entry;
     body.replaceChildren(
@@ -21,7 +21,7 @@ function entrySection() {
         .filter(Boolean),
     );
   });
-  return made;
+  return element;
 }
 
 function headPart(i) {
@@ -30,7 +30,7 @@ function headPart(i) {
     .map((size_bucket) => [size_bucket, size_bucket.ranks.find((p) => p[0] === i)])
     .filter((pair) => pair[1]);
   return [
-    h("h3", { class: "title" }, say(entry.name)),
+    h("h3", { class: "title" }, isolated(entry.name)),
     entry.badges.length ? h("p", { class: "badges" }, entry.badges.map(badge)) : null,
     facts([
       ["mean accuracy", known(entry.accuracy) ? `${number(entry.accuracy)} %` : null],
@@ -50,7 +50,7 @@ function headPart(i) {
         h(
           "details",
           { class: "failure", open: !known(entry.accuracy) },
-          h("summary", {}, `Seed ${r.seed} failed: `, say(r.failure.what)),
+          h("summary", {}, `Seed ${r.seed} failed: `, isolated(r.failure.what)),
           r.failure.details ? h("pre", {}, say2(r.failure.details)) : null,
         ),
       ),
@@ -59,7 +59,7 @@ function headPart(i) {
 
 // Text of many lines: line ends and tabs stay, whatever else is hidden is named.
 const say2 = (text) =>
-  text.split(/(\n|\t)/).map((part) => (part === "\n" || part === "\t" ? part : say(part)));
+  text.split(/(\n|\t)/).map((part) => (part === "\n" || part === "\t" ? part : isolated(part)));
 
 // --- Size
 
@@ -106,11 +106,11 @@ function sizePart(i) {
               "th",
               { scope: "row" },
               h("i", { class: `dot k${k % 6}`, "aria-hidden": "true" }),
-              say(name),
+              isolated(name),
             ),
-            h("td", { class: "plugin" }, say(plugin)),
+            h("td", { class: "plugin" }, isolated(plugin)),
             h("td", {}, many(parameters)),
-            h("td", { class: "plugin" }, say(storage)),
+            h("td", { class: "plugin" }, isolated(storage)),
             h("td", {}, size(bytes)),
             h("td", {}, `${number((100 * bytes) / total, 0)} %`),
           ),
@@ -141,7 +141,7 @@ function speedPart(entry) {
         ["images", number(contest.images, 0)],
         ["images/s", short(contest.images_per_second)],
         ["peak memory", `${number(contest.peak_mb, 0)} MB`],
-        ["no network", say(contest.sockets)],
+        ["no network", isolated(contest.sockets)],
       ]
     : [];
   return [
@@ -163,17 +163,17 @@ function provenancePart(i) {
     predictions: "a file of predictions",
   };
   const pairs_ = (mapping) =>
-    Object.entries(mapping).map(([key, value]) => [plain(key), say(String(value))]);
+    Object.entries(mapping).map(([key, value]) => [plain(key), isolated(String(value))]);
   return h(
     "div",
-    { class: "made" },
+    { class: "provenance" },
     h("h4", {}, "How it was made"),
     provenance.warnings.map((w) =>
-      h("p", { class: "warning", role: "note" }, h("b", {}, "Note "), say(w)),
+      h("p", { class: "warning", role: "note" }, h("b", {}, "Note "), isolated(w)),
     ),
     facts([
       ["from", words[provenance.source]],
-      ["path", say(provenance.path)],
+      ["path", isolated(provenance.path)],
       ["trained", provenance.source === "predictions" ? "not known" : provenance.trained ? "yes" : "no"],
       ...pairs_(provenance.versions),
       ...pairs_(provenance.machine),
@@ -183,7 +183,7 @@ function provenancePart(i) {
           "p",
           { class: "overrides" },
           "laid over it: ",
-          provenance.overrides.map((o) => h("code", {}, say(o))),
+          provenance.overrides.map((o) => h("code", {}, isolated(o))),
         )
       : null,
     seedsTable(entry),
@@ -206,9 +206,9 @@ function provenancePart(i) {
                   h(
                     "tr",
                     {},
-                    h("th", { scope: "row" }, say(p.name ?? "")),
-                    h("td", {}, say(p.kind ?? "")),
-                    h("td", {}, say(`${p.distribution ?? ""} ${p.version ?? ""}`)),
+                    h("th", { scope: "row" }, isolated(p.name ?? "")),
+                    h("td", {}, isolated(p.kind ?? "")),
+                    h("td", {}, isolated(`${p.distribution ?? ""} ${p.version ?? ""}`)),
                   ),
                 ),
               ),
@@ -270,7 +270,7 @@ function stagesTable(stages) {
       facts(
         stage.map(([key, value]) => [
           plain(key),
-          say(value.length > 400 ? `${value.slice(0, 399)}…` : value),
+          isolated(value.length > 400 ? `${value.slice(0, 399)}…` : value),
         ]),
       ),
     ),

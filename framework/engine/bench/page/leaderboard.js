@@ -14,7 +14,7 @@ function leaderboardSection() {
     oninput: () => choose({ find: find.value }),
   });
   const untrained = check("hide random weights", (on) => choose({ hideUntrained: on }));
-  const seen = check("hide entries that saw the data", (on) => choose({ hideSaw: on }));
+  const contaminated = check("hide entries that saw the data", (on) => choose({ hideContaminated: on }));
   const count = h("p", { class: "count", role: "status" });
   const table = h("table", { class: "leaderboard" });
   const about = h(
@@ -25,12 +25,12 @@ function leaderboardSection() {
       "dl",
       {},
       columnsOf().map((c) =>
-        h("div", {}, h("dt", {}, c.text ? say(c.head) : c.head), h("dd", {}, c.means)),
+        h("div", {}, h("dt", {}, c.text ? isolated(c.head) : c.head), h("dd", {}, c.means)),
       ),
     ),
   );
   span = spanOf(evaluated.map((i) => entries[i].interval || [entries[i].accuracy]));
-  const made = section(
+  const element = section(
     "leaderboard",
     "The leaderboard",
     null,
@@ -40,7 +40,7 @@ function leaderboardSection() {
       { class: "tools" },
       h("label", { class: "find" }, h("span", {}, "Find"), find),
       untrained,
-      seen,
+      contaminated,
       count,
     ),
     h(
@@ -50,24 +50,24 @@ function leaderboardSection() {
     ),
     about,
   );
-  const keys = ["size_bucket", "find", "hideUntrained", "hideSaw", "sort", "down", "entry"];
-  watch(keys, () => {
+  const keys = ["size_bucket", "find", "hideUntrained", "hideContaminated", "sort", "down", "entry"];
+  onChange(keys, () => {
     strip.pick(state.size_bucket);
     find.value = state.find === find.value.trim().toLowerCase() ? find.value : state.find;
     untrained.firstChild.checked = state.hideUntrained;
-    seen.firstChild.checked = state.hideSaw;
+    contaminated.firstChild.checked = state.hideContaminated;
     drawLeaderboard(table, count);
   });
-  return made;
+  return element;
 }
 
 function wanted(i) {
   const entry = entries[i];
   if (state.hideUntrained && entry.untrained) return false;
-  if (state.hideSaw && sawData(entry)) return false;
+  if (state.hideContaminated && isContaminated(entry)) return false;
   const words = state.find.trim().toLowerCase().split(/\s+/).filter(Boolean);
-  const made = entry.results.flatMap((r) => [r.provenance.path, ...r.provenance.plugins.map((p) => p.name)]);
-  const text = [entry.name, ...entry.badges.flat(), ...made, ...entry.parts.map((p) => p[1])]
+  const sources = entry.results.flatMap((r) => [r.provenance.path, ...r.provenance.plugins.map((p) => p.name)]);
+  const text = [entry.name, ...entry.badges.flat(), ...sources, ...entry.parts.map((p) => p[1])]
     .join("\n")
     .toLowerCase();
   return words.every((word) => text.includes(word));
@@ -173,7 +173,7 @@ function heading(column) {
     h(
       "button",
       { type: "button", title: column.means, onclick: press, "data-focus": `sort-${column.key}` },
-      column.text ? say(column.head) : column.head,
+      column.text ? isolated(column.head) : column.head,
       h("span", { class: "arrow", "aria-hidden": "true" }, on ? (state.down ? "↓" : "↑") : "↕"),
     ),
   );
@@ -194,7 +194,7 @@ function nameOf(i) {
           goTo(document.getElementById("entry-title"));
         },
       },
-      say(entry.name),
+      isolated(entry.name),
     ),
     entry.badges.length ? h("span", { class: "badges" }, entry.badges.map(badge)) : null,
   ];
@@ -215,7 +215,7 @@ function row(i, columns, tops, kind) {
 
 function failedRow(i, columns) {
   const failures = entries[i].failed.map(([seed, why]) =>
-    h("p", {}, h("b", {}, `seed ${seed}: `), say(why)),
+    h("p", {}, h("b", {}, `seed ${seed}: `), isolated(why)),
   );
   return h(
     "tr",

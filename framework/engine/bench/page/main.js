@@ -3,20 +3,20 @@
 function headSection() {
   const cards = size_buckets.map((size_bucket, t) => [size_bucket, t]).map(([size_bucket, t]) => bestCard(size_bucket, t));
   const images = datasets.reduce((sum, each) => sum + each.images, 0);
-  const made = data.provenance
+  const ofAll = data.provenance
     .filter(([, value]) => value.length <= SHORT)
-    .map(([key, value]) => [plain(key), say(value)]);
+    .map(([key, value]) => [plain(key), isolated(value)]);
   const head = h(
     "header",
     {},
     h("p", { class: "kind" }, "Leaderboard: who is best under so many megabytes"),
-    h("h1", {}, say(data.suite)),
+    h("h1", {}, isolated(data.suite)),
     facts([
       ["entries", `${entries.length}`],
       ["data sets", `${datasets.length}`],
       ["images", number(images, 0)],
       ["comparisons", pairs.length ? number(pairs.length, 0) : null],
-      ...made,
+      ...ofAll,
     ]),
     h("div", { class: "best" }, cards),
     Object.entries(data.skipped).map(([name, why]) =>
@@ -24,16 +24,16 @@ function headSection() {
         "p",
         { class: "warning", role: "note" },
         h("b", {}, "Left out "),
-        say(name),
+        isolated(name),
         ": ",
-        say(why),
+        isolated(why),
       ),
     ),
     data.notes.map((note) =>
-      h("p", { class: "warning", role: "note" }, h("b", {}, "All entries "), say(note)),
+      h("p", { class: "warning", role: "note" }, h("b", {}, "All entries "), isolated(note)),
     ),
   );
-  watch(["size_bucket"], () =>
+  onChange(["size_bucket"], () =>
     cards.forEach((card, t) => card.setAttribute("aria-pressed", t === state.size_bucket)),
   );
   return head;
@@ -51,7 +51,7 @@ function bestCard(size_bucket, t) {
     .map((p) => entries[p[0]].name);
   const body = winner
     ? [
-        h("span", { class: "who" }, say(winner.name)),
+        h("span", { class: "who" }, isolated(winner.name)),
         h("span", { class: "figure" }, number(winner.accuracy), h("small", {}, "%")),
         h("span", { class: "what" }, `${range(winner.interval)}, ${size(winner.bytes)}`),
         tied.length
@@ -59,7 +59,7 @@ function bestCard(size_bucket, t) {
               "span",
               { class: "tied", title: plain(tied.join(", "), 600) },
               "tied with ",
-              tied.slice(0, TIED).map((name, i) => [i ? ", " : "", say(name)]),
+              tied.slice(0, TIED).map((name, i) => [i ? ", " : "", isolated(name)]),
               tied.length > TIED ? ` and ${tied.length - TIED} more` : "",
             )
           : null,
@@ -97,10 +97,10 @@ function footer() {
   return h(
     "footer",
     {},
-    data.method ? h("p", {}, say(data.method)) : null,
+    data.method ? h("p", {}, isolated(data.method)) : null,
     data.provenance
       .filter(([, value]) => value.length > SHORT)
-      .map(([key, value]) => h("p", {}, say(key), ": ", say(value))),
+      .map(([key, value]) => h("p", {}, isolated(key), ": ", isolated(value))),
     h(
       "p",
       {},

@@ -1,4 +1,4 @@
-// Pictures that an entry was wrong about, with what the others said.
+// Pictures that an entry was wrong about, with what the others answered.
 
 function mistakesPart() {
   if (!pictures.length) return null;
@@ -16,7 +16,7 @@ function mistakesPart() {
     other.pick(state.against);
     drawMistakes(cards, filter);
   };
-  const made = h(
+  const element = h(
     "div",
     { id: "mistakes" },
     h("h3", {}, "Mistakes as pictures"),
@@ -29,16 +29,16 @@ function mistakesPart() {
     h("div", { class: "tools" }, mine, other, filter),
     cards,
   );
-  watch(["dataset", "entry", "confused", "against"], draw);
-  return made;
+  onChange(["dataset", "entry", "confused", "against"], draw);
+  return element;
 }
 
-const said = (picture, i) => picture.answers.find((a) => a[0] === i);
+const answerOf = (picture, i) => picture.answers.find((a) => a[0] === i);
 
 // Pictures of a data set that one entry got wrong and the other right.
 function onlyRight(right, wrong, d) {
   return pictures.filter((picture) => {
-    const [good, bad] = [said(picture, right), said(picture, wrong)];
+    const [good, bad] = [answerOf(picture, right), answerOf(picture, wrong)];
     return (
       picture.dataset === d && good && bad && good[1] === picture.label && bad[1] !== picture.label
     );
@@ -49,7 +49,7 @@ function drawMistakes(cards, filter) {
   const own = state.confused && state.confused.split(" ").map(Number);
   const found = pictures
     .filter((picture) => {
-      const mine = said(picture, state.entry);
+      const mine = answerOf(picture, state.entry);
       if (picture.dataset !== state.dataset || !mine || mine[1] === picture.label) return false;
       if (own && (picture.label !== own[0] || mine[1] !== own[1])) return false;
       return true;
@@ -64,9 +64,9 @@ function drawMistakes(cards, filter) {
           h(
             "button",
             { type: "button", class: "chip", onclick: () => choose({ confused: null }) },
-            say(className(state.dataset, own[0])),
+            isolated(className(state.dataset, own[0])),
             " → ",
-            say(className(state.dataset, own[1])),
+            isolated(className(state.dataset, own[1])),
             h("span", { "aria-label": "show all" }, " ✕"),
           ),
         ]
@@ -74,7 +74,7 @@ function drawMistakes(cards, filter) {
   );
   cards.replaceChildren(
     ...(found.length
-      ? found.map((picture) => card(picture, said(picture, state.entry)))
+      ? found.map((picture) => card(picture, answerOf(picture, state.entry)))
       : [h("p", { class: "empty" }, "No such picture is among the sample on this page.")]),
   );
 }
@@ -82,7 +82,7 @@ function drawMistakes(cards, filter) {
 function card(picture, [, answer, sure]) {
   const others = picture.answers.filter((a) => a[0] !== state.entry);
   const right = others.filter((a) => a[1] === picture.label).map((a) => a[0]);
-  const name = (c) => (c < 0 ? "no answer" : say(className(picture.dataset, c)));
+  const name = (c) => (c < 0 ? "no answer" : isolated(className(picture.dataset, c)));
   return h(
     "figure",
     { title: plain(picture.id) },
@@ -101,7 +101,7 @@ function card(picture, [, answer, sure]) {
       h("p", { class: "truth" }, h("small", {}, "shows "), name(picture.label)),
       h(
         "p",
-        { class: "said" },
+        { class: "predicted" },
         h("small", {}, "answer "),
         name(answer),
         known(sure) ? h("span", { class: "sure" }, ` ${number(100 * sure, 0)}\u00a0%`) : null,
@@ -118,7 +118,7 @@ function card(picture, [, answer, sure]) {
             "p",
             { class: "others" },
             right.length
-              ? ["right: ", right.map((i, k) => [k ? ", " : "", say(entries[i].name)])]
+              ? ["right: ", right.map((i, k) => [k ? ", " : "", isolated(entries[i].name)])]
               : "nobody else was right",
           )
         : null,

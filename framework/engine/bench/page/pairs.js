@@ -12,7 +12,7 @@ function pairsSection() {
   if (order.length < 2) return null;
   const story = h("div", { class: "story", "aria-live": "polite" });
   const table = h("table", { class: "pairs" });
-  const made = section(
+  const element = section(
     "real",
     "Is it real?",
     "The row's mean accuracy minus the column's, in points, on the same images. Grey: tied, the" +
@@ -30,15 +30,15 @@ function pairsSection() {
   );
   if (!state.pair) state.pair = `${order[0]} ${order[1]}`;
   drawPairs(table, order);
-  watch(["pair"], () => {
+  onChange(["pair"], () => {
     for (const button of table.querySelectorAll("button")) {
       const on = button.dataset.pair === state.pair;
       button.setAttribute("aria-pressed", on);
       button.tabIndex = on ? 0 : -1;
     }
-    tellPair(story);
+    showPair(story);
   });
-  return made;
+  return element;
 }
 
 function drawPairs(table, order) {
@@ -69,7 +69,7 @@ function drawPairs(table, order) {
           h(
             "th",
             { scope: "col", title: plain(entries[i].name) },
-            h("span", {}, say(entries[i].name)),
+            h("span", {}, isolated(entries[i].name)),
           ),
         ),
       ),
@@ -84,7 +84,7 @@ function drawPairs(table, order) {
           h(
             "th",
             { scope: "row", title: plain(entries[i].name) },
-            h("span", {}, say(entries[i].name)),
+            h("span", {}, isolated(entries[i].name)),
           ),
           order.map((j) => pairCell(i, j)),
         ),
@@ -123,11 +123,11 @@ function pairCell(i, j) {
   );
 }
 
-function tellPair(story) {
+function showPair(story) {
   const [i, j] = state.pair.split(" ").map(Number);
   const [pair] = between.get(`${i} ${j}`);
   const [a, b] = [entries[pair.a], entries[pair.b]];
-  const bold = (entry) => h("strong", {}, say(entry.name));
+  const bold = (entry) => h("strong", {}, isolated(entry.name));
   const verdict = pair.real
     ? h("p", { class: "verdict real" }, "The difference is real")
     : h("p", { class: "verdict tie" }, "Tied");
@@ -153,7 +153,7 @@ function tellPair(story) {
   const counted = datasets
     .map((_, d) => d)
     .filter((d) => known(pair.onlyA[d]) && known(pair.onlyB[d]));
-  const most = Math.max(1, ...counted.flatMap((d) => [pair.onlyA[d], pair.onlyB[d]]));
+  const largest = Math.max(1, ...counted.flatMap((d) => [pair.onlyA[d], pair.onlyB[d]]));
   const only = counted.length
     ? h(
         "table",
@@ -165,9 +165,9 @@ function tellPair(story) {
           h(
             "tr",
             {},
-            h("th", { scope: "col" }, "only ", say(a.name)),
+            h("th", { scope: "col" }, "only ", isolated(a.name)),
             h("th", { scope: "col" }, "data set"),
-            h("th", { scope: "col" }, "only ", say(b.name)),
+            h("th", { scope: "col" }, "only ", isolated(b.name)),
           ),
         ),
         h(
@@ -181,13 +181,13 @@ function tellPair(story) {
                 "td",
                 { class: "left" },
                 h("span", {}, number(pair.onlyA[d], 0)),
-                h("i", { css: { width: `${(70 * pair.onlyA[d]) / most}%` } }),
+                h("i", { css: { width: `${(70 * pair.onlyA[d]) / largest}%` } }),
               ),
-              h("th", { scope: "row" }, say(datasets[d].name)),
+              h("th", { scope: "row" }, isolated(datasets[d].name)),
               h(
                 "td",
                 { class: "right" },
-                h("i", { css: { width: `${(70 * pair.onlyB[d]) / most}%` } }),
+                h("i", { css: { width: `${(70 * pair.onlyB[d]) / largest}%` } }),
                 h("span", {}, number(pair.onlyB[d], 0)),
               ),
             ),
@@ -219,7 +219,7 @@ function seePart(pair) {
           },
         },
         `${plural(counts[dataset], "picture")} that only `,
-        say(entries[right].name),
+        isolated(entries[right].name),
         " got right",
       );
     })

@@ -101,7 +101,7 @@ function check(label, chosen) {
 }
 
 const badge = ([kind, words]) =>
-  h("span", { class: `badge ${kind}`, title: plain(words, 400) }, say(words));
+  h("span", { class: `badge ${kind}`, title: plain(words, 400) }, isolated(words));
 
 // A value with its interval on a track from `low` to `high`.
 function track(value, interval, low, high, mark) {
@@ -152,7 +152,7 @@ function goTo(node, block = "center") {
 
 // To an entry's row on the leaderboard, whatever the filters hide.
 function showRow(i) {
-  choose({ find: "", hideUntrained: false, hideSaw: false, entry: i });
+  choose({ find: "", hideUntrained: false, hideContaminated: false, entry: i });
   const row = document.getElementById(`row-${i}`);
   goTo(row);
   row.querySelector("button").focus({ preventScroll: true });

@@ -164,7 +164,7 @@ def _cell(
     return {
         **_metrics(cell),
         "chance": cell.chance,
-        "saw": cell.saw,
+        "contamination": cell.contamination,
         "notes": list(dict.fromkeys(note for each in found for note in each.notes)),
         "missing": found[0].missing if found else None,
         "recall": [None if value is None else round(value, 1) for value in recall],

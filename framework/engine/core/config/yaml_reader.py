@@ -65,7 +65,7 @@ class _Reader:
     """One pass over the parser's events."""
 
     def __init__(self, text: str, file: str, diagnostics: list[Diagnostic]) -> None:
-        self._file, self._text, self._mistakes = file, text, diagnostics
+        self._file, self._text, self._diagnostics = file, text, diagnostics
         self._anchors: dict[str, Node | None] = {}  # None: not closed yet
         self._merged = 0  # settings copied by merge keys
         self._events = self._parse()
@@ -96,7 +96,7 @@ class _Reader:
         return Place(self._file, mark.line + 1, mark.column + 1)
 
     def _tell(self, place: Place, what: str) -> None:
-        self._mistakes.append(Diagnostic(place, "", what))
+        self._diagnostics.append(Diagnostic(place, "", what))
 
     def document(self) -> Node | None:
         """The one document; ``None`` where there is nothing."""

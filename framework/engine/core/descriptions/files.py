@@ -43,13 +43,13 @@ def read_beside(path: Path) -> dict[str, Any]:
     Raises:
         WeightsError: it is something else, or cannot be read.
     """
-    most = _MAX_BYTES.get(path.name, _MAX_BYTES_OF_OTHERS)
+    maximum = _MAX_BYTES.get(path.name, _MAX_BYTES_OF_OTHERS)
 
     try:
         with path.open("rb") as file:
-            data = file.read(most + 1)
-        if len(data) > most:
-            raise ValueError(f"it is larger than {most:,} bytes")
+            data = file.read(maximum + 1)
+        if len(data) > maximum:
+            raise ValueError(f"it is larger than {maximum:,} bytes")
         value = parse_json(data)
     except (OSError, ValueError) as error:
         pointer = path.is_file() and _is_pointer(path)
@@ -174,10 +174,10 @@ def _of_open_clip(source: str, part: str) -> list[Description]:
 def _of_artifact(folder: Path, *keys: str) -> list[Description]:
     """The settings of the artifact's own tower, or of its tokenizer."""
     path = folder / "config.yaml"
-    mistakes: list[Diagnostic] = []
+    diagnostics: list[Diagnostic] = []
     try:
         with path.open("rb") as file:
-            config = read_yaml(file.read(_MAX_BYTES_OF_OTHERS), str(path), mistakes).plain()
+            config = read_yaml(file.read(_MAX_BYTES_OF_OTHERS), str(path), diagnostics).plain()
     except (OSError, Refused) as error:
         raise WeightsError(f"{path} cannot be read: {error}") from error
     found = config if isinstance(config, dict) else {}

@@ -12,14 +12,14 @@ from engine.errors import EngineError
 _SHOWN = 5
 
 
-def foreign(folder: Path, listed: Collection[str], most: int = _SHOWN + 1) -> list[str]:
+def foreign(folder: Path, listed: Collection[str], maximum: int = _SHOWN + 1) -> list[str]:
     """What lies in a folder and is not ours, as paths relative to it. Follows no links.
 
     Args:
         folder: an existing folder.
         listed: our files, as relative paths with ``/``. A link, a device or a folder of a listed
             name is not ours.
-        most: stop after so many.
+        maximum: stop after so many.
     """
     above = {name[:end] for name in listed for end in _slashes(name)}
     names = set(listed)
@@ -28,7 +28,7 @@ def foreign(folder: Path, listed: Collection[str], most: int = _SHOWN + 1) -> li
         if name in names and stat.S_ISREG(mode):
             continue
         found.append(name + ("/" if stat.S_ISDIR(mode) else ""))
-        if len(found) == most:
+        if len(found) == maximum:
             break
     return found
 

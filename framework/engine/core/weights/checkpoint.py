@@ -15,7 +15,7 @@ from engine.core.weights.wrappers import plain_names, state_dict_of
 from engine.errors import EngineError, WeightsError
 from engine.printable import one_line
 
-_MOST_ALIASED = 16  # tensors may share memory; together they claim at most so many times the file
+_MAX_ALIASED = 16  # tensors may share memory; together they claim at most so many times the file
 _ALWAYS_ALLOWED = 64 << 20
 _AGAIN = "The file is cut short or damaged: download it again."
 
@@ -152,7 +152,7 @@ def _claims(state: Mapping[Any, Any]) -> dict[str, Claim]:
 def _check_amount(claims: Mapping[str, Claim], size: int) -> None:
     """Refuse a small file whose tensors repeat the same numbers beyond all measure."""
     total = sum(math.prod(c.shape) * SIZES[c.dtype] for c in claims.values())
-    if total > _MOST_ALIASED * size + _ALWAYS_ALLOWED:
+    if total > _MAX_ALIASED * size + _ALWAYS_ALLOWED:
         raise PickleError(f"its tensors claim {total:,} bytes, and the file has {size:,}")
 
 

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-_MOST_DIMENSIONS = 32
+_MAX_DIMENSIONS = 32
 _LARGEST = 1 << 48
 
 
@@ -220,7 +220,7 @@ def _claim(storage: Any, dtype: Any, offset: Any, shape: Any, stride: Any) -> An
     numbers = (offset, *shape, *stride)
     if any(type(n) is not int or not 0 <= n <= _LARGEST for n in numbers):
         raise PickleError("a tensor whose shape, strides or offset are impossible")
-    if len(shape) != len(stride) or len(shape) > _MOST_DIMENSIONS:
+    if len(shape) != len(stride) or len(shape) > _MAX_DIMENSIONS:
         raise PickleError("a tensor whose shape and strides do not fit each other")
     if math.prod(max(1, n) for n in shape) > _LARGEST:
         raise PickleError("a tensor whose shape is impossible")

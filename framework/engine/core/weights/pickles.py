@@ -14,7 +14,7 @@ from typing import IO, Any, Protocol, cast
 
 from engine.core.weights.claims import CodeError, Named, Opaque, PickleError, is_known, made
 
-MOST_STEPS = 10_000_000
+MAX_STEPS = 10_000_000
 """Instructions of a pickle that are followed; a checkpoint of a large model has some 100,000."""
 
 
@@ -71,8 +71,8 @@ class _Machine:
         steps = 0
         for opcode, argument, _ in pickletools.genops(cast("IO[bytes]", file)):
             steps += 1
-            if steps > MOST_STEPS:
-                raise PickleError(f"a pickle of more than {MOST_STEPS:,} instructions")
+            if steps > MAX_STEPS:
+                raise PickleError(f"a pickle of more than {MAX_STEPS:,} instructions")
             if opcode.name == "STOP":
                 return self._stack.pop()
             if opcode.name in _PUSHES:

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.contracts.storage import DTYPES, StoredArray
 from engine.core.registry import Registry
-from engine.core.storage_file import Kept, decode
+from engine.core.storage_file import EncodedTensor, decode
 from engine.core.weights.checkpoint import read_safetensors
 from engine.errors import WeightsError
 
@@ -26,7 +26,7 @@ def read_weights(path: Path, manifest: Mapping[str, Any], registry: Registry) ->
 
 def read_and_keep(
     path: Path, manifest: Mapping[str, Any], registry: Registry, keep: Collection[str]
-) -> tuple[dict[str, Tensor], dict[str, Kept]]:
+) -> tuple[dict[str, Tensor], dict[str, EncodedTensor]]:
     """The tensors of an artifact's file of weights, float32 where they are weights.
 
     Args:

@@ -30,8 +30,8 @@ from engine.core.weights.claims import (
 from engine.core.weights.pickles import read_pickle
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_MOST_PICKLE = 256 << 20  # bytes: a pickle holds names and shapes, never numbers
-_MOST_RATIO = 32  # what deflating saves at most, in sum; real weights lose a tenth
+_MAX_PICKLE = 256 << 20  # bytes: a pickle holds names and shapes, never numbers
+_MAX_RATIO = 32  # what deflating saves at most, in sum; real weights lose a tenth
 _ALIGNED = 16  # bytes: where torch may read a tensor in place, on every processor
 
 
@@ -128,7 +128,7 @@ def read_archive(path: Path) -> TorchFile:
         Exception: what the standard library raises on damaged archives.
     """
     archive = _Archive(path)
-    text = archive.small("data.pkl", _MOST_PICKLE)
+    text = archive.small("data.pkl", _MAX_PICKLE)
     order = archive.small("byteorder", 16) if archive.has("byteorder") else b"little"
     if order not in (b"little", b"big"):
         raise PickleError(f"its byte order is {order!r}")
@@ -161,10 +161,10 @@ class _Archive:
     def has(self, name: str) -> bool:
         return self._root + name in self._members
 
-    def small(self, name: str, most: int) -> bytes:
-        """A member that is not numbers, at most ``most`` bytes."""
+    def small(self, name: str, maximum: int) -> bytes:
+        """A member that is not numbers, at most ``maximum`` bytes."""
         member = self._member(name)
-        if member.file_size > most:
+        if member.file_size > maximum:
             raise PickleError(f"its member {name} has {member.file_size:,} bytes")
         return bytes(self._content(member))
 
@@ -213,9 +213,9 @@ class _Archive:
 
     def _inflated(self, member: zipfile.ZipInfo) -> memoryview:
         self._unpacked += member.file_size
-        if self._unpacked > _MOST_RATIO * self.size + (1 << 20):
+        if self._unpacked > _MAX_RATIO * self.size + (1 << 20):
             raise PickleError(
-                f"its members unpack to more than {_MOST_RATIO} times the size of the file"
+                f"its members unpack to more than {_MAX_RATIO} times the size of the file"
             )
         start = self._start(member)
         packed = self._view[start : start + member.compress_size]

@@ -2,7 +2,7 @@
 
     settings.py   every choice; which of them shape the result
     lists.py      metadata.json and images.json become one table, once
-    state.py      the table: what is wanted, had, failed; SQLite, survives ``kill -9``
+    state.py      the table: what is wanted, downloaded, failed; SQLite, survives ``kill -9``
     store.py      files of the result; every step can be cut off and done again
     shards.py     tar shards and their parquet tables
     outcome.py    what can become of an image

@@ -18,7 +18,7 @@ from yarl import URL
 
 from engine.data.download.addresses import NOT_PUBLIC, Resolver, socket_maker
 from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
-from engine.data.download.heads import MOST_BYTES, Heads, HeadTooLongError
+from engine.data.download.heads import MAX_BYTES, Heads, HeadTooLongError
 from engine.data.download.outcome import Cause, Refusal
 from engine.data.download.settings import DownloadSettings
 from engine.data.download.urls import parse
@@ -117,9 +117,9 @@ class Fetcher:
             },
             timeout=aiohttp.ClientTimeout(total=None, sock_connect=settings.connect_timeout),
             auto_decompress=False,
-            max_line_size=MOST_BYTES,
-            max_field_size=MOST_BYTES,
-            max_headers=MOST_BYTES,
+            max_line_size=MAX_BYTES,
+            max_field_size=MAX_BYTES,
+            max_headers=MAX_BYTES,
             read_bufsize=1 << 18,
             trust_env=settings.proxy,
         )

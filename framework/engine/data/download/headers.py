@@ -21,7 +21,7 @@ _PACKINGS = {"gzip": GZIP, "x-gzip": GZIP, "deflate": DEFLATE}
 _REFUSED = frozenset({"br", "zstd", "dcb", "dcz"})
 """Packings that browsers undo and this program does not; it never asks for one."""
 
-_MOST_PACKINGS = 4
+_MAX_PACKINGS = 4
 _LONGEST_WAIT = 86_400.0
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]*)?")  # servers write fractions, too
 
@@ -76,7 +76,7 @@ def packing_of(values: Iterable[str]) -> int | str:
                 return name
             if name in _PACKINGS:
                 found.append(_PACKINGS[name])
-    if len(found) > _MOST_PACKINGS:
+    if len(found) > _MAX_PACKINGS:
         return f"{len(found)} packings, one in another"
     return sum(packing << 2 * place for place, packing in enumerate(reversed(found)))
 

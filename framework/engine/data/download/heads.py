@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 
-MOST_BYTES = 1 << 18
+MAX_BYTES = 1 << 18
 """Bytes of a head; Chromium's limit."""
 
 _END = re.compile(rb"\r?\n\r?\n")
@@ -32,7 +32,7 @@ _LONGEST_NUMBER = 18  # digits; a longer one counts as so many nines
 
 
 class HeadTooLongError(Exception):
-    """A head of more than ``MOST_BYTES`` bytes."""
+    """A head of more than ``MAX_BYTES`` bytes."""
 
 
 class Heads:
@@ -63,11 +63,11 @@ class Heads:
                 break  # not HTTP: the parser says so at once
             end = _END.search(self._buffer, max(0, seen - 3))
             if end is None:
-                if len(self._buffer) > MOST_BYTES:
-                    raise HeadTooLongError(f"a head of over {MOST_BYTES:,} bytes")
+                if len(self._buffer) > MAX_BYTES:
+                    raise HeadTooLongError(f"a head of over {MAX_BYTES:,} bytes")
                 return ready
-            if end.end() > MOST_BYTES:
-                raise HeadTooLongError(f"a head of over {MOST_BYTES:,} bytes")
+            if end.end() > MAX_BYTES:
+                raise HeadTooLongError(f"a head of over {MAX_BYTES:,} bytes")
             head = bytes(self._buffer[: end.end()])
             del self._buffer[: end.end()]
             seen = 0

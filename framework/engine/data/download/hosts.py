@@ -126,8 +126,8 @@ class Pace:
         slowest = 1 / max(self._settings.max_pause, 1.0)
         if plain:
             slowest = max(slowest, min(_SLOWEST_PLAIN, rate))
-        most = _FIRST_RATE if self.is_free() and cut < _LITTLE_CUT else float("inf")
-        self.rate = max(min(rate * cut, most), slowest)
+        maximum = _FIRST_RATE if self.is_free() and cut < _LITTLE_CUT else float("inf")
+        self.rate = max(min(rate * cut, maximum), slowest)
         self.window = max(1.0, self.window * cut)
         self._slowed_in_a_row += 1
         self.slowed_at = now

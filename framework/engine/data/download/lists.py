@@ -34,7 +34,7 @@ CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE images (
     position INTEGER PRIMARY KEY, id TEXT NOT NULL, url TEXT NOT NULL,
     queries TEXT NOT NULL, texts INTEGER NOT NULL);
-CREATE TABLE had (
+CREATE TABLE downloaded (
     position INTEGER PRIMARY KEY, width INTEGER NOT NULL, height INTEGER NOT NULL,
     size INTEGER NOT NULL, sha256 BLOB NOT NULL);
 CREATE TABLE failed (
@@ -190,14 +190,14 @@ def _read(table: sqlite3.Connection, name: str, path: Path, watch: Watch) -> dic
     return counts
 
 
-def _some(rows: Iterator[tuple[Any, ...]], most: int) -> list[tuple[Any, ...]]:
+def _some(rows: Iterator[tuple[Any, ...]], maximum: int) -> list[tuple[Any, ...]]:
     """The next rows, few enough in bytes too: a line may hold a megabyte."""
     found: list[tuple[Any, ...]] = []
     weight = 0
     for row in rows:
         found.append(row)
         weight += len(row[2])
-        if len(found) >= most or weight > 4 * MAX_LINE:
+        if len(found) >= maximum or weight > 4 * MAX_LINE:
             break
     return found
 

@@ -1,4 +1,4 @@
-"""What can become of an image: had, or failed for a reason of a known kind."""
+"""What can become of an image: downloaded, or failed for a reason of a known kind."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Cause:
 
 @dataclass(frozen=True)
 class Refusal:
-    """An image that could not be had.
+    """An image that could not be downloaded.
 
     Attributes:
         kind: for counting.
@@ -106,7 +106,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Downloaded:
-    """An image that was had; its JPEG lies in the spool, or in ``data``.
+    """An image that was downloaded; its JPEG lies in the spool, or in ``data``.
 
     Attributes:
         position: its place in the list.

@@ -29,7 +29,7 @@ def write_tables(out: Path, state: State) -> dict[str, Any]:
 
 
 def _metadata(state: State) -> Iterator[bytes]:
-    """``{"image": 1, "queries": [...]}`` of each image that was had, in list order."""
+    """``{"image": 1, "queries": [...]}`` of each image that was downloaded, in list order."""
     for row in state.rows():
         image = json.dumps(written_id(row.id), ensure_ascii=False)
         yield f'{{"image": {image}, "queries": {row.queries}}}\n'.encode()
@@ -50,8 +50,8 @@ def make_report(state: State) -> dict[str, Any]:
     """The counts; the same for the same result, however it came about.
 
     Of the first list ``metadata.json``, of the second ``images.json``: every line is good or bad,
-    every good line is in both lists or only in its own, every image of both lists was had, failed,
-    or is left.
+    every good line is in both lists or only in its own, every image of both lists was downloaded,
+    failed, or is left.
     """
     counts, lines = state.counts(), state.note("lines")
     reasons = state.bad_reasons()
@@ -68,14 +68,14 @@ def make_report(state: State) -> dict[str, Any]:
         },
         "images": {
             "listed": counts.images,
-            "had": counts.had,
+            "downloaded": counts.downloaded,
             "failed": counts.failed,
             "left": counts.left,
         },
         "queries": {
             "listed": counts.texts,
-            "had": counts.texts_had,
-            "lost_with_their_image": counts.texts - counts.texts_had,
+            "downloaded": counts.texts_downloaded,
+            "lost_with_their_image": counts.texts - counts.texts_downloaded,
         },
         "failed_by_reason": state.kinds(),
         "failed_by_host": state.hosts(_HOSTS),

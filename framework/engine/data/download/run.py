@@ -46,7 +46,7 @@ class Progress:
 
     Attributes:
         images: in the list.
-        had, failed: with a result, of this run and those before.
+        downloaded, failed: with a result, of this run and those before.
         received: bytes of this run.
         started: by ``time.monotonic``.
         fresh: results of this run.
@@ -55,7 +55,7 @@ class Progress:
     """
 
     images: int = 0
-    had: int = 0
+    downloaded: int = 0
     failed: int = 0
     received: int = 0
     fresh: int = 0
@@ -63,11 +63,11 @@ class Progress:
     kinds: Counter[str] = field(default_factory=Counter)
     hosts: Counter[str] = field(default_factory=Counter)
 
-    def lost(self, lost: Failed) -> None:
+    def count_failure(self, result: Failed) -> None:
         """Count a failure."""
         self.failed += 1
-        self.kinds[lost.failure.kind] += 1
-        self.hosts[lost.host or "(no host)"] += 1
+        self.kinds[result.failure.kind] += 1
+        self.hosts[result.host or "(no host)"] += 1
         if len(self.hosts) > _HOSTS:
             self.hosts = Counter(dict(self.hosts.most_common(_HOSTS // 2)))
 
@@ -106,7 +106,7 @@ def download(
 
     Raises:
         DataError: the folder is another's or in use; lists or choices are not those it was begun
-            with; the disk is full. What was had is kept, and the same call goes on.
+            with; the disk is full. What was downloaded is kept, and the same call goes on.
     """
     folder = Folder(out)
     try:
@@ -176,10 +176,10 @@ class _Run:
     ) -> None:
         self._store, self._state, self._settings = store, store.state, store.settings
         self._retry_failed, self._watch, self._every = retry_failed, watch, every
-        had, failed = self._state.progress()
-        self.progress = Progress(self._state.images, had, failed)
-        self._had: list[tuple[Downloaded, str]] = []
-        self._lost: list[Failed] = []
+        downloaded, failed = self._state.progress()
+        self.progress = Progress(self._state.images, downloaded, failed)
+        self._downloaded: list[tuple[Downloaded, str]] = []
+        self._failed: list[Failed] = []
         self._left: dict[int, int] = {}
         self._full: asyncio.Queue[int | None] = asyncio.Queue()
         self._sealing = 0
@@ -274,24 +274,24 @@ class _Run:
     def _done(self, item: Item, result: Downloaded | Failed) -> None:
         self.progress.fresh += 1
         if isinstance(result, Downloaded):
-            self.progress.had += 1
-            self._had.append((self._store.keep(result), item.id))
+            self.progress.downloaded += 1
+            self._downloaded.append((self._store.keep(result), item.id))
         else:
-            self.progress.lost(result)
-            self._lost.append(result)
+            self.progress.count_failure(result)
+            self._failed.append(result)
         shard = self._state.shard_of(item.position)
         self._left[shard] -= 1
-        if not self._left[shard] or len(self._had) + len(self._lost) >= _BATCH:
+        if not self._left[shard] or len(self._downloaded) + len(self._failed) >= _BATCH:
             self._flush()
         if not self._left[shard]:
             self._close(shard)
 
     def _flush(self) -> None:
         """Commit what is there."""
-        if self._had or self._lost:
-            had, lost = self._had, self._lost
-            self._had, self._lost = [], []
-            self._store.record(had, lost)
+        if self._downloaded or self._failed:
+            downloaded, failed = self._downloaded, self._failed
+            self._downloaded, self._failed = [], []
+            self._store.record(downloaded, failed)
 
     def _close(self, shard: int) -> None:
         """Every image of the shard has its result, and all are committed."""
@@ -343,6 +343,6 @@ def _allow_files(connections: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * connections + 256
     if soft < wanted and soft != resource.RLIM_INFINITY:
-        most = wanted if hard == resource.RLIM_INFINITY else min(hard, max(wanted, soft))
+        maximum = wanted if hard == resource.RLIM_INFINITY else min(hard, max(wanted, soft))
         with contextlib.suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (maximum, hard))

@@ -89,11 +89,11 @@ class DownloadSettings:
     proxy: bool = False
 
     def __post_init__(self) -> None:
-        for name, (least, most) in _BOUNDS.items():
+        for name, (minimum, maximum) in _BOUNDS.items():
             value = getattr(self, name)
-            if not least <= value <= most:  # which NaN is not, either
+            if not minimum <= value <= maximum:  # which NaN is not, either
                 raise DataError(
-                    f"download: `{name}` is {value}, and must be from {least:,} to {most:,}"
+                    f"download: `{name}` is {value}, and must be from {minimum:,} to {maximum:,}"
                 )
         if self.format not in ("files", "webdataset"):
             raise DataError(f"download: no format `{self.format}`; files or webdataset")

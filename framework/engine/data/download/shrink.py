@@ -16,7 +16,7 @@ _LONGEST_SIDE = 65_500
 """Of a JPEG, as libjpeg writes it."""
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_MOST_MEMBERS = 10_000
+_MAX_MEMBERS = 10_000
 _FIRST_STEP, _LARGEST_STEP = 1 << 12, 1 << 20
 
 
@@ -37,15 +37,15 @@ class Encoded:
         return hashlib.sha256(self.data).digest()
 
 
-def unpack(data: bytes, packing: int, most: int) -> bytes:
-    """Undo what a server packed, never making more than ``most`` bytes at any step.
+def unpack(data: bytes, packing: int, maximum: int) -> bytes:
+    """Undo what a server packed, never making more than ``maximum`` bytes at any step.
 
     Args:
         data: the body as it came.
         packing: digits of base 4, the lowest undone first: 1 gzip, 2 deflate, 0 nothing. Of a
             packing that stands there several times, only the first must be there: servers and the
             proxies before them both add a header for the same one.
-        most: bytes.
+        maximum: bytes.
 
     Raises:
         UnpackError: broken, or more than that.
@@ -54,7 +54,7 @@ def unpack(data: bytes, packing: int, most: int) -> bytes:
     while packing:
         kind, packing = packing % 4, packing // 4
         if kind != before or _looks_packed(data, kind):
-            data = _gunzip(data, most) if kind == GZIP else _inflate(data, most)
+            data = _gunzip(data, maximum) if kind == GZIP else _inflate(data, maximum)
         before = kind
     return data
 
@@ -70,35 +70,35 @@ def _is_zlib(data: bytes) -> bool:
     return len(data) > 1 and data[0] & 0x0F == 8 and int.from_bytes(data[:2], "big") % 31 == 0
 
 
-def _inflate(data: bytes, most: int) -> bytes:
+def _inflate(data: bytes, maximum: int) -> bytes:
     """Undo deflate; servers say it of both zlib's format and the bare one."""
     if not data:
         return data
     window = zlib.MAX_WBITS if _is_zlib(data) else -zlib.MAX_WBITS
-    return _unpacked(memoryview(data), window, most)[0]
+    return _unpacked(memoryview(data), window, maximum)[0]
 
 
-def _gunzip(data: bytes, most: int) -> bytes:
+def _gunzip(data: bytes, maximum: int) -> bytes:
     """Undo gzip of one or several members, one after another; what follows them is passed over."""
     if not data:
         return data
     view = memoryview(data)
     pieces: list[bytes] = []
     size = 0
-    for _ in range(_MOST_MEMBERS):
-        piece, used = _unpacked(view, 16 + zlib.MAX_WBITS, most, size)
+    for _ in range(_MAX_MEMBERS):
+        piece, used = _unpacked(view, 16 + zlib.MAX_WBITS, maximum, size)
         pieces.append(piece)
         size += len(piece)
         view = view[used:]
         if bytes(view[:2]) != _GZIP_MAGIC:
             return b"".join(pieces)
-    raise UnpackError(f"over {_MOST_MEMBERS:,} members of gzip")
+    raise UnpackError(f"over {_MAX_MEMBERS:,} members of gzip")
 
 
-def _unpacked(view: memoryview, window: int, most: int, size: int = 0) -> tuple[bytes, int]:
+def _unpacked(view: memoryview, window: int, maximum: int, size: int = 0) -> tuple[bytes, int]:
     """One stream at the beginning of some bytes: its content, and how many bytes it takes.
 
-    ``size`` bytes of the ``most`` are there already.
+    ``size`` bytes of the ``maximum`` are there already.
     """
     unpacker = zlib.decompressobj(window)
     pieces: list[bytes] = []
@@ -107,17 +107,17 @@ def _unpacked(view: memoryview, window: int, most: int, size: int = 0) -> tuple[
     try:
         while not unpacker.eof and at < len(view):
             # In steps, or each of very many members would copy everything that follows it.
-            piece = unpacker.decompress(view[at : at + step], most + 1 - size)
+            piece = unpacker.decompress(view[at : at + step], maximum + 1 - size)
             at = min(at + step, len(view))
             step = min(2 * step, _LARGEST_STEP)
             while True:
                 pieces.append(piece)
                 size += len(piece)
-                if size > most:
-                    raise UnpackError(f"over {most:,} bytes once unpacked")
+                if size > maximum:
+                    raise UnpackError(f"over {maximum:,} bytes once unpacked")
                 if not unpacker.unconsumed_tail:
                     break
-                piece = unpacker.decompress(unpacker.unconsumed_tail, most + 1 - size)
+                piece = unpacker.decompress(unpacker.unconsumed_tail, maximum + 1 - size)
         at -= len(unpacker.unused_data)
     except zlib.error as error:
         raise UnpackError(str(error)) from error

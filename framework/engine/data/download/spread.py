@@ -84,12 +84,12 @@ async def _spread(
     held: Callable[[], bool],
 ) -> None:
     task = ray.remote(num_cpus=1, max_retries=3)(fetch_chunk)
-    most = int(ray.cluster_resources().get("CPU", 1)) + _WAITING
+    maximum = int(ray.cluster_resources().get("CPU", 1)) + _WAITING
     under_way: dict[Any, list[Item]] = {}
     exhausted = False
     try:
         while not stopped():
-            while not exhausted and len(under_way) < most and not held():
+            while not exhausted and len(under_way) < maximum and not held():
                 chunk = list(islice(items, CHUNK))
                 if not chunk:
                     exhausted = True

@@ -1,4 +1,4 @@
-"""What is wanted, had and failed, image by image: SQLite beside the data.
+"""What is wanted, downloaded and failed, image by image: SQLite beside the data.
 
 What is not committed never happened, and what is committed survives ``kill -9``. Memory does not
 grow with the list: everything is read in ranges of positions, one shard's worth at a time.
@@ -25,7 +25,7 @@ NAME = "state.sqlite"
 
 @dataclass(frozen=True)
 class SavedRow:
-    """An image that was had, as it stands in the result."""
+    """An image that was downloaded, as it stands in the result."""
 
     position: int
     id: str
@@ -39,18 +39,18 @@ class SavedRow:
 
 @dataclass(frozen=True)
 class DownloadCounts:
-    """Images and queries: of the list, and of what was had; images that failed."""
+    """Images and queries: of the list, and of what was downloaded; images that failed."""
 
     images: int
-    had: int
+    downloaded: int
     failed: int
     texts: int
-    texts_had: int
+    texts_downloaded: int
 
     @property
     def left(self) -> int:
         """Images not tried to the end yet."""
-        return self.images - self.had - self.failed
+        return self.images - self.downloaded - self.failed
 
 
 class State:
@@ -144,7 +144,7 @@ class State:
         """The shard's images without a result, in order."""
         rows = self._table.execute(
             "SELECT position, id, url FROM images AS i WHERE position BETWEEN ? AND ?"
-            " AND NOT EXISTS (SELECT 1 FROM had WHERE position = i.position)"
+            " AND NOT EXISTS (SELECT 1 FROM downloaded WHERE position = i.position)"
             " AND NOT EXISTS (SELECT 1 FROM failed WHERE position = i.position)"
             " ORDER BY position",
             self._range(shard),
@@ -167,24 +167,26 @@ class State:
         )
         return [row[0] for row in rows]
 
-    def record(self, had: Sequence[Downloaded], lost: Sequence[Failed]) -> None:
+    def record(self, downloaded: Sequence[Downloaded], failed: Sequence[Failed]) -> None:
         """Keep results, all or none. A shard that gains an image is no longer sealed."""
         table = self._table
         table.execute("BEGIN IMMEDIATE")
         try:
             table.executemany(
-                "INSERT OR REPLACE INTO had VALUES (?, ?, ?, ?, ?)",
-                [(h.position, h.width, h.height, h.size, h.sha256) for h in had],
+                "INSERT OR REPLACE INTO downloaded VALUES (?, ?, ?, ?, ?)",
+                [(h.position, h.width, h.height, h.size, h.sha256) for h in downloaded],
             )
-            table.executemany("DELETE FROM failed WHERE position = ?", [(h.position,) for h in had])
+            table.executemany(
+                "DELETE FROM failed WHERE position = ?", [(h.position,) for h in downloaded]
+            )
             table.executemany(
                 "INSERT OR REPLACE INTO failed VALUES (?, ?, ?, ?, ?)",
                 [
                     (x.position, x.failure.kind, x.failure.detail[:300], x.host[:300], x.attempts)
-                    for x in lost
+                    for x in failed
                 ],
             )
-            shards = {(self.shard_of(h.position),) for h in had}
+            shards = {(self.shard_of(h.position),) for h in downloaded}
             table.executemany("DELETE FROM sealed WHERE shard = ?", list(shards))
             table.execute("COMMIT")
         except BaseException:
@@ -193,23 +195,23 @@ class State:
             raise
 
     def forget(self, positions: Iterable[int]) -> None:
-        """Images that were had, but whose files are gone, are wanted again."""
+        """Images that were downloaded, but whose files are gone, are wanted again."""
         gone = list(positions)
         self._table.execute("BEGIN IMMEDIATE")
-        self._table.executemany("DELETE FROM had WHERE position = ?", [(p,) for p in gone])
+        self._table.executemany("DELETE FROM downloaded WHERE position = ?", [(p,) for p in gone])
         shards = {(self.shard_of(p),) for p in gone}
         self._table.executemany("DELETE FROM sealed WHERE shard = ?", list(shards))
         self._table.execute("COMMIT")
 
-    def was_had(self, position: int) -> str | None:
-        """The image's id if it was had."""
+    def downloaded_id(self, position: int) -> str | None:
+        """The image's id if it was downloaded."""
         found = self._table.execute(
-            "SELECT id FROM had JOIN images USING (position) WHERE position = ?", (position,)
+            "SELECT id FROM downloaded JOIN images USING (position) WHERE position = ?", (position,)
         ).fetchone()
         return None if found is None else str(found[0])
 
     def rows(self, shard: int | None = None) -> Iterator[SavedRow]:
-        """Images that were had, of one shard or all, in list order.
+        """Images that were downloaded, of one shard or all, in list order.
 
         Safe to use beside a writer, and from another thread than the writer's.
         """
@@ -219,7 +221,7 @@ class State:
             first, last = (1, self.images) if shard is None else self._range(shard)
             for row in table.execute(
                 "SELECT position, id, url, queries, width, height, size, sha256"
-                " FROM had JOIN images USING (position) WHERE position BETWEEN ? AND ?"
+                " FROM downloaded JOIN images USING (position) WHERE position BETWEEN ? AND ?"
                 " ORDER BY position",
                 (first, last),
             ):
@@ -231,16 +233,16 @@ class State:
 
     def counts(self) -> DownloadCounts:
         """Counts of the whole list."""
-        had, texts = self._table.execute(
-            "SELECT count(*), coalesce(sum(texts), 0) FROM had JOIN images USING (position)"
+        downloaded, texts = self._table.execute(
+            "SELECT count(*), coalesce(sum(texts), 0) FROM downloaded JOIN images USING (position)"
         ).fetchone()
         failed = self._table.execute("SELECT count(*) FROM failed").fetchone()[0]
-        return DownloadCounts(self.images, had, failed, int(self.note("texts")), texts)
+        return DownloadCounts(self.images, downloaded, failed, int(self.note("texts")), texts)
 
     def progress(self) -> tuple[int, int]:
-        """Images had and failed so far."""
-        had = self._table.execute("SELECT count(*) FROM had").fetchone()[0]
-        return had, self._table.execute("SELECT count(*) FROM failed").fetchone()[0]
+        """Images downloaded and failed so far."""
+        downloaded = self._table.execute("SELECT count(*) FROM downloaded").fetchone()[0]
+        return downloaded, self._table.execute("SELECT count(*) FROM failed").fetchone()[0]
 
     def kinds(self) -> dict[str, int]:
         """Failures by kind, most frequent first."""
@@ -250,11 +252,11 @@ class State:
             ).fetchall()
         )
 
-    def hosts(self, most: int) -> dict[str, dict[str, int]]:
+    def hosts(self, maximum: int) -> dict[str, dict[str, int]]:
         """Failures by host and kind, of the hosts with most failures."""
         found: dict[str, dict[str, int]] = {}
         for (host,) in self._table.execute(
-            "SELECT host FROM failed GROUP BY host ORDER BY count(*) DESC, host LIMIT ?", (most,)
+            "SELECT host FROM failed GROUP BY host ORDER BY count(*) DESC, host LIMIT ?", (maximum,)
         ).fetchall():
             found[host] = {}
         marks = ", ".join("?" * len(found))
@@ -273,10 +275,10 @@ class State:
             " ORDER BY position"
         )
 
-    def bad_lines(self, most: int) -> list[tuple[str, int, str]]:
+    def bad_lines(self, maximum: int) -> list[tuple[str, int, str]]:
         """List, line and reason of the first bad lines."""
         rows = self._table.execute(
-            "SELECT list, line, reason FROM bad ORDER BY list DESC, line LIMIT ?", (most,)
+            "SELECT list, line, reason FROM bad ORDER BY list DESC, line LIMIT ?", (maximum,)
         )
         return [(name, line, REASONS[reason]) for name, line, reason in rows]
 

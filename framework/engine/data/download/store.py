@@ -95,16 +95,18 @@ class Store:
         """Where a decoder is to write a picture; ``None``: it comes back, for :meth:`keep`."""
         return None if self._tar else self.folder / f"{position}.jpg"
 
-    def keep(self, had: Downloaded) -> Downloaded:
+    def keep(self, downloaded: Downloaded) -> Downloaded:
         """Spool a picture that came with its bytes; gives the result without them."""
-        if had.data is None:
-            return had
-        path = self.target(had.position)
+        if downloaded.data is None:
+            return downloaded
+        path = self.target(downloaded.position)
         if path is None:
-            self.spool.append(self.state.shard_of(had.position), had.position, had.data)
+            self.spool.append(
+                self.state.shard_of(downloaded.position), downloaded.position, downloaded.data
+            )
         else:
-            path.write_bytes(had.data)
-        return replace(had, data=None)
+            path.write_bytes(downloaded.data)
+        return replace(downloaded, data=None)
 
     def _final(self, id_: str) -> Path:
         return self.out / IMAGES / f"{id_}.jpg"
@@ -119,7 +121,7 @@ class Store:
                 steps.remove(path)
             return
         for path in sorted(self.folder.iterdir()):
-            id_ = self.state.was_had(int(path.stem)) if path.stem.isdigit() else None
+            id_ = self.state.downloaded_id(int(path.stem)) if path.stem.isdigit() else None
             if id_ is None:
                 steps.remove(path)
             else:
@@ -131,11 +133,13 @@ class Store:
             return set()
         return {i.position for i in items if len(os.fsencode(i.id)) + 4 > _LONGEST_NAME}
 
-    def record(self, had: Sequence[tuple[Downloaded, str]], lost: Sequence[Failed]) -> None:
-        """Commit results; ``had`` comes with the ids. The pictures lie in the spool."""
-        self.state.record([h for h, _ in had], lost)
+    def record(
+        self, downloaded: Sequence[tuple[Downloaded, str]], failed: Sequence[Failed]
+    ) -> None:
+        """Commit results; ``downloaded`` comes with the ids. The pictures lie in the spool."""
+        self.state.record([h for h, _ in downloaded], failed)
         if not self._tar:
-            for found, id_ in had:
+            for found, id_ in downloaded:
                 steps.move(self.folder / f"{found.position}.jpg", self._final(id_))
 
     def seal(self, shard: int) -> None:

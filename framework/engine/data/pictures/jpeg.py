@@ -16,9 +16,9 @@ from PIL import Image, ImageFile
 
 from .problem import DamagedError
 
-_MOST_SCANS = 200
+_MAX_SCANS = 200
 """Scans of a picture. Progressive encoders write about ten; each costs a pass over all blocks."""
-_MOST_SEGMENTS = 20_000
+_MAX_SEGMENTS = 20_000
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
 _AFTER_SCAN = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
@@ -82,7 +82,7 @@ def layout(data: bytes) -> JpegLayout:
     frame: _Frame | None = None
     interval = scans = 0
     place, checked = 2, False
-    for _ in range(_MOST_SEGMENTS):
+    for _ in range(_MAX_SEGMENTS):
         found = _MARKER.search(data, place)
         if found is None:
             place = len(data)
@@ -109,8 +109,8 @@ def layout(data: bytes) -> JpegLayout:
             if frame is None:
                 raise DamagedError("a scan comes before its frame")
             scans += 1
-            if scans > _MOST_SCANS:
-                raise DamagedError(f"it has more than {_MOST_SCANS} scans")
+            if scans > _MAX_SCANS:
+                raise DamagedError(f"it has more than {_MAX_SCANS} scans")
             after = _AFTER_SCAN.search(data, place)
             end = after.start() if after else len(data)
             components, checked = _scan(frame, body, data[place:end], interval)
@@ -118,7 +118,7 @@ def layout(data: bytes) -> JpegLayout:
             if frame.kind != 0xC2 and set(components) == set(frame.sampling):
                 break
     else:
-        raise DamagedError(f"it has more than {_MOST_SEGMENTS:,} segments")
+        raise DamagedError(f"it has more than {_MAX_SEGMENTS:,} segments")
     if frame is not None:
         _all_there(frame)
     return JpegLayout(place, checked)

@@ -23,8 +23,8 @@ _KEPT = (*_CRITICAL, b"tRNS", b"eXIf")
 _COMMENTS = (b"tEXt", b"zTXt")
 _EXIF = b"Raw profile type exif\0"
 """The keyword under which ImageMagick wrote EXIF before PNG had a chunk for it."""
-_MOST_EXIF = 1 << 20
-_MOST_CHUNKS = 1_000_000
+_MAX_EXIF = 1 << 20
+_MAX_CHUNKS = 1_000_000
 
 _BANDS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 """Samples of a pixel, by colour type."""
@@ -52,7 +52,7 @@ def cleaned(data: bytes) -> bytes:
             # Pillow keeps the upper eight bits of each sample, so only those can be compared.
             body = memoryview(bytes(b for high in body[::2] for b in (0, high)))
         if kind in _COMMENTS:
-            exif = _comment_exif(kind, bytes(body[: 2 * _MOST_EXIF]))
+            exif = _comment_exif(kind, bytes(body[: 2 * _MAX_EXIF]))
             if exif is None:
                 continue
             kind, body = b"eXIf", memoryview(exif)
@@ -68,7 +68,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
     The last IDAT may be cut off.
     """
     view, place = memoryview(data), len(SIGNATURE)
-    for _ in range(_MOST_CHUNKS):
+    for _ in range(_MAX_CHUNKS):
         if place + 8 > len(data):
             return
         length, kind = struct.unpack_from(">I4s", data, place)
@@ -84,7 +84,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, memoryview]]:
         if kind == b"IEND":
             return
         place = end
-    raise DamagedError(f"it has more than {_MOST_CHUNKS:,} chunks")
+    raise DamagedError(f"it has more than {_MAX_CHUNKS:,} chunks")
 
 
 def _comment_exif(kind: bytes, body: bytes) -> bytes | None:
@@ -94,7 +94,7 @@ def _comment_exif(kind: bytes, body: bytes) -> bytes | None:
     text = body[len(_EXIF) :]
     try:
         if kind == b"zTXt":
-            text = zlib.decompressobj().decompress(text[1:], 2 * _MOST_EXIF)
+            text = zlib.decompressobj().decompress(text[1:], 2 * _MAX_EXIF)
         found = bytes.fromhex(b"".join(text.split(b"\n")[3:]).decode("ascii"))
     except (zlib.error, ValueError):
         return None

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
-_MOST_HEADER = 1 << 16
-_MOST_PAGES = 1_000_000
+_MAX_HEADER = 1 << 16
+_MAX_PAGES = 1_000_000
 _DEEPEST = 6
 
 _DATA, _DICTIONARY, _DATA_V2 = 0, 2, 3
@@ -34,7 +34,7 @@ class _Page:
 
 
 def check_pages(
-    file: BinaryIO, start: int, size: int, values: int, most: int, *, numbers: bool
+    file: BinaryIO, start: int, size: int, values: int, maximum: int, *, numbers: bool
 ) -> None:
     """Look at the pages of one column chunk.
 
@@ -43,7 +43,7 @@ def check_pages(
         start: of the first page, in bytes.
         size: of all pages with their headers.
         values: how many there must be.
-        most: bytes that all pages may take once unpacked.
+        maximum: bytes that all pages may take once unpacked.
         numbers: the column holds integers (and not texts).
 
     Raises:
@@ -55,8 +55,8 @@ def check_pages(
             raise BadPageError("a dictionary has more values than there are rows")
         seen += page.values
         total += page.unpacked
-        if total > most:
-            raise BadPageError(f"it would take more than {most:,} bytes")
+        if total > maximum:
+            raise BadPageError(f"it would take more than {maximum:,} bytes")
         if seen >= values:
             break
     if seen != values:
@@ -65,11 +65,11 @@ def check_pages(
 
 def _pages(file: BinaryIO, start: int, size: int, numbers: bool) -> Iterator[_Page]:
     at, end = start, start + size
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         if at >= end:
             return
         file.seek(at)
-        fields, length = _read_struct(file.read(min(_MOST_HEADER, end - at)))
+        fields, length = _read_struct(file.read(min(_MAX_HEADER, end - at)))
         kind, unpacked, packed = (_count(fields, field) for field in (1, 2, 3))
         at += length + packed
         if at > end:
@@ -87,7 +87,7 @@ def _pages(file: BinaryIO, start: int, size: int, numbers: bool) -> Iterator[_Pa
             yield _Page(0, values, unpacked)
         else:
             yield _Page(values, 0, unpacked)
-    raise BadPageError(f"it has more than {_MOST_PAGES:,} pages")
+    raise BadPageError(f"it has more than {_MAX_PAGES:,} pages")
 
 
 def _count(fields: dict[int, Any], field: int) -> int:

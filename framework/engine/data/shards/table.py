@@ -155,9 +155,9 @@ def _check_columns(file: BinaryIO, size: int, group: Any, names: tuple[str, ...]
             start = other
         if start < 4 or length < 0 or start + length > size:
             raise _BadTableError(f"its column `{name}` lies outside of the file")
-        most = min(rows * (32 if numbers else MAX_ID + 4) + _SPARE, _MAX_COLUMN)
+        maximum = min(rows * (32 if numbers else MAX_ID + 4) + _SPARE, _MAX_COLUMN)
         try:
-            check_pages(file, start, length, rows, most, numbers=numbers)
+            check_pages(file, start, length, rows, maximum, numbers=numbers)
         except BadPageError as error:
             raise _BadTableError(f"its column `{name}`: {error}") from error
 
@@ -176,25 +176,25 @@ def _rows(read: Any, names: tuple[str, ...], first: int) -> TableRows:
     return TableRows(ids, offsets, sizes, digests)
 
 
-def _texts(column: Any, most: int, name: str) -> list[str]:
+def _texts(column: Any, maximum: int, name: str) -> list[str]:
     """Texts of a column that was read by its dictionary, whose values are looked at first."""
     from pyarrow import compute  # type: ignore[import-untyped]
 
     found: list[str] = []
     for chunk in column.chunks:
         longest = compute.max(compute.binary_length(chunk.dictionary)).as_py() or 0
-        if longest > most:
+        if longest > maximum:
             raise _BadTableError(f"its column `{name}` has a text of {longest:,} bytes")
         values = chunk.dictionary.to_pylist()
         found += [values[place] for place in chunk.indices.to_pylist()]
     return found
 
 
-def _numbers(column: Any, most: int, name: str, first: int) -> NDArray[np.int64]:
+def _numbers(column: Any, maximum: int, name: str, first: int) -> NDArray[np.int64]:
     import pyarrow as pa  # type: ignore[import-untyped]
 
     found: NDArray[np.int64] = column.cast(pa.int64()).to_numpy()
-    wrong = np.flatnonzero((found < 0) | (found > most))
+    wrong = np.flatnonzero((found < 0) | (found > maximum))
     if len(wrong):
         row = int(wrong[0])
         raise _BadTableError(f"row {first + row} has `{name}` {int(found[row])}")

@@ -169,13 +169,13 @@ class TableCommon:
 
     def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, tell: Progress) -> None:
         """All texts of a hash that too many images have."""
-        most = max(self._settings.images, self._settings.share * images)
+        maximum = max(self._settings.images, self._settings.share * images)
         for part, found in enumerate(rows.parts()):
             tell("too common", part / PARTS)
             starts = runs(found["hash"])
             counts = np.add.reduceat(found["new"].astype(np.int64), starts)
             lengths = np.diff(np.append(starts, len(found)))
-            drop[found["text"][np.repeat(counts > most, lengths)]] = True
+            drop[found["text"][np.repeat(counts > maximum, lengths)]] = True
 
 
 def _hashed(texts: Sequence[str], owners: Sequence[int]) -> Rows:

@@ -22,7 +22,7 @@ Result = TypeVar("Result")
 SMALL = 8 << 20
 """Bytes below which starting processes takes longer than the work."""
 
-_MOST = 8
+_MAX_WORKERS = 8
 
 _NOT_FOR_WORKERS = {getattr(signal, name) for name in ("SIGINT", "SIGHUP") if hasattr(signal, name)}
 """What a terminal sends to all its processes. SIGTERM ends workers: the pool itself sends it."""
@@ -32,7 +32,7 @@ def workers_for(size: int, asked: int | None = None) -> int:
     """Number of processes for a file of ``size`` bytes: what was asked, or what pays."""
     if asked is not None:
         return asked
-    return 1 if size < SMALL else min(_MOST, os.cpu_count() or 1)
+    return 1 if size < SMALL else min(_MAX_WORKERS, os.cpu_count() or 1)
 
 
 def ordered(

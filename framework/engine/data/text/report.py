@@ -99,7 +99,7 @@ def _lengths(stats: Stats) -> list[str]:
         spread = Spread.of(found)
         note = (
             f"mean {spread.mean:.1f}, median {spread.median:,}, 95 % up to {spread.p95:,},"
-            f" longest {spread.most:,}"
+            f" longest {spread.maximum:,}"
         )
         cards.append(_card(title, note, histogram(found, f"{title}: {note}")))
     return cards
@@ -141,9 +141,9 @@ def _duplicates(stats: Stats) -> str:
          "of different texts have an earlier near duplicate"),
     ]  # fmt: skip
     shown = "".join(f"<div><strong>{percent(n)}</strong><span>{t}</span></div>" for n, t in numbers)
-    most = _bars(stats.texts, stats.counts.queries)
+    maximum = _bars(stats.texts, stats.counts.queries)
     note = "over the whole table; below, the most frequent texts"
-    return _card("Duplicates", note, f'<div class="numbers">{shown}</div>{most}', "wide")
+    return _card("Duplicates", note, f'<div class="numbers">{shown}</div>{maximum}', "wide")
 
 
 def _marks(stats: Stats) -> str:

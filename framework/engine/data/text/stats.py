@@ -180,8 +180,8 @@ def _summed(rows: Rows) -> Rows:
 def _best(rows: Rows, count: int) -> Rows:
     """The ``count`` rows of the highest counts; of equal ones those that come first."""
     if len(rows) > 4 * count:  # a cheap cut before the sort
-        least = np.partition(rows["count"], len(rows) - count)[len(rows) - count]
-        rows = rows[rows["count"] >= least]
+        minimum = np.partition(rows["count"], len(rows) - count)[len(rows) - count]
+        rows = rows[rows["count"] >= minimum]
     order = np.lexsort((rows["first"], -rows["count"].astype(np.int64)))
     return rows[order[:count]]
 

@@ -200,8 +200,8 @@ class MinimalWords(Settings):
 
 def minimal_words(settings: MinimalWords) -> Clean:
     """Words are runs of letters and digits."""
-    least = settings.words
-    return lambda text: text if len(words_of(text)) >= least else ""
+    minimum = settings.words
+    return lambda text: text if len(words_of(text)) >= minimum else ""
 
 
 class MinimalLetters(Settings):
@@ -214,8 +214,8 @@ class MinimalLetters(Settings):
 
 def minimal_letters(settings: MinimalLetters) -> Clean:
     """Letters of any script."""
-    least = settings.letters
-    return lambda text: text if sum(map(str.isalpha, text)) >= least else ""
+    minimum = settings.letters
+    return lambda text: text if sum(map(str.isalpha, text)) >= minimum else ""
 
 
 TEXT_STEPS: dict[str, tuple[type[Settings], Callable[..., Clean]]] = {

@@ -20,11 +20,11 @@ LONGEST = 300
 class Spread:
     """A distribution in a few numbers."""
 
-    least: int
+    minimum: int
     mean: float
     median: int
     p95: int
-    most: int
+    maximum: int
 
     @classmethod
     def of(cls, histogram: Counter[int]) -> Spread:
@@ -119,11 +119,11 @@ def share(part: int, whole: int) -> float:
 def _spread(histogram: Counter[int]) -> dict[str, Any]:
     spread = Spread.of(histogram)
     return {
-        "min": spread.least,
+        "min": spread.minimum,
         "mean": spread.mean,
         "median": spread.median,
         "p95": spread.p95,
-        "max": spread.most,
+        "max": spread.maximum,
         "counts": {str(value): count for value, count in sorted(histogram.items())},
     }
 

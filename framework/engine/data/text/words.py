@@ -86,9 +86,9 @@ class Words:
 class Vocabulary(dict[str, int]):
     """Places of words in arrays of what is known of each; forgotten when there are too many."""
 
-    def __init__(self, most: int = 200_000) -> None:
+    def __init__(self, maximum: int = 200_000) -> None:
         super().__init__()
-        self._most = most
+        self._most = maximum
         self._hashes, self._masks, self._letters = array("Q"), array("B"), array("q")
 
     def __missing__(self, word: str) -> int:

@@ -311,13 +311,13 @@ def test_confusions_agree_with_the_answers(page: Chrome, contest: Any) -> None:
     for label, top in zip(answers.labels, answers.top, strict=True):
         if top and top[0] != label:
             counts[label, top[0]] = counts.get((label, top[0]), 0) + 1
-    most = max(counts.values())
+    maximum = max(counts.values())
     first = find(page, "#confusion .confused li").text
     assert first.splitlines() in [
         [f"{answers.classes[own]} → {answers.classes[said]}",
-         f"{most} of {of} ({100 * most / of:.0f} %)"]
+         f"{maximum} of {of} ({100 * maximum / of:.0f} %)"]
         for (own, said), count in counts.items()
-        if count == most and (of := answers.labels.count(own))
+        if count == maximum and (of := answers.labels.count(own))
     ]  # fmt: skip
     mistakes = sum(counts.values()) + 1  # and the broken image
     assert find(page, "#confusion .note").text.startswith(f"{mistakes} mistakes")
@@ -347,7 +347,8 @@ def test_mistakes_are_pictures_with_truth_and_answer(page: Chrome, contest: Any)
             == (answers.classes[answers.labels[row]])
         )
         assert (
-            answers.classes[answers.top[row][0]] in card.find_element(By.CSS_SELECTOR, ".said").text
+            answers.classes[answers.top[row][0]]
+            in card.find_element(By.CSS_SELECTOR, ".predicted").text
         )
     picture = cards[0].find_element(By.TAG_NAME, "img")
     page.execute_script("arguments[0].scrollIntoView()", picture)
@@ -393,7 +394,7 @@ def test_hostile_texts_stay_texts(
 ) -> None:
     entries = [
         entry(HOSTILE, 0.5, 30.0),
-        entry("__proto__", 0.2, 31.0, saw={HOSTILE: HOSTILE}),
+        entry("__proto__", 0.2, 31.0, contamination={HOSTILE: HOSTILE}),
         entry(HOSTILE + "failed", 0, fails=HOSTILE),
     ]
     fake = make_fake(entries, {HOSTILE: (HOSTILE, "constructor", "c")}, 60)

@@ -93,7 +93,10 @@ def test_nothing_is_loaded_from_elsewhere(text: str) -> None:
 def test_hostile_texts_end_nothing(
     make_fake: Callable[..., Any], entry: Callable[..., Any]
 ) -> None:
-    entries = [entry(HOSTILE, 0.5, 30.0, saw={HOSTILE: HOSTILE}), entry("b", 0, fails=HOSTILE)]
+    entries = [
+        entry(HOSTILE, 0.5, 30.0, contamination={HOSTILE: HOSTILE}),
+        entry("b", 0, fails=HOSTILE),
+    ]
     fake = make_fake(entries, {HOSTILE: (HOSTILE, "b")}, 30)
     leaderboard = fake.leaderboard.model_copy(update={"suite": HOSTILE, "method": HOSTILE})
     text = page(leaderboard, fake.answers, fake.picture)

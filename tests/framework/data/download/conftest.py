@@ -49,7 +49,7 @@ class Server:
         self.answers: dict[str, Answer | bytes] = {}
         self.seen: Counter[str] = Counter()
         self.agents: set[str] = set()
-        self.now = self.most = 0
+        self.now = self.maximum = 0
         self.port = 0
         self._loop = asyncio.new_event_loop()
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -90,7 +90,7 @@ class Server:
                     if line.lower().startswith("user-agent:"):
                         self.agents.add(line.split(":", 1)[1].strip())
                 self.now += 1
-                self.most = max(self.most, self.now)
+                self.maximum = max(self.maximum, self.now)
                 try:
                     await self._answer(Request(path, head, writer))
                 finally:

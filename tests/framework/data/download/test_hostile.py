@@ -130,7 +130,7 @@ def test_every_failure_has_its_kind(server: Server, lists: Lists) -> None:
     wanted |= dict.fromkeys(odd, Cause.BAD_URL) | {"refused": Cause.CONNECT}
     assert found == wanted
     assert report["images"] == {
-        "listed": len(wanted) + 1, "had": 1, "failed": len(wanted), "left": 0
+        "listed": len(wanted) + 1, "downloaded": 1, "failed": len(wanted), "left": 0
     }  # fmt: skip
     assert sum(report["failed_by_reason"].values()) == len(wanted)
     assert sum(sum(k.values()) for k in report["failed_by_host"].values()) == len(wanted)
@@ -224,13 +224,13 @@ def test_a_public_server_that_redirects_inside(
 def test_redirects_are_followed(server: Server, lists: Lists) -> None:
     server.answers |= {"a": to("b"), "b": to("/deep/c?x=1#part"), "deep/c?x=1": picture()}
     lists.write({1: server.url("a")})
-    assert lists.run().report["images"]["had"] == 1
+    assert lists.run().report["images"]["downloaded"] == 1
 
 
 def test_robots_tag_can_be_ignored(server: Server, lists: Lists) -> None:
     server.answers["x"] = page(picture(), X_Robots_Tag="noai")  # type: ignore[assignment]
     lists.write({1: server.url("x")})
-    assert lists.run(replace(QUICK, robots_tag=False)).report["images"]["had"] == 1
+    assert lists.run(replace(QUICK, robots_tag=False)).report["images"]["downloaded"] == 1
 
 
 def test_the_user_agent(server: Server, lists: Lists) -> None:
@@ -250,5 +250,5 @@ def test_ids_that_do_not_make_file_names(server: Server, lists: Lists, tmp_path:
     assert {p.name for p in (lists.out / "images").iterdir()} == {"a b.c.jpg", "%2E.jpg"}
     lists.out = tmp_path / "packed"
     report = lists.run(replace(QUICK, format="webdataset")).report
-    assert report["images"]["had"] == 3
+    assert report["images"]["downloaded"] == 3
     assert verify(lists.out).whole

@@ -219,12 +219,12 @@ def test_the_fault_is_felt(tmp_path: Path) -> None:
     # Six shards in four steps each, commits of three, the tables of texts, failures, counts.
     assert FATE.steps > 6 * 4 + IMAGES // 3 + IMAGES + 6
     report = json.loads((lists.out / "report.json").read_text())
-    assert report["images"] == {"listed": 23, "had": 18, "failed": 5, "left": 0}
+    assert report["images"] == {"listed": 23, "downloaded": 18, "failed": 5, "left": 0}
 
 
 @pytest.mark.parametrize("kind", ["files", "webdataset"])
 def test_a_crash_of_the_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    """Another start of the machine: pictures that were not on the disk are had again."""
+    """Another start of the machine: pictures that were not on the disk are downloaded again."""
     whole = lists_of(tmp_path / "whole")
     whole.run(settings(kind))
     lists = lists_of(tmp_path / "one")

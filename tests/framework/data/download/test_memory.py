@@ -30,7 +30,7 @@ outcome = download(
     folder / "metadata.json", folder / "images.json", folder / "out", settings,
     watch=watch, every=0.02,
 )
-assert outcome.signal and outcome.report["images"]["had"] > 300
+assert outcome.signal and outcome.report["images"]["downloaded"] > 300
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

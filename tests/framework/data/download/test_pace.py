@@ -105,7 +105,7 @@ class Web:
         self.broken: Callable[[str], bool] = lambda url: False
 
     def download(
-        self, urls: list[str], choices: DownloadSettings = DEFAULT, most: float = 1e6
+        self, urls: list[str], choices: DownloadSettings = DEFAULT, maximum: float = 1e6
     ) -> float:
         """Seconds that it took by the virtual clock."""
         loop = VirtualLoop()
@@ -136,7 +136,7 @@ class Web:
         async def run() -> None:
             items = (Item(i, str(i), url) for i, url in enumerate(urls, 1))
             scheduler = Scheduler(choices, items, get, decode, done, backlog=8)
-            await asyncio.wait_for(scheduler.run(), most)
+            await asyncio.wait_for(scheduler.run(), maximum)
 
         try:
             loop.run_until_complete(run())
@@ -147,7 +147,7 @@ class Web:
     def kinds(self) -> Counter[str]:
         """Results by kind."""
         return Counter(
-            "had" if isinstance(result, Downloaded) else result.failure.kind
+            "downloaded" if isinstance(result, Downloaded) else result.failure.kind
             for result in self.results.values()
         )
 
@@ -171,15 +171,15 @@ REFUSALS = {
 
 @pytest.mark.parametrize("how", ["window", "bucket", "strict", "sliding"])
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
-@pytest.mark.parametrize(("rate", "most"), [(5, 200), (1, 600), (50, 60)])
+@pytest.mark.parametrize(("rate", "maximum"), [(5, 200), (1, 600), (50, 60)])
 def test_every_image_of_a_limited_host_arrives(
-    refusal: Refusal, how: str, rate: float, most: float
+    refusal: Refusal, how: str, rate: float, maximum: float
 ) -> None:
     """200 images, as fast as four times the ideal at the least; few requests are in vain."""
     host = Limiter(rate, how, refusal)
     web = Web({"a": host})
-    assert web.download([f"http://a/{i}" for i in range(200)]) < most
-    assert web.kinds() == {"had": 200}
+    assert web.download([f"http://a/{i}" for i in range(200)]) < maximum
+    assert web.kinds() == {"downloaded": 200}
     assert host.refused < 80
 
 
@@ -187,7 +187,7 @@ def test_a_very_slow_host() -> None:
     """One request in twenty seconds: that others are before an image is not its own time."""
     web = Web({"a": Limiter(0.05, "strict", _refused(429, None))})
     web.download([f"http://a/{i}" for i in range(60)])
-    assert web.kinds() == {"had": 60}
+    assert web.kinds() == {"downloaded": 60}
 
 
 @pytest.mark.parametrize("per_host", [1, 2, 128])
@@ -196,13 +196,13 @@ def test_any_number_of_connections(per_host: int, refusal: str) -> None:
     web = Web({"a": Limiter(5, "bucket", REFUSALS[refusal])})
     choices = replace(DEFAULT, per_host=per_host, retries=1)
     web.download([f"http://a/{i}" for i in range(200)], choices)
-    assert web.kinds() == {"had": 200}
+    assert web.kinds() == {"downloaded": 200}
 
 
 def test_429_needs_no_retries() -> None:
     web = Web({"a": Limiter(5, "window", REFUSALS["429"])})
     web.download([f"http://a/{i}" for i in range(100)], replace(DEFAULT, retries=0))
-    assert web.kinds() == {"had": 100}
+    assert web.kinds() == {"downloaded": 100}
 
 
 def test_several_hosts_at_once() -> None:
@@ -214,7 +214,7 @@ def test_several_hosts_at_once() -> None:
     web = Web(limited)
     urls = [f"http://{h}/{i}" for i in range(200) for h in (*limited, "fast", "faster")]
     web.download(urls)
-    assert web.kinds() == {"had": 1000}
+    assert web.kinds() == {"downloaded": 1000}
     assert max(web.ended[url] for url in urls if "fast" in url) < 1
     slow = {
         h: max(web.ended[url] for url in urls if url.startswith(f"http://{h}/")) for h in limited
@@ -229,7 +229,7 @@ def test_a_limited_host_behind_redirects() -> None:
         {f"http://r/{i}": f"http://a/{i}" for i in range(1000)},
     )
     assert web.download(list(web.redirects)) > DEFAULT.deadline
-    assert web.kinds() == {"had": 1000}
+    assert web.kinds() == {"downloaded": 1000}
 
 
 @pytest.mark.parametrize("refusal", ["429", "429, 1 s", "503", "503, 2 s"])
@@ -240,7 +240,7 @@ def test_a_host_that_only_refuses_is_given_up(refusal: str) -> None:
     web.broken = lambda url: url.startswith("http://a/")
     urls = [f"http://a/{i}" for i in range(2000)] + [f"http://b/{i}" for i in range(200)]
     assert web.download(urls) < 2 * DEFAULT.deadline
-    assert web.kinds() == {"had": 200, refusal[:3].join(("HTTP ", "")): 2000}
+    assert web.kinds() == {"downloaded": 200, refusal[:3].join(("HTTP ", "")): 2000}
     assert host.asked < 120
     assert max(web.ended[url] for url in urls if "//b/" in url) < 2
 
@@ -266,7 +266,7 @@ def test_retry_after_is_kept() -> None:
 
     web = Web({"a": Once(1, "strict", _refused(429, "60"))})
     web.download(["http://a/0"], replace(DEFAULT, max_pause=5))
-    assert web.kinds() == {"had": 1}
+    assert web.kinds() == {"downloaded": 1}
     assert moments[1] - moments[0] >= 60
 
 
@@ -278,7 +278,7 @@ def test_images_that_are_always_refused_cost_nobody_else(share: int, refusal: st
     web = Web({"a": host})
     web.broken = lambda url: int(url.rpartition("/")[2]) % share == 0
     web.download([f"http://a/{i}" for i in range(200)])
-    assert web.kinds() == {"had": 200 - 200 // share, f"HTTP {refusal}": 200 // share}
+    assert web.kinds() == {"downloaded": 200 - 200 // share, f"HTTP {refusal}": 200 // share}
 
 
 def test_one_broken_image_hardly_slows_a_host() -> None:
@@ -286,7 +286,7 @@ def test_one_broken_image_hardly_slows_a_host() -> None:
     web = Web({"a": host})
     web.broken = lambda url: url == "http://a/500"
     assert web.download([f"http://a/{i}" for i in range(1000)]) < 60
-    assert web.kinds() == {"had": 999, "HTTP 503": 1}
+    assert web.kinds() == {"downloaded": 999, "HTTP 503": 1}
 
 
 def test_fewer_connections_and_back() -> None:
@@ -379,5 +379,5 @@ def test_over_the_wire(server: Server, lists: Lists, status: str) -> None:
         server.answers[str(i)] = limited
     lists.write({i: server.url(str(i)) for i in range(60)})
     report = lists.run(replace(QUICK, retries=2, pause=0.3, deadline=60)).report
-    assert report["images"]["had"] == 60
+    assert report["images"]["downloaded"] == 60
     assert 0 < refused[0] < 60

@@ -38,10 +38,10 @@ def test_results(tmp_path: Path) -> None:
             pool.decode(3, Body(picture(3)), None),
         )
 
-    had, lost, back = with_pool(work)
+    downloaded, lost, back = with_pool(work)
     data = (tmp_path / "1.jpg").read_bytes()
-    assert (had.width, had.height, had.size) == (128, 64, len(data))
-    assert had.sha256 == sha256(data).digest()
+    assert (downloaded.width, downloaded.height, downloaded.size) == (128, 64, len(data))
+    assert downloaded.sha256 == sha256(data).digest()
     assert lost == Refusal(
         Cause.NOT_IMAGE, "does not decode: it is a web page or XML, not an image"
     )
@@ -57,7 +57,7 @@ def test_many_pictures_over_two_processes(tmp_path: Path) -> None:
         )
 
     found = with_pool(work, workers=2)
-    assert [had.position for had in found] == list(range(200))
+    assert [downloaded.position for downloaded in found] == list(range(200))
     assert all((tmp_path / f"{i}.jpg").read_bytes() == picture(i) for i in range(0, 200, 17))
 
 
@@ -74,7 +74,7 @@ def test_a_dead_process_costs_nothing_the_first_time(tmp_path: Path) -> None:
         stop_while_working(pool, signal.SIGKILL)
         return await asyncio.gather(*futures)
 
-    assert [had.position for had in with_pool(work)] == list(range(6))
+    assert [downloaded.position for downloaded in with_pool(work)] == list(range(6))
 
 
 def test_a_picture_that_kills_twice_is_lost_alone(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_a_picture_that_kills_twice_is_lost_alone(tmp_path: Path) -> None:
 
     first, *others = with_pool(work)
     assert first == Refusal(Cause.DIED, "by signal 9")
-    assert [had.position for had in others] == [1, 2, 3]
+    assert [downloaded.position for downloaded in others] == [1, 2, 3]
 
 
 def test_a_stuck_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

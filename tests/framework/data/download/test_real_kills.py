@@ -101,12 +101,14 @@ def test_a_signal_stops_in_order(
     report = json.loads((lists.out / "report.json").read_text())
     assert 0 < report["images"]["left"] < 300
     rows = (lists.out / "metadata.json").read_text().splitlines()
-    assert len(rows) == report["images"]["had"] == len(list((lists.out / "images").iterdir()))
+    assert (
+        len(rows) == report["images"]["downloaded"] == len(list((lists.out / "images").iterdir()))
+    )
     assert verify(lists.out).counts == {"not finished": 1}
     before = server.seen.copy()
     assert finish(start(lists, "--per-host", "50"))[0] == 0
     assert verify(lists.out).whole
-    # What was had, or failed for good, was not asked for again.
+    # What was downloaded, or failed for good, was not asked for again.
     again = sum((server.seen - before).values())
     assert again == report["images"]["left"]
 

@@ -35,7 +35,7 @@ def serve(server: Server, lists: Lists, count: int = 10, missing: tuple[int, ...
 def test_files(server: Server, lists: Lists) -> None:
     serve(server, lists)
     report = lists.run().report
-    assert report["images"] == {"listed": 10, "had": 8, "failed": 2, "left": 0}
+    assert report["images"] == {"listed": 10, "downloaded": 8, "failed": 2, "left": 0}
     rows = [json.loads(line) for line in (lists.out / "metadata.json").read_text().splitlines()]
     assert [row["image"] for row in rows] == [0, 1, 2, 4, 6, 7, 8, 9]
     assert rows[0] == {"image": 0, "queries": ["запрос 0"]}
@@ -93,7 +93,7 @@ def test_failures_are_taken_up_alone(
     assert server.seen == seen
     server.answers["3"] = picture(3, (200, 100))
     report = lists.run(settings, retry_failed=True).report
-    assert report["images"] == {"listed": 10, "had": 9, "failed": 1, "left": 0}
+    assert report["images"] == {"listed": 10, "downloaded": 9, "failed": 1, "left": 0}
     assert server.seen - seen == {"3": 1, "5": 1}
     assert verify(lists.out).whole
     at_once = Lists(tmp_path)
@@ -119,7 +119,7 @@ def test_originals_are_kept(server: Server, lists: Lists) -> None:
     }
     lists.write({i: server.url(str(i)) for i in (1, 2, 3)})
     report = lists.run(replace(QUICK, keep_original=True)).report
-    assert report["images"]["had"] == 2
+    assert report["images"]["downloaded"] == 2
     for i in (1, 2):
         assert (lists.out / "images" / f"{i}.jpg").read_bytes() == server.answers[str(i)]
     assert verify(lists.out).whole
@@ -151,7 +151,7 @@ def test_progress_counts_reasons_and_hosts_while_it_runs(server: Server, lists: 
     seen: list[tuple[int, int, dict[str, int]]] = []
 
     def watch(progress: Progress) -> None:
-        seen.append((progress.had, progress.failed, dict(progress.kinds)))
+        seen.append((progress.downloaded, progress.failed, dict(progress.kinds)))
         assert sum(progress.hosts.values()) == progress.failed
 
     lists.run(replace(QUICK, per_host=2), watch=watch, every=0.05)
@@ -194,7 +194,7 @@ def test_the_command(server: Server, lists: Lists) -> None:
     done = runner.invoke(app, ["data", "download", *paths, *options, "--json"])
     assert done.exit_code == 0, done.output
     report = json.loads(done.stdout.splitlines()[-1])
-    assert report["images"]["had"] == 8
+    assert report["images"]["downloaded"] == 8
     assert report["failed_by_host"] == {"127.0.0.1": {"HTTP 404": 2}}
     done = runner.invoke(app, ["data", "download", *paths, *options])
     assert "HTTP 404 2" in done.stdout
@@ -232,17 +232,17 @@ def test_what_a_terminal_shows() -> None:
     from engine.cli.download import _line, _panel
     from engine.data.download.outcome import Failed, Refusal
 
-    progress = Progress(images=100, had=30, received=5_000_000, fresh=40)
+    progress = Progress(images=100, downloaded=30, received=5_000_000, fresh=40)
     for i in range(10):
         progress.lost(Failed(i, f"host{i % 2}", Refusal("HTTP 404" if i else "timeout"), 1))
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     console.print(_panel(progress))
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
     assert len(shown) == 4
-    assert "30 had" in shown[1]
+    assert "30 downloaded" in shown[1]
     assert "10 failed" in shown[1]
     assert "60 to go" in shown[1]
     assert "9  HTTP 404" in shown[2]
     assert "5  host0" in shown[2]
     assert "1  timeout" in shown[3]
-    assert "40 of 100: 30 had, 10 failed (HTTP 404 9, timeout 1)" in _line(progress)
+    assert "40 of 100: 30 downloaded, 10 failed (HTTP 404 9, timeout 1)" in _line(progress)

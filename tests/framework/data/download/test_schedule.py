@@ -32,13 +32,13 @@ class Net:
         self.answers, self.takes = answers, takes
         self.asked: list[tuple[str, float]] = []
         self.now: dict[str, int] = {}
-        self.most: dict[str, int] = {}
+        self.maximum: dict[str, int] = {}
 
     async def get(self, url: URL, seconds: float) -> Body | Redirect | Refusal:
         self.asked.append((str(url), asyncio.get_running_loop().time()))
         host = url.host or ""
         self.now[host] = self.now.get(host, 0) + 1
-        self.most[host] = max(self.most.get(host, 0), self.now[host])
+        self.maximum[host] = max(self.maximum.get(host, 0), self.now[host])
         await asyncio.sleep(min(self.takes, seconds))
         self.now[host] -= 1
         script = self.answers.get(str(url), [Body(b"x")])
@@ -94,7 +94,7 @@ def test_the_limit_of_a_host_holds_for_retries_and_redirects_too() -> None:
     urls = [f"http://a/{i}" for i in range(30)] + [f"http://b/{i}" for i in range(10)]
     found = go(net, urls, replace(QUICK, per_host=3))
     assert all(isinstance(result, Downloaded) for result in found.values())
-    assert net.most == {"a": 3, "b": 3}
+    assert net.maximum == {"a": 3, "b": 3}
 
 
 def test_a_slow_host_holds_up_nobody_else() -> None:
@@ -183,12 +183,12 @@ def test_retry_after_is_honoured(server: Server, lists: Lists) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "least", "most"),
+    ("text", "minimum", "maximum"),
     [("5", 5, 5), (" 0 ", 0, 0), ("", 0, 0), ("soon", 0, 0), ("-3", 0, 0), ("9" * 30, 0, 0),
      ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0), ("Mon, 99 Foo 99999 99:99:99", 0, 0)],
 )  # fmt: skip
-def test_retry_after_is_read(text: str, least: float, most: float) -> None:
-    assert least <= seconds_to_wait(text) <= most
+def test_retry_after_is_read(text: str, minimum: float, maximum: float) -> None:
+    assert minimum <= seconds_to_wait(text) <= maximum
 
 
 def test_retry_after_may_be_a_date() -> None:

@@ -101,18 +101,18 @@ def test_same_picture_same_bytes() -> None:
 
 
 @given(st.binary(max_size=300), st.integers(0, 400))
-def test_unpacking_never_makes_more_than_it_may(data: bytes, most: int) -> None:
+def test_unpacking_never_makes_more_than_it_may(data: bytes, maximum: int) -> None:
     packed = {
         0: data,
         1: gzip.compress(data),
         2: zlib.compress(data),
     }
     for packing, body in packed.items():
-        if packing and len(data) > most:
+        if packing and len(data) > maximum:
             with pytest.raises(UnpackError, match="once unpacked"):
-                unpack(body, packing, most)
+                unpack(body, packing, maximum)
         else:
-            assert unpack(body, packing, most) == data
+            assert unpack(body, packing, maximum) == data
 
 
 @given(st.binary(max_size=60), st.sampled_from([1, 2]))

@@ -48,7 +48,7 @@ def test_the_same_result(
     here = lists.content()
     lists.out = lists.folder / "ray"
     report = lists.run(settings, on_ray=True).report
-    assert report["images"] == {"listed": 120, "had": 100, "failed": 20, "left": 0}
+    assert report["images"] == {"listed": 120, "downloaded": 100, "failed": 20, "left": 0}
     assert lists.content() == here
     assert verify(lists.out).whole
 
@@ -87,4 +87,4 @@ def test_a_chunk_by_itself(server: Server) -> None:
     assert isinstance(two, Failed)
     assert two.failure.kind == "HTTP 404"
     found: list[Any] = [three, one]
-    assert [had.data for had in found] == [picture(3), picture(1)]
+    assert [downloaded.data for downloaded in found] == [picture(3), picture(1)]

@@ -19,7 +19,7 @@ from yarl import URL
 
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
-from engine.data.download.heads import MOST_BYTES, Heads, HeadTooLongError, mend
+from engine.data.download.heads import MAX_BYTES, Heads, HeadTooLongError, mend
 from engine.data.download.outcome import Cause, Failed, Refusal, plain, without_password
 from engine.data.download.shards import shard_paths
 from engine.data.download.urls import parse
@@ -326,7 +326,7 @@ def test_a_head_in_single_bytes_costs_linear_work() -> None:
     """Each byte is searched a few times at most."""
     heads = Heads()
     with pytest.raises(HeadTooLongError):
-        for _ in range(MOST_BYTES + 1):
+        for _ in range(MAX_BYTES + 1):
             heads.feed(b"HTTP/1.1 200 OK\r\nX: " if not heads._buffer else b"a")
 
 
@@ -413,7 +413,7 @@ def test_bytes_that_are_not_utf8_cost_their_image_alone(
     for again in (False, False, True):
         report = lists.run(choices, retry_failed=again).report
         assert report["images"] == {
-            "listed": len(FOREIGN) + 1, "had": 1, "failed": len(FOREIGN), "left": 0
+            "listed": len(FOREIGN) + 1, "downloaded": 1, "failed": len(FOREIGN), "left": 0
         }  # fmt: skip
     failures = lists.failures()
     assert failures["robots"] == (Cause.ROBOTS, "noai, caf\ufffd [31m")
@@ -426,10 +426,10 @@ def test_a_folder_whose_name_is_not_utf8(server: Server, lists: Lists) -> None:
     server.answers["1"] = PICTURE
     lists.write({1: server.url("1")})
     lists.out = lists.folder / os.fsdecode(b"caf\xe9")
-    assert lists.run().report["images"]["had"] == 1
+    assert lists.run().report["images"]["downloaded"] == 1
     assert verify(lists.out).whole
     lists.out = lists.folder / os.fsdecode(b"\xff")
-    assert lists.run(replace(QUICK, format="webdataset")).report["images"]["had"] == 1
+    assert lists.run(replace(QUICK, format="webdataset")).report["images"]["downloaded"] == 1
     assert verify(lists.out).whole
     with pytest.raises(DataError, match="begun otherwise"):
         lists.run(QUICK)
@@ -473,7 +473,7 @@ def test_passwords_stay_in_the_lists(
     lists.write(urls)
     choices = replace(QUICK, retries=0, format=kind)  # type: ignore[arg-type]
     report = lists.run(choices).report
-    assert report["images"]["had"] == 1
+    assert report["images"]["downloaded"] == 1
     assert SECRET not in json.dumps(report)
     for name, content in lists.content().items():
         assert SECRET.encode() not in content, name
@@ -483,7 +483,7 @@ def test_passwords_stay_in_the_lists(
     assert SECRET not in captured.out + captured.err
     assert verify(lists.out).whole
     server.answers["missing"] = PICTURE  # going on still knows the password
-    assert lists.run(choices, retry_failed=True).report["images"]["had"] == 2
+    assert lists.run(choices, retry_failed=True).report["images"]["downloaded"] == 2
 
 
 @pytest.mark.parametrize(

@@ -52,9 +52,9 @@ def test_cut_off(coding: str, mode: str) -> None:
     """At every length from a header on, closed by an end mark or not."""
     data = coded(soft(mode, (61, 45)), **CODINGS[coding])
     # What may go unseen is less than the last two blocks.
-    least = max(len(data) // 20, 60)
+    minimum = max(len(data) // 20, 60)
     step = 7
-    for length in range(60, len(data) - least, step):
+    for length in range(60, len(data) - minimum, step):
         for cut in (data[:length], data[:length] + EOI):
             with pytest.raises(BrokenImageError, match="does not decode"):
                 decode(cut)

@@ -102,8 +102,8 @@ def test_duplicates_as_in_plain_python(rows: list[list[str]]) -> None:
 @given(st.lists(TEXTS, min_size=1, max_size=25), st.integers(1, 6), st.floats(0, 0.5))
 def test_too_common_as_in_plain_python(rows: list[list[str]], images: int, share: float) -> None:
     count = Counter(text for texts in rows for text in set(texts))
-    most = max(images, share * len(rows))
-    kept = [(i, [t for t in texts if count[t] <= most]) for i, texts in enumerate(rows)]
+    maximum = max(images, share * len(rows))
+    kept = [(i, [t for t in texts if count[t] <= maximum]) for i, texts in enumerate(rows)]
     kept = [row for row in kept if row[1]]
     with tempfile.TemporaryDirectory() as name:
         step = {"use": "too_common", "images": images, "share": share}

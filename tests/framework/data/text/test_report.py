@@ -29,7 +29,7 @@ HISTOGRAM = st.dictionaries(st.integers(0, 3000), st.integers(1, 9), min_size=1)
 def test_spread(histogram: Counter[int]) -> None:
     values = sorted(histogram.elements())
     found = Spread.of(histogram)
-    assert (found.least, found.most) == (values[0], values[-1])
+    assert (found.minimum, found.maximum) == (values[0], values[-1])
     assert math.isclose(found.mean, statistics.fmean(values))
     assert found.median == statistics.median_low(values)
     assert found.p95 == values[math.ceil(0.95 * len(values)) - 1]
