@@ -155,6 +155,45 @@ def text_numbers(arch: str) -> dict[str, Any]:
     }
 
 
+_PADDED_KEYS = _TEXT_KEYS | {"proj_bias", "proj_type", "norm_kwargs", "act_kwargs"}
+
+
+def padded_text_numbers(arch: str) -> dict[str, Any]:
+    """Numbers of a text transformer that sees all of a text and its padding (SigLIP, MobileCLIP).
+
+    Args:
+        arch: open_clip's name of the architecture.
+
+    Raises:
+        ValueError: unknown, or another sort of text transformer; says what it is.
+    """
+    config = _read(arch)
+    text = config["text_cfg"]
+    norm, act = text.get("norm_kwargs") or {}, text.get("act_kwargs") or {}
+    odd = sorted(set(text) - _PADDED_KEYS | set(norm) - {"eps"} | set(act) - {"approximate"})
+    if odd or not text.get("no_causal_mask") or text.get("pool_type", "argmax") == "first":
+        what = ", ".join(odd) or "its tokens do not see the whole text"
+        raise ValueError(
+            f"the text side of `{arch}` is another sort of transformer ({what}); of this sort are,"
+            " for example, ViT-B-16-SigLIP-i18n-256, ViT-B-32-SigLIP2-256, MobileCLIP2-S0"
+        )
+    gelu = "gelu_tanh" if act.get("approximate") == "tanh" else "gelu"
+    bias = "linear" if text.get("proj_bias") else "matrix"
+    return {
+        "vocab_size": text.get("vocab_size", 49408),
+        "max_tokens": text.get("context_length", 77),
+        "width": text.get("width", 512),
+        "layers": text.get("layers", 12),
+        "heads": text.get("heads", 8),
+        "mlp_ratio": text.get("mlp_ratio", 4.0),
+        "embed_width": config["embed_dim"],
+        "activation": "quick_gelu" if config.get("quick_gelu") else gelu,
+        "norm_eps": norm.get("eps", 1e-5),
+        "pooling": "last" if text.get("pool_type") == "last" else "end",
+        "project": "none" if text.get("proj_type") == "none" else bias,
+    }
+
+
 def text_tokenizer(arch: str) -> str | None:
     """The tokenizer on the hub that an architecture wants instead of CLIP's own."""
     name = _read(arch)["text_cfg"].get("hf_tokenizer_name")

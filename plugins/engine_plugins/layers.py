@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict
-from typing import cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,17 @@ class QuickGelu(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.sigmoid(1.702 * x)
+
+
+Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
+"""``gelu_tanh`` is the approximation that transformers calls ``gelu_pytorch_tanh``."""
+
+
+def activation_of(name: Activation) -> nn.Module:
+    """The module of an activation function. Any shape."""
+    if name == "quick_gelu":
+        return QuickGelu()
+    return nn.GELU(approximate="tanh" if name == "gelu_tanh" else "none")
 
 
 def random_parameter(std: float, *shape: int) -> nn.Parameter:
@@ -160,18 +171,27 @@ class ClipBlock(nn.Module):
         width: W.
         heads: number of heads.
         mlp_width: width of the hidden layer (CLIP: 4W).
-        quick_gelu: QuickGELU, else GELU.
+        activation: of the hidden layer (OpenAI CLIP: ``quick_gelu``).
+        eps: of both norms.
     """
 
-    def __init__(self, width: int, heads: int, mlp_width: int, *, quick_gelu: bool = True) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_width: int,
+        *,
+        activation: Activation = "quick_gelu",
+        eps: float = 1e-5,
+    ) -> None:
         super().__init__()
-        self.ln_1 = nn.LayerNorm(width)
+        self.ln_1 = nn.LayerNorm(width, eps=eps)
         self.attn = ClipAttention(width, heads)
-        self.ln_2 = nn.LayerNorm(width)
+        self.ln_2 = nn.LayerNorm(width, eps=eps)
         self.mlp = nn.Sequential(
             OrderedDict(
                 c_fc=nn.Linear(width, mlp_width),
-                gelu=QuickGelu() if quick_gelu else nn.GELU(),
+                gelu=activation_of(activation),
                 c_proj=nn.Linear(mlp_width, width),
             )
         )
@@ -217,10 +237,18 @@ def first_rows(table: Tensor, rows: int) -> Tensor:
 
 
 def clip_blocks(
-    width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
+    width: int,
+    layers: int,
+    heads: int,
+    mlp_width: int,
+    *,
+    activation: Activation = "quick_gelu",
+    eps: float = 1e-5,
 ) -> nn.ModuleList:
     """``layers`` blocks, initialised as in CLIP: deviations fall with width and depth."""
-    blocks = [ClipBlock(width, heads, mlp_width, quick_gelu=quick_gelu) for _ in range(layers)]
+    blocks = [
+        ClipBlock(width, heads, mlp_width, activation=activation, eps=eps) for _ in range(layers)
+    ]
     attention_std = width**-0.5
     output_std = attention_std * (2 * max(layers, 1)) ** -0.5
     for block in blocks:
@@ -235,10 +263,19 @@ class ClipTransformer(nn.Module):
     """Holds the blocks under CLIP's name ``transformer.resblocks.N``; towers run each by itself."""
 
     def __init__(
-        self, width: int, layers: int, heads: int, mlp_width: int, *, quick_gelu: bool = True
+        self,
+        width: int,
+        layers: int,
+        heads: int,
+        mlp_width: int,
+        *,
+        activation: Activation = "quick_gelu",
+        eps: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.resblocks = clip_blocks(width, layers, heads, mlp_width, quick_gelu=quick_gelu)
+        self.resblocks = clip_blocks(
+            width, layers, heads, mlp_width, activation=activation, eps=eps
+        )
 
     def block(self, index: int) -> ClipBlock:
         """Block ``index``, counted from 0."""

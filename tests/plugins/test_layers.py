@@ -96,7 +96,7 @@ def test_causal_to() -> None:
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_a_block_is_a_pre_norm_transformer_layer(quick_gelu: bool) -> None:
     torch.manual_seed(0)
-    ours = ClipBlock(24, 3, 40, quick_gelu=quick_gelu)
+    ours = ClipBlock(24, 3, 40, activation="quick_gelu" if quick_gelu else "gelu")
     for tensor in ours.parameters():
         nn.init.normal_(tensor, std=0.3)
     theirs = nn.TransformerEncoderLayer(

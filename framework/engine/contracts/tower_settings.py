@@ -56,6 +56,15 @@ class TextEncoderSettings(TowerSettings):
         description="longest token sequence, marks of beginning and end included",
     )
 
+    def padding_id(self) -> int | None:
+        """The id of padding, where the encoder reads padding as a part of every text.
+
+        SigLIP and MobileCLIP fill each text up to ``max_tokens`` and let every token see all of
+        it. Such an encoder fills up by itself; Engine refuses a tokenizer whose ``pad_id`` is
+        another one. ``None`` (the default): padding is not read, so any id does.
+        """
+        return None
+
 
 class VisionTowerSettings(TowerSettings):
     """Base of every vision tower's settings."""

@@ -197,13 +197,20 @@ def tokenizer_warnings(tokenizer: Tokenizer, config: EngineConfig) -> list[str]:
 
 
 def check_tokenizer(tokenizer: Tokenizer, config: EngineConfig) -> Tokenizer:
-    """Raise PluginError where the tokenizer's ids do not fit the text encoder's table."""
+    """Raise PluginError where the tokenizer's ids do not fit the text encoder."""
     settings = config.model.text.settings
     if tokenizer.vocab_size > settings.vocab_size:
         raise PluginError(
             f"the tokenizer has {tokenizer.vocab_size} ids and the text encoder"
             f" {settings.vocab_size} rows",
             hint=f"set model.text.vocab_size to {tokenizer.vocab_size} or more",
+        )
+    padding = settings.padding_id()
+    if padding is not None and padding != tokenizer.pad_id:
+        raise PluginError(
+            f"the tokenizer fills texts up with the id {tokenizer.pad_id}, and the text encoder"
+            f" reads padding as the id {padding}: they are not of one model",
+            hint=f"set model.text.pad_id to {tokenizer.pad_id}, or use the model's own tokenizer",
         )
     return tokenizer
 

@@ -33,7 +33,6 @@ from engine_plugins.projections.simple import Identity, Linear
 from engine_plugins.text.bert import BertText
 from engine_plugins.text.clip import ClipText
 from engine_plugins.text.gpt import GptText
-from engine_plugins.text.settings import TOKEN_TYPES
 from engine_plugins.vision.clip import ClipVision
 
 _OLD_END = 2  # CLIPTextModel takes this end mark for that of files from before its own correction
@@ -155,7 +154,7 @@ def _bert(tower: BertText) -> Part:
         "model_type": "bert",
         "vocab_size": settings.vocab_size,
         "max_position_embeddings": settings.n_positions,
-        "type_vocab_size": TOKEN_TYPES,
+        "type_vocab_size": settings.token_types,
         "hidden_size": settings.width,
         "intermediate_size": settings.mlp_width,
         "num_hidden_layers": settings.layers,

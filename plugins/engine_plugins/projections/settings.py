@@ -44,6 +44,33 @@ class LinearSettings(ProjectionSettings):
         return plans.linear("linear", in_width, out_width, bias=self.bias)
 
 
+class MlpSettings(ProjectionSettings):
+    """Two matrices with GELU between them: what open_clip puts behind a tower of transformers."""
+
+    hidden_width: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_WIDTH,
+        description="width between the matrices; by default the mean of both widths, as open_clip"
+        " has it behind a text tower",
+    )
+    bias: Literal["none", "first", "both"] = Field(
+        "none", description="which of the matrices have a bias"
+    )
+
+    def hidden(self, in_width: int, out_width: int) -> int:
+        """Width between the matrices."""
+        return self.hidden_width or (in_width + out_width) // 2
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
+        """The tensors of ``engine_plugins.projections.simple.TwoLayers``."""
+        hidden = self.hidden(in_width, out_width)
+        return {
+            **plans.linear("fc1", in_width, hidden, bias=self.bias != "none"),
+            **plans.linear("fc2", hidden, out_width, bias=self.bias == "both"),
+        }
+
+
 class ResidualSettings(ProjectionSettings):
     """ru-clip's projection: a matrix, a gated second matrix beside it, their sum, layer norm."""
 

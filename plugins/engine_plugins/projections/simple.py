@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engine.contracts import Projection
 from engine_plugins.layers import QuickGelu
-from engine_plugins.projections.settings import IdentitySettings, LinearSettings, ResidualSettings
+from engine_plugins.projections.settings import (
+    IdentitySettings,
+    LinearSettings,
+    MlpSettings,
+    ResidualSettings,
+)
 
 
 class Identity(Projection):
@@ -49,6 +55,31 @@ class Linear(Projection):
     def project(self, features: Tensor) -> Tensor:
         """[B, in_width] -> [B, out_width]."""
         out: Tensor = self.linear(features)
+        return out
+
+
+class TwoLayers(Projection):
+    """``fc2(gelu(fc1(x)))``.
+
+    Source: github.com/mlfoundations/open_clip, ``hf_model.py`` (``proj_type: mlp``).
+    """
+
+    def __init__(
+        self,
+        settings: MlpSettings,
+        in_width: int,
+        out_width: int,
+        *,
+        embedding_width: int | None = None,
+    ) -> None:
+        super().__init__(settings, in_width, out_width, embedding_width=embedding_width)
+        hidden = settings.hidden(in_width, out_width)
+        self.fc1 = nn.Linear(in_width, hidden, bias=settings.bias != "none")
+        self.fc2 = nn.Linear(hidden, out_width, bias=settings.bias == "both")
+
+    def project(self, features: Tensor) -> Tensor:
+        """[B, in_width] -> [B, out_width]."""
+        out: Tensor = self.fc2(functional.gelu(self.fc1(features)))
         return out
 
 

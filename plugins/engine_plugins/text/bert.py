@@ -1,9 +1,10 @@
-"""BERT, under the tensor names of ``transformers.BertModel``, without its pooler.
+"""BERT and its family, under the tensor names of ``transformers.BertModel``, without its pooler.
 
 Own modules rather than transformers': importing that package costs seconds, and the tower must run
 in segments. Tests hold it to the original's numbers. Without dropout: nothing here is random.
-Source: Devlin et al., 2018, arXiv:1810.04805; RuBERT (Kuratov and Arkhipov, 2019,
-arXiv:1905.07213) is ``DeepPavlov/rubert-base-cased``.
+Sources: Devlin et al., 2018, arXiv:1810.04805; RuBERT is Kuratov and Arkhipov, 2019,
+arXiv:1905.07213; XLM-RoBERTa is Conneau et al., 2019, arXiv:1911.02116; DistilBERT is Sanh et al.,
+2019, arXiv:1910.01108.
 """
 
 from __future__ import annotations
@@ -18,31 +19,32 @@ from torch.nn import functional
 from engine.contracts import Output, Segment, State, TextEncoder, segments_of, take
 from engine.contracts.description import Table
 from engine_plugins.layers import attend, first_rows, mean_over, seen_places
-from engine_plugins.text import tables
-from engine_plugins.text.settings import TOKEN_TYPES, BertTextSettings
-
-_EPS = tables.BERT_EPS  # of every layer norm
-# Of a file: the heads of the pre-training, the pooler, and stored indices, which are not weights.
-_NOT_OURS = ("cls.", "pooler.", "embeddings.position_ids", "embeddings.token_type_ids")
-# What a layer norm's weight and bias were called when files were converted from TensorFlow.
-_OLD_NAMES = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
+from engine_plugins.text import bert_names, tables
+from engine_plugins.text.bert_settings import BertFamilySettings
 
 
 class BertEmbeddings(nn.Module):
     """The sum of word, position and token type embeddings, normed. Every token is of type 0."""
 
-    def __init__(self, settings: BertTextSettings) -> None:
+    token_type_embeddings: nn.Embedding | None
+
+    def __init__(self, settings: BertFamilySettings) -> None:
         super().__init__()
         width = settings.width
+        self.offset = settings.position_offset
         self.word_embeddings = nn.Embedding(settings.vocab_size, width)
         self.position_embeddings = nn.Embedding(settings.n_positions, width)
-        self.token_type_embeddings = nn.Embedding(TOKEN_TYPES, width)
-        self.LayerNorm = nn.LayerNorm(width, eps=_EPS)
+        types = settings.token_types
+        self.token_type_embeddings = nn.Embedding(types, width) if types else None
+        self.LayerNorm = nn.LayerNorm(width, eps=settings.norm_eps)
 
     def forward(self, words: Tensor) -> Tensor:
         """Word embeddings [B, L, W] -> [B, L, W]."""
-        places = self.position_embeddings.weight[: words.shape[1]]
-        out: Tensor = self.LayerNorm(words + places + self.token_type_embeddings.weight[0])
+        # Padding stands behind a text, so the first tokens have the first positions.
+        x = words + self.position_embeddings.weight[self.offset : self.offset + words.shape[1]]
+        if self.token_type_embeddings is not None:
+            x = x + self.token_type_embeddings.weight[0]
+        out: Tensor = self.LayerNorm(x)
         return out
 
 
@@ -61,10 +63,10 @@ class _SelfAttention(nn.Module):
 class _Output(nn.Module):
     """A matrix, the residual sum and its norm."""
 
-    def __init__(self, wide_in: int, width: int) -> None:
+    def __init__(self, wide_in: int, width: int, eps: float) -> None:
         super().__init__()
         self.dense = nn.Linear(wide_in, width)
-        self.LayerNorm = nn.LayerNorm(width, eps=_EPS)
+        self.LayerNorm = nn.LayerNorm(width, eps=eps)
 
     def forward(self, x: Tensor, residual: Tensor) -> Tensor:
         out: Tensor = self.LayerNorm(self.dense(x) + residual)
@@ -72,10 +74,10 @@ class _Output(nn.Module):
 
 
 class _Attention(nn.Module):
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, eps: float) -> None:
         super().__init__()
         self.self = _SelfAttention(width, heads)
-        self.output = _Output(width, width)
+        self.output = _Output(width, width, eps)
 
     def forward(self, asking: Tensor, x: Tensor, seen: Tensor | None) -> Tensor:
         out: Tensor = self.output(self.self(asking, x, seen), asking)
@@ -85,11 +87,11 @@ class _Attention(nn.Module):
 class BertBlock(nn.Module):
     """One post-norm block: attention, sum, norm; MLP with GELU, sum, norm."""
 
-    def __init__(self, settings: BertTextSettings) -> None:
+    def __init__(self, settings: BertFamilySettings) -> None:
         super().__init__()
-        self.attention = _Attention(settings.width, settings.heads)
+        self.attention = _Attention(settings.width, settings.heads, settings.norm_eps)
         self.intermediate = nn.ModuleDict({"dense": nn.Linear(settings.width, settings.mlp_width)})
-        self.output = _Output(settings.mlp_width, settings.width)
+        self.output = _Output(settings.mlp_width, settings.width, settings.norm_eps)
 
     def forward(self, asking: Tensor, x: Tensor, seen: Tensor | None) -> Tensor:
         """The places ``asking`` of a sequence after the block.
@@ -107,20 +109,19 @@ class BertBlock(nn.Module):
         return out
 
 
-class BertText(TextEncoder):
+class BertFamily(TextEncoder):
     """Token ids -> features [B, settings.width], by ``pooling`` the first token's or the mean.
 
     Padding is masked out of attention and mean. ``state["hidden"]`` is [B, L, W].
     """
 
-    settings: BertTextSettings
+    settings: BertFamilySettings
     outputs: ClassVar[Mapping[str, Output]] = {
         **TextEncoder.outputs,
         "hidden": Output("the last block", "[B, L, width]"),
     }
-    described: ClassVar[tuple[Table, ...]] = tables.BERT
 
-    def __init__(self, settings: BertTextSettings) -> None:
+    def __init__(self, settings: BertFamilySettings) -> None:
         super().__init__(settings)
         self.width = self.embedding_width = settings.width
         self.embeddings = BertEmbeddings(settings)
@@ -165,19 +166,31 @@ class BertText(TextEncoder):
         return hidden[:, 0] if self.settings.pooling == "first" else mean_over(hidden, mask)
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the encoder of a file of ``BertModel`` or ``BertForPreTraining``, old or new."""
-        own: dict[str, Tensor] = {}
-        for name, tensor in weights.items():
-            bare = name.removeprefix("bert.")
-            for old, new in _OLD_NAMES.items():
-                if bare.endswith(old):
-                    bare = bare.removesuffix(old) + new
-            if not bare.startswith(_NOT_OURS):
-                own[bare] = tensor
+        """Take the encoder of a file of ``BertModel``, ``BertForPreTraining``, their like in its
+        family, open_clip's or M-CLIP's, old or new."""
+        own = bert_names.own_part(weights)
         places = "embeddings.position_embeddings.weight"
         if places in own:
             own[places] = first_rows(own[places], self.settings.n_positions)
         return own
+
+
+class BertText(BertFamily):
+    """BERT and RuBERT."""
+
+    described: ClassVar[tuple[Table, ...]] = tables.BERT
+
+
+class XlmRobertaText(BertFamily):
+    """XLM-RoBERTa: positions are counted from 2, and the epsilon of its norms is larger."""
+
+    described: ClassVar[tuple[Table, ...]] = tables.XLM_ROBERTA
+
+
+class DistilBertText(BertFamily):
+    """DistilBERT: half as many blocks, no token types; under BERT's names."""
+
+    described: ClassVar[tuple[Table, ...]] = tables.DISTILBERT
 
 
 def _initialise(module: nn.Module) -> None:

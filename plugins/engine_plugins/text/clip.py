@@ -59,7 +59,7 @@ class ClipText(TextEncoder):
             settings.layers,
             settings.heads,
             settings.mlp_width,
-            quick_gelu=settings.quick_gelu,
+            activation="quick_gelu" if settings.quick_gelu else "gelu",
         )
         self.ln_final = nn.LayerNorm(width)
         self.text_projection = nn.Parameter(torch.empty(width, settings.embed_width))

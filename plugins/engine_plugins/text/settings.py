@@ -12,10 +12,6 @@ from engine.contracts.refs import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans
 
-TOKEN_TYPES = 2
-"""Rows of BERT's table of token types. Texts are of type 0; the table stays whole, so that a file
-keeps its bytes."""
-
 
 class TransformerSettings(TextEncoderSettings):
     """What the settings of every transformer here have; a subclass gives its own defaults."""
@@ -41,28 +37,7 @@ class TransformerSettings(TextEncoderSettings):
         return max(1, round(self.width * self.mlp_ratio))
 
 
-class _PositionsSettings(TransformerSettings):
-    """A transformer whose table of positions may be longer than its texts."""
-
-    max_tokens: int = Field(
-        128,
-        ge=2,
-        le=MAX_TOKENS,
-        description="longest token sequence, marks included; at most n_positions",
-    )
-    n_positions: int = Field(512, ge=2, le=MAX_TOKENS, description="rows of the position table")
-
-    @model_validator(mode="after")
-    def _texts_fit(self) -> Self:
-        if self.max_tokens > self.n_positions:
-            raise ValueError(
-                f"max_tokens {self.max_tokens} is more than n_positions {self.n_positions}: the"
-                " last tokens would have no position"
-            )
-        return self
-
-
-class GptTextSettings(_PositionsSettings):
+class GptTextSettings(TransformerSettings):
     """ruGPT-3 small, GPT-2's architecture; the defaults are those of CLIP by Sber.
 
     With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
@@ -76,7 +51,22 @@ class GptTextSettings(_PositionsSettings):
     vocab_size: int = Field(
         50264, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
     )
+    max_tokens: int = Field(
+        128,
+        ge=2,
+        le=MAX_TOKENS,
+        description="longest token sequence, marks included; at most n_positions",
+    )
     n_positions: int = Field(2048, ge=2, le=MAX_TOKENS, description="rows of the position table")
+
+    @model_validator(mode="after")
+    def _texts_fit(self) -> Self:
+        if self.max_tokens > self.n_positions:
+            raise ValueError(
+                f"max_tokens {self.max_tokens} is more than n_positions {self.n_positions}: the"
+                " last tokens would have no position"
+            )
+        return self
 
     def plan(self) -> TowerPlan:
         """The tensors of ``engine_plugins.text.gpt.GptText``."""
@@ -95,49 +85,6 @@ class GptTextSettings(_PositionsSettings):
                 **plans.conv1d(f"h.{i}.mlp.c_fc", width, self.mlp_width),
                 **plans.conv1d(f"h.{i}.mlp.c_proj", self.mlp_width, width),
             }
-        return TowerPlan(width, tensors, embedding_width=width)
-
-
-class BertTextSettings(_PositionsSettings):
-    """RuBERT, BERT's architecture; the defaults are rubert-base-cased's.
-
-    With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
-    its features, and the model has fewer bytes.
-    """
-
-    tokenizer: TokenizerRef = {  # type: ignore[assignment]
-        "use": "wordpiece",
-        "from": "hf:DeepPavlov/rubert-base-cased",
-    }
-    vocab_size: int = Field(
-        119547, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
-    )
-    pooling: Literal["first", "mean"] = Field(
-        "first",
-        description="the features: `first` the first token's ([CLS]), `mean` the mean over all",
-    )
-
-    def plan(self) -> TowerPlan:
-        """The tensors of ``engine_plugins.text.bert.BertText``."""
-        width = self.width
-        tensors: Plan = {
-            **plans.tensor("embeddings.word_embeddings.weight", self.vocab_size, width),
-            **plans.tensor("embeddings.position_embeddings.weight", self.n_positions, width),
-            **plans.tensor("embeddings.token_type_embeddings.weight", TOKEN_TYPES, width),
-            **plans.norm("embeddings.LayerNorm", width),
-        }
-        for i in range(self.layers):
-            block = {
-                **plans.linear("attention.self.query", width, width),
-                **plans.linear("attention.self.key", width, width),
-                **plans.linear("attention.self.value", width, width),
-                **plans.linear("attention.output.dense", width, width),
-                **plans.norm("attention.output.LayerNorm", width),
-                **plans.linear("intermediate.dense", width, self.mlp_width),
-                **plans.linear("output.dense", self.mlp_width, width),
-                **plans.norm("output.LayerNorm", width),
-            }
-            tensors |= plans.prefixed(f"encoder.layer.{i}", block)
         return TowerPlan(width, tensors, embedding_width=width)
 
 

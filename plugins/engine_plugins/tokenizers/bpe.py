@@ -7,7 +7,6 @@ arXiv:2103.00020; repository openai/CLIP, and open_clip, which carries the vocab
 from __future__ import annotations
 
 import gzip
-import html
 import importlib.util
 import json
 import zlib
@@ -15,11 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
-import ftfy
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from engine.contracts.description import Table
-from engine.contracts.unicode import bounded_normalise
 from engine.core.sources import UnreachableError, find_source
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
@@ -33,6 +30,7 @@ from engine_plugins.tokenizers.base import (
     read_ids,
     read_text,
 )
+from engine_plugins.tokenizers.cleaning import unescaped
 from engine_plugins.tokenizers.learn import Units, check_room, count_words, learn_merges, number
 from engine_plugins.tokenizers.settings import ClipBpeSettings, Gpt2BpeSettings
 
@@ -273,18 +271,7 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
 
 def clip_clean(text: str) -> str:
     """CLIP's cleaning: wrong encodings mended, HTML unescaped twice, spaces folded, lower case."""
-    if not (text.isascii() and text.isprintable() and "&" not in text):  # nothing to mend there
-        text = html.unescape(html.unescape(_mended(text)))
-    return " ".join(text.split()).lower()
-
-
-def _mended(text: str) -> str:
-    """``ftfy.fix_text``, whose own normalisation takes time quadratic in a run of marks."""
-    while True:
-        mended = ftfy.fix_text(text, normalization=None)
-        text = bounded_normalise("NFC", mended)
-        if text == mended:
-            return text
+    return " ".join(unescaped(text).split()).lower()
 
 
 def _clip_file(source: str) -> Path:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import base64
 import re
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 from tokenizers import Tokenizer, models
 
@@ -27,7 +28,7 @@ from engine_plugins.tokenizers.learn import (
     learn_merges,
     number,
 )
-from engine_plugins.tokenizers.settings import SentencePieceSettings
+from engine_plugins.tokenizers.settings import SentencePieceSettings, TrainableSettings
 from engine_plugins.tokenizers.spm_model import (
     BPE,
     BYTE,
@@ -39,6 +40,10 @@ from engine_plugins.tokenizers.spm_model import (
     parse_model,
 )
 
+S = TypeVar("S", bound=TrainableSettings)
+Marks = tuple[tuple[int, ...], tuple[int, ...], int]
+"""Ids before a text, ids after it, the id of padding."""
+
 _NAMES = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model", "spm.model")
 _MAX_WORK = 50_000_000  # squares of the pieces' lengths; a vocabulary of 250,000 takes some 15
 _DIGIT = re.compile(r"\d")
@@ -46,13 +51,12 @@ _DIGIT = re.compile(r"\d")
 _UNKNOWN_TOKEN = " <unk>"
 
 
-class SentencePiece(RustTokenizer[SentencePieceSettings]):
-    """``<s> ids </s>``, or the ids alone; a run of unknown characters is one unknown id."""
+class SentencePieceBase(RustTokenizer[S]):
+    """SentencePiece's own segmentation; a subclass says what happens before, and which marks."""
 
-    name = "sentencepiece"
-    described: ClassVar[tuple[Table, ...]] = tables.SENTENCEPIECE
+    file_names: ClassVar[tuple[str, ...]] = _NAMES
 
-    def __init__(self, settings: SentencePieceSettings, parts: Parts, origin: str) -> None:
+    def __init__(self, settings: S, parts: Parts, origin: str) -> None:
         super().__init__(settings, parts, origin)
         extra = parts.extra
         try:
@@ -67,40 +71,53 @@ class SentencePiece(RustTokenizer[SentencePieceSettings]):
                 error
             )
 
-    def prepare(self, text: str) -> str:
-        text = _before(self.settings, text)
-        return self._normalize(_plain(text) if self._nfkc else text)
+    @classmethod
+    def before(cls, settings: S, text: str) -> str:
+        """What happens to a text before SentencePiece's own normalisation."""
+        return text
 
     @classmethod
-    def read(cls, settings: SentencePieceSettings) -> Parts:
-        names = _NAMES if settings.file is None else (settings.file,)
+    @abstractmethod
+    def around(cls, settings: S, model: SpmModel, where: str) -> Marks:
+        """The ids before a text and after it, and of padding.
+
+        Raises:
+            WeightsError: the model lacks one.
+        """
+
+    def prepare(self, text: str) -> str:
+        text = self.before(self.settings, text)
+        return self._normalize(plain(text) if self._nfkc else text)
+
+    @classmethod
+    def names(cls, settings: S) -> tuple[str, ...]:
+        """Names that the file may have in a source."""
+        return cls.file_names
+
+    @classmethod
+    def read(cls, settings: S) -> Parts:
+        names = cls.names(settings)
         path = next(iter(find_source(settings.from_, names, first_only=True).values()))
         model = parse_model(read_bytes(path), str(path))
-        if settings.marks and min(model.begin, model.end) < 0:
-            raise WeightsError(
-                f"{path} has no begin or no end mark",
-                hint="set the tokenizer's `marks: false`",
-            )
+        begin, end, pad = cls.around(settings, model, str(path))
         backend = Tokenizer(build_model(str(path), lambda: _backend_model(model, str(path))))
         unknown = next(i for i, piece in enumerate(model.pieces) if piece.type == UNKNOWN)
         return Parts(
             backend,
-            begin=(model.begin,) if settings.marks else (),
-            end=(model.end,) if settings.marks else (),
-            pad=max(model.pad, 0),
+            begin=begin,
+            end=end,
+            pad=pad,
             unknown=unknown,
             extra=_extra(model.charsmap, model.dummy_prefix, model.fold_spaces, nfkc=False),
         )
 
     @classmethod
-    def learn(
-        cls, settings: SentencePieceSettings, texts: Iterable[str], vocab_size: int
-    ) -> tuple[Parts, int]:
+    def learn(cls, settings: S, texts: Iterable[str], vocab_size: int) -> tuple[Parts, int]:
         marks = [_UNKNOWN_TOKEN, " <s>", " </s>"]  # SentencePiece's own order
         check_room(cls.name, vocab_size, len(marks) + 1)
 
         def split(text: str) -> Iterable[str]:
-            clean = _plain(_before(settings, whole(text)))
+            clean = plain(cls.before(settings, whole(text)))
             return (SPACE + word for word in clean.replace(SPACE, " ").split())
 
         words = count_words(texts, split, tuple)
@@ -110,24 +127,51 @@ class SentencePiece(RustTokenizer[SentencePieceSettings]):
         merges = [("".join(left), "".join(right)) for left, right in learned]
         vocabulary = number([*marks, *alphabet, *map("".join, merges)])
         backend = Tokenizer(models.BPE(vocabulary, merges, unk_token=_UNKNOWN_TOKEN, fuse_unk=True))
+        begin, end, pad = cls.around(settings, _LEARNED, "its vocabulary")
         parts = Parts(
             backend,
-            begin=(1,) if settings.marks else (),
-            end=(2,) if settings.marks else (),
-            pad=0,
+            begin=begin,
+            end=end,
+            pad=pad,
             unknown=0,
             extra=_extra(b"", dummy_prefix=True, fold_spaces=True, nfkc=True),
         )
         return parts, words.texts
 
 
-def _before(settings: SentencePieceSettings, text: str) -> str:
-    if settings.lower:
-        text = text.lower()
-    return _DIGIT.sub("0", text) if settings.zero_digits else text
+_LEARNED = SpmModel((), BPE, False, 1, 2, -1, b"", True, True)
+"""The marks of a vocabulary that is trained here."""
 
 
-def _plain(text: str) -> str:
+class SentencePiece(SentencePieceBase[SentencePieceSettings]):
+    """``<s> ids </s>``, or the ids alone; a run of unknown characters is one unknown id."""
+
+    name = "sentencepiece"
+    described: ClassVar[tuple[Table, ...]] = tables.SENTENCEPIECE
+
+    @classmethod
+    def before(cls, settings: SentencePieceSettings, text: str) -> str:
+        if settings.lower:
+            text = text.lower()
+        return _DIGIT.sub("0", text) if settings.zero_digits else text
+
+    @classmethod
+    def names(cls, settings: SentencePieceSettings) -> tuple[str, ...]:
+        return cls.file_names if settings.file is None else (settings.file,)
+
+    @classmethod
+    def around(cls, settings: SentencePieceSettings, model: SpmModel, where: str) -> Marks:
+        pad = max(model.pad, 0)
+        if not settings.marks:
+            return (), (), pad
+        if min(model.begin, model.end) < 0:
+            raise WeightsError(
+                f"{where} has no begin or no end mark", hint="set the tokenizer's `marks: false`"
+            )
+        return (model.begin,), (model.end,), pad
+
+
+def plain(text: str) -> str:
     """The normalisation of a vocabulary trained here: NFKC, every white space a space."""
     return " ".join(bounded_normalise("NFKC", text).split())
 

@@ -26,6 +26,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # up to 33.
 _MAX_KEYS, _LONGEST_KEY, _LONGEST_REPLACEMENT = 1_000_000, 64, 128  # in nodes and bytes
 _LONGEST_PIECE = 256  # characters; SentencePiece's own default is 16
+_EXTRA = re.compile("▁?<extra_id_[0-9]+>")
 _Field = tuple[int, int | bytes]
 
 
@@ -82,6 +83,8 @@ def parse_model(data: bytes, where: str) -> SpmModel:
                 trainer.update(_fields(_as_bytes(value)))
             elif field == 3:
                 normalizer.update(_fields(_as_bytes(value)))
+        while pieces and pieces[-1].type != NORMAL and _EXTRA.fullmatch(pieces[-1].text):
+            pieces.pop()  # T5's sentinels, which no text gives
         model = SpmModel(
             pieces=tuple(pieces),
             type=_as_int(trainer.get(3, UNIGRAM)),

@@ -36,7 +36,7 @@ def _accents(tokenizer: Any) -> bool:
     return bool(own.do_lower_case if own.strip_accents is None else own.strip_accents)
 
 
-def _steps(theirs: Any) -> list[Mapping[str, Any]]:
+def steps(theirs: Any) -> list[Mapping[str, Any]]:
     """The steps of a normalizer or splitter of the library `tokenizers`."""
     if not isinstance(theirs, Mapping):
         return []
@@ -47,17 +47,17 @@ def _steps(theirs: Any) -> list[Mapping[str, Any]]:
 
 
 def _bert_step(theirs: Any) -> Mapping[str, Any]:
-    return next((s for s in _steps(theirs) if s.get("type") == "BertNormalizer"), {})
+    return next((s for s in steps(theirs) if s.get("type") == "BertNormalizer"), {})
 
 
 def _knows_normalizers(theirs: Any, ours: Any) -> bool:
     """BERT's own step, and beside it what changes no word: case, and white space."""
-    types = [step.get("type") for step in _steps(theirs)]
+    types = [step.get("type") for step in steps(theirs)]
     return ours in types and set(types) <= {ours, "Lowercase", "Strip", "Replace"}
 
 
 def _same_case(theirs: Any, ours: Any) -> bool:
-    lower = any(step.get("type") == "Lowercase" for step in _steps(theirs))
+    lower = any(step.get("type") == "Lowercase" for step in steps(theirs))
     return (lower or bool(_bert_step(theirs).get("lowercase"))) is ours
 
 
@@ -105,7 +105,7 @@ WORDPIECE = (
         Fact("normalizer", _accents, "strip_accents", same=_same_accents_of_steps),
         Fact("normalizer", lambda t: True, same=_same_cleaning),
         Fact("pre_tokenizer", lambda t: "BertPreTokenizer",
-             same=lambda theirs, ours: [s.get("type") for s in _steps(theirs)] == [ours]),
+             same=lambda theirs, ours: [s.get("type") for s in steps(theirs)] == [ours]),
         Fact("model.type", lambda t: "WordPiece"),
         Fact("model.continuing_subword_prefix", lambda t: "##"),
         Fact("model.max_input_chars_per_word", lambda t: 100),

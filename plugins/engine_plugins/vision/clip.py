@@ -63,7 +63,7 @@ class ClipVision(VisionTower):
             settings.layers,
             settings.heads,
             settings.mlp_width,
-            quick_gelu=settings.quick_gelu,
+            activation="quick_gelu" if settings.quick_gelu else "gelu",
         )
         self.ln_post = nn.LayerNorm(width)
         projection = random_parameter(scale, width, settings.embed_width)

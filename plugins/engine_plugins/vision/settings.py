@@ -165,6 +165,11 @@ class TimmVisionSettings(VisionTowerSettings):
     image_size: int | None = Field(
         None, ge=1, le=4096, description="side of the square image; by default the model's own"
     )
+    activation: Literal["gelu", "gelu_tanh", "quick_gelu"] | None = Field(
+        None,
+        description="of the model's blocks, where it is not timm's own choice: transformers'"
+        " SigLIP computes with `gelu_tanh`",
+    )
     mean: Channels | None = Field(
         None, description="mean of each channel, of values from 0 to 1; by default as timm records"
     )

@@ -66,7 +66,7 @@ class SmallVit(VisionTower):
         self.stem = nn.Sequential(*(_Convolution(*pair) for pair in pairwise(channels)))
         self.positional_embedding = random_parameter(0.02, settings.places, width)
         self.blocks = clip_blocks(
-            width, settings.layers, settings.heads, settings.mlp_width, quick_gelu=False
+            width, settings.layers, settings.heads, settings.mlp_width, activation="gelu"
         )
         self.norm = nn.LayerNorm(width)
 

@@ -24,19 +24,21 @@ from engine.contracts import (
 )
 from engine.contracts.description import Description, Difference, Table
 from engine.errors import ConfigError, did_you_mean
+from engine_plugins.checkpoint_adapters.siglip_names import is_siglip, vision_part
 from engine_plugins.vision.efficientnet_names import is_efficientnet_pytorch, to_timm_names
 from engine_plugins.vision.settings import TimmVisionSettings
-from engine_plugins.vision.timm_described import timm_differences
+from engine_plugins.vision.timm_described import OTHERS, timm_differences
 
 
 class TimmVision(VisionTower):
     """Pixels -> the model's pooled features, as ``timm.create_model(arch, num_classes=0)`` gives.
 
-    Segments: ResNets by their four layers, vision transformers by block, ConvNeXt and EfficientNet
-    by stage; any other model is one block between an empty stem and an empty head. The picture is
-    prepared as timm's own record of the weights says (size, means, filter, the margin around the
-    centre), except for what the settings name. Weights may have timm's names, or, of an
-    EfficientNet, those of the package EfficientNet-PyTorch.
+    Segments: ResNets by their four layers, vision transformers by block, ConvNeXt, EfficientNet and
+    FastViT (MobileCLIP) by stage; any other model is one block between an empty stem and an empty
+    head. The picture is prepared as timm's own record of the weights says (size, means, filter,
+    the margin around the centre), except for what the settings name. Weights may have timm's
+    names, those of transformers' SigLIP, or, of an EfficientNet, those of the package
+    EfficientNet-PyTorch.
 
     Raises:
         ConfigError: timm has no such model, or cannot build it at this size.
@@ -47,7 +49,7 @@ class TimmVision(VisionTower):
         **VisionTower.outputs,
         "hidden": Output("the last block, before the head: the model's own map", "[B, ...]"),
     }
-    described: ClassVar[tuple[Table, ...]] = (Table("timm", (), (), strict=False),)
+    described: ClassVar[tuple[Table, ...]] = (Table("timm", (), (), strict=False), *OTHERS)
 
     def __init__(self, settings: TimmVisionSettings) -> None:
         super().__init__(settings)
@@ -87,8 +89,13 @@ class TimmVision(VisionTower):
         return super().described_by(description) + own
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """timm's names get ``model.`` in front; its classifier is left out."""
+        """timm's names get ``model.`` in front; its classifier is left out.
+
+        Of a whole CLIP checkpoint the vision part is taken: open_clip's (``visual.trunk.``), or
+        that of transformers' SigLIP.
+        """
         own = self.state_dict()
+        weights = _own_part(weights)
         if all(name.startswith("model.") for name in weights):
             return dict(weights)
         if is_efficientnet_pytorch(weights):
@@ -105,6 +112,16 @@ class TimmVision(VisionTower):
             if name.endswith(".num_batches_tracked"):
                 fitted.setdefault(name, torch.tensor(0))
         return fitted
+
+
+def _own_part(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """timm's own names of a whole CLIP checkpoint; of any other the names that it has."""
+    if is_siglip(weights) and any(name.startswith("vision_model.") for name in weights):
+        return vision_part(weights)
+    for prefix in ("visual.trunk.", "trunk."):
+        if any(name.startswith(prefix) for name in weights):
+            return {n[len(prefix) :]: t for n, t in weights.items() if n.startswith(prefix)}
+    return weights
 
 
 Step = Callable[[Tensor], Tensor]
@@ -128,6 +145,7 @@ def _cut(model: Any) -> _Cut:
     """
     from timm.models.convnext import ConvNeXt
     from timm.models.efficientnet import EfficientNet
+    from timm.models.fastvit import FastVit
     from timm.models.resnet import ResNet
     from timm.models.vision_transformer import VisionTransformer
 
@@ -136,6 +154,7 @@ def _cut(model: Any) -> _Cut:
         (VisionTransformer, _cut_vit),
         (ConvNeXt, _cut_convnext),
         (EfficientNet, _cut_efficientnet),
+        (FastVit, _cut_fastvit),
     ):
         same = ("forward_features", "forward_head", "forward")
         if all(getattr(type(model), m, None) is getattr(family, m) for m in same):
@@ -204,6 +223,19 @@ def _cut_efficientnet(model: Any) -> _Cut:
     )
 
 
+def _cut_fastvit(model: Any) -> _Cut:
+    if model.fork_feat:  # gives the maps of four stages, for other work than ours
+        return _Cut(_same, (), (model,), _same, ())
+    blocks = list(model.stages)
+    return _Cut(
+        model.stem,
+        [model.stem],
+        blocks,
+        _in_turn(model.final_conv, model.forward_head),
+        _rest(model, [model.stem, model.stages]),
+    )
+
+
 def _create(settings: TimmVisionSettings) -> nn.Module:
     import timm
 
@@ -213,14 +245,22 @@ def _create(settings: TimmVisionSettings) -> nn.Module:
             f"timm has no model `{name}`{did_you_mean(name, timm.list_models())}",
             hint="`python -c 'import timm; print(timm.list_models())'` lists them",
         )
-    sized = {} if settings.image_size is None else {"img_size": settings.image_size}
+    if "naflex" in name:
+        raise ConfigError(
+            f"`{name}` is a NaFlex model: it takes patches of pictures of any proportions, and"
+            " Engine's vision towers take square pictures",
+            hint="use a model of a fixed size: `vit_base_patch16_siglip_256`, for example",
+        )
+    chosen: dict[str, Any] = {}
     usual = timm.get_pretrained_cfg(name)
-    if usual is None or not usual.fixed_input_size:
-        sized = {}  # a model that takes any size knows no such argument
+    if settings.image_size is not None and usual is not None and usual.fixed_input_size:
+        chosen["img_size"] = settings.image_size  # one that takes any size knows no such argument
+    if settings.activation is not None:
+        chosen["act_layer"] = settings.activation
     try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **sized)
+        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **chosen)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
-        raise ConfigError(f"timm cannot build `{name}` with {sized}: {error}") from error
+        raise ConfigError(f"timm cannot build `{name}` with {chosen}: {error}") from error
     if settings.image_size is not None:
         _try_size(model, name, settings.image_size)
     return model

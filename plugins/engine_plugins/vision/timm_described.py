@@ -7,7 +7,17 @@ from typing import Any
 
 from torch import nn
 
-from engine.contracts.description import NOTHING, Description, Difference, equal, shown
+from engine.contracts.description import (
+    NOTHING,
+    Description,
+    Difference,
+    Fact,
+    Table,
+    equal,
+    same_activation,
+    same_square,
+    shown,
+)
 
 _QUICK = "_quickgelu"  # in the name of an architecture
 _NATIVE = "quickgelu"  # in timm's notes of weights: "natively QuickGELU, use quickgelu model ..."
@@ -16,6 +26,61 @@ _NO_MATTER = (
     "num_classes", "drop", "attn_drop", "proj_drop", "pos_drop", "patch_drop", "pretrained",
     "global_pool", "img_size", "checkpoint", "in_chans", "weight_init",
 )  # fmt: skip
+
+
+def _heads(tower: Any) -> int | None:
+    """Attention heads of a vision transformer's blocks."""
+    blocks = getattr(tower.model, "blocks", None)
+    return getattr(getattr(blocks[0], "attn", None), "num_heads", None) if blocks else None
+
+
+def _block_activation(tower: Any) -> str:
+    """Of the blocks' MLP, by its name in timm."""
+    blocks = getattr(tower.model, "blocks", None)
+    act = getattr(getattr(blocks[0], "mlp", None), "act", None) if blocks else None
+    name = type(act).__name__
+    tanh = name == "GELUTanh" or getattr(act, "approximate", "none") == "tanh"
+    return "gelu_tanh" if tanh else {"GELU": "gelu", "QuickGELU": "quick_gelu"}.get(name, name)
+
+
+def _patch(tower: Any) -> Any:
+    return getattr(getattr(tower.model, "patch_embed", None), "patch_size", None)
+
+
+def _eps(tower: Any) -> float | None:
+    return getattr(getattr(tower.model, "norm", None), "eps", None)
+
+
+def _has_attention_pool(tower: Any) -> bool:
+    return getattr(tower.model, "attn_pool", None) is not None
+
+
+def _arch(tower: Any) -> str:
+    arch: str = tower.settings.arch.partition(".")[0]
+    return arch
+
+
+OTHERS = (
+    Table("transformers", ("siglip_vision_model",), (
+        Fact("num_attention_heads", _heads, "arch", 12),
+        Fact("hidden_act", _block_activation, "activation", "gelu_pytorch_tanh", same_activation),
+        Fact("layer_norm_eps", _eps, default=1e-6),
+        Fact("image_size", lambda t: t.preprocess.size, "image_size", 224, same_square),
+        Fact("patch_size", _patch, "arch", 16, same=lambda theirs, ours: equal(
+            [theirs, theirs] if isinstance(theirs, int) else theirs, ours)),
+        Fact("num_channels", lambda t: 3, default=3),
+        Fact("vision_use_head", _has_attention_pool, "arch", True),
+        Fact("pooler_output", lambda t: "attention", default="attention"),
+    )),
+    Table("open_clip", ("timm",), (
+        Fact("timm_model_name", _arch, "arch"),
+        Fact("image_size", lambda t: t.preprocess.size, "image_size", 224, same_square),
+        Fact("timm_pool", lambda t: _pool(t.model), "arch", "avg",
+             same=lambda theirs, ours: theirs == ours or not theirs),
+        Fact("quick_gelu", lambda t: False, default=False, same=lambda theirs, ours: True),
+    ), ("timm_", "output_tokens", "heads", "layers", "width", "patch_")),
+)  # fmt: skip
+"""Programs that hold a model of timm, or one that timm has too, inside of a CLIP."""
 
 
 def timm_differences(

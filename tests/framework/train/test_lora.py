@@ -24,7 +24,7 @@ from engine.errors import ConfigError
 from engine.train.checkpoint import read
 from engine.train.run import train
 from engine_plugins.text.bert import BertText
-from engine_plugins.text.settings import BertTextSettings
+from engine_plugins.text.bert_settings import RubertTextSettings
 
 PACKAGE = Path(__file__).resolve().parents[2] / "packages" / "engine-lora"
 
@@ -77,7 +77,7 @@ def test_only_adapters_train_and_are_kept_and_the_artifact_is_a_plain_rubert(
     stored = load_file(tmp_path / "run" / "model" / "model.safetensors")
     names = {n.removeprefix("text.") for n in stored if n.startswith("text.")}
     plain = config.model.text.settings.model_dump(exclude={"rank", "alpha", "tokenizer"})
-    settings = BertTextSettings.model_construct(**plain)
+    settings = RubertTextSettings.model_construct(**plain)
     tower = BertText(settings)
     assert names == set(tower.state_dict())
     assert size is not None

@@ -39,6 +39,13 @@ TOWERS: list[Tower] = [
     ("bag_of_tokens", SMALL),
     ("openai_clip", CLIP),
     ("ruclip", CLIP),
+    ("bert", {**POSITIONS, "pooling": "mean"}),
+    ("xlm_roberta", {**POSITIONS, "pooling": "mean"}),
+    ("distilbert", {**POSITIONS, "pooling": "first"}),
+    ("nllb", {**HEADS, "mlp_ratio": 2.5}),
+    ("nllb", {**HEADS, "pooling": "mean"}),
+    ("siglip", {**CLIP, "pad_id": 0}),
+    ("mobileclip", {**CLIP, "arch": None, "pooling": "end", "project": "matrix"}),
 ]
 
 calm = settings(deadline=None, max_examples=20)
@@ -211,7 +218,9 @@ def test_fresh_weights_give_features_of_a_sound_size(use: PluginRef, batch_of: B
 
 @settings(deadline=None, max_examples=40)
 @given(
-    name=st.sampled_from(["gpt3small", "rubert", "bpe_transformer", "bag_of_tokens"]),
+    name=st.sampled_from(
+        ["gpt3small", "rubert", "distilbert", "nllb", "bpe_transformer", "bag_of_tokens"]
+    ),
     heads=st.integers(1, 4),
     numbers=st.tuples(*[st.integers(1, 7)] * 3),
     ratio=st.floats(0.01, 9),
@@ -227,7 +236,7 @@ def test_plans_of_any_numbers(
     }  # fmt: skip
     if name != "bag_of_tokens":
         chosen |= {"heads": heads, "mlp_ratio": ratio}
-    if name in ("gpt3small", "rubert"):
+    if name in ("gpt3small", "rubert", "distilbert"):
         chosen["n_positions"] = 2 + more
     use = make_use("text_encoder", name, **chosen)
     plan, tower = tower_plan(use), use.create()

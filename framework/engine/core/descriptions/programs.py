@@ -15,8 +15,11 @@ from engine.core.descriptions.pictures import PICTURES, picture_kind
 # has where it does not say so itself.
 _SECTIONS = {
     "vision": ("vision_config", {"clip": "clip_vision_model",
-                                 "chinese_clip": "chinese_clip_vision_model"}),
-    "text": ("text_config", {"clip": "clip_text_model", "chinese_clip": "chinese_clip_text_model"}),
+                                 "chinese_clip": "chinese_clip_vision_model",
+                                 "siglip": "siglip_vision_model",
+                                 "siglip2": "siglip2_vision_model"}),
+    "text": ("text_config", {"clip": "clip_text_model", "chinese_clip": "chinese_clip_text_model",
+                             "siglip": "siglip_text_model", "siglip2": "siglip2_text_model"}),
 }  # fmt: skip
 _CODE = "auto_map"
 _POOLED_FIRST = ("vision-text-dual-encoder", "chinese_clip")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pydantic import Field
 
 from engine.contracts import LossSettings
-from engine_plugins.text.settings import BertTextSettings
+from engine_plugins.text.bert_settings import RubertTextSettings
 
 
-class LoraBertSettings(BertTextSettings):
+class LoraBertSettings(RubertTextSettings):
     """RuBERT with low-rank adapters on the queries and values of every block.
 
     Its plan is the plain tower's: the adapters are folded into the weights before they are saved.
