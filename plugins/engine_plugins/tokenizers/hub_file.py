@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 
 from engine.errors import WeightsError
 from engine_plugins.tokenizers.base import parse_backend, read_text
-from engine_plugins.tokenizers.spm_model import SpmModel
+from engine_plugins.tokenizers.spm_model import EXTRA, SpmModel
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,16 @@ def vocabulary_of(document: Mapping[str, Any], where: str) -> HubVocabulary:
     """
     document = {**document, "post_processor": None, "truncation": None, "padding": None}
     added = [token for token in document.get("added_tokens") or [] if isinstance(token, Mapping)]
-    special = {str(token.get("content")) for token in added if token.get("special")}
     model = dict(document["model"])
     ids = _ids(model["vocab"], added)
+    special = {str(token.get("content")) for token in added if token.get("special")}
+    special |= {token for token in ids if EXTRA.fullmatch(token)}
     model["vocab"] = _hidden(model, special)
     unknown = model.get("unk_token")
     if isinstance(model["vocab"], dict) and f" {unknown}" in model["vocab"]:
         model["unk_token"] = f" {unknown}"
     document["model"] = model
-    document["added_tokens"] = [token for token in added if not token.get("special")]
+    document["added_tokens"] = [t for t in added if str(t.get("content")) not in special]
     try:
         return HubVocabulary(parse_backend(json.dumps(document)), ids)
     except ValueError as error:

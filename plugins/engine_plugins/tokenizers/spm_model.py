@@ -20,13 +20,14 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = range(1, 7)
 UNIGRAM, BPE = 1, 2
 
 SPACE = "▁"  # U+2581 stands for the space
+EXTRA = re.compile("▁?<extra_id_[0-9]+>")
+"""T5's sentinels, which no text gives."""
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 # Far beyond any real character map: NFKC's has 225,276 keys of up to 12 bytes, and replaces them by
 # up to 33.
 _MAX_KEYS, _LONGEST_KEY, _LONGEST_REPLACEMENT = 1_000_000, 64, 128  # in nodes and bytes
 _LONGEST_PIECE = 256  # characters; SentencePiece's own default is 16
-_EXTRA = re.compile("▁?<extra_id_[0-9]+>")
 _Field = tuple[int, int | bytes]
 
 
@@ -83,8 +84,8 @@ def parse_model(data: bytes, where: str) -> SpmModel:
                 trainer.update(_fields(_as_bytes(value)))
             elif field == 3:
                 normalizer.update(_fields(_as_bytes(value)))
-        while pieces and pieces[-1].type != NORMAL and _EXTRA.fullmatch(pieces[-1].text):
-            pieces.pop()  # T5's sentinels, which no text gives
+        while pieces and pieces[-1].type != NORMAL and EXTRA.fullmatch(pieces[-1].text):
+            pieces.pop()
         model = SpmModel(
             pieces=tuple(pieces),
             type=_as_int(trainer.get(3, UNIGRAM)),
