@@ -19,7 +19,7 @@ from engine_plugins.clip_archs import (
     vision_numbers,
 )
 from engine_plugins.text.clip_settings import fill_ruclip, source_of
-from engine_plugins.vision.resnet_plan import resnet_plan
+from engine_plugins.vision.timm_plans import timm_plan
 
 Channels = tuple[float, float, float]
 Resize = Literal["shorter_side", "crop_first", "squash"]
@@ -195,8 +195,11 @@ class TimmVisionSettings(VisionTowerSettings):
         return std if std is None else _positive(std)
 
     def plan(self) -> TowerPlan | None:
-        """The tensors of a ResNet; ``None`` for other models, which the meta device then builds."""
-        return resnet_plan(self.arch.partition(".")[0])
+        """The tensors of a ResNet, a SigLIP or a FastViT of MobileCLIP.
+
+        ``None`` for other models, which the meta device then builds.
+        """
+        return timm_plan(self.arch.partition(".")[0], self.image_size)
 
 
 class ResNet50Settings(TimmVisionSettings):
