@@ -28,6 +28,7 @@ from engine.cli import (
     predict,
     schema,
     search,
+    serve,
     show,
     size,
     train,
@@ -57,6 +58,9 @@ app.command("eval", short_help="Score a model, or a file of predictions.")(evalu
 app.add_typer(bench.app, name="bench", short_help="The leaderboard: who is best under N bytes.")
 app.command("index", short_help="Make an index of pictures for `engine search`.")(index.command)
 app.command("search", short_help="Find pictures by text, or by a picture.")(search.command)
+app.command("serve", short_help="A model over HTTP: embeddings, classes, search, a page.")(
+    serve.command
+)
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
 app.command("export", short_help="Write a model as ONNX, or for transformers.")(export.command)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)

@@ -54,6 +54,7 @@ BUILT_IN = frozenset(
         "predict",
         "schema",
         "search",
+        "serve",
         "show",
         "size",
         "train",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,10 @@ def _seconds(text: str | None, name: str) -> float | None:
         if len(text) == 4 and text.isdigit():
             return datetime(int(text), 1, 1).timestamp()
         found = datetime.fromisoformat(text)
-        return found.timestamp()
+        try:
+            return found.timestamp()
+        except (ValueError, OverflowError, OSError):  # a year that the system's clock does not have
+            return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
     except (ValueError, OverflowError, OSError) as error:
         raise DataError(f"{name}: `{text}` is not a day or a time",
                         hint="write 2024-05-31, 2024-05-31T18:00 or 2024") from error  # fmt: skip
