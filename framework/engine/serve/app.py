@@ -51,7 +51,8 @@ def make_app(
     guard = Guard(settings, metrics)
     app = web.Application(
         middlewares=[guard.middleware], client_max_size=settings.max_body,
-        handler_args={"max_line_size": 8190, "max_field_size": 8190},
+        handler_args={"max_line_size": 8190, "max_field_size": 8190,
+                      "auto_decompress": False},
     )  # fmt: skip
     app[GUARD] = guard
     encoder = Encoder(predictor, settings, metrics)

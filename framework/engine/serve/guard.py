@@ -28,6 +28,9 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 OPEN = frozenset({"/", "/health", "/ready", "/openapi.json"})
 """What is answered without a key: nothing in it comes from the model or the index."""
 
+COUNTS: web.RequestKey[dict[str, int]] = web.RequestKey("counts", dict)
+"""How many texts and pictures a request has; logged."""
+
 _log = logging.getLogger("engine.serve")
 _METHODS = "GET, POST, OPTIONS"
 
@@ -142,7 +145,7 @@ class Guard:
         write_log(
             event="request", id=number, method=one_line(request.method, 16), route=route,
             status=status, ms=round(1000 * seconds, 1), bytes=request.content_length,
-            **request.get("counts", {}),
+            **request.get(COUNTS, {}),
         )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from engine.serve.bodies import ClassifyRequest, EmbeddingsRequest, SearchReques
 from engine.serve.encoder import Encoder, shorten
 from engine.serve.faults import Fault
 from engine.serve.fetching import Fetching
+from engine.serve.guard import COUNTS
 from engine.serve.inputs import check_texts, is_data_uri, picture_files, read_body
 from engine.serve.metrics import CONTENT_TYPE, Metrics
 from engine.serve.pictures import Shelf
@@ -93,7 +94,7 @@ class Routes:
         files = await self._files(
             [item for item, image in zip(items, images, strict=True) if image], "input"
         )
-        request["counts"] = {"texts": len(texts), "images": len(files)}
+        request[COUNTS] = {"texts": len(texts), "images": len(files)}
         with self._queue.take(len(items)):
             (tokens, longer), of_texts, of_images = await asyncio.gather(
                 self._encoder.count_tokens(texts),
@@ -135,7 +136,7 @@ class Routes:
         for name in classes:
             check_texts([name], self._settings, "classes")
         files = await self._files(body.images, "images")
-        request["counts"] = {"images": len(files), "classes": len(classes)}
+        request[COUNTS] = {"images": len(files), "classes": len(classes)}
         with self._queue.take(len(files)):
             data, notes = await self._encoder.classify(
                 files, classes, body.top, body.probabilities, until
@@ -159,7 +160,7 @@ class Routes:
         folder = Path(body.folder) if body.folder else None
         only = make_filter(folder, body.after, body.before)
         files = await self._files(body.images, "images")
-        request["counts"] = {"texts": len(words), "images": len(files), "top": body.top}
+        request[COUNTS] = {"texts": len(words), "images": len(files), "top": body.top}
         with self._queue.take(len(words) + len(files)):
             of_texts, of_images = await asyncio.gather(
                 self._encoder.encode_texts(words, until),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import time
 from typing import TYPE_CHECKING, Any
@@ -49,9 +50,12 @@ async def _serve(
     listening: Callable[[str], None],
 ) -> None:
     app = make_app(predictor, index, settings)
+    quiet = logging.getLogger("engine.serve.http")  # it would log what clients send, as tracebacks
+    quiet.propagate, quiet.disabled = False, True
     runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, keepalive_timeout=settings.idle_seconds,
-        shutdown_timeout=settings.grace, handler_cancellation=True,
+        app, access_log=None, logger=quiet, handle_signals=False,
+        keepalive_timeout=settings.idle_seconds, shutdown_timeout=settings.grace,
+        handler_cancellation=True,
     )  # fmt: skip
     await runner.setup()
     ended = asyncio.Event()
