@@ -16,8 +16,8 @@ from typing import Any
 
 from PIL import Image
 
+from engine.contracts.preprocess import Pixels, to_pixels
 from engine.data.pictures import decode, formats
-from engine.data.pictures.cut import Pixels, square
 from engine.errors import BrokenImageError
 from engine.serve.faults import Fault
 
@@ -48,7 +48,7 @@ def pixels_of(data: bytes) -> Pixels | str:
     except Exception:  # the reader below says it better
         pass
     try:
-        return square(decode(data).image, _state["preprocess"])
+        return to_pixels(decode(data).image, _state["preprocess"])
     except BrokenImageError as error:
         return error.reason
     except Exception as error:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from engine.data.pictures.cut import Pixels
+from engine.contracts.preprocess import Pixels
 from engine.evaluate.predictor import Classifier
 from engine.serve.batcher import Batcher, Vector
 from engine.serve.decoding import Decoders
