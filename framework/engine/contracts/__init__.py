@@ -19,6 +19,7 @@ storage         :class:`Storage`         :class:`StorageSettings`
 command         :class:`Command`         :class:`Settings`
 optimizer       :class:`OptimizerFactory` :class:`OptimizerSettings`
 callback        :class:`Callback`        :class:`CallbackSettings`
+teacher         :class:`Teacher`         :class:`TeacherSettings`
 ==============  =======================  ================================================
 
 Names are imported on first use, so that a module with settings alone never imports torch.
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
     from engine.contracts.command import Command
-    from engine.contracts.dataset import Dataset, DatasetSettings, Record
+    from engine.contracts.dataset import ActivationPoint, Dataset, DatasetSettings, Record
     from engine.contracts.description import Description, Difference, Fact, Table
     from engine.contracts.intervals import Interval, mover, wilson
     from engine.contracts.kinds import KINDS, Kind
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
         ProjectionRef,
         SamplerRef,
         StorageRef,
+        TeacherRef,
         TextEncoderRef,
         TokenizerRef,
         VisionTowerRef,
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
         StoredArray,
         StoredTensor,
     )
+    from engine.contracts.teacher import Teacher, TeacherSettings
     from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
     from engine.contracts.tower import TextEncoder, Tower, VisionTower
     from engine.contracts.tower_settings import (
@@ -103,7 +106,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
     "command": ("Command",),
-    "dataset": ("Dataset", "DatasetSettings", "Record"),
+    "dataset": ("ActivationPoint", "Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
     "callback": ("Callback", "StageInfo"),
     "checkpoint_adapter": ("CheckpointAdapter",),
@@ -121,7 +124,7 @@ _HOMES = {
     "refs": (
         "ClustererRef", "DatasetRef", "EmbedderRef", "LoggerRef", "LossRef",
         "CallbackRef", "OptimizerRef", "ProjectionRef", "SamplerRef", "StorageRef",
-        "TextEncoderRef", "TokenizerRef", "VisionTowerRef",
+        "TeacherRef", "TextEncoderRef", "TokenizerRef", "VisionTowerRef",
     ),
     "settings": ("PluginRef", "Settings"),
     "tower_settings": (
@@ -134,6 +137,7 @@ _HOMES = {
         "take_place",
     ),
     "storage": ("Storage", "StorageSettings", "StoredArray", "StoredTensor"),
+    "teacher": ("Teacher", "TeacherSettings"),
     "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
     "tower": ("TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
@@ -145,6 +149,7 @@ _HOMES = {
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = [
     "KINDS",
+    "ActivationPoint",
     "Answers",
     "Arrays",
     "Bytes",
@@ -208,6 +213,9 @@ __all__ = [
     "StoredArray",
     "StoredTensor",
     "Table",
+    "Teacher",
+    "TeacherRef",
+    "TeacherSettings",
     "TensorPlan",
     "TextEncoder",
     "TextEncoderRef",

@@ -1,15 +1,18 @@
-"""Datasets: images with queries, or with classes. Nothing here imports torch."""
+"""Datasets: images with texts or classes, activations with texts, texts alone. No torch here."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from engine.contracts.settings import Settings
+from engine.errors import DataError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
 
 
@@ -26,16 +29,53 @@ class Record:
         queries: the texts that led people to it; may be empty where there are classes only.
         label: index into ``dataset.classes``, or ``None`` where it is not known.
         weight: how much the row counts in training, 0 or more; losses read it as ``pair.weight``.
+        languages: the language of each query (BCP 47: ``"ru"``, ``"en"``); empty where they are
+            not known. A config may choose by it what the text encoder reads
+            (``train.languages``) and what a teacher reads.
+        text_weights: how much each query counts where a teacher reads several of them, above 0;
+            empty: all the same.
     """
 
     id: str
     queries: tuple[str, ...] = ()
     label: int | None = None
     weight: float = 1.0
+    languages: tuple[str, ...] = ()
+    text_weights: tuple[float, ...] = ()
+
+    def texts_in(self, language: str) -> tuple[tuple[str, float], ...]:
+        """The queries in one language, each with its weight."""
+        weights = self.text_weights or (1.0,) * len(self.queries)
+        return tuple(
+            (text, weight)
+            for text, weight, own in zip(self.queries, weights, self.languages, strict=False)
+            if own == language
+        )
+
+
+@dataclass(frozen=True)
+class ActivationPoint:
+    """Where the vectors of a data set stand that has them instead of images.
+
+    Attributes:
+        width: numbers of a vector.
+        fingerprint: of the tower that gave them (``engine.core.fingerprint.tower_fingerprint``).
+            Vectors of another tower are refused.
+        point: the output of the tower, by the name in its ``outputs``.
+        side: ``"image"``: of the vision tower.
+    """
+
+    width: int
+    fingerprint: str
+    point: str = "pooled"
+    side: Literal["image"] = "image"
 
 
 class Dataset(ABC):
     """A sequence of records, each with its image.
+
+    Two other sorts say so: one with ``activations`` has a vector instead of an image, one whose
+    ``has_images`` is false has texts alone. Neither needs :meth:`image`.
 
     A dataset is read from several processes at once: it must survive ``fork`` and ``pickle``, and
     reading row i always gives the same row.
@@ -43,14 +83,18 @@ class Dataset(ABC):
     Attributes:
         name: short name for tables (the folder's name, say).
         classes: the class names; empty where the data have no classes.
+        has_images: whether rows have images.
+        activations: where the vectors stand that rows have instead of images.
     """
 
     name: str
     classes: tuple[str, ...] = ()
+    has_images: bool = True
+    activations: ActivationPoint | None = None
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of images."""
+        """Number of rows."""
 
     @abstractmethod
     def record(self, index: int) -> Record:
@@ -60,14 +104,24 @@ class Dataset(ABC):
             IndexError: there is no row ``index``.
         """
 
-    @abstractmethod
     def image(self, index: int) -> Image:
         """The image of row ``index``, decoded whole, RGB.
 
         Raises:
             BrokenImageError: it is missing or does not decode; says which and why.
+            DataError: the data set has no images (unless this is overridden).
             IndexError: there is no row ``index``.
         """
+        raise DataError(f"data set `{self.name}` has no images")
+
+    def activation(self, index: int) -> NDArray[np.float32]:
+        """The vector of row ``index``, [activations.width] float32, every number finite.
+
+        Raises:
+            DataError: the data set has no activations (unless this is overridden).
+            IndexError: there is no row ``index``.
+        """
+        raise DataError(f"data set `{self.name}` has no activations")
 
     def texts(self) -> Iterator[str]:
         """Every query in order; where there are none, the class name of every labelled image."""

@@ -71,7 +71,7 @@ KINDS: dict[str, Kind] = {
         "clustering:Clusterer",
     ),
     "dataset": Kind(
-        "images with queries, or with classes",
+        "images, activations or none of them, with texts or classes",
         "dataset:DatasetSettings",
         "dataset:Dataset",
     ),
@@ -104,6 +104,11 @@ KINDS: dict[str, Kind] = {
         "accompanies a run: averages weights, ends a stage early",
         "training_settings:CallbackSettings",
         "callback:Callback",
+    ),
+    "teacher": Kind(
+        "is a frozen model whose outputs another model learns from",
+        "teacher:TeacherSettings",
+        "teacher:Teacher",
     ),
     "metric": Kind(
         "computes a number from a model's answers",

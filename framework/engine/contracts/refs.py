@@ -20,6 +20,7 @@ from engine.contracts.dataset import Dataset, DatasetSettings
 from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.settings import PluginField, PluginRef
 from engine.contracts.storage import Storage, StorageSettings
+from engine.contracts.teacher import Teacher, TeacherSettings
 from engine.contracts.tokenizer import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
 from engine.contracts.training_settings import (
@@ -49,6 +50,7 @@ __all__ = [
     "ProjectionRef",
     "SamplerRef",
     "StorageRef",
+    "TeacherRef",
     "TextEncoderRef",
     "TokenizerRef",
     "VisionTowerRef",
@@ -68,5 +70,6 @@ LossRef = Annotated[PluginRef[LossSettings, "Loss"], PluginField("loss")]
 SamplerRef = Annotated[PluginRef[SamplerSettings, "Sampler"], PluginField("sampler")]
 LoggerRef = Annotated[PluginRef[LoggerSettings, "Logger"], PluginField("logger")]
 StorageRef = Annotated[PluginRef[StorageSettings, Storage], PluginField("storage")]
+TeacherRef = Annotated[PluginRef[TeacherSettings, Teacher], PluginField("teacher")]
 OptimizerRef = Annotated[PluginRef[OptimizerSettings, "OptimizerFactory"], PluginField("optimizer")]
 CallbackRef = Annotated[PluginRef[CallbackSettings, "Callback"], PluginField("callback")]

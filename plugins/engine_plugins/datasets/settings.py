@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -109,3 +109,49 @@ class ConcatSettings(DatasetSettings):
         min_length=1,
         description="the data sets, in order: `[{use: shapes, size: 64}, {use: digits, size: 64}]`",
     )
+
+
+DICTD = Path("/usr/share/dictd")
+"""Where Debian puts dictionaries of dictd."""
+
+Language = Annotated[str, Field(pattern=r"^[a-z]{2,3}(_[A-Za-z]{2,4})*$")]
+"""A language as CLDR names it: `ru`, `pt_BR`."""
+
+
+class LexiconSettings(DatasetSettings):
+    """Phrases with their translations, texts alone: CLDR's emoji names, dictionaries of dictd."""
+
+    language: Language = Field("ru", description="of the phrases")
+    translation: Language = Field("en", description="of what translates them")
+    cldr: Path | None = Field(
+        CLDR, description="CLDR's folder `common` (Debian: unicode-cldr-core); null: not used"
+    )
+    keywords: bool = Field(True, description="CLDR's keywords, too; they count last")
+    dictionaries: tuple[Path, ...] = Field(
+        (DICTD / "mueller7", DICTD / "freedict-eng-rus"),
+        description="dictionaries of dictd from `translation` to `language`, without suffix"
+        " (Debian: mueller7-dict, dict-freedict-eng-rus)",
+    )
+    otherwise: Literal["emoji"] | None = Field(
+        None,
+        description="`emoji`: where files are missing, the names of the Python package emoji stand"
+        " in, and a line says so",
+    )
+    cldr_weight: float = Field(
+        3.0, gt=0, le=1000, allow_inf_nan=False, description="how much a phrase of CLDR's counts"
+    )
+    fade: float = Field(
+        2.0,
+        ge=0,
+        le=10,
+        description="a word in place p of a dictionary's entry counts 1 / (1 + p) ** fade",
+    )
+    common: float = Field(
+        0.5,
+        ge=0,
+        le=4,
+        description="a headword whose entry has n words counts n ** common: common ones have many",
+    )
+    held_out: float = Field(0.0, ge=0, lt=1, description="share of the phrases that is the test")
+    split: Literal["train", "test"] = Field("train", description="`test`: what is held out")
+    seed: int = Field(0, ge=0, le=MAX_SEED, description="of the split")

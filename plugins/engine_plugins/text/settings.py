@@ -166,3 +166,38 @@ class BagTextSettings(TextEncoderSettings):
             tensors |= plans.linear(f"blocks.{i}.linear", width, width)
             tensors |= plans.batch_norm(f"blocks.{i}.norm", width)
         return TowerPlan(width, tensors, embedding_width=width)
+
+
+class NgramTextSettings(TextEncoderSettings):
+    """The mean of hashed n-grams' embeddings through a small network; taught by another encoder."""
+
+    tokenizer: TokenizerRef = {"use": "char_ngrams"}  # type: ignore[assignment]
+    vocab_size: int = Field(
+        32_768, ge=2, le=MAX_VOCABULARY, description="buckets of the hash, rows of the table"
+    )
+    max_tokens: int = Field(
+        256, ge=2, le=MAX_TOKENS, description="most n-grams of a text; what follows is cut"
+    )
+    width: int = Field(128, ge=1, le=MAX_WIDTH, description="width of the table")
+    hidden_width: int = Field(768, ge=1, le=MAX_WIDTH, description="width of the hidden layers")
+    layers: int = Field(1, ge=0, le=MAX_LAYERS, description="hidden layers, each linear and GELU")
+    out_width: int = Field(
+        384,
+        ge=1,
+        le=MAX_WIDTH,
+        description="width of the features; a teacher's, to be taught by it",
+    )
+
+    @property
+    def layer_widths(self) -> list[int]:
+        """The width of the table and of each hidden layer."""
+        return [self.width, *[self.hidden_width] * self.layers]
+
+    def plan(self) -> TowerPlan:
+        """The tensors of ``engine_plugins.text.ngrams.NgramText``."""
+        widths = self.layer_widths
+        tensors: Plan = plans.tensor("embedding.weight", self.vocab_size, self.width)
+        for i in range(self.layers):
+            tensors |= plans.linear(f"blocks.{i}.linear", widths[i], widths[i + 1])
+        tensors |= plans.linear("head", widths[-1], self.out_width)
+        return TowerPlan(self.out_width, tensors, embedding_width=self.width)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from engine.contracts import SourceName, TokenizerSettings
 
@@ -103,3 +103,34 @@ class TrainedSettings(TrainableSettings):
                 " `file:<path>` for one that Engine trained before"
             )
         return source
+
+
+class CharNgramsSettings(TokenizerSettings):
+    """Hashed character n-grams and whole words (fastText's subwords): no vocabulary, no training.
+
+    The rows of the text encoder's table are the buckets of the hash.
+    """
+
+    from_: Literal["scratch"] = Field(
+        "scratch", alias="from", description="`scratch`: there is no vocabulary to be read"
+    )
+    shortest: int = Field(3, ge=1, le=16, description="letters of the shortest n-gram")
+    longest: int = Field(5, ge=1, le=16, description="letters of the longest n-gram")
+    words: bool = Field(True, description="whole words, too")
+    lower: bool = Field(True, description="lower case first")
+    replace: dict[str, str] = Field(
+        {}, description="letters that stand for others: `{ё: е}`", max_length=256
+    )
+
+    @field_validator("replace")
+    @classmethod
+    def _single_letters(cls, replace: dict[str, str]) -> dict[str, str]:
+        if not all(len(old) == 1 and len(new) <= 4 for old, new in replace.items()):
+            raise ValueError("each entry is one letter and up to four that stand in its place")
+        return replace
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.shortest > self.longest:
+            raise ValueError(f"`shortest` {self.shortest} is above `longest` {self.longest}")
+        return self
