@@ -27,6 +27,7 @@ SETTINGS = {
     "storage": "engine.contracts.storage:StorageSettings",
     "optimizer": "engine.contracts.training_settings:OptimizerSettings",
     "callback": "engine.contracts.training_settings:CallbackSettings",
+    "teacher": "engine.contracts.teacher:TeacherSettings",
 }
 HINTS: dict[str, dict[str, Any]] = {"checkpoint_adapter": {"keys": KEYS}}
 
@@ -84,7 +85,12 @@ def training(kind: str, name: str, check: str, *words: str) -> Case:
     return Case(kind, f"wrong_training:{name}", check, words)
 
 
+def teacher(name: str, check: str, *words: str) -> Case:
+    return Case("teacher", f"wrong_teachers:{name}", check, words)
+
+
 RIGHT = [
+    teacher("RightTeacher", ""), part("dataset", "TextsAlone", ""), part("dataset", "Vectors", ""),
     storage("RightStorage", ""), storage("MatricesAlone", ""),
     text("RightText", ""), part("vision_tower", "RightVision", ""),
     part("vision_tower", "Prepared", ""),
@@ -220,6 +226,15 @@ CASES = [
     training("callback", "LeavesTheMean", "weights_come_back", "`1.weight` is different"),
     training("callback", "SaysNothing", "weights_come_back", "which weights are evaluated"),
     training("callback", "WantsAccuracyAtOnce", "calls", "on_step(step, model, values) to work"),
+    # Teachers.
+    teacher("NoWidth", "opens", "`width`", "None"),
+    teacher("GivesSound", "opens", "`gives`", "sound"),
+    teacher("DoubleTeacher", "vectors", "float32", "float64"),
+    teacher("ChokesOnNothing", "vectors", "NaN"),
+    teacher("CentresItsCall", "batch_independence", "one by one"),
+    teacher("NewEachTime", "identity", "the same identity"),
+    teacher("HidesItsSeed", "identity", "the same vectors", "others"),
+    teacher("ReadsPicturesToo", "other_side", "encode_images"),
     # Checkpoint adapters.
     part("checkpoint_adapter", "MatchesAll", "matches", "False for no names"),
     part("checkpoint_adapter", "DropsUnknown", "unknown_names", "passed through", "None"),
@@ -277,6 +292,8 @@ CASES = [
     part("dataset", "NoEnd", "index_error", "IndexError", "record(7)"),
     part("dataset", "AllBroken", "images", "all 7 are broken", "square 0 is missing"),
     part("dataset", "OtherTexts", "texts", "7 texts of the rows"),
+    part("dataset", "WiderThanItSays", "activations", "an array of 4 numbers"),
+    part("dataset", "OneLanguage", "records", "a language for each query"),
 ]  # fmt: skip
 
 

@@ -9,13 +9,22 @@ import random
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from engine.contracts import Clusterer, Dataset, Embedder, Record, Tokenizer, check_vectors
+from engine.contracts import (
+    ActivationPoint,
+    Clusterer,
+    Dataset,
+    Embedder,
+    Record,
+    Tokenizer,
+    check_vectors,
+)
 from engine.errors import ArtifactError, BrokenImageError
 
 # ---- tokenizers ---------------------------------------------------------------------------------
@@ -328,6 +337,42 @@ class RightDataset(Dataset):
     def image(self, index: int) -> Image.Image:
         label = self.record(index).label
         return Image.new("RGB", (8, 8), (200 - 10 * index, 0, 0) if label else (0, 0, 200))
+
+
+class TextsAlone(RightDataset):
+    """Two languages and no image."""
+
+    has_images = False
+
+    def record(self, index: int) -> Record:
+        row = super().record(index)
+        texts = (*row.queries, f"square {index}")
+        return Record(row.id, texts, languages=("ru", "en"), text_weights=(1.0, 0.5))
+
+
+class OneLanguage(TextsAlone):
+    """Says the language of its first text alone."""
+
+    def record(self, index: int) -> Record:
+        return replace(super().record(index), languages=("ru",))
+
+
+class Vectors(RightDataset):
+    """A vector instead of an image."""
+
+    has_images = False
+    activations = ActivationPoint(4, "0" * 32)
+
+    def activation(self, index: int) -> NDArray[np.float32]:
+        self.record(index)
+        return np.full(4, index, np.float32)
+
+
+class WiderThanItSays(Vectors):
+    """Five numbers instead of four."""
+
+    def activation(self, index: int) -> NDArray[np.float32]:
+        return np.append(super().activation(index), np.float32(1))
 
 
 class RowsChange(RightDataset):

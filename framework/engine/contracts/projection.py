@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.state import MixesRows, State
+from engine.contracts.tower import VisionTower
 from engine.errors import PluginError
 
 
@@ -60,6 +61,24 @@ class Projection(nn.Module, ABC):
                 f"{type(self).__name__} reads token embeddings, which only the text side has",
                 hint="use it under model.projection.text, and another kind for vision",
             )
+
+    def fit(self, vision: VisionTower) -> str:
+        """Compute the weights in closed form, from data that the settings name (default: nothing).
+
+        Engine calls it once, when it builds a model from a config and the vision tower has its
+        weights. What is read from an artifact or a checkpoint is not fitted again.
+
+        Args:
+            vision: the model's vision tower, to hold the data to
+                (:func:`engine.core.fingerprint.check_point`).
+
+        Returns:
+            What it was fitted on, in words, for the artifact; empty where nothing was fitted.
+
+        Raises:
+            DataError: the data do not fit the model.
+        """
+        return ""
 
     def project(self, features: Tensor) -> Tensor:
         """[B, in_width] -> [B, out_width], not normalised."""

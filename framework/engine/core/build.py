@@ -52,7 +52,7 @@ class Origin:
 
     Attributes:
         source: what the config named.
-        initialised: ``"loaded"`` from there, or ``"random"``.
+        initialised: ``"loaded"`` from there, ``"fitted"`` on it, or ``"random"``.
         reason: why they are random although a source was named; empty otherwise.
         warnings: what a file beside them says and the model does not do, sentences.
     """
@@ -161,6 +161,16 @@ def load_tower(
     return Origin(weights.from_, "loaded", warnings=tuple(warnings))
 
 
+def fit_projections(model: DualEncoder, say: Say) -> dict[str, Origin]:
+    """Let each projection compute its weights, where it is one that does; where they are from."""
+    origins = {}
+    for part in ("vision_projection", "text_projection"):
+        say(f"{part}: fitting")
+        words = getattr(model, part).fit(model.vision)
+        origins[part] = Origin(words, "fitted") if words else Origin("scratch", "random")
+    return origins
+
+
 def make_tokenizer(config: EngineConfig) -> Tokenizer:
     """The text encoder's tokenizer, loaded or trained on the queries of ``data.train``.
 
@@ -239,8 +249,7 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
     origins = {
         "vision": load_tower(model.vision, config.model.vision, "vision", say),
         "text": load_tower(model.text, config.model.text, "text", say, end),
-        "vision_projection": Origin("scratch", "random"),
-        "text_projection": Origin("scratch", "random"),
+        **fit_projections(model, say),
     }
     return assemble(config, model, tokenizer, origins, warnings)
 

@@ -29,6 +29,7 @@ COMMON = {
     "storage": "",
     "optimizer": "{use: adamw, lr: 2.0e-3, weight_decay: 0.1}",
     "callback": "",
+    "teachers": "",
 }
 """What the small config says where the plugin is not concerned."""
 

@@ -92,7 +92,7 @@ train:
         - $loss
   evaluate_every: 4
   loggers:
-    - {use: console}${logger}${callback}
+    - {use: console}${logger}${callback}${teachers}
 """
 
 TEST = '''\

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from engine.contracts.dataset import Record
+from engine.contracts.dataset import ActivationPoint, Record
 from engine.errors import BrokenImageError
 from engine.testing.common import call, must_raise, shorten
 from engine.testing.core import NotApplicable, describe, fault, rule
@@ -44,7 +44,12 @@ SUBJECT = DatasetSubject
 
 
 def _read(dataset: Any, row: int) -> tuple[Any, str]:
-    """A row's record, and a digest of its image (or that it is broken)."""
+    """A row's record, and a digest of its image or vector (or that it is broken)."""
+    if dataset.activations is not None:
+        vector = dataset.activation(row)
+        return dataset.record(row), hashlib.sha256(vector.tobytes()).hexdigest()
+    if not dataset.has_images:
+        return dataset.record(row), "no image"
     try:
         image = dataset.image(row)
     except BrokenImageError:
@@ -96,6 +101,13 @@ def records(it: DatasetSubject) -> None:
         if not isinstance(texts, tuple) or not all(isinstance(text, str) for text in texts):
             fault("queries, a tuple of texts", f"record({row}).queries is {shorten(texts)}")
         label = found.label
+        if found.languages and len(found.languages) != len(texts):
+            fault("a language for each query, or none at all", f"record({row}).languages is"
+                  f" {shorten(found.languages)}")  # fmt: skip
+        weights = found.text_weights
+        if weights and (len(weights) != len(texts) or min(weights) <= 0):
+            fault("a weight above 0 for each query, or none at all", f"record({row}).text_weights"
+                  f" is {shorten(weights)}")  # fmt: skip
         if label is not None and (not isinstance(label, int) or not 0 <= label < len(classes)):
             fault(f"a label from 0 to {len(classes) - 1} (there are {len(classes)} classes), or"
                   " None", f"record({row}).label is {label!r}")  # fmt: skip
@@ -128,6 +140,8 @@ def images(it: DatasetSubject) -> None:
     """RGB pictures; a broken one is a BrokenImageError and not every one is."""
     from PIL import Image
 
+    if it.dataset.activations is not None or not it.dataset.has_images:
+        raise NotApplicable("its rows have no images")
     broken: list[str] = []
     for row in it.rows:
         try:
@@ -152,10 +166,33 @@ def images(it: DatasetSubject) -> None:
 
 
 @rule(
+    contract=f"{_DATASET}.activation",
+    says="The vector of row ``index``, [activations.width] float32, every number finite.",
+    why="It goes into the projection as if the tower had given it.",
+    needs=("opens",),
+)
+def activations(it: DatasetSubject) -> None:
+    """Vectors of the width that the data set says, where it has any."""
+    import numpy as np
+
+    point = it.dataset.activations
+    if point is None:
+        raise NotApplicable("its rows have no activations")
+    if not isinstance(point, ActivationPoint):
+        fault("`activations`, an engine.contracts.ActivationPoint", repr(point))
+    for row in it.rows:
+        found = call(it.dataset.activation, row, expected=f"activation({row}) to give a vector")
+        if not isinstance(found, np.ndarray) or found.shape != (point.width,):
+            fault(f"an array of {point.width} numbers", f"activation({row}) is {shorten(found)}")
+        if found.dtype != np.float32 or not np.isfinite(found).all():
+            fault("finite float32", f"activation({row}) is {found.dtype}, or is not finite")
+
+
+@rule(
     contract=_DATASET,
     says="reading row i always gives the same row.",
     why="A run that is resumed, a second epoch and the cache of a frozen tower all ask again.",
-    needs=("records", "images"),
+    needs=("records",),
 )
 def rows_repeat(it: DatasetSubject) -> None:
     """The same row, record and image, again, in a new data set, and in another order."""
@@ -188,7 +225,10 @@ def _compare(it: DatasetSubject, found: list[Any], right: list[Any], what: str) 
 def index_error(it: DatasetSubject) -> None:
     """Beyond the end there is nothing."""
     count = len(it.dataset)
-    for name in ("record", "image"):
+    names = ["record", *(["image"] if it.dataset.has_images else [])]
+    if it.dataset.activations is not None:
+        names = ["record", "activation"]
+    for name in names:
         must_raise(IndexError, getattr(it.dataset, name), count,
                    expected=f"an IndexError from {name}({count}) where len is {count}")  # fmt: skip
 
@@ -290,6 +330,7 @@ RULES = (
     records,
     ids_unique,
     images,
+    activations,
     rows_repeat,
     index_error,
     texts,

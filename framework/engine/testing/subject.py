@@ -77,6 +77,7 @@ HINTS_OF: dict[str, tuple[str, ...]] = {
     "storage": (),
     "optimizer": (),
     "callback": (),
+    "teacher": (),
 }
 """The hints of each kind, beside ``skip``."""
 

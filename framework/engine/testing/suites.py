@@ -28,6 +28,7 @@ _HOMES = {
     "storage": "storages",
     "optimizer": "optimizers",
     "callback": "callbacks",
+    "teacher": "teachers",
 }
 """The module of each kind: its ``SUBJECT`` and its ``RULES``."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from array import array
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -75,7 +75,9 @@ class TrainingRows:
         text_clusters: [texts] int64, of each text.
         cluster_count: number of clusters; 0 without.
         weights: [N] float32, how much each row counts; ``None`` where all count the same, 1.
-        without_text: how many rows of the data set have no text and are left out.
+        languages: in which the text encoder's texts are; empty: in any.
+        without_text: how many rows of the data set have no text (for the text encoder, or in a
+            teacher's language) and are left out.
         contents: the ids and texts of all rows of the data set, as digests.
     """
 
@@ -85,8 +87,11 @@ class TrainingRows:
         tokenizer: Tokenizer,
         max_tokens: int,
         labels: DatasetLabels | None = None,
+        *,
+        languages: Sequence[str] = (),
+        taught_in: Sequence[str] = (),
     ) -> None:
-        self.dataset = dataset
+        self.dataset, self.languages = dataset, tuple(languages)
         self.contents, self.without_text = Contents(), 0
         rows, first, weights = array("q"), array("q", [0]), array("f")
         seen: dict[bytes, int] = {}
@@ -105,8 +110,10 @@ class TrainingRows:
 
         for index in range(len(dataset)):
             record = dataset.record(index)
-            texts = texts_of(dataset, record)
-            self.contents.add(record.id, texts)
+            texts = texts_of(dataset, record, languages)
+            self.contents.add(record.id, record.queries or texts)
+            if not all(record.texts_in(language) for language in taught_in):
+                texts = ()
             if not texts:
                 self.without_text += 1
                 continue
@@ -126,6 +133,7 @@ class TrainingRows:
         if not len(self.rows):
             raise DataError(
                 f"data set `{dataset.name}`: not one of {len(dataset)} rows has a text to train on"
+                + _in_languages({*languages, *taught_in})
             )
         counted = np.asarray(weights, dtype=np.float32)
         self.weights: NDArray[np.float32] | None = None if (counted == 1).all() else counted
@@ -167,11 +175,27 @@ class TrainingRows:
         return np.repeat(self.first[rows], counts) + inside, counts
 
 
-def texts_of(dataset: Dataset, record: Record) -> tuple[str, ...]:
-    """A row's texts as ``Dataset.texts`` gives them: queries, else the name of its class."""
+def texts_of(dataset: Dataset, record: Record, languages: Sequence[str] = ()) -> tuple[str, ...]:
+    """A row's texts as ``Dataset.texts`` gives them: queries, else the name of its class.
+
+    Args:
+        dataset: of the row.
+        record: the row.
+        languages: only queries in these; empty: all.
+    """
+    if languages:
+        return tuple(
+            text
+            for text, language in zip(record.queries, record.languages, strict=False)
+            if language in languages
+        )
     if record.queries:
         return record.queries
     return () if record.label is None else (dataset.classes[record.label],)
+
+
+def _in_languages(languages: Collection[str]) -> str:
+    return f" in {' and '.join(sorted(languages))}" if languages else ""
 
 
 def _weight(dataset: Dataset, record: Record) -> float:

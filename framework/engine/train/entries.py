@@ -13,15 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.contracts.dataset import Dataset
 from engine.contracts.settings import PluginRef
 from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
 from engine.contracts.training import Loss, Rows
 from engine.core.model import DualEncoder
 from engine.errors import ConfigError, PluginError
+from engine.train.activations import Sort
 from engine.train.data import TrainingRows
 
-_OF_TOKENS = frozenset({"ids", "mask", "token_embeddings"})
+OF_TOKENS = frozenset({"ids", "mask", "token_embeddings"})
+"""Entries of texts that count tokens, whatever the text encoder."""
+
 _PROBED = 1
 """Rows of the probes."""
 
@@ -50,11 +54,11 @@ def available_entries(model: DualEncoder, data: TrainingRows, *, mean: bool) -> 
             not given.
     """
     model.eval()
-    device = model.logit_scale.device
+    device, dataset = model.logit_scale.device, data.dataset
     tokens = {n: t.to(device) for n, t in data.table.padded([0] * _PROBED).items()}
     with torch.no_grad():
         text = model.text_state(tokens)
-        image = _image_state(model, device)
+        image = _image_state(model, device) if sort_of(dataset) != "none" else {}
     added = {
         name
         for name, tensor in text.items()
@@ -62,12 +66,14 @@ def available_entries(model: DualEncoder, data: TrainingRows, *, mean: bool) -> 
         and is_by_row(tensor, _PROBED)
         and (tensor.is_floating_point() or not mean)
     }
-    texts = {"embedding", *_OF_TOKENS, *model.text.outputs, *added}
+    texts = {"embedding", *OF_TOKENS, *model.text.outputs, *added}
     if mean:
-        texts -= _OF_TOKENS | token_outputs(model.text)
+        texts -= OF_TOKENS | token_outputs(model.text)
     images = {n for n, tensor in image.items() if is_by_row(tensor, _PROBED)} - {"pixels"}
+    if sort_of(dataset) == "images":
+        images |= {"embedding", *model.vision.outputs}
     found = {f"text.{name}" for name in texts}
-    found |= {f"image.{name}" for name in {"embedding", *model.vision.outputs, *images}}
+    found |= {f"image.{name}" for name in images}
     found |= {"scale", "row.id", "text.id"}
     if model.logit_bias is not None:
         found.add("bias")
@@ -76,6 +82,13 @@ def available_entries(model: DualEncoder, data: TrainingRows, *, mean: bool) -> 
     if data.weights is not None:
         found.add("pair.weight")
     return frozenset(found)
+
+
+def sort_of(dataset: Dataset) -> Sort:
+    """What the rows of a data set have beside texts."""
+    if dataset.activations is not None:
+        return "activations"
+    return "images" if dataset.has_images else "none"
 
 
 def _image_state(model: DualEncoder, device: torch.device) -> State:
@@ -113,7 +126,10 @@ def check_loss(use: PluginRef, given: frozenset[str], where: str) -> None:
         "text.router_logits": "use the projection `clustered` on the text side",
         "bias": "give the model a bias (`model.logit_bias: -10`)",
         "pair.weight": "give the rows of the data set weights",
+        "image.embedding": "train on a data set with images or activations",
     }
+    if missing[0].startswith("teacher."):
+        hints[missing[0]] = "name the teacher in `train.teachers`"
     hint = hints.get(missing[0], "use a tower or a projection that gives it")
     raise ConfigError(
         f"{where}.losses: the loss `{use.name}` needs `{missing[0]}`, which neither the model nor"

@@ -45,6 +45,7 @@ from engine.train.setup import RunContext, StageRun
 from engine.train.stages import freeze, rate_at
 from engine.train.state import Position, TrainingState
 from engine.train.step import StepOutput, limit_scale
+from engine.train.teachers import TeacherOutputs
 from engine.train.update import update
 
 
@@ -102,6 +103,7 @@ class Trainer:
             dtype=dtype,
             autocast=autocast(self.device, dtype),
             note=self.note,
+            teachers=TeacherOutputs(self.settings, data, folder / CACHE),
         )
         self._saved_at = time.monotonic()
         self._saved: tuple[int, int] | None = None
@@ -124,6 +126,7 @@ class Trainer:
         resumed = self._restore() if resume else None
         self._begin(resumed)
         try:
+            self.context.teachers.compute(plans, self.processes, self.note)
             with Interrupt() as interrupt:
                 self._interrupt = interrupt
                 while self.state.at.stage < len(plans):

@@ -12,8 +12,9 @@ from engine.core.config.schema import EngineConfig
 from engine.core.config.train_schema import StageSettings
 from engine.core.model import DualEncoder
 from engine.errors import DataError
+from engine.train.activations import check_trains
 from engine.train.data import TrainingRows, seed_of
-from engine.train.entries import available_entries, check_loss
+from engine.train.entries import available_entries, check_loss, sort_of
 from engine.train.moments import stage_optimizer
 from engine.train.stages import check_mixing, freeze, named_parameters
 
@@ -70,9 +71,14 @@ def plan_stages(
     assert config.train is not None
     plans = []
     given = available_entries(model, data, mean=config.train.queries == "mean")
+    given |= {
+        f"teacher.{name}.{side}" for name in config.train.teachers for side in ("text", "image")
+    }
     for number, settings in enumerate(config.train.stages):
         where = f"train.stages.{number}"
         freeze(model, settings.trains, where)
+        vision = any(p.requires_grad for p in model.vision.parameters())
+        check_trains(sort_of(data.dataset), data.dataset.name, where, vision=vision)
         check_mixing(model, settings, where, processes, compiled=config.train.compile)
         for use in settings.losses:
             check_loss(use, given, where)

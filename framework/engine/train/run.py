@@ -113,7 +113,12 @@ def _train(
     dataset = config.data.train.create()
     clusters = clusters_of(built)
     labels = None if clusters is None else label_dataset(clusters, dataset, say)
-    data = TrainingRows(dataset, built.tokenizer, settings.max_tokens, labels)
+    teachers = (use.settings.language for use in config.train.teachers.values())
+    data = TrainingRows(
+        dataset, built.tokenizer, settings.max_tokens, labels,
+        languages=config.train.languages,
+        taught_in=[language for language in teachers if language],
+    )  # fmt: skip
     trainer = Trainer(
         built,
         data,

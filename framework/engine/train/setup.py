@@ -21,10 +21,11 @@ from engine.contracts.state import State
 from engine.contracts.training import Loss, Rows
 from engine.core.config.train_schema import TrainSettings
 from engine.core.model import DualEncoder
+from engine.train.activations import Activations, NoImages
 from engine.train.batch_norm import SharedStatistics
 from engine.train.data import TrainingRows, seed_of
 from engine.train.distribution import Processes
-from engine.train.entries import of_side, read_by
+from engine.train.entries import of_side, read_by, sort_of
 from engine.train.health import Health, Statistics
 from engine.train.meter import MEASURED, Meter
 from engine.train.modalities import Group, ImageModality, TextModality
@@ -34,6 +35,7 @@ from engine.train.plan import StagePlan, epoch_of, make_losses
 from engine.train.stages import frozen_prefix, mixes_rows, mixing, named_parameters
 from engine.train.state import StageState
 from engine.train.step import Batch, Step
+from engine.train.teachers import TeacherOutputs
 
 _AHEAD = 2
 """Batches whose pictures are read ahead."""
@@ -55,6 +57,7 @@ class RunContext:
         dtype: of the matrix products.
         autocast: gives the context of a forward pass.
         note: tells that something happened.
+        teachers: what teachers give for the training data.
     """
 
     model: DualEncoder
@@ -68,6 +71,7 @@ class RunContext:
     dtype: torch.dtype
     autocast: Callable[[], torch.autocast]
     note: Callable[[str], None]
+    teachers: TeacherOutputs
 
 
 class StageRun:
@@ -174,19 +178,29 @@ class StageRun:
             model.text, self._data.table, text, context.device, chunk,
             whole=mixes_rows(model.text, 0 if text is None else text.stop),
         )  # fmt: skip
-        vision = self._prefix("vision", 1)
+        reads_images = bool(of_side(read_by(self.losses.values()), "image"))
+        sort = sort_of(self._data.dataset) if reads_images else "none"
+        vision = self._prefix("vision", 1) if sort == "images" else None
         views = stage.augment.views if stage.augment else 1
         pictures = len(self._data) * views
         side = model.vision.preprocess.size
-        keep = settings.cache.use and vision is None
+        keep = settings.cache.use and vision is None and sort == "images"
         self._reader = PixelReader(
             self._data.dataset, self._data.rows, model.vision.preprocess, stage.augment,
             seed_of(self._context.seed, "pictures"), settings.workers,
             PixelFile(self._budget, pictures, side) if keep else None,
         )  # fmt: skip
-        self.images = ImageModality(
-            model.vision, self._reader, vision, pictures, context.device, chunk
-        )
+        self.images: ImageModality | NoImages
+        if sort == "images":
+            self.images = ImageModality(
+                model.vision, self._reader, vision, pictures, context.device, chunk
+            )
+        elif sort == "activations":
+            self.images = Activations(
+                model.vision, self._data.dataset, self._data.rows, context.device
+            )
+        else:
+            self.images = NoImages(model.vision)
 
     def _prefix(self, side: str, minimum: int) -> FrozenPrefix | None:
         """A tower's frozen prefix, where it is worth keeping: at least so many segments.
@@ -256,6 +270,7 @@ class StageRun:
             text_clusters = data.text_clusters[texts]
             one = self._context.settings.queries == "random"
             given["cluster"] = text_clusters if one else data.clusters[rows]
+        given |= self._context.teachers.given(rows, texts, counts)
         return Batch(images, data.sequence[texts], counts, given, text_clusters)
 
     @property

@@ -24,7 +24,15 @@ from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
 from engine.contracts.training import Loss, Rows
 from engine.core.model import DualEncoder
-from engine.train.entries import compute_loss, of_side, read_by, text_ids, token_outputs
+from engine.train.activations import NoImages
+from engine.train.entries import (
+    OF_TOKENS,
+    compute_loss,
+    of_side,
+    read_by,
+    text_ids,
+    token_outputs,
+)
 from engine.train.modalities import Group, ImageModality, TextModality
 
 
@@ -194,7 +202,7 @@ class Step:
     def __init__(
         self,
         model: DualEncoder,
-        images: ImageModality,
+        images: ImageModality | NoImages,
         texts: TextModality,
         losses: dict[str, Loss],
         *,
@@ -251,13 +259,17 @@ class Step:
 
     def _image_entries(self, groups: Sequence[Group]) -> State:
         projection, wanted = self.model.vision_projection, of_side(self._wanted, "image")
+        if not groups or not wanted:
+            return {}
         state = self._image_pass.forward(groups, projection.reads | wanted)
         out = project_state(projection, state)
         return _entries("image", out, wanted, len(state["pooled"]))
 
     def _text_entries(self, batch: Batch) -> State:
         projection, wanted = self.model.text_projection, of_side(self._wanted, "text")
-        reads = projection.reads | wanted
+        # Where the losses read the tower alone, what comes after it is not computed.
+        projects = not wanted <= {*self.model.text.outputs, *OF_TOKENS}
+        reads = (projection.reads if projects else frozenset()) | wanted
         different, places = self.texts.distinct(batch.texts)
         found = self._text_pass.forward(self.texts.groups(different), reads)
         tokens = self.texts.tokens(batch.texts)
@@ -267,7 +279,8 @@ class Step:
             state["token_embeddings"] = self.model.text.embed(state["ids"])
         if self._teacher_forcing and batch.text_clusters is not None:
             state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
-        entries = _entries("text", project_state(projection, state), wanted, len(place))
+        state = project_state(projection, state) if projects else state
+        entries = _entries("text", state, wanted, len(place))
         if len(batch.counts) == len(batch.texts):
             return entries
         return self._means(entries, torch.from_numpy(batch.counts).to(place.device))

@@ -21,8 +21,10 @@ from engine_plugins.datasets.dictd import read_dictd, translations
 from engine_plugins.datasets.settings import LexiconSettings
 
 _LATIN_SCRIPT = frozenset(
-    ["af", "az", "ca", "cs", "cy", "da", "de", "en", "es", "et", "eu", "fi", "fr", "ga", "gl", "hr", "hu", "id", "is", "it", "la", "lt", "lv", "ms", "mt", "nl", "no", "pl", "pt", "ro", "sk", "sl", "sq", "sv", "sw", "tr", "uz", "vi"]
-)
+    {"af", "az", "ca", "cs", "cy", "da", "de", "en", "es", "et", "eu", "fi", "fr", "ga", "gl", "hr",
+     "hu", "id", "is", "it", "la", "lt", "lv", "ms", "mt", "nl", "no", "pl", "pt", "ro", "sk", "sl",
+     "sq", "sv", "sw", "tr", "uz", "vi"}
+)  # fmt: skip
 _DEBIAN = {"annotations": "unicode-cldr-core", "mueller7": "mueller7-dict"}
 
 Pairs = Iterable[tuple[str, str, float]]

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from engine.contracts import DatasetRef, DatasetSettings
+from engine.contracts import DatasetRef, DatasetSettings, VisionTowerRef
 from engine.contracts.limits import MAX_SEED
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
@@ -155,3 +155,21 @@ class LexiconSettings(DatasetSettings):
     held_out: float = Field(0.0, ge=0, lt=1, description="share of the phrases that is the test")
     split: Literal["train", "test"] = Field("train", description="`test`: what is held out")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of the split")
+
+
+class ClassifierHeadSettings(DatasetSettings):
+    """The classes of a classifier of timm: the rows of its last layer, with names."""
+
+    tower: VisionTowerRef = Field(
+        description="the vision tower with its weights, as `model.vision` names it; of timm"
+    )
+    names: Path | None = Field(
+        None,
+        description="names of the classes in the head's order: a JSON list of names or of lists of"
+        " names, or a text with a class a line; null: timm's, of ImageNet",
+    )
+    texts: Literal["names", "definitions"] = Field(
+        "definitions",
+        description="of timm's names: each by itself, or all with the definition in one text",
+    )
+    language: Language = Field("en", description="of the names")

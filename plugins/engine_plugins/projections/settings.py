@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from engine.contracts.limits import MAX_WIDTH
 from engine.contracts.plan import Plan
 from engine.contracts.projection_settings import ProjectionSettings
-from engine.contracts.refs import ProjectionRef
+from engine.contracts.refs import DatasetRef, ProjectionRef, TeacherRef
 from engine.contracts.settings import Settings
 from engine.errors import ConfigError, PluginError
 from engine_plugins import plans
@@ -176,3 +176,39 @@ class ClusteredSettings(ProjectionSettings):
         for i in range(self.count):
             plan |= plans.prefixed(f"projections.{i}", one)
         return plan
+
+
+class WhitenedSettings(ProjectionSettings):
+    """A matrix, fitted on class prototypes, into a space where they spread evenly.
+
+    For the image side; the text side is `kernel_ridge` with the same prototypes.
+    """
+
+    of: DatasetRef = Field(description="class prototypes: a data set with activations")
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
+        """The tensors of ``engine_plugins.projections.prototypes.Whitened``."""
+        return plans.tensor("weight", out_width, in_width)
+
+
+class KernelRidgeSettings(ProjectionSettings):
+    """Kernel ridge regression from a teacher's text space to class prototypes.
+
+    The text encoder is one that the teacher teaches, so its features stand in the teacher's space.
+    """
+
+    of: DatasetRef = Field(
+        description="class prototypes with names: a data set with activations, whose texts the"
+        " teacher reads"
+    )
+    teacher: TeacherRef = Field(description="in whose space the features of the text encoder are")
+    anchors: int = Field(1000, ge=1, le=1_000_000, description="number of prototypes in `of`")
+    gamma: float = Field(2.0, gt=0, le=1000, description="the kernel is exp(gamma * (cosine - 1))")
+    ridge: float = Field(1.0, gt=0, le=1e6, description="added to the kernel's diagonal")
+
+    def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
+        """The tensors of ``engine_plugins.projections.prototypes.KernelRidge``."""
+        return {
+            **plans.tensor("anchors", self.anchors, in_width),
+            **plans.tensor("coefficients", self.anchors, out_width),
+        }

@@ -7,6 +7,7 @@ Source of the idea: fastText (Bojanowski et al., 2017, arXiv:1607.04606) and dee
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import ClassVar
 
 from torch import Tensor, nn
@@ -43,9 +44,11 @@ class NgramText(TextEncoder):
     def __init__(self, settings: NgramTextSettings) -> None:
         super().__init__(settings)
         self.width, self.embedding_width = settings.out_width, settings.width
-        self.embedding = nn.EmbeddingBag(settings.vocab_size, settings.width, mode="mean")
+        self.embedding = nn.EmbeddingBag(
+            settings.vocab_size, settings.width, mode="mean", sparse=settings.sparse
+        )
         widths = settings.layer_widths
-        self.blocks = nn.ModuleList(NgramBlock(a, b) for a, b in zip(widths, widths[1:]))
+        self.blocks = nn.ModuleList(NgramBlock(a, b) for a, b in pairwise(widths))
         self.head = nn.Linear(widths[-1], settings.out_width)
 
     def segments(self) -> list[Segment]:

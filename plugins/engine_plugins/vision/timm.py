@@ -100,9 +100,7 @@ class TimmVision(VisionTower):
             return dict(weights)
         if is_efficientnet_pytorch(weights):
             weights = to_timm_names(weights, self.model)
-        classifier = _record(self.settings, self.model).get("classifier") or ()
-        classifiers = (classifier,) if isinstance(classifier, str) else tuple(classifier)
-        dropped = tuple(f"{name}." for name in classifiers)
+        dropped = tuple(f"{name}." for name in self._classifiers())
         fitted = {
             f"model.{name}": tensor
             for name, tensor in weights.items()
@@ -112,6 +110,27 @@ class TimmVision(VisionTower):
             if name.endswith(".num_batches_tracked"):
                 fitted.setdefault(name, torch.tensor(0))
         return fitted
+
+    def classifier(self, weights: Mapping[str, Tensor]) -> Tensor | None:
+        """The rows of the classifier that the tower itself leaves out, [classes, width].
+
+        Args:
+            weights: as :meth:`adapt` receives them.
+
+        Returns:
+            ``None`` where the weights have none, or one of another width.
+        """
+        if is_efficientnet_pytorch(weights):
+            weights = to_timm_names(weights, self.model)
+        for name in self._classifiers():
+            rows = weights.get(f"{name}.weight", weights.get(f"model.{name}.weight"))
+            if rows is not None and rows.numel() == len(rows) * self.width:
+                return rows.reshape(len(rows), self.width).float()
+        return None
+
+    def _classifiers(self) -> tuple[str, ...]:
+        found = _record(self.settings, self.model).get("classifier") or ()
+        return (found,) if isinstance(found, str) else tuple(found)
 
 
 def _own_part(weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:

@@ -9,7 +9,14 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from engine.contracts.limits import MAX_COUNT, MAX_LAYERS, MAX_WORKERS
-from engine.contracts.refs import CallbackRef, LoggerRef, LossRef, OptimizerRef, SamplerRef
+from engine.contracts.refs import (
+    CallbackRef,
+    LoggerRef,
+    LossRef,
+    OptimizerRef,
+    SamplerRef,
+    TeacherRef,
+)
 from engine.contracts.settings import KIND_DEFAULT, Settings
 from engine.contracts.values import Bytes
 
@@ -180,10 +187,20 @@ class CacheSettings(Settings):
     )
 
 
+TeacherName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+"""How losses call a teacher: `teacher.NAME.text`."""
+
+
 class TrainSettings(Settings):
     """How a model is trained."""
 
     stages: tuple[StageSettings, ...] = Field(min_length=1)
+    teachers: dict[TeacherName, TeacherRef] = Field(
+        {}, description="frozen models that losses learn from, by the names that losses use"
+    )
+    languages: tuple[str, ...] = Field(
+        (), description="the text encoder reads only texts in these languages; empty: all"
+    )
     queries: Literal["random", "mean"] = Field(
         "random",
         description="an image of several queries: one at random each time, or the mean of their"

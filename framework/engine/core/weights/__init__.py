@@ -7,11 +7,12 @@ weights of an artifact.
 """
 
 from engine.core.weights.checkpoint import read_checkpoint, read_safetensors
-from engine.core.weights.sources import fetch
+from engine.core.weights.sources import fetch, find_checkpoint
 from engine.core.weights.stored import read_and_keep, read_weights, to_array
 
 __all__ = [
     "fetch",
+    "find_checkpoint",
     "read_and_keep",
     "read_checkpoint",
     "read_safetensors",

@@ -36,17 +36,31 @@ def fetch(source: str, part: str, preferred: Sequence[str] = ()) -> dict[str, Te
         WeightsError: it is there and cannot be read.
     """
     scheme, _, rest = source.partition(":")
-    if scheme == "open_clip":
-        return read_checkpoint(_open_clip_file(rest))
     if scheme == "artifact":
         tensors = _of_artifact(rest)
         prefix = f"{part}."
         return {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
+    return read_checkpoint(find_checkpoint(source, preferred))
+
+
+def find_checkpoint(source: str, preferred: Sequence[str] = ()) -> Path:
+    """The file of weights that a source names, on this machine.
+
+    Args:
+        source: ``hf:``, ``open_clip:``, ``file:`` or ``package:`` with its rest.
+        preferred: see :func:`fetch`.
+
+    Raises:
+        UnreachableError, WeightsError: see :func:`fetch`.
+    """
+    scheme, _, rest = source.partition(":")
+    if scheme == "open_clip":
+        return _open_clip_file(rest)
     path = local_path(source)
     if path is not None and path.expanduser().is_file():
-        return read_checkpoint(path.expanduser())
+        return path.expanduser()
     names = tuple(dict.fromkeys((*preferred, *_FILES)))
-    return read_checkpoint(next(iter(find_source(source, names, first_only=True).values())))
+    return next(iter(find_source(source, names, first_only=True).values()))
 
 
 def _of_artifact(path: str) -> dict[str, Tensor]:

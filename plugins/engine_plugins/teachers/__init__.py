@@ -1,0 +1,1 @@
+"""Teachers: frozen models whose outputs another model learns from."""

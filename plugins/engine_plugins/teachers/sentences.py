@@ -1,0 +1,41 @@
+"""Sentence encoders as teachers of texts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engine.contracts import Teacher
+from engine_plugins.embedders.sentence_transformer import SentenceTransformer, find_folder
+from engine_plugins.teachers.digest import files_digest
+from engine_plugins.teachers.settings import SentenceTeacherSettings
+
+_FILES = (".safetensors", ".bin", ".json", ".txt", ".model")
+
+
+class SentenceTeacher(Teacher):
+    """See :class:`SentenceTeacherSettings`. Vectors have length 1; a text without words is 0.
+
+    Source of the method: Reimers and Gurevych, "Making Monolingual Sentence Embeddings
+    Multilingual using Knowledge Distillation", 2020 (arXiv:2004.09813).
+    """
+
+    settings: SentenceTeacherSettings
+    gives = frozenset({"text"})
+
+    def __init__(self, settings: SentenceTeacherSettings) -> None:
+        super().__init__(settings)
+        self._encoder = SentenceTransformer(settings)
+        self.width = self._encoder.width
+
+    def identity(self) -> str:
+        """See the contract: the files of the model, the length of texts and the prompt."""
+        folder = find_folder(self.settings.model)
+        files = [p for p in folder.rglob("*") if p.suffix in _FILES and p.is_file()]
+        return f"{files_digest(files)} {self.settings.max_tokens} {self.settings.prompt}"
+
+    def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """See the contract."""
+        return self._encoder.embed(texts)

@@ -1,0 +1,46 @@
+"""Settings of the built-in teachers. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from engine.contracts import SourceName, TeacherSettings
+from engine_plugins.embedders.settings import SentenceTransformerSettings
+
+
+class SentenceTeacherSettings(TeacherSettings, SentenceTransformerSettings):
+    """A sentence encoder of the library sentence-transformers; it reads texts."""
+
+    batch_size: int = Field(256, ge=1, le=4096, description="texts that run through it at once")
+
+
+class BatchedTeacherSettings(TeacherSettings):
+    """Base of the teachers that read images, too."""
+
+    batch_size: int = Field(64, ge=1, le=4096, description="inputs that run through it at once")
+
+
+class ArtifactTeacherSettings(BatchedTeacherSettings):
+    """A model that Engine built or trained."""
+
+    path: Path = Field(description="the artifact's folder")
+
+
+class OpenClipTeacherSettings(BatchedTeacherSettings):
+    """A model of open_clip: CLIP, SigLIP 2, MobileCLIP 2 and others."""
+
+    arch: str = Field(min_length=1, description="open_clip's name of the model: `ViT-B-32`")
+    weights: SourceName = Field(
+        description="open_clip:<arch>/<tag>, hf:<repository>, file:<path> or package:<dist>/<path>"
+    )
+
+
+class TransformersTeacherSettings(BatchedTeacherSettings):
+    """A model of transformers that has text and image features: CLIP, SigLIP 2, Chinese CLIP."""
+
+    model: SourceName = Field(
+        description="file:<folder>, package:<distribution>/<folder> or hf:<repository> with"
+        " config, tokenizer, preprocessor and safetensors"
+    )
