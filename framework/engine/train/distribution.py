@@ -129,7 +129,7 @@ class Processes:
         had = torch.tensor([p.grad is not None for p in every], dtype=torch.uint8)
         anywhere = self.all_reduce_max(had).tolist()
         used = [p for p, some in zip(every, anywhere, strict=True) if some]
-        grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in used]
+        grads = [torch.zeros_like(p) if p.grad is None else _dense(p.grad) for p in used]
         if not grads:
             return
         flat = torch.cat([grad.reshape(-1) for grad in grads])
@@ -140,6 +140,11 @@ class Processes:
             grad = flat[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
             parameter.grad = grad / self.count if id(parameter) in late else grad.clone()
+
+
+def _dense(grad: Tensor) -> Tensor:
+    """Rows that only one process has a gradient of are sent to all: a table's becomes dense."""
+    return grad.to_dense() if grad.is_sparse else grad
 
 
 class _Gather(torch.autograd.Function):

@@ -321,9 +321,32 @@ def _means(values: Tensor, counts: Tensor) -> Tensor:
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """The norm of the whole gradient, no dimension; not finite where any part of it is not."""
-    grads = [p.grad for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(grads)
+    """The norm of the whole gradient, no dimension; not finite where any part of it is not.
+
+    Sparse gradients (a table's, which name only some of its rows) are coalesced in place.
+    """
+    return torch.nn.utils.get_total_norm(_gradient_values(parameters))
+
+
+def clip_gradients(parameters: Sequence[nn.Parameter], largest: float, norm: Tensor) -> None:
+    """Scale the whole gradient down, in place, where its norm is above ``largest``."""
+    factor = (largest / (norm + 1e-6)).clamp(max=1.0)
+    for values in _gradient_values(parameters):
+        values.mul_(factor.to(values.device))
+
+
+def _gradient_values(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    """The numbers of each gradient: views, so that they can be changed."""
+    found = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
+            found.append(parameter.grad.values())
+        else:
+            found.append(parameter.grad)
+    return found
 
 
 def limit_scale(model: DualEncoder, largest: float) -> None:

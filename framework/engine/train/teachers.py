@@ -75,8 +75,7 @@ class Targets:
         if len(counts) == len(texts):
             return found
         starts = np.cumsum(counts) - counts
-        means: NDArray[np.float32] = np.add.reduceat(found, starts, axis=0) / counts[:, None]
-        return means.astype(np.float32)
+        return (np.add.reduceat(found, starts, axis=0) / counts[:, None]).astype(np.float32)
 
     def _means(self, items: Rows) -> NDArray[np.float32]:
         counts = self.first[items + 1] - self.first[items]
@@ -84,12 +83,11 @@ class Targets:
         inside = np.arange(counts.sum()) - np.repeat(starts, counts)
         places = np.repeat(self.first[items], counts) + inside
         weights = self.weights[places][:, None]
-        found = self.vectors[self.places[places]]
+        found: NDArray[np.float32] = self.vectors[self.places[places]]
         if len(places) == len(items):
             return found
         sums = np.add.reduceat(found * weights, starts, axis=0)
-        total: NDArray[np.float32] = sums / np.add.reduceat(weights, starts, axis=0)
-        return total
+        return (sums / np.add.reduceat(weights, starts, axis=0)).astype(np.float32)
 
 
 class TeacherOutputs:

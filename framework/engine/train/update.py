@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from engine.train.setup import StageRun
-from engine.train.step import StepOutput, gradient_norm
+from engine.train.step import StepOutput, clip_gradients, gradient_norm
 
 
 def update(
@@ -33,7 +33,7 @@ def update(
         return not_finite(measured, norm)
     largest = stage.plan.settings.clip_gradients
     if largest is not None:
-        torch.nn.utils.clip_grads_with_norm_(parameters, largest, norm)
+        clip_gradients(parameters, largest, norm)
     stage.optimizer.set_rates(factor)
     before = scaler.get_scale()
     scaler.step(optimizer)

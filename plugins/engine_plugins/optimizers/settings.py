@@ -63,6 +63,17 @@ class AdamWSettings(AdamSettings):
     """AdamW: the weight decay is taken from the weights."""
 
 
+class SparseAdamSettings(AdamSettings):
+    """Adam for tables with sparse gradients: only rows that a batch uses are touched."""
+
+    betas: tuple[float, float] = Field(
+        (0.9, 0.999), description="how long the means of gradients and of their squares remember"
+    )
+    eps: float = Field(
+        1e-8, gt=0, allow_inf_nan=False, description="added to the divisor of a step"
+    )
+
+
 class SgdSettings(GroupedSettings):
     """Stochastic gradient descent: the weight decay is added to the gradient."""
 

@@ -95,7 +95,7 @@ class KernelRidge(Projection):
         kernel = np.exp(settings.gamma * (anchors @ anchors.T - 1))
         kernel[np.diag_indices_from(kernel)] += settings.ridge
         _fill(self.anchors, anchors)
-        _fill(self.coefficients, np.linalg.solve(kernel, targets))
+        _fill(self.coefficients, np.asarray(np.linalg.solve(kernel, targets), np.float64))
         return f"{dataset.name}, their names read by the teacher `{settings.teacher.name}`"
 
     def project(self, features: Tensor) -> Tensor:

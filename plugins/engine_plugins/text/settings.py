@@ -187,6 +187,11 @@ class NgramTextSettings(TextEncoderSettings):
         le=MAX_WIDTH,
         description="width of the features; a teacher's, to be taught by it",
     )
+    sparse: bool = Field(
+        False,
+        description="the table's gradient names only the rows of a batch: small batches train"
+        " several times faster; for the optimizer `sparse_adam`",
+    )
 
     @property
     def layer_widths(self) -> list[int]:
