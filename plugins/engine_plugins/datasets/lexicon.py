@@ -59,17 +59,17 @@ class Lexicon(Dataset):
         self.settings = settings
         self.name = f"lexicon-{settings.language}-{settings.translation}"
         self.note = ""
-        found = _collect(self._sources(), settings)
+        sources = self._sources()
+        found = _collect(sources, settings)
         held = settings.split == "test"
         self._rows = [
             (phrase, one)
             for phrase, one in sorted(found.items())
             if not settings.held_out or _is_held_out(phrase, settings) == held
         ]
-        names = [name for name, _, _ in self._sources_read]
         self.counts = {
             name: sum(one.source == number for _, one in self._rows)
-            for number, name in enumerate(names)
+            for number, (name, _, _) in enumerate(sources)
         }
         if not self._rows:
             raise DataError(f"{self.name}: no phrase is left", hint="name more sources")
@@ -94,14 +94,15 @@ class Lexicon(Dataset):
                 found.append((path.name, _dictionary(path, settings), 1.0))
         if settings.cldr is not None and settings.cldr not in missing and settings.keywords:
             found.append(("cldr keywords", _cldr_keywords(settings), settings.cldr_weight))
-        if missing:
+        if missing or not found:
             found.insert(0, ("emoji", _emoji(settings), settings.cldr_weight))
+        if missing:
             self.note = (
                 f"{', '.join(map(str, missing))} missing (Debian's"
-                f" {', '.join(_packages(missing))}): the package emoji stands in, with"
-                " some 2,000 phrases instead of 74,000; names beyond them are answered at random"
+                f" {', '.join(_packages(missing))}): the names of the package emoji stand in, with"
+                " some 5,000 phrases instead of 77,000; a name that is not among them is answered"
+                " by its letters alone"
             )
-        self._sources_read = found
         return found
 
     def __len__(self) -> int:
