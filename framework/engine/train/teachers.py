@@ -21,7 +21,6 @@ from engine.contracts.settings import PluginRef
 from engine.contracts.teacher import Teacher, TeacherSettings
 from engine.contracts.training import Rows
 from engine.core.config.train_schema import TrainSettings
-from engine.core.registry import default_registry
 from engine.data.pictures import rgb
 from engine.errors import BrokenImageError, ConfigError, DataError, PluginError
 from engine.train.data import TrainingRows, texts_of
@@ -171,8 +170,10 @@ def _check(teacher: Teacher, name: str, side: str, data: TrainingRows) -> None:
 def _open_cache(
     name: str, ref: PluginRef, teacher: Teacher, side: str, budget: Budget, note: Note
 ) -> ActivationCache:
-    who = default_registry().registered(ref.kind, ref.name).distribution
-    about = json.dumps([teacher.identity(), side, teacher.width, str(who)], sort_keys=True)
+    target = type(teacher)
+    about = json.dumps(
+        [f"{target.__module__}.{target.__qualname__}", teacher.identity(), side, teacher.width]
+    )
     key = hashlib.sha256(about.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     entry = Entry(f"teacher.{side}", (teacher.width,), False, "float32")
     told = {"teacher": ref.name, "side": side}
