@@ -190,7 +190,7 @@ def test_with_the_mean_over_queries_entries_are_means(
         ("pair.weight", (), "weights"),
         ("text.hiden", (), "gives it"),
         ("image", (), "gives it"),
-        ("teacher.big.text", (), "gives it"),
+        ("teacher.big.text", (), "train.teachers"),
         ("text.hidden", ("train.queries=mean",), "gives it"),
         ("text.mask", ("train.queries=mean",), "gives it"),
         ("text.token_embeddings", ("train.queries=mean",), "gives it"),

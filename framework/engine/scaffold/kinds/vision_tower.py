@@ -29,7 +29,14 @@ Its contract: engine/contracts/tower.py.
 
 from __future__ import annotations
 
-from engine.contracts import Segment, SquarePreprocess, State, VisionTower, segments_of, take
+from engine.contracts import (
+    Segment,
+    SquarePreprocess,
+    State,
+    VisionTower,
+    segments_of,
+    take,
+)
 from torch import Tensor, nn
 
 from .settings import ${class_name}Settings
