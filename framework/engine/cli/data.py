@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.cli import data_text
+from engine.cli import data_filter, data_text
 from engine.cli import download as download_commands
 from engine.cli.options import Json
 from engine.cli.progress import tracking
@@ -24,6 +24,7 @@ app.command("verify")(download_commands.verify)
 app.command("clean")(data_text.clean)
 app.command("stats")(data_text.stats)
 app.command("show")(data_text.show)
+app.command("filter")(data_filter.command)
 
 
 @app.command("make")

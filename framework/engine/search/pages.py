@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 
-from engine.data.pictures import decode
+from engine.contracts.dataset import Dataset
+from engine.data.pictures import decode, rgb
 from engine.errors import BrokenImageError
 from engine.report import about, human, picture, render, size
 from engine.search.catalogue import Entry
 from engine.search.duplicates import Group
 from engine.search.index import Hit, Index, name_of, read_picture_of
+from engine.search.scoring import FilterReport, RowScore, examples, read_scores
 
 SIDE = 320
 """Pixels of the longer side of a picture on a page."""
@@ -104,6 +107,45 @@ def duplicates_page(groups: Sequence[Group], index: str, cosine: float) -> str:
                    " The largest file stands first."],
         ),
     )  # fmt: skip
+
+
+def scores_page(
+    dataset: Dataset, report: FilterReport, scores: Path, output: Path, model: str
+) -> str:
+    """The page of a score filter: counts, and pairs at the lower end and at the threshold."""
+    known = list(read_scores(scores))
+    lowest, nearest = examples(scores, report.threshold)
+    parts = [
+        _Part(title, "", [_row_card(dataset, index, known[index]) for index in rows])
+        for title, rows in (("lowest cosines", lowest), ("just kept", nearest))
+    ]
+    marks = (0, 5, 25, 50, 75, 95, 100)
+    shown = ", ".join(f"{m} %: {v:.3f}" for m, v in zip(marks, report.quantiles, strict=True))
+    return render(
+        "engine.search/hits.html",
+        title=f"score filter: {output.name}",
+        kind="pairs of image and text, filtered by their cosine",
+        name=output.name,
+        facts=[("pairs", f"{report.pairs:,}"), ("kept", f"{report.kept_pairs:,}"),
+               ("smallest cosine kept", f"{report.threshold:.3f}"),
+               ("images that cannot be read", f"{report.broken:,}")],
+        groups=parts,
+        about=about(
+            config=f"model {model}",
+            data=[dataset.name],
+            notes=[f"Cosines by share of the pairs: {shown}."],
+        ),
+    )  # fmt: skip
+
+
+def _row_card(dataset: Dataset, index: int, row: RowScore) -> _Card:
+    record, image, problem = dataset.record(index), "", ""
+    try:
+        image = picture(rgb(dataset.image(index)), SIDE)
+    except BrokenImageError as error:
+        problem = error.reason
+    pairs = sorted(zip(row.scores, record.queries, strict=True), reverse=True)[:6]
+    return _Card(image, record.id, problem, tuple(f"{value:.3f} {text}" for value, text in pairs))
 
 
 def _card(entry: Entry, lines: tuple[str, ...]) -> _Card:

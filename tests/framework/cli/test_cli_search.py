@@ -81,3 +81,34 @@ def test_mistakes(
     code, _, err = engine(*arguments)
     assert code == 2
     assert words in " ".join(err.split())
+
+
+def test_filtering_a_click_log(engine: Engine, built: Path, tmp_path: Path) -> None:
+    data = tmp_path / "log"
+    (data / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(6):
+        pixels = rng.integers(0, 256, (30, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(data / "images" / f"{number}.jpg")
+        rows.append({"image": number, "queries": ["красный круг", f"синий квадрат {number}"]})
+    (data / "images" / "5.jpg").write_bytes(b"no")
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    (data / "metadata.json").write_text(text, encoding="utf-8")
+    shared = ("data", "filter", "log", "--score", "-m", built)
+    code, out, err = engine(*shared, "--keep", 0.5, "--html", "report.html", "--json")
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["pairs"], report["kept_pairs"], report["broken"]) == (10, 5, 1)
+    kept = (data / "metadata.filtered.json").read_text(encoding="utf-8")
+    assert sum(len(json.loads(line)["queries"]) for line in kept.splitlines()) == 5
+    assert "just kept" in Path("report.html").read_text(encoding="utf-8")
+    assert (data / "metadata.json").read_text(encoding="utf-8") == text
+    code, out, err = engine(*shared, "--above", -1)
+    assert code == 0, err
+    assert "10 of 10 pairs kept" in out
+    assert "0 images were scored now" in out
+    code, _, err = engine(*shared, "-o", data / "metadata.json")
+    assert code == 2
+    assert "read by this command" in " ".join(err.split())
+    assert engine("data", "filter", "log", "-m", built)[0] == 2
