@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from engine.core.registry import default_registry
 from engine.testing import check_plugin
@@ -50,6 +51,9 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     ("text_encoder", "openai_clip"): [(CLIP_TEXT, {})],
     ("text_encoder", "ruclip"): [(CLIP_TEXT, {})],
     ("text_encoder", "bert"): [(None, {})],
+    ("text_encoder", "static"): [({"vocab_size": 61, "width": 16, "max_tokens": 12,
+                                   "tokenizer": {"use": "trained"}}, {})],
+    ("tokenizer", "tokenizer_json"): [(None, {})],
     ("text_encoder", "xlm_roberta"): [(None, {})],
     ("text_encoder", "distilbert"): [(None, {})],
     ("text_encoder", "nllb"): [(None, {})],
@@ -130,11 +134,17 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Settings]:
         rows.append(json.dumps({"image": number, "queries": [f"картинка {number}", "цвет"]}))
     (log / "metadata.json").write_text("\n".join(rows), encoding="utf-8")
     (shot / "classes.json").write_text('["светлый", "тёмный"]', encoding="utf-8")
+    words = ["[UNK]", "[CLS]", "[SEP]", "кот", "cat"]
+    vocabulary = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
+    vocabulary.pre_tokenizer = pre_tokenizers.Whitespace()
+    vocabulary.post_processor = processors.BertProcessing(("[SEP]", 2), ("[CLS]", 1))
+    vocabulary.save(str(top / "tokenizer.json"))
     truth = top / "gt.json"
     truth.write_text(json.dumps({"shot": {str(n): n % 2 for n in range(5)}}), encoding="utf-8")
     return {
         "click_log": {"path": str(log)},
         "zero_shot_folder": {"path": str(shot), "truth": str(truth)},
+        "tokenizer_json": {"from": f"file:{top}"},
         "concat": {"of": [{"use": "shapes", "count": 4, "size": 16},
                           {"use": "digits", "count": 3, "size": 16}]},
     }  # fmt: skip
@@ -167,7 +177,7 @@ def test_a_built_in_plugin(
     needed: Callable[[str, str], None],
 ) -> None:
     needed(kind, name)
-    if kind == "dataset":
+    if kind == "dataset" or name == "tokenizer_json":
         settings = folders.get(name, settings)
     report = check_plugin(kind, name, settings, **hints)  # type: ignore[arg-type]
     assert report.ok, str(report)

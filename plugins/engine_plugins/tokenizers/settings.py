@@ -134,3 +134,22 @@ class CharNgramsSettings(TokenizerSettings):
         if self.shortest > self.longest:
             raise ValueError(f"`shortest` {self.shortest} is above `longest` {self.longest}")
         return self
+
+
+class TokenizerJsonSettings(TokenizerSettings):
+    """Any `tokenizer.json` of the library `tokenizers`, as it is."""
+
+    marks: bool = Field(
+        True,
+        description="the marks that the file puts around a text; false for none (model2vec)",
+    )
+
+    @field_validator("from_")
+    @classmethod
+    def _a_file(cls, source: str) -> str:
+        if source.startswith(("scratch", "open_clip:")):
+            raise ValueError(
+                "`tokenizer_json` reads a file: expected `hf:<repository>`, `file:<path>` or"
+                " `artifact:<folder>`"
+            )
+        return source

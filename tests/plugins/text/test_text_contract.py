@@ -39,6 +39,15 @@ TOWERS: list[Tower] = [
     ("bag_of_tokens", SMALL),
     ("openai_clip", CLIP),
     ("ruclip", CLIP),
+    (
+        "static",
+        {
+            "vocab_size": VOCABULARY,
+            "max_tokens": LONGEST,
+            "width": 24,
+            "tokenizer": {"use": "trained"},
+        },
+    ),
     ("bert", {**POSITIONS, "pooling": "mean"}),
     ("xlm_roberta", {**POSITIONS, "pooling": "mean"}),
     ("distilbert", {**POSITIONS, "pooling": "first"}),

@@ -1,0 +1,40 @@
+"""Settings of static text encoders. Nothing here imports torch."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from engine.contracts.limits import MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
+from engine.contracts.plan import TowerPlan
+from engine.contracts.refs import TokenizerRef
+from engine.contracts.tower_settings import TextEncoderSettings
+from engine_plugins import plans
+
+
+class StaticTextSettings(TextEncoderSettings):
+    """The mean of a text's token embeddings; the defaults are potion-base-8M's (model2vec)."""
+
+    tokenizer: TokenizerRef = {  # type: ignore[assignment]
+        "use": "tokenizer_json",
+        "from": "hf:minishlab/potion-base-8M",
+        "marks": False,
+    }
+    vocab_size: int = Field(
+        29528, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
+    )
+    max_tokens: int = Field(
+        512, ge=2, le=MAX_TOKENS, description="longest token sequence; what follows is cut"
+    )
+    width: int = Field(256, ge=1, le=MAX_WIDTH, description="width of the embeddings")
+    unknown_id: int | None = Field(
+        None,
+        ge=0,
+        le=MAX_VOCABULARY,
+        description="id of unknown tokens, which model2vec leaves out of the mean (WordPiece: 1);"
+        " null: every token counts",
+    )
+
+    def plan(self) -> TowerPlan:
+        """The tensor of ``engine_plugins.text.static.StaticText``."""
+        tensors = plans.tensor("embedding.weight", self.vocab_size, self.width)
+        return TowerPlan(self.width, tensors, embedding_width=self.width)
