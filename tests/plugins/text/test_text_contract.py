@@ -37,6 +37,17 @@ TOWERS: list[Tower] = [
     ("rubert", {**POSITIONS, "pooling": "mean"}),
     *(("bpe_transformer", {**HEADS, **choice}) for choice in BPE),
     ("bag_of_tokens", SMALL),
+    (
+        "bag_of_ngrams",
+        {
+            "vocab_size": VOCABULARY,
+            "max_tokens": LONGEST,
+            "width": 24,
+            "hidden_width": 20,
+            "layers": 2,
+            "out_width": 12,
+        },
+    ),
     ("openai_clip", CLIP),
     ("ruclip", CLIP),
     (
