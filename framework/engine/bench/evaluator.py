@@ -56,7 +56,7 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
         return _evaluate_predictions(job, evaluated)
     print("evaluating", flush=True)
     built = read_artifact(folder, stored_tables=True)
-    training = Training(built.config.data.train)
+    training = Training(built.config.data.train, built.config)
     results, answers = [], {}
     with FeatureCache(Path(job.features), FEATURES_BUDGET, print) as cache:
         for each in evaluated:

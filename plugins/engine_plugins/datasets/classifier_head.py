@@ -63,6 +63,7 @@ class ClassifierHead(Dataset):
         length = np.linalg.norm(centred, axis=1, keepdims=True)
         self._rows: NDArray[np.float32] = (centred / np.maximum(length, 1e-12)).astype(np.float32)
         self._names = _names(settings, len(rows))
+        self.classes = _different(_titles(settings, self._names))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -79,6 +80,23 @@ class ClassifierHead(Dataset):
         if not 0 <= index < len(self._rows):
             raise IndexError(index)
         return index
+
+
+def _titles(settings: ClassifierHeadSettings, names: list[tuple[str, ...]]) -> list[str]:
+    """A name for each class: all its names, with commas between them."""
+    if settings.names is None:
+        names = _of_timm(len(names), "names")
+    return [", ".join(each) for each in names]
+
+
+def _different(titles: list[str]) -> tuple[str, ...]:
+    """Each title once: ImageNet has two sorts of cranes."""
+    seen: dict[str, int] = {}
+    found = []
+    for title in titles:
+        seen[title] = seen.get(title, 0) + 1
+        found.append(title if seen[title] == 1 else f"{title}, {seen[title]}")
+    return tuple(found)
 
 
 def _names(settings: ClassifierHeadSettings, count: int) -> list[tuple[str, ...]]:

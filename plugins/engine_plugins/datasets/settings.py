@@ -138,7 +138,11 @@ class LexiconSettings(DatasetSettings):
         " in, and a line says so",
     )
     cldr_weight: float = Field(
-        3.0, gt=0, le=1000, allow_inf_nan=False, description="how much a phrase of CLDR's counts"
+        10.0,
+        gt=0,
+        le=1000,
+        allow_inf_nan=False,
+        description="how much a phrase of CLDR's counts; emoji stand for what can be pictured",
     )
     fade: float = Field(
         2.0,
@@ -173,3 +177,10 @@ class ClassifierHeadSettings(DatasetSettings):
         description="of timm's names: each by itself, or all with the definition in one text",
     )
     language: Language = Field("en", description="of the names")
+
+
+class SamplePhotosSettings(DatasetSettings):
+    """Photographs that come with scikit-image and scikit-learn, with their names."""
+
+    language: Literal["ru", "en"] = Field("ru", description="of the names")
+    distractors: bool = Field(True, description="also names of what no photograph shows")

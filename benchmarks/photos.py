@@ -1,0 +1,215 @@
+"""Photographs by Russian names, from texts alone: `configs/photos.yaml`, its seeds and its parts.
+
+Every entry is trained by `engine train` in a process of its own and classifies the contest's
+photographs (`../shared/data/contest_sample`, caltech101: 570 photographs, 19 Russian names).
+
+- seeds: the config as it is, several times;
+- parts of the lexicon: CLDR alone, dictionaries alone, the package emoji alone;
+- size of the student: half the table, a quarter;
+- the map: names instead of definitions, fewer dimensions, other kernels. These take the trained
+  text encoder of the first seed and fit the projections again.
+
+By class, and by whether ImageNet has the class (the lexicon's translations of the name, against the
+names of the classes of the head). Nothing is chosen by these photographs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from measure import ROOT, engine_command
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from engine.bench.contamination import known_names
+from engine.contracts.intervals import wilson
+from engine.core.build import build, read_artifact, save
+from engine.core.config import load_config
+from engine.core.registry import default_registry
+
+CONFIG = ROOT / "configs" / "photos.yaml"
+DATA = ROOT.parent / "shared" / "data" / "contest_sample"
+BASELINE = 74.2
+"""What the organisers' baseline has on the same photographs, in percent."""
+
+LEXICONS = {
+    "CLDR alone": ["data.train.dictionaries=[]"],
+    "dictionaries alone": ["data.train.cldr=null"],
+    "the package emoji alone": ["data.train.cldr=null", "data.train.dictionaries=[]"],
+}
+STUDENTS = {
+    "32,768 buckets": ["model.text.vocab_size=32768"],
+    "16,384 buckets, 64 wide": ["model.text.vocab_size=16384", "model.text.width=64"],
+}
+_OF, _TEXT = "model.projection.vision.of.texts", "model.projection.text"
+MAPS = {
+    "names, not definitions": [f"{_OF}=names", f"{_TEXT}.of.texts=names"],
+    "256 dimensions": ["model.embed_dim=256"],
+    "900 dimensions": ["model.embed_dim=900"],
+    "gamma 1": [f"{_TEXT}.gamma=1"],
+    "gamma 4": [f"{_TEXT}.gamma=4"],
+    "ridge 0.3": [f"{_TEXT}.ridge=0.3"],
+}
+
+
+def train(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
+    """Train one entry, unless its run is there; its bytes, CPU seconds and folder."""
+    run, cache = folder / name.replace(" ", "_").replace(",", ""), folder / "cache"
+    figures = run / "figures.json"
+    if figures.is_file():
+        return json.loads(figures.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    command = [engine_command(), "train", str(CONFIG), "-o", str(run), "--json", "--force"]
+    for override in [*overrides, f"train.cache.folder={cache}", "train.threads=1"]:
+        command += ["--set", override]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"benchmark: {' '.join(command)} failed:\n{done.stderr}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    found = {"model": str(run / "model"), "bytes": json.loads(done.stdout)["bytes"], "cpu": cpu}
+    figures.write_text(json.dumps(found), encoding="utf-8")
+    return found
+
+
+def refit(overrides: list[str], model: Path, folder: Path) -> Path:
+    """The projections of another config around a trained text encoder."""
+    settings = load_config(CONFIG, [*overrides, "data.train=null", "train=null"])
+    built, trained = build(settings), read_artifact(model)
+    built.model.text.load_state_dict(trained.model.text.state_dict())
+    save(built, folder)
+    return folder
+
+
+class Photographs:
+    """The photographs, through the vision tower once."""
+
+    def __init__(self, model: Path) -> None:
+        from engine.evaluate import load
+        from engine.evaluate.features import FeatureCache
+
+        registry = default_registry()
+        plugin = registry.get("dataset", "zero_shot_folder")
+        values = {"path": str(DATA / "caltech101"), "truth": str(DATA / "gt.json")}
+        self.dataset = plugin.load()(plugin.load_settings().model_validate(values))
+        self.labels = np.array([self.dataset.record(i).label for i in range(len(self.dataset))])
+        self._load, self._features = load, FeatureCache(model.parent / "features", 10**9)
+
+    def answers(self, model: Path) -> NDArray[np.int64]:
+        """The answer to each photograph."""
+        from engine.evaluate.runner import run
+
+        found = run(self._load(model), self.dataset, features=self._features)
+        return np.array([row.classes[0] for row in found.rows])
+
+
+def percent(right: NDArray[np.bool_]) -> float:
+    """The share in percent."""
+    return 100 * float(right.mean())
+
+
+def main() -> None:
+    """Train, classify, print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--work", type=Path, default=ROOT / "build" / "photos")
+    parser.add_argument("--only", choices=["seeds"], help="leave the ablations out")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    if not DATA.is_dir():
+        sys.exit(f"benchmark: {DATA} is missing")
+    options.work.mkdir(parents=True, exist_ok=True)
+    console = Console(stderr=options.json)
+    seeds = [train(f"seed {n}", [f"seed={n}"], options.work) for n in range(options.seeds)]
+    first = Path(seeds[0]["model"])
+    photographs = Photographs(first)
+    right = [photographs.answers(Path(one["model"])) == photographs.labels for one in seeds]
+    scores = [percent(one) for one in right]
+    figures: dict[str, Any] = {
+        "accuracy": statistics.mean(scores), "accuracy_by_seed": scores, "baseline": BASELINE,
+        "interval": [100 * x for x in wilson(int(right[0].sum()), len(right[0]))],
+        "bytes": seeds[0]["bytes"], "cpu_seconds": [round(one["cpu"]) for one in seeds],
+        **by_class(photographs, right, first),
+    }  # fmt: skip
+    if options.only is None:
+        figures["ablations"] = ablations(photographs, first, options.work)
+    show(console, figures)
+    if options.json:
+        print(json.dumps(figures, ensure_ascii=False))
+
+
+def by_class(
+    photographs: Photographs, right: list[NDArray[np.bool_]], model: Path
+) -> dict[str, Any]:
+    """The mean over seeds of each class, and of those that ImageNet has and has not."""
+    mean = np.mean(right, axis=0)
+    classes = photographs.dataset.classes
+    known = known_names(read_artifact(model).config, classes)
+    rows = {
+        name: {
+            "accuracy": 100 * float(mean[photographs.labels == number].mean()),
+            "in_imagenet": name in known.classifier, "in_lexicon": name in known.texts,
+        }
+        for number, name in enumerate(classes)
+    }  # fmt: skip
+    inside = np.array([rows[classes[label]]["in_imagenet"] for label in photographs.labels])
+    return {
+        "classes": rows,
+        "in_imagenet": 100 * float(mean[inside].mean()),
+        "not_in_imagenet": 100 * float(mean[~inside].mean()),
+    }
+
+
+def ablations(photographs: Photographs, first: Path, work: Path) -> dict[str, Any]:
+    """The accuracy of each, in percent, and the bytes of those of another size."""
+    found: dict[str, Any] = {}
+    for name, overrides in {**LEXICONS, **STUDENTS}.items():
+        one = train(name, overrides, work)
+        answers = photographs.answers(Path(one["model"]))
+        found[name] = {
+            "accuracy": percent(answers == photographs.labels), "bytes": one["bytes"],
+            "cpu_seconds": round(one["cpu"]),
+        }  # fmt: skip
+    for name, overrides in MAPS.items():
+        folder = work / "maps" / name.replace(" ", "_").replace(",", "")
+        model = folder if folder.is_dir() else refit(overrides, first, folder)
+        found[name] = {"accuracy": percent(photographs.answers(model) == photographs.labels)}
+    return found
+
+
+def show(console: Console, figures: Mapping[str, Any]) -> None:
+    """Tables for people."""
+    low, high = figures["interval"]
+    console.print(
+        f"{figures['accuracy']:.1f} % (seeds:"
+        f" {', '.join(f'{one:.1f}' for one in figures['accuracy_by_seed'])}; 95 % interval"
+        f" of the first {low:.1f} to {high:.1f}), organisers {BASELINE} %,"
+        f" {figures['bytes'] / 1e6:.1f} MB, CPU seconds {figures['cpu_seconds']}"
+    )
+    table = Table("class", "accuracy, %", "in ImageNet", "in the lexicon")
+    for name, row in figures["classes"].items():
+        table.add_row(name, f"{row['accuracy']:.1f}", *(
+            "yes" if row[key] else "no" for key in ("in_imagenet", "in_lexicon")))  # fmt: skip
+    console.print(table)
+    console.print(f"classes of ImageNet {figures['in_imagenet']:.1f} %, others"
+                  f" {figures['not_in_imagenet']:.1f} %")  # fmt: skip
+    if "ablations" in figures:
+        table = Table("instead", "accuracy, %", "MB")
+        for name, row in figures["ablations"].items():
+            size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
+            table.add_row(name, f"{row['accuracy']:.1f}", size)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()
