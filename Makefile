@@ -51,6 +51,10 @@ demo: setup
 	engine predict demo/run/model demo/data/test -o demo/predictions.json --html demo/gallery.html
 	engine eval --predictions demo/predictions.json --truth demo/data/test/gt.json
 	engine bench --folder demo/bench --html demo/leaderboard.html
+	engine data make sample_photos demo/photos --force
+	engine train configs/tiny/photos.yaml -o demo/photos_run --force
+	engine predict demo/photos_run/model demo/photos/test -o demo/photos.json --html demo/photos.html
+	engine eval --predictions demo/photos.json --truth demo/photos/test/gt.json
 	@echo "Look at demo/leaderboard.html, the leaderboard of all tiny models, and at demo/gallery.html, the"
 	@echo "pictures with one model's answers. Again, \`make demo\` trains that one model alone again."
 

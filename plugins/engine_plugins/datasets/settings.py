@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.contracts import DatasetRef, DatasetSettings, VisionTowerRef
 from engine.contracts.limits import MAX_SEED
@@ -184,3 +184,68 @@ class SamplePhotosSettings(DatasetSettings):
 
     language: Literal["ru", "en"] = Field("ru", description="of the names")
     distractors: bool = Field(True, description="also names of what no photograph shows")
+
+
+class ParallelTextsSettings(DatasetSettings):
+    """Texts that mean the same in different languages: TSV, JSON lines, parquet, Moses pairs."""
+
+    path: Path = Field(
+        description="the file; of a Moses corpus its name without the language: `corpus.en-ru`"
+    )
+    format: Literal["auto", "tsv", "jsonl", "parquet", "moses"] = Field(
+        "auto", description="auto: by the suffix (`.tsv`, `.jsonl`, `.parquet`, else moses)"
+    )
+    languages: tuple[Language, ...] = Field(
+        ("ru", "en"), min_length=1, max_length=16, description="of the columns, in order"
+    )
+    columns: tuple[str, ...] | None = Field(
+        None,
+        description="the columns: names (JSON lines, parquet) or numbers from 0 (TSV); by default"
+        " the languages' names, in TSV the first ones",
+    )
+    max_bytes: int = Field(
+        8192, ge=16, le=1 << 20, description="most bytes of a line; longer ones are left out"
+    )
+    count: int | None = Field(None, ge=1, description="at most this many rows (default: all)")
+
+    @model_validator(mode="after")
+    def _one_column_each(self) -> Self:
+        if self.columns is not None and len(self.columns) != len(self.languages):
+            raise ValueError("`columns` and `languages` are of one length")
+        if self.kind() == "tsv":
+            self.places()
+        return self
+
+    def kind(self) -> str:
+        """The format."""
+        suffixes = {".tsv": "tsv", ".jsonl": "jsonl", ".parquet": "parquet"}
+        return suffixes.get(self.path.suffix, "moses") if self.format == "auto" else self.format
+
+    def names(self) -> tuple[str, ...]:
+        """The names of the columns."""
+        return self.columns or self.languages
+
+    def places(self) -> list[int]:
+        """The numbers of a TSV's columns."""
+        if self.columns is None:
+            return list(range(len(self.languages)))
+        if not all(column.isdecimal() and int(column) < 1000 for column in self.columns):
+            raise ValueError("the columns of a TSV are numbers from 0")
+        return [int(column) for column in self.columns]
+
+
+class ActivationsSettings(DatasetSettings):
+    """A vision tower's outputs with texts, instead of images."""
+
+    path: Path = Field(description="a .safetensors file with a .jsonl of texts beside it; .parquet")
+    vectors: str = Field("vectors", min_length=1, description="name of the tensor or the column")
+    texts: str = Field("texts", min_length=1, description="parquet: name of the column of texts")
+    language: Language | None = Field(None, description="of the texts")
+    point: str | None = Field(
+        None, description="output of the tower that they are; by default as the file says: pooled"
+    )
+    fingerprint: str | None = Field(
+        None,
+        pattern=r"^[0-9a-f]{32}$",
+        description="of the tower that gave them; by default as the file says",
+    )

@@ -57,7 +57,7 @@ class SentenceTransformer(Embedder):
     def _encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """The library's own: sorts by length, and pads a batch to its longest."""
         vectors = self._model.encode(
-            [self.settings.prompt + _whole(text) for text in texts],
+            [self.settings.prompt + whole_text(text) for text in texts],
             batch_size=self.settings.batch_size,
             show_progress_bar=False,
             convert_to_numpy=True,
@@ -83,7 +83,7 @@ class SentenceTransformer(Embedder):
             )
 
 
-def _whole(text: str) -> str:
+def whole_text(text: str) -> str:
     """The text with lone halves of surrogate pairs, which the library refuses, as U+FFFD."""
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 

@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.contracts import Teacher
 from engine.core.weights import find_checkpoint
 from engine.errors import ConfigError, WeightsError, did_you_mean
+from engine_plugins.embedders.sentence_transformer import whole_text
 from engine_plugins.teachers.digest import files_digest
 from engine_plugins.teachers.settings import BatchedTeacherSettings, OpenClipTeacherSettings
 
@@ -65,7 +66,8 @@ class OpenClipTeacher(Teacher):
         return in_batches(images, self.settings, self._images)
 
     def _texts(self, texts: list[str]) -> Tensor:
-        found: Tensor = self._model.encode_text(self._tokenizer(texts), normalize=True)
+        tokens = self._tokenizer([whole_text(text) for text in texts])
+        found: Tensor = self._model.encode_text(tokens, normalize=True)
         return found
 
     def _images(self, images: list[Image]) -> Tensor:

@@ -14,6 +14,7 @@ from torch.nn import functional
 from engine.contracts import Teacher
 from engine.core.sources import find_source
 from engine.errors import ConfigError, WeightsError
+from engine_plugins.embedders.sentence_transformer import whole_text
 from engine_plugins.teachers.digest import files_digest
 from engine_plugins.teachers.open_clip import in_batches
 from engine_plugins.teachers.settings import TransformersTeacherSettings
@@ -79,7 +80,11 @@ class TransformersTeacher(Teacher):
     def _texts(self, texts: list[str]) -> Tensor:
         longest = min(_LONGEST, int(getattr(self._tokenizer, "model_max_length", _LONGEST)))
         tokens = self._tokenizer(
-            texts, padding="max_length", truncation=True, max_length=longest, return_tensors="pt"
+            [whole_text(text) for text in texts],
+            padding="max_length",
+            truncation=True,
+            max_length=longest,
+            return_tensors="pt",
         )
         return _unit(self._model.get_text_features(**tokens))
 
