@@ -71,11 +71,12 @@ def make(
     splits = {
         split: _validate(plugin, {**values, "split": split}, number)
         for split, number in (("train", count), ("test", test_count))
+        if split in _splits(plugin)
     }
     dataset = plugin.load()
     layout = write_contest_layout(
         out,
-        dataset(splits["train"]),
+        dataset(splits["train"]) if "train" in splits else None,
         [dataset(splits["test"])],
         about={
             "dataset": name,
@@ -88,6 +89,14 @@ def make(
         print_json(_report(name, out, layout))
     else:
         _explain(name, out, layout)
+
+
+def _splits(plugin: Plugin) -> set[str]:
+    """The splits that a dataset plugin has; some are there to be evaluated on alone."""
+    from typing import get_args
+
+    named = get_args(plugin.load_settings().model_fields["split"].annotation)
+    return set(named) or {"train", "test"}
 
 
 def _makeable() -> list[str]:
@@ -176,20 +185,24 @@ def _explain(name: str, out: Path, layout: Layout) -> None:
 
     registry = default_registry()
     train, test = layout.train, layout.tests[0]
-    assert train is not None
-    for written in (train, *layout.tests):
+    for written in (*([] if train is None else [train]), *layout.tests):
         for what, ids in (("broken", written.broken), ("without text", written.without_text)):
             if ids:
                 listed = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
                 print_warning(f"{written.name}: {len(ids)} images left out, {what}: {listed}")
     folder, truth = _quoted(out / "test" / test.name), _quoted(out / "test" / "gt.json")
+    images = taught = ""
+    if train is not None:
+        images = f"{train.images:,} training images with {train.texts:,} queries, "
+        taught = (
+            f"    train: {{use: {registry.reader(CLICK_LOG)}, path: {_quoted(out / 'train')}}}\n"
+        )
     typer.echo(
-        f"{name}: {train.images:,} training images with {train.texts:,} queries,"
-        f" {test.images:,} test images of {test.texts:,} classes, in {out}\n"
+        f"{name}: {images}{test.images:,} test images of {test.texts:,} classes, in {out}\n"
         "\n"
         "In a config:\n"
         "  data:\n"
-        f"    train: {{use: {registry.reader(CLICK_LOG)}, path: {_quoted(out / 'train')}}}\n"
+        f"{taught}"
         "    evaluate:\n"
         f"      - {{use: {registry.reader(ZERO_SHOT)}, path: {folder}, truth: {truth}}}\n"
         "\n"

@@ -182,6 +182,7 @@ class ClassifierHeadSettings(DatasetSettings):
 class SamplePhotosSettings(DatasetSettings):
     """Photographs that come with scikit-image and scikit-learn, with their names."""
 
+    split: Literal["test"] = Field("test", description="they are there to be evaluated on")
     language: Literal["ru", "en"] = Field("ru", description="of the names")
     distractors: bool = Field(True, description="also names of what no photograph shows")
 
