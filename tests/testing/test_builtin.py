@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import small_teachers
 from PIL import Image
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from safetensors.numpy import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from engine.core.registry import default_registry
 from engine.testing import check_plugin
