@@ -236,6 +236,24 @@ def vision_numbers(arch: str) -> dict[str, Any]:
     }
 
 
+def arch_of(side: str, settings: Mapping[str, Any]) -> str | None:
+    """The architecture that has these numbers on one side; ``None`` where there is none.
+
+    Args:
+        side: ``"text"`` or ``"vision"``.
+        settings: of a tower; its activation counts too.
+    """
+    numbers = {"text": text_numbers, "vision": vision_numbers}[side]
+    for arch in arch_names():
+        try:
+            found = {**numbers(arch), "quick_gelu": bool(_read(arch).get("quick_gelu", False))}
+        except ValueError:
+            continue
+        if all(settings.get(key) == value for key, value in found.items()):
+            return arch
+    return None
+
+
 _PLAIN = "ViT-B-32-quickgelu, ViT-B-16, ViT-L-14"
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.contracts.description import Description
+from engine.contracts.proposal import Proposal, number
 from engine.core.sources import find_source, local_path
 from engine.errors import WeightsError
 
@@ -61,6 +63,21 @@ def vision_numbers(config: Mapping[str, Any]) -> dict[str, Any]:
         "embed_width": config["embed_dim"],
     }
     return numbers | {key: config[key] for key in ("mean", "std") if config.get(key)}
+
+
+def proposal(
+    description: Description, numbers: Callable[[Mapping[str, Any]], dict[str, Any]]
+) -> Proposal | None:
+    """A ruCLIP tower by its folder's ``config.json``; ``None`` for another program's.
+
+    Raises:
+        ValueError: a number is missing.
+    """
+    if description.program != "ruclip":
+        return None
+    checked = {key: number(description.values, key) for key in _KEYS}
+    found = numbers({**description.values, **checked})
+    return Proposal(found, {"use": "identity"}, checked["embed_dim"])
 
 
 def arch_config(arch: str) -> dict[str, Any] | None:

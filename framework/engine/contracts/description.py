@@ -68,6 +68,7 @@ class Description:
         defaults: whether an absent key means the program's default; otherwise it says nothing.
         aside: a description of a detail: who has no table for its program passes it over.
         end: how the config's tokenizer ends a text; ``None`` where that is not known.
+        model: what the file says of the whole model, where the description is of one of its towers.
     """
 
     program: str
@@ -77,6 +78,7 @@ class Description:
     defaults: bool = True
     aside: bool = False
     end: TextEnd | None = None
+    model: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
@@ -29,6 +29,26 @@ class TokenizerSettings(Settings):
         description="`scratch`: where the vocabulary cannot be reached, train one on the queries of"
         " data.train",
     )
+
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """The settings under which the tokenizer gives the ids of another program's.
+
+        ``engine import SOURCE`` asks every installed tokenizer (see ``contracts/proposal.py``).
+
+        Args:
+            found: what lies beside the vocabulary: ``tokenizer_config.json`` (program
+                ``"transformers"``, ``kind`` is its class without ``Fast``), ``tokenizer.json``
+                (program ``"tokenizers"``), open_clip's ``text_cfg`` (program ``"open_clip"``).
+
+        Returns:
+            Settings as a config would write them, without ``use`` and ``from`` (where ``from`` is
+            among them, it is taken); ``None`` for a tokenizer of another sort.
+
+        Raises:
+            ValueError: it is of this sort and cannot be represented; names the setting.
+        """
+        return None
 
 
 class Tokenizer(ABC):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 from pydantic import Field
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_TOKENS, MAX_VOCABULARY
 from engine.contracts.plan import TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.settings import Settings
 from engine.contracts.tokenizer import TokenizerRef
 from engine.contracts.values import SourceName
@@ -40,6 +43,26 @@ class TowerSettings(Settings):
 
     def plan(self) -> TowerPlan | None:
         """The tower's tensors and widths, where they follow from the settings (see ``plan.py``)."""
+        return None
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """The settings under which the tower computes what another program describes.
+
+        ``engine import SOURCE`` asks every installed tower (see ``contracts/proposal.py``).
+
+        Args:
+            description: the tower of the other program: its name of the architecture is ``kind``.
+            aside: details from the same source: how pictures are prepared (``"... pictures"``), how
+                a sentence encoder pools.
+
+        Returns:
+            ``None`` for an architecture that this tower does not compute.
+
+        Raises:
+            ValueError: it is of this tower's architecture and cannot be represented; names the
+                setting.
+        """
         return None
 
 

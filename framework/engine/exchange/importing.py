@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -36,6 +35,7 @@ from engine.core.registry import Registry, default_registry
 from engine.core.size import config_size
 from engine.core.weights import read_checkpoint
 from engine.errors import WeightsError
+from engine.exchange.foreign import parts_of_index
 
 _FILES = (
     "model.safetensors",
@@ -48,7 +48,8 @@ _FILES = (
 
 
 _SIDES = ("vision", "text")
-_LOGITS = ("logit_scale", "logit_bias")
+LOGITS = ("logit_scale", "logit_bias")
+"""What a model has beside its towers and projections."""
 
 
 def import_checkpoint(
@@ -78,21 +79,13 @@ def import_checkpoint(
     config_size(config).check()
     say(f"reading {path}")
     tensors = _read(path)
-    name, found = _find_layout(tensors, layout, registry or default_registry(), path)
-    renamed = _rename(tensors, found, path)
+    name, found = find_adapter(tensors, layout, registry or default_registry(), str(path))
+    renamed = rename(tensors, found, str(path))
     say(f"layout {name}: {len(renamed)} tensors")
     model = make_model(config)
-    renamed = _finish(found, renamed, model.state_dict().keys(), path)
-    adapted = _adapt(model, renamed)
+    adapted = finish(found, renamed, model, str(path))
     _hold(model, found.describe(tensors), path)
-    fill(
-        model,
-        adapted,
-        str(path),
-        misfit=f"{path} does not fit the config",
-        hint="the config must describe the checkpoint's own model: widths, layers, vocabulary,"
-        " projections",
-    )
+    _fill(model, adapted, str(path))
     tokenizer = make_tokenizer(config)
     warnings = _hold(model, found.describe(tensors), path, tokenizer)
     origin = Origin(f"file:{path.resolve().name} (layout {name})", "loaded")
@@ -101,6 +94,45 @@ def import_checkpoint(
         origins[part] = replace(origin, warnings=tuple(warnings[f"model.{part}"]))
     of_tokenizer = warnings.get(TOKENIZER, []) + tokenizer_warnings(tokenizer, config)
     return assemble(config, model, tokenizer, origins, of_tokenizer)
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What fills a model, and its story.
+
+    Attributes:
+        tensors: by the model's own names.
+        origins: of each part.
+        of_tokenizer: what is to be said of the tokenizer.
+    """
+
+    tensors: Mapping[str, Tensor]
+    origins: Mapping[str, Origin]
+    of_tokenizer: Sequence[str]
+
+
+def fill_model(
+    config: EngineConfig, model: DualEncoder, tokenizer: Tokenizer, fitted: Fitted, where: str
+) -> Built:
+    """Fill a model and put it together with its story.
+
+    Raises:
+        WeightsError: a tensor is missing, unknown, of another shape or not finite.
+    """
+    _fill(model, fitted.tensors, where)
+    warnings = [*fitted.of_tokenizer, *tokenizer_warnings(tokenizer, config)]
+    return assemble(config, model, tokenizer, dict(fitted.origins), warnings)
+
+
+def _fill(model: DualEncoder, tensors: Mapping[str, Tensor], where: str) -> None:
+    fill(
+        model,
+        dict(tensors),
+        where,
+        misfit=f"{where} does not fit the config",
+        hint="the config must describe the checkpoint's own model: widths, layers, vocabulary,"
+        " projections",
+    )
 
 
 def _hold(
@@ -155,46 +187,36 @@ def _read(path: Path) -> dict[str, Tensor]:
     if not name.endswith(".index.json"):
         return read_checkpoint(path / name)
     tensors: dict[str, Tensor] = {}
-    for part in _parts(path / name):
+    for part in parts_of_index(path / name):
         tensors |= read_checkpoint(path / part)
     return tensors
 
 
-def _parts(index: Path) -> list[str]:
-    """The files that the index of a checkpoint in several parts names."""
-    try:
-        places = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
-        names = sorted(set(places.values()))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise WeightsError(
-            f"{index} is not an index of a checkpoint in parts ({type(error).__name__}: {error})"
-        ) from error
-    for name in names:
-        plain = isinstance(name, str) and name.endswith(".safetensors") and "/" not in name
-        if not plain or "\\" in name:
-            raise WeightsError(f"{index} names {name!r}, which is not a plain safetensors file")
-    return names
-
-
-def _finish(
-    layout: CheckpointAdapter, renamed: dict[str, Tensor], wanted: Collection[str], path: Path
+def finish(
+    layout: CheckpointAdapter, renamed: Mapping[str, Tensor], model: DualEncoder, where: str
 ) -> dict[str, Tensor]:
+    """Let the layout join and split, then each tower fit its own part.
+
+    Raises:
+        WeightsError: a part of the checkpoint has no counterpart; names ``where``.
+    """
     try:
         with adapting("the checkpoint", f"the layout {type(layout).__name__}"):
-            return _scalars(layout.finish(renamed, wanted))
+            done = _scalars(layout.finish(renamed, model.state_dict().keys()))
     except WeightsError as error:
-        raise WeightsError(f"{path}: {error.message}", hint=error.hint) from error
+        raise WeightsError(f"{where}: {error.message}", hint=error.hint) from error
+    return _adapt(model, done)
 
 
 def _scalars(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The scale and the bias without the dimension of size 1 that transformers gives them."""
-    whole = {name: tensors[name] for name in _LOGITS if name in tensors}
+    whole = {name: tensors[name] for name in LOGITS if name in tensors}
     bare = {name: t.reshape(()) for name, t in whole.items() if t.shape == (1,)}
     return {**tensors, **bare}
 
 
-def _rename(
-    tensors: Mapping[str, Tensor], layout: CheckpointAdapter, path: Path
+def rename(
+    tensors: Mapping[str, Tensor], layout: CheckpointAdapter, where: str
 ) -> dict[str, Tensor]:
     """Engine's names, all floating-point tensors in float32."""
     renamed: dict[str, Tensor] = {}
@@ -204,7 +226,7 @@ def _rename(
         if new is None:
             continue
         if new in old_names:
-            raise WeightsError(f"{path}: `{old_names[new]}` and `{key}` are both {new}")
+            raise WeightsError(f"{where}: `{old_names[new]}` and `{key}` are both {new}")
         old_names[new] = key
         renamed[new] = tensor.float() if tensor.dtype.is_floating_point else tensor
     return renamed
@@ -221,10 +243,15 @@ def _adapt(model: DualEncoder, renamed: Mapping[str, Tensor]) -> dict[str, Tenso
     return adapted
 
 
-def _find_layout(
-    tensors: Mapping[str, Tensor], name: str | None, registry: Registry, path: Path
+def find_adapter(
+    tensors: Mapping[str, Tensor], name: str | None, registry: Registry, where: str
 ) -> tuple[str, CheckpointAdapter]:
-    """The layout of that name, or the one that knows these names."""
+    """The layout of that name, or the one that knows these names.
+
+    Raises:
+        WeightsError: none or more than one does.
+        PluginError: there is no layout of that name.
+    """
 
     def make(name: str) -> CheckpointAdapter:
         plugin = registry.get("checkpoint_adapter", name)
@@ -239,11 +266,11 @@ def _find_layout(
         return fitting[0], known[fitting[0]]
     if fitting:
         raise WeightsError(
-            f"{path}: more than one layout has these names: {', '.join(fitting)}",
+            f"{where}: more than one layout has these names: {', '.join(fitting)}",
             hint="choose one with --adapter",
         )
     shown = ", ".join(sorted(tensors)[:4])
     raise WeightsError(
-        f"{path}: no known layout has these names (it holds {shown} ...)",
+        f"{where}: no known layout has these names (it holds {shown} ...)",
         hint=f"known layouts: {', '.join(known)}; choose one with --adapter",
     )

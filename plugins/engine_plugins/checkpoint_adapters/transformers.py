@@ -28,6 +28,7 @@ _MATRICES = {
     "visual_projection.weight": "vision_projection.weight",
     "text_projection.weight": "text_projection.weight",
 }
+_POOLER = "text.pooler.dense.weight"
 _OWN = {"vision": "vision.proj", "text": "text.text_projection"}
 
 
@@ -65,10 +66,11 @@ class Transformers(CheckpointAdapter):
             wanted: the names that the model has, which say where a projection goes.
 
         Raises:
-            WeightsError: BERT's pooler is there and does something.
+            WeightsError: BERT's pooler is there and does something, and the model has none.
         """
         done = names.join_attention(tensors)
-        _fold_pooler(done)
+        if _POOLER not in wanted:
+            _fold_pooler(done)
         for side, own in _OWN.items():
             matrix, linear = f"{side}_projection.weight", f"{side}_projection.linear.weight"
             if matrix not in done:
@@ -117,9 +119,9 @@ def _fold_pooler(tensors: dict[str, Tensor]) -> None:
     matrix = tensors.get("text_projection.weight")
     if not passes or matrix is None:
         raise WeightsError(
-            "its text tower is BERT with a pooler (a matrix and tanh before the projection), which"
-            " no text encoder of Engine has",
-            hint="only a pooler that passes the first token on can be read, as"
-            " `engine export --to transformers` writes it",
+            "its text tower is BERT with a pooler (a matrix and tanh before the projection), and"
+            " the config's text encoder has none",
+            hint="set `model.text.pooling: pooler`; only a pooler that passes the first token on,"
+            " as `engine export --to transformers` writes it, may be left out",
         )
     tensors["text_projection.weight"] = matrix * factor

@@ -1,4 +1,4 @@
-"""BERT and its family, under the tensor names of ``transformers.BertModel``, without its pooler.
+"""BERT and its family, under the tensor names of ``transformers.BertModel``.
 
 Own modules rather than transformers': importing that package costs seconds, and the tower must run
 in segments. Tests hold it to the original's numbers. Without dropout: nothing here is random.
@@ -110,7 +110,7 @@ class BertBlock(nn.Module):
 
 
 class BertFamily(TextEncoder):
-    """Token ids -> features [B, settings.width], by ``pooling`` the first token's or the mean.
+    """Token ids -> features [B, settings.width], by ``pooling`` of the first token or the mean.
 
     Padding is masked out of attention and mean. ``state["hidden"]`` is [B, L, W].
     """
@@ -127,6 +127,8 @@ class BertFamily(TextEncoder):
         self.embeddings = BertEmbeddings(settings)
         blocks = nn.ModuleList(BertBlock(settings) for _ in range(settings.layers))
         self.encoder = nn.ModuleDict({"layer": blocks})
+        if settings.pooling == "pooler":
+            self.pooler = nn.ModuleDict({"dense": nn.Linear(settings.width, settings.width)})
         self.apply(_initialise)
 
     @property
@@ -135,8 +137,9 @@ class BertFamily(TextEncoder):
         return [cast("BertBlock", block) for block in cast("nn.ModuleList", self.encoder["layer"])]
 
     def segments(self) -> list[Segment]:
-        """Stem: the embeddings and their norm. Head: the pooling, which has no parameters."""
-        return segments_of([self.embeddings], self.blocks, [])
+        """Stem: the embeddings and their norm. Head: the pooling; only the pooler has weights."""
+        head = [self.pooler] if self.settings.pooling == "pooler" else []
+        return segments_of([self.embeddings], self.blocks, head)
 
     def embed(self, ids: Tensor) -> Tensor:
         """[B, L] int64 -> [B, L, W]: the word embeddings."""
@@ -149,7 +152,7 @@ class BertFamily(TextEncoder):
         """See the contract."""
         state, blocks = dict(state), self.blocks
         head, seen = len(blocks) + 1, seen_places(state["mask"])
-        first_only = self.settings.pooling == "first" and stop > head and "hidden" not in keep
+        first_only = self.settings.pooling != "mean" and stop > head and "hidden" not in keep
         for index in range(start, stop):
             if index == 0:
                 state["hidden"] = self.embeddings(self.embed(state["ids"]))
@@ -163,12 +166,15 @@ class BertFamily(TextEncoder):
         return state
 
     def _pool(self, hidden: Tensor, mask: Tensor) -> Tensor:
-        return hidden[:, 0] if self.settings.pooling == "first" else mean_over(hidden, mask)
+        if self.settings.pooling == "mean":
+            return mean_over(hidden, mask)
+        first = hidden[:, 0]
+        return first if self.settings.pooling == "first" else self.pooler["dense"](first).tanh()
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the encoder of a file of ``BertModel``, ``BertForPreTraining``, their like in its
         family, open_clip's or M-CLIP's, old or new."""
-        own = bert_names.own_part(weights)
+        own = bert_names.own_part(weights, pooler=self.settings.pooling == "pooler")
         places = "embeddings.position_embeddings.weight"
         if places in own:
             own[places] = first_rows(own[places], self.settings.n_positions)

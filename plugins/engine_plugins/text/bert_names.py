@@ -12,10 +12,10 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-_NOT_OURS = ("cls.", "pooler.", "lm_head.", "vocab_", "embeddings.position_ids",
+_NOT_OURS = ("cls.", "lm_head.", "vocab_", "embeddings.position_ids",
              "embeddings.token_type_ids", "LinearTransformation.", "proj.")  # fmt: skip
-"""Of a file: the heads of the pre-training, the pooler, stored indices, and what stands behind the
-tower in M-CLIP and open_clip."""
+"""Of a file: the heads of the pre-training, stored indices, and what stands behind the tower in
+M-CLIP and open_clip."""
 _OLD = {".LayerNorm.gamma": ".LayerNorm.weight", ".LayerNorm.beta": ".LayerNorm.bias"}
 """What a layer norm's weight and bias were called when files were converted from TensorFlow."""
 _PREFIXES = ("text.", "text_model.", "0.auto_model.", "auto_model.", "bert.", "roberta.",
@@ -60,9 +60,15 @@ def to_distilbert(name: str) -> str:
     return name
 
 
-def own_part(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The encoder of a file, under Engine's names; of a whole CLIP its text side."""
+def own_part(weights: Mapping[str, Tensor], *, pooler: bool) -> dict[str, Tensor]:
+    """The encoder of a file, under Engine's names; of a whole CLIP its text side.
+
+    Args:
+        weights: tensors by their names in the file.
+        pooler: whether BERT's pooler is wanted.
+    """
     sides = [n for n in weights if n.startswith(("text.", "text_model."))]
     names = sides or list(weights)
     named = {to_engine(name): weights[name] for name in names}
-    return {name: tensor for name, tensor in named.items() if not name.startswith(_NOT_OURS)}
+    unused = _NOT_OURS if pooler else (*_NOT_OURS, "pooler.")
+    return {name: tensor for name, tensor in named.items() if not name.startswith(unused)}

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_TOKENS, MAX_VOCABULARY
 from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.refs import TokenizerRef
 from engine_plugins import plans
+from engine_plugins.text import proposed
 from engine_plugins.text.settings import TransformerSettings
 
 
@@ -37,9 +41,10 @@ class BertFamilySettings(TransformerSettings):
     )
     n_positions: int = Field(512, ge=2, le=MAX_TOKENS, description="rows of the position table")
     norm_eps: float = Field(1e-12, gt=0, le=1, description="epsilon of every layer norm")
-    pooling: Literal["first", "mean"] = Field(
+    pooling: Literal["first", "mean", "pooler"] = Field(
         "mean",
-        description="the features: `first` the first token's ([CLS]), `mean` the mean over all",
+        description="the features: `first` the first token's ([CLS]), `pooler` that one through"
+        " BERT's own matrix and tanh, `mean` the mean over all",
     )
 
     @model_validator(mode="after")
@@ -76,6 +81,8 @@ class BertFamilySettings(TransformerSettings):
                 **plans.norm("output.LayerNorm", width),
             }
             tensors |= plans.prefixed(f"encoder.layer.{i}", block)
+        if self.pooling == "pooler":
+            tensors |= plans.linear("pooler.dense", width, width)
         return TowerPlan(width, tensors, embedding_width=width)
 
 
@@ -88,6 +95,11 @@ class BertTextSettings(BertFamilySettings):
         "do_lower_case": True,
     }
 
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return proposed.bert(description, aside)
+
 
 class RubertTextSettings(BertFamilySettings):
     """RuBERT, BERT's architecture; the defaults are rubert-base-cased's."""
@@ -99,9 +111,10 @@ class RubertTextSettings(BertFamilySettings):
     vocab_size: int = Field(
         119547, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
     )
-    pooling: Literal["first", "mean"] = Field(
+    pooling: Literal["first", "mean", "pooler"] = Field(
         "first",
-        description="the features: `first` the first token's ([CLS]), `mean` the mean over all",
+        description="the features: `first` the first token's ([CLS]), `pooler` that one through"
+        " BERT's own matrix and tanh, `mean` the mean over all",
     )
 
 
@@ -131,6 +144,11 @@ class XlmRobertaTextSettings(BertFamilySettings):
     n_positions: int = Field(514, ge=4, le=MAX_TOKENS, description="rows of the position table")
     norm_eps: float = Field(1e-5, gt=0, le=1, description="epsilon of every layer norm")
 
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return proposed.xlm_roberta(description, aside)
+
 
 class DistilBertTextSettings(BertFamilySettings):
     """DistilBERT; the defaults are distilbert-base-multilingual-cased's."""
@@ -145,3 +163,8 @@ class DistilBertTextSettings(BertFamilySettings):
         119547, ge=1, le=MAX_VOCABULARY, description="rows of the token embedding table"
     )
     layers: int = Field(6, ge=1, le=1024, description="number of blocks")
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return proposed.distilbert(description, aside)

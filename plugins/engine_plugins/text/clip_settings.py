@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.refs import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans, ruclip_archs
@@ -19,6 +21,7 @@ from engine_plugins.clip_archs import (
     text_numbers,
     text_tokenizer,
 )
+from engine_plugins.clip_proposed import clip_text
 
 
 def source_of(data: Mapping[str, Any]) -> str:
@@ -111,6 +114,11 @@ class ClipTextSettings(PlainClipTextSettings):
     )
     tokenizer: TokenizerRef = {"use": "clip_bpe"}  # type: ignore[assignment]
 
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return clip_text(description, aside)
+
     @field_validator("arch")
     @classmethod
     def _plain_arch(cls, arch: str) -> str:
@@ -153,6 +161,11 @@ class RuClipTextSettings(PlainClipTextSettings):
         "use": "youtokentome",
         "from": f"hf:ai-forever/{ruclip_archs.DEFAULT_ARCH}",
     }
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return ruclip_archs.proposal(description, ruclip_archs.text_numbers)
 
     @model_validator(mode="before")
     @classmethod

@@ -12,7 +12,15 @@ from engine.contracts.description import Fact, Table, same_activation
 
 GPT_EPS = 1e-5
 
-_POOLING = Fact("pooler_output", lambda t: t.settings.pooling, "pooling",
+_MODES = {"first": "cls", "mean": "mean", "pooler": "BERT's pooler"}
+
+
+def _of_first(theirs: Any, ours: Any) -> bool:
+    """The first token, or what BERT's pooler makes of it."""
+    return bool(theirs == ours or (theirs == "first" and ours == "pooler"))
+
+
+_POOLING = Fact("pooler_output", lambda t: t.settings.pooling, "pooling", same=_of_first,
                 note="a dual encoder of transformers pools there")  # fmt: skip
 
 
@@ -35,7 +43,7 @@ def _eps(default: float) -> tuple[Fact, ...]:
 
 
 _SENTENCES = Table("sentence_transformers", (), (
-    Fact("pooling_mode", lambda t: {"first": "cls"}.get(t.settings.pooling, "mean"), "pooling"),
+    Fact("pooling_mode", lambda t: _MODES[t.settings.pooling], "pooling"),
     Fact("pooling_mode_cls_token", lambda t: t.settings.pooling == "first", "pooling: first"),
     Fact("pooling_mode_mean_tokens", lambda t: t.settings.pooling == "mean", "pooling: mean"),
     *(Fact(f"pooling_mode_{mode}", lambda t: False) for mode in (
@@ -44,8 +52,9 @@ _SENTENCES = Table("sentence_transformers", (), (
 
 
 def _same_pooler(theirs: Any, ours: Any) -> bool:
-    """open_clip's ``cls_pooler`` takes BERT's own pooler, which no tower here has."""
-    return bool(theirs == {"mean": "mean_pooler", "first": "cls_last_hidden_state_pooler"}[ours])
+    """open_clip's ``cls_pooler`` takes BERT's own pooler."""
+    return bool(theirs == {"mean": "mean_pooler", "first": "cls_last_hidden_state_pooler",
+                           "pooler": "cls_pooler"}[ours])  # fmt: skip
 
 
 _OPEN_CLIP = Table("open_clip", ("hf",), (

@@ -294,6 +294,21 @@ def read_text(path: Path) -> str:
         raise WeightsError(f"{path} is not UTF-8 text: {error}") from error
 
 
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        WeightsError: it is something else.
+    """
+    try:
+        found = json.loads(read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise WeightsError(f"{path} is not JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{path} is not a JSON object")
+    return found
+
+
 def read_ids(path: Path) -> dict[str, int]:
     """A JSON object from tokens to ids, such as ``vocab.json``.
 

@@ -28,6 +28,7 @@ from engine_plugins.tokenizers.base import (
     parse_backend,
     read_bytes,
     read_ids,
+    read_json,
     read_text,
 )
 from engine_plugins.tokenizers.cleaning import unescaped
@@ -214,6 +215,8 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
     @classmethod
     def read(cls, settings: ClipBpeSettings) -> Parts:
         path = _clip_file(settings.from_)
+        if path.name == _ONE_FILE:
+            return cls._of_one_file(settings, path)
         text = _unpacked(path) if path.suffix == ".gz" else read_text(path)
         return cls._assemble(settings, parse_merges(text, str(path))[:CLIP_MERGES])
 
@@ -238,6 +241,33 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
         learned = learn_merges(words, alphabet, room, settings.min_frequency)
         merges = [("".join(left), "".join(right)) for left, right in learned]
         return cls._assemble(settings, merges), words.texts
+
+    @classmethod
+    def _of_one_file(cls, settings: ClipBpeSettings, path: Path) -> Parts:
+        """The merges of a ``tokenizer.json``, under CLIP's own ids, which must be the file's."""
+        document = read_json(path)
+        model = document.get("model")
+        merges = model.get("merges") if isinstance(model, Mapping) else None
+        if not isinstance(model, Mapping) or not isinstance(merges, list):
+            raise WeightsError(f"{path} is not a BPE: it has no merges")
+        lines = [" ".join(pair) if isinstance(pair, list) else str(pair) for pair in merges]
+        parts = cls._assemble(settings, parse_merges("\n".join(lines), str(path)))
+        ids = model.get("vocab")
+        own = parts.backend.get_vocab()
+        odd = [
+            token
+            for token, index in (ids.items() if isinstance(ids, Mapping) else ())
+            if own.get(token, index) != index
+        ]
+        size = 1 + max(ids.values(), default=0) if isinstance(ids, Mapping) and ids else 0
+        if odd or size > len(own) or not size:
+            what = f"the id {ids[odd[0]]} for {odd[0]!r:.40}" if odd and ids else f"{size} ids"
+            raise WeightsError(
+                f"{path} has {what}, where CLIP's numbering of these merges gives"
+                f" {own[odd[0]] if odd else len(own)}",
+                hint="it is a BPE of another family: see `engine plugins tokenizer`",
+            )
+        return parts
 
     @staticmethod
     def _splitter() -> pre_tokenizers.PreTokenizer:
@@ -276,7 +306,7 @@ def clip_clean(text: str) -> str:
 
 def _clip_file(source: str) -> Path:
     if not source.startswith("open_clip:"):
-        names = [CLIP_FILE, CLIP_FILE.removesuffix(".gz"), "merges.txt"]
+        names = [CLIP_FILE, CLIP_FILE.removesuffix(".gz"), "merges.txt", _ONE_FILE]
         return next(iter(find_source(source, names, first_only=True).values()))
     package = importlib.util.find_spec("open_clip")  # finds it without importing it (and torch)
     for folder in (package and package.submodule_search_locations) or ():

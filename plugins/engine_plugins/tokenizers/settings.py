@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from engine.contracts import SourceName, TokenizerSettings
+from engine.contracts.description import Description
+from engine_plugins.tokenizers import proposed
 
 
 def _plain_name(name: str) -> str:
@@ -39,6 +42,11 @@ class Gpt2BpeSettings(TrainableSettings):
         " as the source says, else false",
     )
 
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.gpt2_bpe(found)
+
 
 class ClipBpeSettings(TrainableSettings):
     """OpenAI CLIP's BPE; its vocabulary comes with open_clip, so it needs no network."""
@@ -50,6 +58,11 @@ class ClipBpeSettings(TrainableSettings):
         " with `bpe_simple_vocab_16e6.txt.gz` or `merges.txt`",
     )
 
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.clip_bpe(found)
+
 
 class WordPieceSettings(TrainableSettings):
     """BERT's WordPiece: `vocab.txt`."""
@@ -58,6 +71,11 @@ class WordPieceSettings(TrainableSettings):
     strip_accents: bool | None = Field(
         None, description="take accents off (й becomes и); by default as do_lower_case"
     )
+
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.wordpiece(found)
 
 
 class SentencePieceSettings(TrainableSettings):
@@ -82,6 +100,11 @@ class YouTokenToMeSettings(TrainableSettings):
 
     file: FileName = Field("bpe.model", description="name of the file in the source")
     lower: bool = Field(True, description="lower case first, as ruCLIP does")
+
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.youtokentome(found)
 
 
 class TrainedSettings(TrainableSettings):

@@ -6,6 +6,7 @@ Source: Devlin et al., 2018, arXiv:1810.04805; repository google-research/bert.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
@@ -14,7 +15,14 @@ from engine.contracts.description import Table
 from engine.core.sources import find_source
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
-from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, fill_holes, read_text
+from engine_plugins.tokenizers.base import (
+    Parts,
+    RustTokenizer,
+    build_model,
+    fill_holes,
+    parse_backend,
+    read_text,
+)
 from engine_plugins.tokenizers.learn import (
     Units,
     check_room,
@@ -26,6 +34,7 @@ from engine_plugins.tokenizers.learn import (
 from engine_plugins.tokenizers.settings import WordPieceSettings
 
 _PAD, _UNKNOWN, _FIRST, _LAST, _MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
+_LINES, _ONE_FILE = "vocab.txt", "tokenizer.json"
 _INSIDE = "##"  # begins a piece that does not begin a word
 
 
@@ -37,14 +46,19 @@ class WordPiece(RustTokenizer[WordPieceSettings]):
 
     @classmethod
     def read(cls, settings: WordPieceSettings) -> Parts:
-        path = find_source(settings.from_, ["vocab.txt"])["vocab.txt"]
-        lines = read_text(path).removesuffix("\n").split("\n")
-        vocabulary = {token: i for i, token in enumerate(lines)}
+        found = find_source(settings.from_, [_LINES, _ONE_FILE], first_only=True)
+        name, path = next(iter(found.items()))
+        if name == _LINES:
+            lines = read_text(path).removesuffix("\n").split("\n")
+            vocabulary = {token: i for i, token in enumerate(lines)}
+        else:
+            vocabulary = _of_one_file(path)
         missing = [mark for mark in (_PAD, _UNKNOWN, _FIRST, _LAST) if mark not in vocabulary]
         if missing:
             raise WeightsError(
                 f"{path} does not have {', '.join(missing)}",
-                hint="a BERT vocabulary is a text file with one token a line",
+                hint="a BERT vocabulary is a text file with one token a line, or the"
+                " `tokenizer.json` of the library `tokenizers`",
             )
         return cls._assemble(settings, vocabulary)
 
@@ -100,6 +114,17 @@ class WordPiece(RustTokenizer[WordPieceSettings]):
             pad=vocabulary[_PAD],
             unknown=vocabulary[_UNKNOWN],
         )
+
+
+def _of_one_file(path: Path) -> dict[str, int]:
+    """The ids in a ``tokenizer.json``; what its other entries say is held against the settings."""
+    try:
+        backend = parse_backend(read_text(path))
+    except ValueError as error:
+        raise WeightsError(f"{path}: {error}") from error
+    if not isinstance(backend.model, models.WordPiece):
+        raise WeightsError(f"{path} is not a WordPiece, but {type(backend.model).__name__}")
+    return dict(backend.get_vocab(with_added_tokens=True))
 
 
 def _piece(units: Units) -> str:

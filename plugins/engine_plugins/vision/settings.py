@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_HEADS, MAX_IMAGE_SIDE, MAX_LAYERS, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.tower_settings import VisionTowerSettings
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
@@ -18,6 +20,7 @@ from engine_plugins.clip_archs import (
     quick_gelu,
     vision_numbers,
 )
+from engine_plugins.clip_proposed import clip_vision
 from engine_plugins.text.clip_settings import fill_ruclip, source_of
 from engine_plugins.vision.timm_plans import timm_plan
 
@@ -114,6 +117,11 @@ class ClipVisionSettings(PlainClipVisionSettings):
         DEFAULT_ARCH, description="one of open_clip's architectures: fills in the other numbers"
     )
 
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return clip_vision(description, aside)
+
     @field_validator("arch")
     @classmethod
     def _plain_arch(cls, arch: str) -> str:
@@ -147,6 +155,11 @@ class RuClipVisionSettings(PlainClipVisionSettings):
     )
     resize: Resize = Field("crop_first", description="how a picture becomes square")
     interpolation: Interpolation = Field("bilinear", description="the filter of the scaling")
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return ruclip_archs.proposal(description, ruclip_archs.vision_numbers)
 
     @model_validator(mode="before")
     @classmethod

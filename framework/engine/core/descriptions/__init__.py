@@ -6,7 +6,15 @@
 is the plugin's own affair: start reading at ``engine.contracts.description``.
 """
 
-from engine.core.descriptions.files import describe_weights
+from engine.core.descriptions.files import (
+    BESIDE_VOCABULARY,
+    describe_files,
+    describe_open_clip,
+    describe_vocabulary,
+    describe_weights,
+    find_beside,
+    read_beside,
+)
 from engine.core.descriptions.hold import (
     TOKENIZER,
     check,
@@ -14,12 +22,21 @@ from engine.core.descriptions.hold import (
     text_end,
     tokenizer_differences,
 )
+from engine.core.descriptions.pictures import PICTURES, picture_differences
 
 __all__ = [
+    "BESIDE_VOCABULARY",
+    "PICTURES",
     "TOKENIZER",
     "check",
+    "describe_files",
+    "describe_open_clip",
+    "describe_vocabulary",
     "describe_weights",
     "differences",
+    "find_beside",
+    "picture_differences",
+    "read_beside",
     "text_end",
     "tokenizer_differences",
 ]

@@ -107,17 +107,29 @@ def describe_weights(source: str, part: str) -> list[Description]:
     if source.startswith("artifact:"):
         return _of_artifact(Path(source.partition(":")[2]).expanduser(), part)
     if source.startswith("open_clip:"):
-        found = _of_open_clip(source, part)
+        found = describe_open_clip(source, part)
     else:
-        files = find_beside(source, BESIDE_WEIGHTS)
-        found = [
-            one
-            for name, path in files.items()
-            for one in of_file(name, read_beside(path), part, str(path))
-        ]
+        found = describe_files(find_beside(source, BESIDE_WEIGHTS), part)
     if not any(not d.aside for d in found):
         found.append(Description(NOTHING, None, source))
     return found
+
+
+def describe_files(files: Mapping[str, Path], part: str) -> list[Description]:
+    """What files say of one tower.
+
+    Args:
+        files: by their names below the source's folder.
+        part: ``"vision"`` or ``"text"``.
+
+    Raises:
+        WeightsError: one cannot be read.
+    """
+    return [
+        one
+        for name, path in files.items()
+        for one in of_file(name, read_beside(path), part, str(path))
+    ]
 
 
 def describe_vocabulary(source: str, programs: Collection[str]) -> list[Description]:
@@ -156,8 +168,8 @@ def describe_vocabulary(source: str, programs: Collection[str]) -> list[Descript
     return found
 
 
-def _of_open_clip(source: str, part: str) -> list[Description]:
-    """What open_clip itself knows of ``open_clip:<arch>/<tag>``."""
+def describe_open_clip(source: str, part: str) -> list[Description]:
+    """What open_clip itself knows of ``open_clip:<arch>/<tag>``; nothing of what it does not."""
     import open_clip
 
     arch, _, tag = source.partition(":")[2].partition("/")

@@ -79,7 +79,11 @@ def _of_config(values: Mapping[str, Any], part: str, place: str) -> list[Descrip
 
 
 def _transformers(
-    values: Mapping[str, Any], part: str, place: str, general: Mapping[str, Any] | None = None
+    values: Mapping[str, Any],
+    part: str,
+    place: str,
+    general: Mapping[str, Any] | None = None,
+    model: Mapping[str, Any] | None = None,
 ) -> Description:
     """The section of a nested config that is about a tower, or all of a flat one.
 
@@ -88,6 +92,7 @@ def _transformers(
         part: ``"vision"`` or ``"text"``.
         place: where it stands.
         general: what the config around it says of every section.
+        model: what the config around it says of the whole model.
     """
     general = {**(general or {}), **_general(values)}
     key, kinds = _SECTIONS[part]
@@ -100,14 +105,15 @@ def _transformers(
             inner, where = mapping(values, f"{key}_dict"), f"{place}, {key}_dict"
         if kind in kinds:
             inner.setdefault("model_type", kinds[kind])
-        elif kind not in (None, *_POOLED_FIRST):  # of a model whose sections have no name for us
-            inner["model_type"] = f"{kind}, {key}"
+        elif kind not in (None, *_POOLED_FIRST):  # as transformers names sections
+            inner.setdefault("model_type", f"{kind}_{part}_model")
         if kind in _POOLED_FIRST:
             general["pooler_output"] = "first"
-        return _transformers(inner, part, where, general)
+        whole = {name: value for name, value in values.items() if not name.endswith("_config")}
+        return _transformers(inner, part, where, general, whole)
     kind = _by_class(values) if kind is None else kind
     own = {name: value for name, value in values.items() if name != _CODE}
-    return Description("transformers", kind, place, {**own, **general})
+    return Description("transformers", kind, place, {**own, **general}, model=model or {})
 
 
 def _general(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,7 +144,8 @@ def open_clip_model(model: Mapping[str, Any], part: str, place: str) -> list[Des
         kind = "resnet"
     if "multimodal_cfg" in model:
         kind = "coca"
-    return [Description("open_clip", kind, f"{place}, model_cfg.{key}", values)]
+    whole = {name: value for name, value in model.items() if not name.endswith("_cfg")}
+    return [Description("open_clip", kind, f"{place}, model_cfg.{key}", values, model=whole)]
 
 
 def _timm(values: Mapping[str, Any], part: str, place: str) -> list[Description]:

@@ -1,0 +1,96 @@
+"""Tokenizers as other programs describe them: the settings of a config. No tokenizers, no torch.
+
+``tokenizer_config.json`` names transformers' class. Where that is a general one, the model and the
+normalizer in ``tokenizer.json`` say what sort it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.contracts.description import Description
+
+BERT_KINDS = (
+    "BertTokenizer", "DistilBertTokenizer", "ElectraTokenizer",
+    "LxmertTokenizer", "MobileBertTokenizer", "RetriBertTokenizer", "DPRQuestionEncoderTokenizer",
+    "DPRContextEncoderTokenizer", "ConvBertTokenizer", "FunnelTokenizer", "LayoutLMTokenizer",
+)  # fmt: skip
+"""transformers' classes that give BERT's ids."""
+
+_WORD_END = "</w>"
+
+
+def clip_bpe(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """CLIP's own: named so, by its words' end mark, or open_clip's default."""
+    kinds = _kinds(found)
+    if kinds:
+        return {} if kinds == {"CLIPTokenizer"} else None
+    model = _model(found)
+    if model:
+        return {} if model.get("end_of_word_suffix") == _WORD_END else None
+    own = [one for one in found if one.program == "open_clip"]
+    if own and not own[0].values.get("hf_tokenizer_name"):
+        return {"from": "open_clip:bpe_simple_vocab_16e6"}
+    return None
+
+
+def wordpiece(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """BERT's, with its case."""
+    kinds = _kinds(found)
+    if kinds and not kinds <= set(BERT_KINDS):
+        return None
+    if kinds:
+        stated = next(one.values for one in found if one.kind in kinds)
+        lower, accents = stated.get("do_lower_case", True), stated.get("strip_accents")
+    elif _model(found).get("type") == "WordPiece":
+        step = _bert_step(found)
+        lower, accents = step.get("lowercase", False), step.get("strip_accents")
+    else:
+        return None
+    return {"do_lower_case": lower, **({} if accents is None else {"strip_accents": accents})}
+
+
+def gpt2_bpe(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """GPT-2's, with its marks."""
+    if not _kinds(found) <= {"GPT2Tokenizer", "RobertaTokenizer"} or not _kinds(found):
+        return None
+    marks: dict[str, Any] = {}
+    for one in found:
+        if one.program == "transformers":
+            for key in ("bos", "eos", "pad"):
+                token = one.values.get(f"{key}_token")
+                token = token.get("content") if isinstance(token, Mapping) else token
+                if isinstance(token, str):
+                    marks.setdefault(key, token)
+    return marks
+
+
+def youtokentome(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """ruCLIP's: a file of its name, and nothing that says otherwise."""
+    files = {one.kind for one in found if one.program == "file"}
+    return {} if "bpe.model" in files and not _kinds(found) and not _model(found) else None
+
+
+def _kinds(found: Sequence[Description]) -> set[str]:
+    return {one.kind for one in found if one.program == "transformers" and one.kind}
+
+
+def _model(found: Sequence[Description]) -> Mapping[str, Any]:
+    for one in found:
+        if one.program == "tokenizers" and isinstance(one.values.get("model"), Mapping):
+            model: Mapping[str, Any] = one.values["model"]
+            return model
+    return {}
+
+
+def _bert_step(found: Sequence[Description]) -> Mapping[str, Any]:
+    """BERT's own step of ``tokenizer.json``; of several steps the one."""
+    for one in found:
+        step = one.values.get("normalizer") if one.program == "tokenizers" else None
+        if isinstance(step, Mapping):
+            steps = step.get("normalizers", [step])
+            for each in steps if isinstance(steps, list) else []:
+                if isinstance(each, Mapping) and each.get("type") == "BertNormalizer":
+                    return each
+    return {}
