@@ -53,8 +53,9 @@ class TowerSettings(Settings):
 
         Args:
             description: the tower of the other program: its name of the architecture is ``kind``.
-            aside: details from the same source: how pictures are prepared (``"... pictures"``), how
-                a sentence encoder pools.
+            aside: details from the same source. Of pictures: how they are prepared (``"transformers
+                pictures"``). Of texts: what describes the tokenizer; how a sentence encoder pools
+                (``"sentence_transformers"``), its dense layer (``"sentence_transformers dense"``).
 
         Returns:
             ``None`` for an architecture that this tower does not compute.

@@ -215,9 +215,9 @@ def _of_sentences(source: str, files: Mapping[str, Path]) -> Foreign:
     found = find_source(source, names)
     main = describe_files({_CONFIG: _need(source, found, names[0])}, "text")
     aside = [
-        Description("sentence_transformers", kind, str(found[name]), read_beside(found[name]),
-                    aside=True)
-        for kind, name in (("Length", names[1]), *zip(kinds[1:], names[2:], strict=True))
+        Description(f"sentence_transformers{what}", None, str(found[name]),
+                    read_beside(found[name]), aside=True)
+        for what, name in zip((" length", "", " dense"), names[1:], strict=False)
         if name in found
     ]  # fmt: skip
     weights = [([_below(folder, name) for name in _OF_TRANSFORMERS], "0.auto_model.")]

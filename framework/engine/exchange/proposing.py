@@ -78,7 +78,9 @@ def _tower(part: str, foreign: Foreign, registry: Registry) -> tuple[str, Propos
             f"{foreign.source} describes no {_CALLED[_KINDS[part]]}",
             hint=f"name a source that has one with `--{part}`",
         )
-    kind, aside = _KINDS[part], foreign.aside.get(part, ())
+    kind, aside = _KINDS[part], [*foreign.aside.get(part, ())]
+    if part == "text":
+        aside += foreign.vocabulary()
     found: dict[str, Proposal] = {}
     for name in registry.names(kind):
         try:

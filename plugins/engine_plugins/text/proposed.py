@@ -18,6 +18,7 @@ _BERT = {"bert": "pooler", "chinese_clip_text_model": "first"}
 """Where a dual encoder of transformers takes what this encoder gives."""
 _POOLING = {"cls": "first", "mean": "mean"}
 _FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
+_LENGTHS = (("transformers", "model_max_length"), ("transformers", "max_len"))
 _LINEAR = {"use": "linear"}
 _IDENTITY = {"use": "identity"}
 
@@ -36,7 +37,7 @@ def bert(description: Description, aside: Sequence[Description]) -> Proposal | N
         "heads": number(values, "num_attention_heads", default=12),
         "mlp_ratio": ratio(width, number(values, "intermediate_size", default=3072)),
     }
-    settings["max_tokens"] = min(settings["n_positions"], longest(aside, 512))
+    settings["max_tokens"] = longest(aside, settings["n_positions"])
     if description.model:
         joint = number(description.model, "projection_dim", default=512)
         return Proposal({**settings, "pooling": _BERT[description.kind]}, _LINEAR, joint)
@@ -44,12 +45,20 @@ def bert(description: Description, aside: Sequence[Description]) -> Proposal | N
     return Proposal({**settings, "pooling": _POOLING[pooling]}, projection, joint)
 
 
-def longest(aside: Sequence[Description], default: int) -> int:
-    """``max_seq_length`` of sentence-transformers, where a file says it."""
-    for one in aside:
-        if one.program == _PROGRAM and isinstance(one.values.get("max_seq_length"), int):
-            return number(one.values, "max_seq_length")
-    return default
+def longest(aside: Sequence[Description], positions: int) -> int:
+    """The longest text: where sentence-transformers or the tokenizer cuts one, at most positions.
+
+    Args:
+        aside: what lies beside the encoder, of its tokenizer too.
+        positions: rows of the table of positions.
+    """
+    stated = [
+        one.values.get(key)
+        for one in aside
+        for program, key in ((f"{_PROGRAM} length", "max_seq_length"), *_LENGTHS)
+        if one.program == program
+    ]
+    return min([positions, *(n for n in stated if isinstance(n, int) and n > 1)])
 
 
 def pooled(
@@ -65,13 +74,13 @@ def pooled(
     Raises:
         ValueError: nothing says how to pool, or it is done in a way that Engine has no form of.
     """
-    by_kind = {one.kind: one for one in aside if one.program == _PROGRAM}
-    if "Pooling" not in by_kind:
+    by_program = {one.program: one for one in aside}
+    pooling, dense = by_program.get(_PROGRAM), by_program.get(f"{_PROGRAM} dense")
+    if pooling is None:
         raise ValueError(
             f"{place} describes an encoder alone: nothing beside it says how a text becomes one"
             " vector (a dual encoder of transformers would, or sentence-transformers' modules.json)"
         )
-    pooling = by_kind["Pooling"]
     mode = pooling.values.get("pooling_mode") or [
         mode for key, mode in _FLAGS.items() if pooling.values.get(key)
     ]
@@ -82,17 +91,15 @@ def pooled(
             f"`pooling_mode` is {stated} in {pooling.place}; Engine pools at the first token"
             " (`cls`) or by the mean"
         )
-    if "Dense" not in by_kind:
+    if dense is None:
         return modes[0], _IDENTITY, width
-    dense = by_kind["Dense"]
     activation = str(dense.values.get("activation_function", "torch.nn.modules.activation.Tanh"))
     if not activation.endswith(".Identity"):
         raise ValueError(
             f"`activation_function` is `{activation}` in {dense.place}; Engine's projection is one"
             " matrix (Identity)"
         )
-    for key in ("use_residual",):
-        if dense.values.get(key):
-            raise ValueError(f"`{key}` is true in {dense.place}, which no projection here has")
+    if dense.values.get("use_residual"):
+        raise ValueError(f"`use_residual` is true in {dense.place}, which no projection here has")
     bias = bool(dense.values.get("bias", True))
     return modes[0], {**_LINEAR, "bias": bias}, number(dense.values, "out_features")

@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 TEXTS = [
     "красный круг", "Жёлтый  Квадрат на поле и ещё много слов подряд до самого конца", "", "x",
     "A RED dog; don't", "смайлик 🙂 и 漢字", "  два   пробела ", "cafe\u0301 и caf\u00e9",
-    "</s> [SEP]",
+    "</s> <b>",
 ]  # fmt: skip
 SIDE, PATCH, LONGEST = 16, 8, 12
 _WORDS = ["красный круг", "жёлтый квадрат", "синий дом на поле", "a red dog and a blue house"] * 3

@@ -410,7 +410,7 @@ def test_towers_of_two_joint_spaces(tmp_path: Path) -> None:
     ("source", "reason"),
     [
         ("file:nothing", "no such file or folder"),
-        ("hf:owner", "is no repository"),
+        ("hf:owner", "is not a repository"),
         ("hf:some/one", "HF_HUB_OFFLINE is set"),
         ("ftp:x", "has no files to look for"),
     ],
