@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.refs import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans
 from engine_plugins.clip_archs import OPEN_CLIP_FILES, padded_text_numbers, text_tokenizer
+from engine_plugins.siglip_proposed import padded_text
 
 _C4_PADDING = 1
 """SigLIP fills texts up with T5's end mark; SigLIP 2 with Gemma's ``<pad>``, 0."""
@@ -159,6 +162,11 @@ class SiglipTextSettings(PaddedTextSettings):
             else {"use": "t5", "pad": "</s>", **source},
         }
 
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return padded_text(description, aside, last=True)
+
 
 class MobileClipTextSettings(PaddedTextSettings):
     """MobileCLIP's text transformer over CLIP's vocabulary; the defaults are MobileCLIP2-S0's."""
@@ -174,3 +182,8 @@ class MobileClipTextSettings(PaddedTextSettings):
         le=MAX_VOCABULARY,
         description="id that fills every text up to max_tokens, the tokenizer's own",
     )
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return padded_text(description, aside, last=False)

@@ -1,4 +1,4 @@
-"""BERT as other programs describe it: the numbers of a config. Imports no torch.
+"""BERT and its family as other programs describe them: the numbers of a config. No torch.
 
 A text encoder of transformers says nothing of a joint space by itself. What stands around it does:
 a dual encoder of transformers takes BERT's pooler and one matrix, a folder of sentence-transformers
@@ -15,34 +15,121 @@ from engine.contracts.proposal import Proposal, number, ratio
 
 _PROGRAM = "sentence_transformers"
 _BERT = {"bert": "pooler", "chinese_clip_text_model": "first"}
-"""Where a dual encoder of transformers takes what this encoder gives."""
+_XLM_ROBERTA = {"xlm-roberta": "pooler"}
+"""Where a dual encoder of transformers takes what such an encoder gives."""
 _POOLING = {"cls": "first", "mean": "mean"}
 _FLAGS = {"pooling_mode_cls_token": "cls", "pooling_mode_mean_tokens": "mean"}
 _LENGTHS = (("transformers", "model_max_length"), ("transformers", "max_len"))
 _LINEAR = {"use": "linear"}
 _IDENTITY = {"use": "identity"}
+# open_clip's text towers of transformers: its names of their pooling, and the published encoders
+# that it names instead of their numbers.
+_POOLERS = {"mean_pooler": "mean", "cls_pooler": "pooler", "cls_last_hidden_state_pooler": "first"}
+_NAMED = {
+    "xlm-roberta-base": {"width": 768, "layers": 12, "heads": 12},
+    "xlm-roberta-large": {"width": 1024, "layers": 24, "heads": 16},
+}
 
 
 def bert(description: Description, aside: Sequence[Description]) -> Proposal | None:
     """BERT and what reads its output."""
     if description.program != "transformers" or description.kind not in _BERT:
         return None
+    return _encoder(description, aside, _numbers(description.values), _BERT[description.kind])
+
+
+def xlm_roberta(description: Description, aside: Sequence[Description]) -> Proposal | None:
+    """XLM-RoBERTa, of transformers or inside of open_clip."""
+    if description.program == "open_clip" and description.kind == "hf":
+        return _of_open_clip(description)
+    if description.program != "transformers" or description.kind not in _XLM_ROBERTA:
+        return None
+    numbers = _numbers(description.values)
+    return _encoder(description, aside, numbers, _XLM_ROBERTA[description.kind], offset=2)
+
+
+def distilbert(description: Description, aside: Sequence[Description]) -> Proposal | None:
+    """DistilBERT, which has no pooler: a sentence encoder's."""
+    if description.program != "transformers" or description.kind != "distilbert":
+        return None
     values = description.values
+    width = number(values, "dim", "hidden_size", default=768)
+    numbers = {
+        "vocab_size": number(values, "vocab_size", default=30522),
+        "n_positions": number(values, "max_position_embeddings", default=512),
+        "width": width,
+        "layers": number(values, "n_layers", "num_hidden_layers", default=6),
+        "heads": number(values, "n_heads", "num_attention_heads", default=12),
+        "mlp_ratio": ratio(width, number(values, "hidden_dim", default=3072)),
+    }
+    if description.model:
+        raise ValueError(
+            f"{description.place} is the text tower of a dual encoder of transformers, which takes"
+            " a pooler that DistilBERT does not have"
+        )
+    return _encoder(description, aside, numbers, "first")
+
+
+def _numbers(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The numbers of BERT and of what has its keys; absent ones are ``BertConfig``'s."""
     width = number(values, "hidden_size", default=768)
-    settings = {
+    return {
         "vocab_size": number(values, "vocab_size", default=30522),
         "n_positions": number(values, "max_position_embeddings", default=512),
         "width": width,
         "layers": number(values, "num_hidden_layers", default=12),
         "heads": number(values, "num_attention_heads", default=12),
         "mlp_ratio": ratio(width, number(values, "intermediate_size", default=3072)),
+        "norm_eps": values.get("layer_norm_eps", 1e-12),
     }
-    settings["max_tokens"] = longest(aside, settings["n_positions"])
+
+
+def _encoder(
+    description: Description,
+    aside: Sequence[Description],
+    numbers: dict[str, Any],
+    dual: str,
+    *,
+    offset: int = 0,
+) -> Proposal:
+    """An encoder of transformers and what stands around it.
+
+    Args:
+        description: of the encoder.
+        aside: what lies beside it.
+        numbers: its settings.
+        dual: the pooling of a dual encoder of transformers.
+        offset: rows of the table of positions that belong to no token.
+    """
+    longest_text = longest(aside, numbers["n_positions"] - offset)
+    settings = {**numbers, "max_tokens": longest_text}
     if description.model:
         joint = number(description.model, "projection_dim", default=512)
-        return Proposal({**settings, "pooling": _BERT[description.kind]}, _LINEAR, joint)
-    pooling, projection, joint = pooled(aside, width, description.place)
+        return Proposal({**settings, "pooling": dual}, _LINEAR, joint)
+    pooling, projection, joint = pooled(aside, numbers["width"], description.place)
     return Proposal({**settings, "pooling": _POOLING[pooling]}, projection, joint)
+
+
+def _of_open_clip(description: Description) -> Proposal | None:
+    """A text tower of transformers inside of open_clip; ``None`` for an encoder of another name."""
+    values = description.values
+    named = str(values.get("hf_model_name")).rpartition("/")[2]
+    if named not in _NAMED:
+        return None
+    pooler = values.get("hf_pooler_type", "mean_pooler")
+    if pooler not in _POOLERS:
+        raise ValueError(f"`hf_pooler_type` is {pooler!r:.60}; Engine has {', '.join(_POOLERS)}")
+    kind = values.get("hf_proj_type", "mlp")
+    projections = {"mlp": {"use": "mlp"}, "linear": _LINEAR, None: _IDENTITY, "": _IDENTITY}
+    if kind not in projections:
+        raise ValueError(f"`hf_proj_type` is {kind!r:.60}; Engine has mlp and linear")
+    numbers = {**_NAMED[named], "vocab_size": 250002, "n_positions": 514, "norm_eps": 1e-5}
+    settings = {
+        **numbers,
+        "max_tokens": number(values, "context_length", default=77),
+        "pooling": _POOLERS[pooler],
+    }
+    return Proposal(settings, projections[kind], number(description.model, "embed_dim"))
 
 
 def longest(aside: Sequence[Description], positions: int) -> int:

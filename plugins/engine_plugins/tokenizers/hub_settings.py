@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 from pydantic import Field
 
+from engine.contracts.description import Description
+from engine_plugins.tokenizers import proposed
 from engine_plugins.tokenizers.languages import NLLB_LANGUAGES
 from engine_plugins.tokenizers.settings import TrainableSettings
 
@@ -30,12 +33,22 @@ class T5Settings(HubSettings):
         "<pad>", min_length=1, description="the token that fills a row up; SigLIP: `</s>`"
     )
 
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.t5(found)
+
 
 class SiglipTokenizerSettings(TrainableSettings):
     """transformers' SiglipTokenizer: `spiece.model`; punctuation out, `ids </s>`."""
 
     lower: bool = Field(True, description="lower case first (transformers' do_lower_case)")
     pad: Literal["</s>", "<pad>"] = Field("</s>", description="the token that fills a row up")
+
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.siglip(found)
 
 
 class GemmaSettings(HubSettings):
@@ -47,12 +60,22 @@ class GemmaSettings(HubSettings):
     begin: bool = Field(False, description="`<bos>` before a text")
     end: bool = Field(True, description="`<eos>` after a text")
 
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.gemma(found)
+
 
 class XlmRobertaSettings(HubSettings):
     """XLM-RoBERTa's unigram vocabulary; `<s> ids </s>`.
 
     `tokenizer.json`, or `sentencepiece.bpe.model`, whose ids move up by one.
     """
+
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.xlm_roberta(found)
 
 
 class NllbSettings(HubSettings):
@@ -64,3 +87,8 @@ class NllbSettings(HubSettings):
     legacy: bool = Field(
         False, description="the language after the text, `ids </s> LANGUAGE`, as in old versions"
     )
+
+    @classmethod
+    def propose(cls, found: Sequence[Description]) -> Mapping[str, Any] | None:
+        """See the contract."""
+        return proposed.nllb(found)

@@ -66,6 +66,78 @@ def gpt2_bpe(found: Sequence[Description]) -> Mapping[str, Any] | None:
     return marks
 
 
+def t5(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """T5's and mT5's; SigLIP's own class where open_clip reads its vocabulary as T5's."""
+    kinds = _kinds(found)
+    if not kinds or not kinds <= {"T5Tokenizer", "MT5Tokenizer"}:
+        return None
+    return {**_cleaning(found), **_mark(found, "pad")}
+
+
+def siglip(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """transformers' SiglipTokenizer."""
+    if _kinds(found) != {"SiglipTokenizer"}:
+        return None
+    stated = next(one.values for one in found if one.kind == "SiglipTokenizer")
+    return {"lower": bool(stated.get("do_lower_case", True)), **_mark(found, "pad")}
+
+
+def gemma(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """Gemma's, as SigLIP 2 has it."""
+    kinds = _kinds(found)
+    if not kinds or not kinds <= {"GemmaTokenizer", "Siglip2Tokenizer"}:
+        return None
+    stated = next(one.values for one in found if one.kind in kinds)
+    lower = stated.get("do_lower_case", "Siglip2Tokenizer" in kinds)
+    names = {"add_bos_token": "begin", "add_eos_token": "end"}
+    marks = {ours: bool(stated[theirs]) for theirs, ours in names.items() if theirs in stated}
+    return {**_cleaning(found), "lower": bool(lower) or _lowers(found), **marks}
+
+
+def xlm_roberta(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """XLM-RoBERTa's."""
+    return _cleaning(found) if _kinds(found) == {"XLMRobertaTokenizer"} else None
+
+
+def nllb(found: Sequence[Description]) -> Mapping[str, Any] | None:
+    """NLLB's, with its language."""
+    if _kinds(found) != {"NllbTokenizer"}:
+        return None
+    stated = next(one.values for one in found if one.kind == "NllbTokenizer")
+    language = stated.get("src_lang") or "eng_Latn"
+    legacy = bool(stated.get("legacy_behaviour", False))
+    return {**_cleaning(found), "language": language, "legacy": legacy}
+
+
+def _cleaning(found: Sequence[Description]) -> dict[str, Any]:
+    """What open_clip does to a text first; transformers does nothing."""
+    for one in found:
+        if one.program == "open_clip":
+            arguments = one.values.get("tokenizer_kwargs")
+            stated = arguments.get("clean") if isinstance(arguments, Mapping) else None
+            return {"clean": stated or "whitespace"}
+    return {}
+
+
+def _mark(found: Sequence[Description], mark: str) -> dict[str, Any]:
+    for one in found:
+        token = one.values.get(f"{mark}_token") if one.program == "transformers" else None
+        token = token.get("content") if isinstance(token, Mapping) else token
+        if isinstance(token, str):
+            return {mark: token}
+    return {}
+
+
+def _lowers(found: Sequence[Description]) -> bool:
+    """Whether a ``tokenizer.json`` puts texts into lower case."""
+    for one in found:
+        step = one.values.get("normalizer") if one.program == "tokenizers" else None
+        steps = step.get("normalizers", [step]) if isinstance(step, Mapping) else []
+        if any(isinstance(s, Mapping) and s.get("type") == "Lowercase" for s in steps):
+            return True
+    return False
+
+
 def youtokentome(found: Sequence[Description]) -> Mapping[str, Any] | None:
     """ruCLIP's: a file of its name, and nothing that says otherwise."""
     files = {one.kind for one in found if one.program == "file"}

@@ -21,6 +21,7 @@ from engine_plugins.clip_archs import (
     vision_numbers,
 )
 from engine_plugins.clip_proposed import clip_vision
+from engine_plugins.siglip_proposed import timm_vision
 from engine_plugins.text.clip_settings import fill_ruclip, source_of
 from engine_plugins.vision.timm_plans import timm_plan
 
@@ -202,6 +203,11 @@ class TimmVisionSettings(VisionTowerSettings):
         description="share of the scaled side that is kept, the centre; by default as timm records",
     )
 
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return timm_vision(description, aside)
+
     @field_validator("std")
     @classmethod
     def _positive_std(cls, std: Channels | None) -> Channels | None:
@@ -219,6 +225,11 @@ class ResNet50Settings(TimmVisionSettings):
     """ResNet-50, the organisers' baseline."""
 
     arch: Literal["resnet50"] = Field("resnet50", description="timm's name of the model")
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """None: `timm` proposes every model of timm."""
+        return None
 
 
 class SmallVitSettings(VisionTowerSettings):

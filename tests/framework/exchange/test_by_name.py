@@ -49,8 +49,8 @@ def check_tokens(built: Built, theirs: Any) -> None:
 FAMILIES: dict[str, tuple[Callable[[Path], Any], str, str]] = {
     "CLIP": (foreign.clip, "CLIPModel", "openai_clip"),
     "CLIP with GELU": (lambda path: foreign.clip(path, "gelu"), "CLIPModel", "openai_clip"),
-    "BERT with its pooler": (foreign.dual, "VisionTextDualEncoderModel", "rubert"),
-    "Chinese CLIP": (foreign.chinese, "ChineseCLIPModel", "rubert"),
+    "BERT with its pooler": (foreign.dual, "VisionTextDualEncoderModel", "bert"),
+    "Chinese CLIP": (foreign.chinese, "ChineseCLIPModel", "bert"),
 }
 
 

@@ -5,6 +5,7 @@ A ``config.json`` may be transformers', timm's or ruCLIP's; one of CLIP describe
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,11 +16,8 @@ from engine.core.descriptions.pictures import PICTURES, picture_kind
 # has where it does not say so itself.
 _SECTIONS = {
     "vision": ("vision_config", {"clip": "clip_vision_model",
-                                 "chinese_clip": "chinese_clip_vision_model",
-                                 "siglip": "siglip_vision_model",
-                                 "siglip2": "siglip2_vision_model"}),
-    "text": ("text_config", {"clip": "clip_text_model", "chinese_clip": "chinese_clip_text_model",
-                             "siglip": "siglip_text_model", "siglip2": "siglip2_text_model"}),
+                                 "chinese_clip": "chinese_clip_vision_model"}),
+    "text": ("text_config", {"clip": "clip_text_model", "chinese_clip": "chinese_clip_text_model"}),
 }  # fmt: skip
 _CODE = "auto_map"
 _POOLED_FIRST = ("vision-text-dual-encoder", "chinese_clip")
@@ -106,7 +104,7 @@ def _transformers(
         if kind in kinds:
             inner.setdefault("model_type", kinds[kind])
         elif kind not in (None, *_POOLED_FIRST):  # as transformers names sections
-            inner.setdefault("model_type", f"{kind}_{part}_model")
+            inner["model_type"] = f"{kind}_{part}_model"
         if kind in _POOLED_FIRST:
             general["pooler_output"] = "first"
         whole = {name: value for name, value in values.items() if not name.endswith("_config")}
@@ -128,9 +126,13 @@ def _by_class(values: Mapping[str, Any]) -> str | None:
     """The kind by ``architectures``, for files from before ``model_type``."""
     classes = values.get("architectures")
     first = classes[0] if isinstance(classes, list) and classes else None
-    known = {"Bert": "bert", "GPT2": "gpt2", "CLIPText": "clip_text_model",
-             "CLIPVision": "clip_vision_model"}  # fmt: skip
-    return next((kind for name, kind in known.items() if str(first).startswith(name)), None)
+    known = {"CLIPText": "clip_text_model", "CLIPVision": "clip_vision_model"}
+    for name, kind in known.items():
+        if str(first).startswith(name):
+            return kind
+    # `BertForPreTraining` is of the kind `bert`, `GPT2LMHeadModel` of `gpt2`.
+    plain = re.match(r"(Bert|GPT2)", str(first))
+    return plain[1].lower() if plain else None
 
 
 def open_clip_model(model: Mapping[str, Any], part: str, place: str) -> list[Description]:

@@ -141,6 +141,7 @@ class _Any:
     class settings:
         heads, width, image_size, patch_size, quick_gelu, pooling = 2, 4, 8, 4, True, "first"
         mean = std = (0.5, 0.5, 0.5)
+        norm_eps, activation, max_tokens, project, position_offset = 1e-5, "gelu", 8, "none", 2
 
 
 @pytest.mark.parametrize("value", [None, True, False, 3, 1e-5, "x", [1, 2], {"a": "b\n\x1b[0m"}])

@@ -17,7 +17,7 @@ _ENCODER = "0.auto_model."
 _DENSE = re.compile(r"\d+\.linear\.(weight|bias)")
 
 
-class SentenceTransformers(CheckpointAdapter):
+class SentenceEncoder(CheckpointAdapter):
     """See the module."""
 
     def matches(self, keys: Collection[str]) -> bool:
