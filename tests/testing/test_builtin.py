@@ -56,6 +56,8 @@ SIGLIP_KEYS = [
 
 # Settings, or None where the kit is to guess; and hints.
 SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
+    ("compressor", "trim_vocabulary"): [({"languages": ["ru", "en"]}, {}), ({"corpus": True}, {})],
+    ("compressor", "drop_layers"): [({"keep": 2}, {}), ({"keep": 1}, {})],
     ("text_encoder", "openai_clip"): [(CLIP_TEXT, {})],
     ("text_encoder", "ruclip"): [(CLIP_TEXT, {})],
     ("text_encoder", "bert"): [(None, {})],

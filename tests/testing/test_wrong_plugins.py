@@ -25,6 +25,7 @@ SETTINGS = {
     "logger": "engine.contracts.training_settings:LoggerSettings",
     "metric": "engine.contracts.settings:Settings",
     "storage": "engine.contracts.storage:StorageSettings",
+    "compressor": "engine.contracts.compressor:CompressorSettings",
     "optimizer": "engine.contracts.training_settings:OptimizerSettings",
     "callback": "engine.contracts.training_settings:CallbackSettings",
     "teacher": "engine.contracts.teacher:TeacherSettings",
@@ -81,6 +82,10 @@ def storage(name: str, check: str, *words: str, home: str = "wrong_storages") ->
     return Case("storage", f"{home}:{name}", check, words)
 
 
+def compressor(name: str, check: str, *words: str) -> Case:
+    return Case("compressor", f"wrong_compressors:{name}", check, words)
+
+
 def training(kind: str, name: str, check: str, *words: str) -> Case:
     return Case(kind, f"wrong_training:{name}", check, words)
 
@@ -92,6 +97,7 @@ def teacher(name: str, check: str, *words: str) -> Case:
 RIGHT = [
     teacher("RightTeacher", ""), part("dataset", "TextsAlone", ""), part("dataset", "Vectors", ""),
     storage("RightStorage", ""), storage("MatricesAlone", ""),
+    compressor("RightCompressor", ""), compressor("HasNothingToDo", ""),
     text("RightText", ""), part("vision_tower", "RightVision", ""),
     part("vision_tower", "Prepared", ""),
     text("SaysThatItMixes", ""), text("BatchNormThatSaysSo", "", settings="NoPlan"),
@@ -281,6 +287,14 @@ CASES = [
     storage("Overflows", "extremes", "70000 back as a finite number", "not finite"),
     storage("HeavyStorage", "works_without_torch", "importing it imported torch",
             home="heavy_storage"),
+    # Compressors.
+    compressor("MakesItLarger", "plans", "fewer than the", "numbers that the model has"),
+    compressor("SaysNothing", "plans", "a summary of the step"),
+    compressor("ChangesToNonsense", "plans", "changes that are valid together"),
+    compressor("PlansAtRandom", "repeats", "the same step again"),
+    compressor("KeepsTheTable", "applies", "text.places.weight of shape (12, 16)", "(40, 16)"),
+    compressor("WritesInPlace", "leaves_the_model", "logit_scale to stay"),
+    compressor("TakesTheLastRows", "lossless", "the same features for", "every text"),
     # Datasets.
     part("dataset", "RowsChange", "rows_repeat", "the same record", "a second time"),
     part("dataset", "PixelsChange", "rows_repeat", "the same image of row 0"),

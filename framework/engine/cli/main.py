@@ -21,6 +21,7 @@ from engine.cli import (
     data,
     evaluate,
     export,
+    fit,
     import_,
     index,
     plugin_new,
@@ -63,6 +64,8 @@ app.command("serve", short_help="A model over HTTP: embeddings, classes, search,
 )
 app.command("import", short_help="Read another program's checkpoint.")(import_.command)
 app.command("export", short_help="Write a model as ONNX, or for transformers.")(export.command)
+app.command("fit", short_help="The best model under N megabytes.")(fit.fit)
+app.command("trim", short_help="Leave out what some languages cannot need.")(fit.trim)
 app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)
 app.command("schema", short_help="JSON Schema of configs, for editors.")(schema.command)
 app.add_typer(plugin_new.app, name="plugin", short_help="Write a plugin of your own.")

@@ -16,6 +16,7 @@ sampler         :class:`Sampler`         :class:`SamplerSettings`
 logger          :class:`Logger`          :class:`LoggerSettings`
 metric          :class:`Metric`          :class:`Settings`
 storage         :class:`Storage`         :class:`StorageSettings`
+compressor      :class:`Compressor`      :class:`CompressorSettings`
 command         :class:`Command`         :class:`Settings`
 optimizer       :class:`OptimizerFactory` :class:`OptimizerSettings`
 callback        :class:`Callback`        :class:`CallbackSettings`
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
     from engine.contracts.command import Command
+    from engine.contracts.compressor import Compressor, CompressorSettings, ModelFacts, Step
     from engine.contracts.dataset import ActivationPoint, Dataset, DatasetSettings, Record
     from engine.contracts.description import Description, Difference, Fact, Table
     from engine.contracts.intervals import Interval, mover, wilson
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from engine.contracts.refs import (
         CallbackRef,
         ClustererRef,
+        CompressorRef,
         DatasetRef,
         EmbedderRef,
         LoggerRef,
@@ -85,7 +88,7 @@ if TYPE_CHECKING:
         StoredTensor,
     )
     from engine.contracts.teacher import Teacher, TeacherSettings
-    from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings
+    from engine.contracts.tokenizer import Texts, Tokenizer, TokenizerSettings, Trimmed
     from engine.contracts.tower import TextEncoder, Tower, VisionTower
     from engine.contracts.tower_settings import (
         TextEncoderSettings,
@@ -106,6 +109,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
     "command": ("Command",),
+    "compressor": ("Compressor", "CompressorSettings", "ModelFacts", "Step"),
     "dataset": ("ActivationPoint", "Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
     "callback": ("Callback", "StageInfo"),
@@ -122,7 +126,7 @@ _HOMES = {
     "clustering_settings": ("ClustererSettings", "EmbedderSettings"),
     "projection_settings": ("ProjectionSettings",),
     "refs": (
-        "ClustererRef", "DatasetRef", "EmbedderRef", "LoggerRef", "LossRef",
+        "ClustererRef", "CompressorRef", "DatasetRef", "EmbedderRef", "LoggerRef", "LossRef",
         "CallbackRef", "OptimizerRef", "ProjectionRef", "SamplerRef", "StorageRef",
         "TeacherRef", "TextEncoderRef", "TokenizerRef", "VisionTowerRef",
     ),
@@ -138,7 +142,7 @@ _HOMES = {
     ),
     "storage": ("Storage", "StorageSettings", "StoredArray", "StoredTensor"),
     "teacher": ("Teacher", "TeacherSettings"),
-    "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings"),
+    "tokenizer": ("Texts", "Tokenizer", "TokenizerSettings", "Trimmed"),
     "tower": ("TextEncoder", "Tower", "VisionTower"),
     "training": ("Epoch", "Logger", "Loss", "Rows", "RunInfo", "Sampler"),
     "training_settings": (
@@ -161,6 +165,9 @@ __all__ = [
     "ClustererRef",
     "ClustererSettings",
     "Command",
+    "Compressor",
+    "CompressorRef",
+    "CompressorSettings",
     "CropPreprocess",
     "Dataset",
     "DatasetRef",
@@ -182,6 +189,7 @@ __all__ = [
     "LossRef",
     "LossSettings",
     "Metric",
+    "ModelFacts",
     "NamedParameter",
     "OptimizerFactory",
     "OptimizerRef",
@@ -207,6 +215,7 @@ __all__ = [
     "SquarePreprocess",
     "StageInfo",
     "State",
+    "Step",
     "Storage",
     "StorageRef",
     "StorageSettings",
@@ -227,6 +236,7 @@ __all__ = [
     "Tower",
     "TowerPlan",
     "TowerSettings",
+    "Trimmed",
     "Value",
     "VisionTower",
     "VisionTowerRef",

@@ -120,6 +120,11 @@ KINDS: dict[str, Kind] = {
         "storage:StorageSettings",
         "storage:Storage",
     ),
+    "compressor": Kind(
+        "a step that makes a model smaller",
+        "compressor:CompressorSettings",
+        "compressor:Compressor",
+    ),
     "command": Kind(
         "is a subcommand of engine",
         "settings:Settings",

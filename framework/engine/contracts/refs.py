@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated
 
 from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
+from engine.contracts.compressor import Compressor, CompressorSettings
 from engine.contracts.dataset import Dataset, DatasetSettings
 from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.settings import PluginField, PluginRef
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CallbackRef",
     "ClustererRef",
+    "CompressorRef",
     "DatasetRef",
     "EmbedderRef",
     "LoggerRef",
@@ -71,5 +73,6 @@ SamplerRef = Annotated[PluginRef[SamplerSettings, "Sampler"], PluginField("sampl
 LoggerRef = Annotated[PluginRef[LoggerSettings, "Logger"], PluginField("logger")]
 StorageRef = Annotated[PluginRef[StorageSettings, Storage], PluginField("storage")]
 TeacherRef = Annotated[PluginRef[TeacherSettings, Teacher], PluginField("teacher")]
+CompressorRef = Annotated[PluginRef[CompressorSettings, Compressor], PluginField("compressor")]
 OptimizerRef = Annotated[PluginRef[OptimizerSettings, "OptimizerFactory"], PluginField("optimizer")]
 CallbackRef = Annotated[PluginRef[CallbackSettings, "Callback"], PluginField("callback")]

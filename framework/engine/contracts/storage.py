@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from pydantic import Field
 
@@ -130,6 +130,11 @@ class Storage(ABC):
 
     def __init__(self, settings: StorageSettings) -> None:
         self.settings = settings
+
+    @classmethod
+    def candidates(cls) -> Sequence[Mapping[str, Any]]:
+        """Settings with which ``engine fit`` tries this storage; by default its defaults."""
+        return ({},)
 
     def fits(self, shape: Shape) -> bool:
         """Whether it can hold tensors of this shape; the default can hold all.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 from pydantic import Field
 
 from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.settings import PluginField, PluginRef, Settings
 from engine.contracts.values import SourceName
+from engine.errors import PluginError
 
 Texts = Callable[[], Iterable[str]]
 """Gives the training texts again at each call; raises DataError where the config names none."""
@@ -116,6 +117,39 @@ class Tokenizer(ABC):
         empty one, white space, null characters, lone halves of surrogate pairs, 100,000 letters. A
         text's ids do not depend on the other texts.
         """
+
+    def trimmed(self, letters: Collection[str], texts: Iterable[str] = ()) -> Trimmed:
+        """A tokenizer with fewer ids, for models that need not read every script.
+
+        Texts of these characters alone, and the given texts, get the same tokens as before, under
+        new numbers: ``[kept[i] for i in new]`` equals the old ids. What counts is the text after
+        the tokenizer's own cleaning (a tokenizer that turns ``&alpha;`` into a Greek letter needs
+        that letter). Other texts are still encoded, with more tokens or with the unknown one.
+        Marks, single bytes and ASCII stay. By default a tokenizer cannot do this.
+
+        Args:
+            letters: single characters; may be empty where texts are given.
+            texts: texts whose tokens are kept too.
+
+        Raises:
+            PluginError: this tokenizer cannot be trimmed.
+        """
+        raise PluginError(
+            f"the tokenizer {type(self).__name__} cannot be trimmed",
+            hint="it does not have the method `trimmed` of its contract",
+        )
+
+
+class Trimmed(NamedTuple):
+    """A tokenizer with fewer ids.
+
+    Attributes:
+        tokenizer: the new one.
+        kept: the old id of each new id, ascending.
+    """
+
+    tokenizer: Tokenizer
+    kept: tuple[int, ...]
 
 
 TokenizerRef = Annotated[PluginRef[TokenizerSettings, Tokenizer], PluginField("tokenizer")]

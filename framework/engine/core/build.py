@@ -437,6 +437,35 @@ def _read_model(
     return model
 
 
+def shapes_of(config: EngineConfig) -> dict[str, tuple[int, ...]]:
+    """The shapes of a config's state dict, adapters folded in; nothing is allocated."""
+    with torch.device("meta"), _Uninitialised():
+        model = make_model(config)
+        model.merge()
+    return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+
+
+def model_of(config: EngineConfig, tensors: Mapping[str, Tensor]) -> DualEncoder:
+    """The model of a config with the given tensors as its own, not copied; adapters folded in.
+
+    Raises:
+        WeightsError: they are not those of the config's model.
+    """
+    with torch.device("meta"), _Uninitialised():
+        model = make_model(config)
+        model.merge()
+    complete = with_ties(model, tensors)
+    own = model.state_dict()
+    if misfit := explain_misfit(own, complete):
+        raise WeightsError(f"the tensors do not fit the config {config.name}:\n{misfit}")
+    if any(name not in own for name, _ in model.named_buffers()):
+        model = make_model(config)
+        model.merge()
+    _assign(model, complete)
+    _check_numbers(config.name, model, WeightsError)
+    return model.eval()
+
+
 def _stored_shapes(manifest: Mapping[str, Any]) -> dict[str, list[int]]:
     """The shapes of all tensors that have a storage."""
     stored = (entry for entry in manifest.get("storage", []) if entry["use"] is not None)

@@ -74,6 +74,7 @@ HINTS_OF: dict[str, tuple[str, ...]] = {
     "logger": (),
     "metric": (),
     "command": (),
+    "compressor": (),
     "storage": (),
     "optimizer": (),
     "callback": (),

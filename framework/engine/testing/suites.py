@@ -25,6 +25,7 @@ _HOMES = {
     "logger": "loggers",
     "metric": "metrics",
     "command": "commands",
+    "compressor": "compressors",
     "storage": "storages",
     "optimizer": "optimizers",
     "callback": "callbacks",

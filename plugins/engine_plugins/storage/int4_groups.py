@@ -8,7 +8,8 @@ learned).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -46,6 +47,16 @@ class Int4Groups(Storage):
     """
 
     settings: Int4GroupsSettings
+
+    @classmethod
+    def candidates(cls) -> Sequence[Mapping[str, Any]]:
+        """Every size of group, and zero points with the smallest."""
+        return (
+            {"group": 128},
+            {"group": 64},
+            {"group": 32},
+            {"group": 32, "symmetric": False},
+        )
 
     def fits(self, shape: Shape) -> bool:
         """Matrices and larger."""

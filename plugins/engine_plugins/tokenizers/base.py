@@ -8,16 +8,17 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from tokenizers import Tokenizer as Backend
 
-from engine.contracts import Texts, Tokenizer, TokenizerSettings
+from engine.contracts import Texts, Tokenizer, TokenizerSettings, Trimmed
 from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError, WeightsError
+from engine_plugins.tokenizers import trim
 from engine_plugins.tokenizers.bounds import MAX_BYTES, check_steps
 
 S = TypeVar("S", bound=TokenizerSettings)
@@ -100,6 +101,48 @@ class RustTokenizer(Tokenizer, Generic[S]):
     def prepare(self, text: str) -> str:
         """What happens to a text before the backend sees it."""
         return text
+
+    def spelling(self) -> trim.Spelling:
+        """How the tokens of this vocabulary are spelled; by default character by character."""
+        return trim.Spelling()
+
+    def trimmed(self, letters: Collection[str], texts: Iterable[str] = ()) -> Trimmed:
+        """See the contract."""
+        backend, spelling = self._parts.backend, self.spelling()
+        document = json.loads(backend.to_str())
+        vocabulary = trim.vocabulary_of(document)
+        speller = trim.Speller(trim.closed(letters, self._normalised) if letters else (), spelling)
+        tokens = {token for token in vocabulary if speller.spells(token)}
+        used = {
+            i for row in self._encoded([self.prepare(whole(t)) for t in texts]) for i in row.ids
+        }
+        named = {i: token for token, i in vocabulary.items()}
+        own = {named[i] for i in used if i in named} | trim.must_stay(document)
+        tokens |= trim.with_parts(document, own, spelling)
+        parts = self._parts
+        marks = {*parts.begin, *parts.end, parts.pad}
+        marks |= set() if parts.unknown is None else {parts.unknown}
+        if document["model"]["type"] == "Unigram" and document["model"]["unk_id"] is not None:
+            marks.add(document["model"]["unk_id"])
+        kept = sorted(marks | used | {vocabulary[token] for token in tokens & vocabulary.keys()})
+        number = {old: new for new, old in enumerate(kept)}
+        made = parse_backend(json.dumps(trim.trimmed(document, kept, spelling)))
+        new = replace(
+            parts,
+            backend=made,
+            begin=tuple(number[i] for i in parts.begin),
+            end=tuple(number[i] for i in parts.end),
+            pad=number[parts.pad],
+            unknown=None if parts.unknown is None else number[parts.unknown],
+        )
+        origin = f"{self.origin}, trimmed to {len(kept)} of {self.vocab_size} ids"
+        return Trimmed(type(self)(self.settings, new, origin), tuple(kept))
+
+    def _normalised(self, text: str) -> str:
+        """A text as the model of the backend splits it, and as it was before the normaliser."""
+        prepared = self.prepare(whole(text))
+        normalizer: Any = self._parts.backend.normalizer
+        return prepared if normalizer is None else prepared + normalizer.normalize_str(prepared)
 
     @classmethod
     def make(cls, settings: TokenizerSettings, texts: Texts, vocab_size: int) -> Self:

@@ -34,6 +34,7 @@ from engine_plugins.tokenizers.base import (
 from engine_plugins.tokenizers.cleaning import unescaped
 from engine_plugins.tokenizers.learn import Units, check_room, count_words, learn_merges, number
 from engine_plugins.tokenizers.settings import ClipBpeSettings, Gpt2BpeSettings
+from engine_plugins.tokenizers.trim import Spelling
 
 CLIP_FILE = "bpe_simple_vocab_16e6.txt.gz"
 CLIP_MERGES = 49152 - 256 - 2
@@ -56,6 +57,11 @@ def byte_characters() -> list[str]:
     printed = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     other = iter(range(0x100, 0x200))
     return [chr(byte) if byte in printed else chr(next(other)) for byte in range(256)]
+
+
+def byte_numbers() -> dict[str, int]:
+    """The byte of each of those characters."""
+    return {character: byte for byte, character in enumerate(byte_characters())}
 
 
 def parse_merges(text: str, where: str) -> list[tuple[str, str]]:
@@ -87,6 +93,9 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
     def add_prefix_space(self) -> bool:
         """Whether a space is put before a text."""
         return _prefix_space(self._parts.backend)
+
+    def spelling(self) -> Spelling:
+        return Spelling(alphabet=byte_numbers())
 
     def prepare(self, text: str) -> str:
         return " ".join(text.split())
@@ -208,6 +217,9 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
 
     name = "clip_bpe"
     described: ClassVar[tuple[Table, ...]] = tables.CLIP_BPE
+
+    def spelling(self) -> Spelling:
+        return Spelling(suffix=_WORD_END, alphabet=byte_numbers())
 
     def prepare(self, text: str) -> str:
         return clip_clean(text)

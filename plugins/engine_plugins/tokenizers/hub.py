@@ -50,6 +50,7 @@ from engine_plugins.tokenizers.learn import (
 )
 from engine_plugins.tokenizers.spm import plain
 from engine_plugins.tokenizers.spm_model import BPE, NORMAL, SPACE, UNIGRAM, SpmModel, parse_model
+from engine_plugins.tokenizers.trim import Spelling
 
 H = TypeVar("H", bound=HubSettings)
 
@@ -77,6 +78,9 @@ class HubTokenizer(RustTokenizer[H]):
         if not isinstance(learned, bool):
             raise ArtifactError("a tokenizer that does not say whether it was trained here")
         self._learned = learned
+
+    def spelling(self) -> Spelling:
+        return Spelling(space=SPACE)
 
     def prepare(self, text: str) -> str:
         text = cleaned(text, self.settings.clean)

@@ -39,6 +39,7 @@ from engine_plugins.tokenizers.spm_model import (
     SpmModel,
     parse_model,
 )
+from engine_plugins.tokenizers.trim import Spelling
 
 S = TypeVar("S", bound=TrainableSettings)
 Marks = tuple[tuple[int, ...], tuple[int, ...], int]
@@ -70,6 +71,9 @@ class SentencePieceBase(RustTokenizer[S]):
             raise ArtifactError(f"a SentencePiece tokenizer without its normaliser: {error}") from (
                 error
             )
+
+    def spelling(self) -> Spelling:
+        return Spelling(space=SPACE)
 
     @classmethod
     def before(cls, settings: S, text: str) -> str:

@@ -8,7 +8,7 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 
 from engine.core.sources import find_source
 from engine_plugins.tokenizers.base import Parts, RustTokenizer, read_bytes
-from engine_plugins.tokenizers.bpe import byte_characters
+from engine_plugins.tokenizers.bpe import byte_characters, byte_numbers
 from engine_plugins.tokenizers.learn import (
     check_room,
     choose_alphabet,
@@ -17,6 +17,7 @@ from engine_plugins.tokenizers.learn import (
     number,
 )
 from engine_plugins.tokenizers.settings import TrainedSettings
+from engine_plugins.tokenizers.trim import Spelling
 
 _MARKS = ("<pad>", "<unk>", "<s>", "</s>")
 _PAD, _UNKNOWN, _FIRST, _LAST = range(4)
@@ -27,6 +28,13 @@ class Trained(RustTokenizer[TrainedSettings]):
     """``<s> ids </s>``, or the ids alone; words are split at white space and punctuation."""
 
     name = "trained"
+
+    def spelling(self) -> Spelling:
+        return (
+            Spelling(alphabet=byte_numbers())
+            if self.settings.byte_level
+            else Spelling(space=_SPACE)
+        )
 
     @classmethod
     def read(cls, settings: TrainedSettings) -> Parts:

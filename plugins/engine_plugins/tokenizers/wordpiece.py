@@ -32,6 +32,7 @@ from engine_plugins.tokenizers.learn import (
     number,
 )
 from engine_plugins.tokenizers.settings import WordPieceSettings
+from engine_plugins.tokenizers.trim import Spelling
 
 _PAD, _UNKNOWN, _FIRST, _LAST, _MASK = "[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"
 _LINES, _ONE_FILE = "vocab.txt", "tokenizer.json"
@@ -43,6 +44,9 @@ class WordPiece(RustTokenizer[WordPieceSettings]):
 
     name = "wordpiece"
     described: ClassVar[tuple[Table, ...]] = tables.WORDPIECE
+
+    def spelling(self) -> Spelling:
+        return Spelling(prefix=_INSIDE)
 
     @classmethod
     def read(cls, settings: WordPieceSettings) -> Parts:

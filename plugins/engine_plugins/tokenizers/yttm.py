@@ -36,6 +36,7 @@ from engine_plugins.tokenizers.learn import (
     number,
 )
 from engine_plugins.tokenizers.settings import YouTokenToMeSettings
+from engine_plugins.tokenizers.trim import Spelling
 
 _SPACE = "▁"  # U+2581 begins every word
 # C's white space and U+2581 part words; other white space of Unicode is a character like any other.
@@ -146,6 +147,9 @@ class YouTokenToMe(RustTokenizer[YouTokenToMeSettings]):
 
     name = "youtokentome"
     described: ClassVar[tuple[Table, ...]] = tables.YOUTOKENTOME
+
+    def spelling(self) -> Spelling:
+        return Spelling(space=_SPACE)
 
     def prepare(self, text: str) -> str:
         return text.lower() if self.settings.lower else text

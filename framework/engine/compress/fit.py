@@ -1,0 +1,448 @@
+"""Fit: the best model under a limit.
+
+1. Lossless steps (unused positions, tokens that the languages cannot spell).
+2. Storages, tensor by tensor: the loss of each choice is measured (``losses.py``), and the frontier
+   of bytes and loss (``frontier.py``) gives the best combination under any limit.
+3. Losses do not add up exactly, so the best combinations are measured as a whole, and the best of
+   these is taken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from engine.compress.calibration import (
+    SideProbe,
+    cosine_loss,
+    drawn_pixels,
+    image_probe,
+    neighbours_kept,
+    pixels_of,
+    text_probe,
+)
+from engine.compress.choices import Item, fixed_bytes, items_of, needed, with_choices
+from engine.compress.frontier import Frontier, Point, frontier
+from engine.compress.losses import Loss, Report, measured_losses, replaced, stored_again
+from engine.compress.state import FitState
+from engine.compress.steps import (
+    PlannedStep,
+    compressed,
+    facts_of,
+    planned_steps,
+    recorded,
+    without_limit,
+)
+from engine.core.build import Built
+from engine.core.registry import Registry, default_registry
+from engine.core.size import SizeReport, plan_of_module, size_of_plan
+from engine.errors import LimitError
+from engine.evaluate.statistics import Correct, PairedDifference, paired_test
+from engine.version import __version__
+
+CHECKED = 4
+"""Combinations that are measured as a whole."""
+
+_GRID = 0.97
+"""How much smaller each of them is than the one before, at least."""
+
+_DRAWN = 8
+
+Judge = Callable[[Built], Correct]
+"""Says which images a model answers rightly: one array a data set, [1, images] bool."""
+
+_MOST_TEXTS = 512
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How near a model is to the original on the calibration set.
+
+    Attributes:
+        cosine: mean cosine of the embeddings with the original's, by side.
+        kept: share of inputs whose nearest other input stayed, by side; without sides of one input.
+        answers: share of pictures whose nearest text stayed; ``None`` without real pictures.
+    """
+
+    cosine: Mapping[str, float]
+    kept: Mapping[str, float]
+    answers: float | None = None
+
+    @property
+    def loss(self) -> float:
+        """Sum over the sides of 1 - cosine."""
+        return sum(1 - value for value in self.cosine.values())
+
+    def to_json(self) -> dict[str, Any]:
+        """For ``--json`` and the manifest."""
+        return {"cosine": dict(self.cosine), "kept": dict(self.kept), "answers": self.answers}
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A combination that was measured as a whole.
+
+    Attributes:
+        point: the choices.
+        bytes: of the file of weights, exact.
+        quality: measured.
+        accuracy: mean accuracy over the data sets, percent; ``None`` without labels.
+        correct: which images it answers rightly, ``None`` without labels.
+    """
+
+    point: Point
+    bytes: int
+    quality: Quality
+    accuracy: float | None = None
+    correct: Correct | None = None
+
+
+@dataclass
+class Fitted:
+    """The answer.
+
+    Attributes:
+        built: the chosen model, ready to be saved; its tensors are already as a reader of the file
+            will have them.
+        original: bytes of the weights before.
+        size: of the chosen model.
+        steps: what the compressors did.
+        items: the tensors with their choices; empty where no storage had to change.
+        chosen: index of the choice of each item.
+        losses: of each choice, by item and name.
+        candidates: what was measured, the chosen one first.
+        front: the frontier; ``None`` where no storage had to change.
+        quality: of the chosen model.
+        accuracy: of the original, percent; ``None`` without labels.
+        difference: of the accuracies, chosen less original, by the paired test.
+        images: with labels.
+        notes: what the user should know.
+    """
+
+    built: Built
+    original: int
+    size: SizeReport
+    steps: list[PlannedStep]
+    items: list[Item] = field(default_factory=list)
+    chosen: tuple[int, ...] = ()
+    losses: dict[str, dict[str, Loss | None]] = field(default_factory=dict)
+    candidates: list[Candidate] = field(default_factory=list)
+    front: Frontier | None = None
+    quality: Quality | None = None
+    accuracy: float | None = None
+    difference: PairedDifference | None = None
+    images: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def fit(
+    built: Built,
+    limit: int,
+    *,
+    texts: Sequence[str] = (),
+    pictures: Sequence[np.ndarray] = (),
+    languages: Sequence[str] = (),
+    judge: Judge | None = None,
+    budget: float = 300.0,
+    state: Path | None = None,
+    registry: Registry | None = None,
+    report: Report = lambda what, share: None,
+) -> Fitted:
+    """The best model under a limit.
+
+    Args:
+        built: the model, with decoded weights; it may be changed.
+        limit: bytes of the file of weights.
+        texts: calibration texts, as the model will be asked.
+        pictures: calibration pictures of ``to_pixels``, uint8 [S, S, 3]; without any, the image
+            side is compared on drawn ones.
+        languages: whose letters the vocabulary must be able to spell; without any, the scripts of
+            the texts.
+        judge: says which images of the user's data a model answers rightly; the combination with
+            the highest accuracy is then taken.
+        budget: seconds for measuring, by counted operations.
+        state: a file in which measured losses are kept until the fit is done.
+        registry: the plugins.
+        report: progress.
+
+    Raises:
+        LimitError: the limit cannot be met; names the smallest possible size.
+        DataError: there is no text.
+    """
+    registry = registry or default_registry()
+    built.config = without_limit(built.config)
+    built.model.merge()
+    plan = plan_of_module(built.model)
+    before = size_of_plan(plan, built.config, None)
+    if before.total <= limit:
+        note = f"it has {before.total:,} bytes already, so nothing is done"
+        return Fitted(built, before.total, before, [], notes=[note])
+    original = judge(built) if judge else None
+    facts = facts_of(built.config, built.tokenizer, texts, languages)
+    steps, notes = planned_steps(built.config, facts, registry=registry)
+    for planned in steps:
+        report(planned.step.summary, 0.0)
+        built = compressed(built, planned)
+    plan = plan_of_module(built.model)
+    size = size_of_plan(plan, built.config, None)
+    if steps:
+        notes.append(
+            f"lossless steps: {before.total:,} bytes became {size.total:,}"
+            + ("" if size.total <= limit else ", still above the limit, so storages change too")
+        )
+    if size.total <= limit:
+        built.manifest = recorded(built.manifest, [one.to_json() for one in steps])
+        return Fitted(built, before.total, size, steps, notes=notes)
+    items = needed(items_of(plan, built.config, registry), limit - fixed_bytes(plan))
+    least = smallest(items, plan)
+    if least > limit:
+        raise impossible(built.config.name, limit, least, before.total)
+    fitted = Fitted(built, before.total, size, steps, items=items, notes=notes)
+    work = _Choosing(fitted, limit, texts, pictures, budget, state, registry, report)
+    work.choose(judge, original)
+    return fitted
+
+
+def smallest(items: Sequence[Item], plan: Any) -> int:
+    """Bytes of the smallest combination, at most some hundred too many."""
+    return fixed_bytes(plan) + sum(min(c.bytes for c in item.choices) for item in items)
+
+
+def impossible(name: str, limit: int, least: int, original: int) -> LimitError:
+    """The error of a limit that cannot be met."""
+    return LimitError(
+        f"{name} cannot be made as small as {limit:,} bytes: of {original:,} bytes, the smallest"
+        f" that the installed steps and storages give is about {least:,}",
+        hint=f"give a limit of at least {least:,} bytes, or a smaller model",
+    )
+
+
+def probes_for(
+    built: Built, texts: Sequence[str], pictures: Sequence[np.ndarray]
+) -> tuple[dict[str, SideProbe], list[str]]:
+    """Both sides with the calibration set, and what the user should know of it."""
+    model, notes = built.model, []
+    found = {"text": text_probe(model, built.tokenizer, spread(list(texts), _MOST_TEXTS))}
+    if len(texts) > _MOST_TEXTS:
+        notes.append(
+            f"{_MOST_TEXTS} of {len(texts):,} texts, evenly spaced, are the calibration set"
+        )
+    if any(True for _ in model.vision.parameters()):
+        pixels: list[Tensor]
+        if len(pictures):
+            pixels = pixels_of(model, pictures)
+        else:
+            pixels = drawn_pixels(model, _DRAWN)
+            notes.append("no pictures were given: the image side is compared on drawn ones")
+        found["vision"] = image_probe(model, pixels)
+    return found, notes
+
+
+def spread(rows: list[Any], most: int) -> list[Any]:
+    """At most ``most`` of some rows, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    return [rows[i * len(rows) // most] for i in range(most)]
+
+
+def quality_of(probes: Mapping[str, SideProbe], *, real_pictures: bool) -> Quality:
+    """The model's present weights against the original's."""
+    now = {name: probe.embeddings() for name, probe in probes.items()}
+    cosine = {name: 1 - cosine_loss(probe, now[name]) for name, probe in probes.items()}
+    kept = {
+        name: neighbours_kept(probe, now[name]) for name, probe in probes.items() if len(probe) > 1
+    }
+    answers = None
+    if real_pictures and "vision" in probes:
+        before = probes["vision"].reference @ probes["text"].reference.T
+        after = now["vision"] @ now["text"].T
+        answers = float((before.argmax(dim=1) == after.argmax(dim=1)).double().mean())
+    return Quality(cosine, kept, answers)
+
+
+@dataclass
+class _Choosing:
+    """The choice of storages, step by step."""
+
+    fitted: Fitted
+    limit: int
+    texts: Sequence[str]
+    pictures: Sequence[np.ndarray]
+    budget: float
+    state: Path | None
+    registry: Registry
+    report: Report
+
+    def choose(self, judge: Judge | None, original: Correct | None) -> None:
+        """Fill the answer in."""
+        fitted, built = self.fitted, self.fitted.built
+        plan = plan_of_module(built.model)
+        probes, notes = probes_for(built, self.texts, self.pictures)
+        fitted.notes += notes
+        kept = self._measure(probes)
+        items = fitted.items = [_held(item, fitted.losses[item.name]) for item in fitted.items]
+        front = fitted.front = frontier(
+            [[c.bytes for c in item.choices] for item in items],
+            [[_value(fitted.losses[item.name], c.name) for c in item.choices] for item in items],
+        )
+        points = _points(fitted, front, self.limit, plan, self.registry)
+        if not points:
+            least = smallest(items, plan)
+            raise impossible(built.config.name, self.limit, least, fitted.original)
+        for number, (point, size) in enumerate(points):
+            self.report(f"measuring combination {number + 1} of {len(points)}", 0.9)
+            with replaced(built.model, _tensors(built, items, point)):
+                quality = quality_of(probes, real_pictures=bool(len(self.pictures)))
+                correct = judge(built) if judge else None
+            accuracy = None if correct is None else _accuracy(correct)
+            fitted.candidates.append(Candidate(point, size.total, quality, accuracy, correct))
+        fitted.candidates.sort(key=lambda c: (-(c.accuracy or 0.0), c.quality.loss, c.bytes))
+        best = fitted.candidates[0]
+        if original is not None and best.correct is not None:
+            fitted.accuracy = _accuracy(original)
+            fitted.images = sum(rows.shape[1] for rows in original)
+            fitted.difference = paired_test(best.correct, original)
+        take(fitted, best, self.registry)
+        if kept is not None:
+            kept.remove()
+
+    def _measure(self, probes: Mapping[str, SideProbe]) -> FitState | None:
+        """Measure every choice; what is known from before is not measured again."""
+        fitted, built = self.fitted, self.fitted.built
+        signature = _signature(built, probes, fitted.items) if self.state else {}
+        kept = FitState(self.state, signature) if self.state else None
+
+        def keep(name: str, losses: Mapping[str, Loss | None]) -> None:
+            if kept is not None:
+                kept.keep(name, {key: one and asdict(one) for key, one in losses.items()})
+
+        known = {} if kept is None else _known(kept.values)
+        fitted.losses = measured_losses(
+            built.model, fitted.items, probes,
+            budget=self.budget, known=known, keep=keep, report=self.report,
+        )  # fmt: skip
+        estimated = sum(
+            not one.measured for own in fitted.losses.values() for one in own.values() if one
+        )
+        if estimated:
+            fitted.notes.append(
+                f"the losses of {estimated} choices follow from measured ones of the same tensor:"
+                " to measure all of them, give a larger --budget"
+            )
+        return kept
+
+
+def _accuracy(correct: Correct) -> float:
+    """Mean over the data sets, percent."""
+    return 100 * float(np.mean([rows.mean() for rows in correct]))
+
+
+def take(fitted: Fitted, candidate: Candidate, registry: Registry) -> None:
+    """Make a measured combination the answer: its config, its numbers, its manifest."""
+    built, items = fitted.built, fitted.items
+    plan = plan_of_module(built.model)
+    fitted.chosen, fitted.quality = candidate.point.choices, candidate.quality
+    built.config = with_choices(built.config, plan, items, fitted.chosen, registry)
+    fitted.size = size_of_plan(plan, built.config, None)
+    own = built.model.state_dict()
+    with torch.no_grad():
+        for name, tensor in _tensors(built, items, candidate.point).items():
+            own[name].copy_(tensor)
+    built.manifest = recorded(
+        built.manifest,
+        [
+            *(one.to_json() for one in fitted.steps),
+            {
+                "use": "storage",
+                "summary": "storages chosen by measured loss",
+                "lossless": None,
+                "bytes_saved": fitted.original - sum(s.saved for s in fitted.steps)
+                - fitted.size.total,
+                "measured": candidate.quality.to_json(),
+            },
+        ],
+    )  # fmt: skip
+
+
+def _tensors(built: Built, items: Sequence[Item], point: Point) -> dict[str, Tensor]:
+    own = built.model.state_dict()
+    return {
+        name: stored_again(item.choices[number], own[name])
+        for item, number in zip(items, point.choices, strict=True)
+        for name in item.tensors
+    }
+
+
+def _held(item: Item, losses: Mapping[str, Loss | None]) -> Item:
+    """The item without choices that cannot hold it, or that others are better than in both."""
+    order = sorted(
+        (c for c in item.choices if losses[c.name] is not None),
+        key=lambda c: (c.bytes, _value(losses, c.name)),
+    )
+    kept, least = [], float("inf")
+    for choice in order:
+        value = _value(losses, choice.name)
+        if value < least:
+            kept.append(choice)
+            least = value
+    return Item(item.name, item.tensors, tuple(kept))
+
+
+def _value(losses: Mapping[str, Loss | None], name: str) -> float:
+    one = losses[name]
+    assert one is not None
+    return one.value
+
+
+def _points(
+    fitted: Fitted, front: Frontier, limit: int, plan: Any, registry: Registry
+) -> list[tuple[Point, SizeReport]]:
+    """The combinations to measure: the best under the limit, then some that are smaller."""
+    found: list[tuple[Point, SizeReport]] = []
+    allowed = limit - fixed_bytes(plan) + 2048  # choices count their headers generously
+    while len(found) < CHECKED:
+        point = front.best(allowed)
+        if point is None:
+            break
+        config = with_choices(fitted.built.config, plan, fitted.items, point.choices, registry)
+        size = size_of_plan(plan, config, limit)
+        if size.over:
+            allowed = point.bytes - 1
+            continue
+        found.append((point, size))
+        allowed = int(point.bytes * _GRID)
+    return found
+
+
+def _signature(
+    built: Built, probes: Mapping[str, SideProbe], items: Sequence[Item]
+) -> dict[str, Any]:
+    """Everything on which the measured losses depend."""
+    sums = {
+        name: [float(tensor.double().sum()), float(tensor.double().square().sum())]
+        for name, tensor in built.model.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    return {
+        "engine": __version__,
+        "tensors": sums,
+        "inputs": {n: [len(p), float(p.reference.double().sum())] for n, p in probes.items()},
+        "texts": [batch["ids"].tolist() for batch in probes["text"].inputs],
+        "choices": {item.name: [choice.name for choice in item.choices] for item in items},
+    }
+
+
+def _known(values: Mapping[str, Any]) -> dict[str, dict[str, Loss | None]]:
+    found: dict[str, dict[str, Loss | None]] = {}
+    for name, own in values.items():
+        try:
+            found[name] = {key: one and Loss(**one) for key, one in own.items()}
+        except (TypeError, ValueError, AttributeError):
+            continue
+    return found
