@@ -39,7 +39,7 @@ def test_what_a_package_says_of_itself(kind: str, packages: dict[str, Path]) -> 
     config = yaml.safe_load((folder / "my.yaml").read_text(encoding="utf-8"))
     assert config["name"] == names.plugin
     uses = f"use: {names.plugin}" in (folder / "my.yaml").read_text(encoding="utf-8")
-    # A checkpoint adapter reads into any config; a command, a metric and a compressor stand in none.
+    # A checkpoint adapter reads into any config; the others here stand in none.
     assert uses == (kind not in ("checkpoint_adapter", "command", "metric", "compressor"))
     readme = (folder / "README.md").read_text(encoding="utf-8")
     assert all(line in readme for line in ("pip install -e '.[test]'", "pytest", "my.yaml"))
