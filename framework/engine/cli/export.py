@@ -13,10 +13,10 @@ from engine.cli.options import Json
 def command(
     artifact: Annotated[Path, typer.Argument(help="The artifact, a folder that a build wrote.")],
     to: Annotated[
-        Literal["onnx", "transformers", "clip"],
+        Literal["onnx", "transformers", "clip", "open_clip"],
         typer.Option(
             help="onnx: files for onnxruntime; transformers: a VisionTextDualEncoderModel;"
-            " clip: a CLIPModel of transformers."
+            " clip: a CLIPModel of transformers; open_clip: a folder for its `local-dir:`."
         ),
     ],
     output: Annotated[
@@ -55,6 +55,10 @@ def _export(artifact: Path, folder: Path, to: str, say: Any) -> dict[str, Any]:
         from engine.exchange.onnx import export_onnx
 
         return export_onnx(artifact, folder, say)
+    if to == "open_clip":
+        from engine.exchange.open_clip import export_open_clip
+
+        return export_open_clip(artifact, folder, say)
     from engine.exchange.transformers import export_transformers
 
     return export_transformers(artifact, folder, "clip" if to == "clip" else "transformers", say)

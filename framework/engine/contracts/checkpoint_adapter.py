@@ -99,3 +99,19 @@ class CheckpointAdapter(ABC):
             WeightsError: transformers has no form that computes the same; says of which part.
         """
         return None
+
+    def to_open_clip(self, parts: ModelParts) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """The model in open_clip's terms, for ``engine export --to open_clip``.
+
+        Engine asks every adapter in turn, and afterwards compares what open_clip computes from the
+        answer with the model.
+
+        Returns:
+            A ``model_cfg`` of open_clip without its tokenizer and logits, and the tensors without
+            ``logit_scale`` and ``logit_bias``, float32. By default ``None``: this adapter does not
+            write for open_clip.
+
+        Raises:
+            WeightsError: open_clip has no form that computes the same; says of which part.
+        """
+        return None

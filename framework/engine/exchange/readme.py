@@ -140,6 +140,28 @@ Compared with the model in Engine, no number of an embedding differed by more th
 {"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""
 
 
+def open_clip_readme(manifest: Mapping[str, Any]) -> str:
+    """README of a folder for open_clip, in Markdown."""
+    return f"""\
+# {manifest["name"]}
+
+An image-text model, exported by Engine {manifest["engine"]} for open_clip {manifest["open_clip"]}
+(float32).
+
+```python
+import open_clip
+
+model, _, preprocess = open_clip.create_model_and_transforms("local-dir:FOLDER")
+tokenizer = open_clip.get_tokenizer("local-dir:FOLDER")
+```
+
+Compared with the model in Engine, no number of an embedding differed by more than
+{manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \
+{manifest["check"]["text"]["largest_difference"]:.1e} (texts), from the same pixels and ids.
+
+{_warnings(manifest)}{_tokenizer(manifest)}"""
+
+
 def _warnings(manifest: Mapping[str, Any]) -> str:
     lines = [f"**{warning}**\n\n" for warning in manifest["warnings"]]
     return "".join(lines)

@@ -90,12 +90,14 @@ class Source:
         """What every export's manifest says of the model."""
         config, manifest = self.built.config, self.built.manifest
         scale = self.built.model.logit_scale.detach()
+        bias = self.built.model.logit_bias
         return {
             "engine": __version__,
             "name": config.name,
             "embed_dim": self.built.model.embed_dim,
             "logit_scale": float(scale),
             "scale": float(scale.exp()),
+            "logit_bias": None if bias is None else float(bias.detach()),
             "zero_shot": config.zero_shot.model_dump(mode="json"),
             "weights": manifest.get("weights", {}),
             "warnings": self.built.warnings,

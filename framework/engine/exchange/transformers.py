@@ -89,6 +89,11 @@ def write_transformers(
 ) -> dict[str, Any]:
     """:func:`export_transformers` of a model in memory."""
     _square_of(source)
+    if source.built.model.logit_bias is not None:
+        raise WeightsError(
+            f"transformers' {_CLASSES[form][0]} has no logit_bias, and this model has one",
+            hint="`engine export --to open_clip` and `--to onnx` keep it",
+        )
     config, tensors = _convert(source, registry or default_registry())
     if form == "clip" and config["text_config"]["model_type"] != "clip_text_model":
         raise WeightsError(
@@ -174,7 +179,7 @@ def _write_processor(source: Source, form: Form, folder: Path) -> tuple[list[str
     images = transformers.CLIPImageProcessor(**image_processor(preprocess))
     notes = [_NOTES[preprocess.resize]] if preprocess.resize in _NOTES else []
     story = {"origin": source.built.tokenizer.origin, "differs_on": []}
-    made = _tokenizer(source)
+    made = fast_tokenizer(source)
     if made is None:
         images.save_pretrained(folder)
         return notes, {**story, "library": None}
@@ -215,7 +220,7 @@ def image_processor(preprocess: SquarePreprocess) -> dict[str, Any]:
     }
 
 
-def _tokenizer(source: Source) -> Any:
+def fast_tokenizer(source: Source) -> Any:
     """A ``PreTrainedTokenizerFast``; ``None`` where the plugin's is not of that library."""
     from transformers import PreTrainedTokenizerFast
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 from torch import Tensor
 
 from engine.contracts import CheckpointAdapter
+from engine.contracts.checkpoint_adapter import ModelParts
 from engine.contracts.description import Description
+from engine_plugins.checkpoint_adapters import open_clip_export
 from engine_plugins.clip_described import openai_numbers
 
 # OpenAI's files carry three numbers of the model; open_clip's once carried the causal mask.
@@ -65,6 +68,10 @@ class OpenAiClip(CheckpointAdapter):
     def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
         """Take projections out of the towers, and make a scale of one number a number."""
         return {_place(name, wanted): scalar(name, tensor) for name, tensor in tensors.items()}
+
+    def to_open_clip(self, parts: ModelParts) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """See the contract."""
+        return open_clip_export.describe(parts)
 
     def describe(self, tensors: Mapping[str, Tensor]) -> dict[str, Description]:
         """See the contract: OpenAI's own files are known by three numbers that they carry."""

@@ -53,8 +53,8 @@ def describe(
     """See ``engine_plugins.checkpoint_adapters.transformers.Transformers.to_transformers``."""
     seen_config, seen, seen_own = _vision(vision)
     read_config, read, read_own = _text(text, end_mark)
-    seen_matrix = _matrix(vision_projection, seen_own, "vision")
-    read_matrix = _matrix(text_projection, read_own, "text")
+    seen_matrix = matrix(vision_projection, seen_own, "vision")
+    read_matrix = matrix(text_projection, read_own, "text")
     if isinstance(text, BertText):
         read |= _passing_pooler(text.width)
         read_matrix = read_matrix / names.POOLER_FACTOR
@@ -184,7 +184,7 @@ def _passing_pooler(width: int) -> Tensors:
     }
 
 
-def _matrix(projection: Projection, own: Tensor | None, side: str) -> Tensor:
+def matrix(projection: Projection, own: Tensor | None, side: str) -> Tensor:
     """The whole way from the pooled vector into the joint space as one matrix [J, W]."""
     if isinstance(projection, Identity):
         return torch.eye(projection.in_width) if own is None else own.t()
