@@ -1,10 +1,14 @@
-"""Exporting: an artifact in the forms of other programs, checked before it is handed over.
+"""Models of other programs come in, and Engine's go out; both are held to the original.
 
 ========================== ==================================================================
-``engine.exchange.onnx``  both towers as ONNX files, for onnxruntime alone
+``engine.exchange.by_name``  a source's own description becomes a config, its tensors a model
+``.importing``             a checkpoint and a config of the user's
+``.onnx``                  both towers as ONNX files, for onnxruntime alone
 ``.transformers``          a folder that transformers loads: ``VisionTextDualEncoderModel``, or
                            ``CLIPModel`` where both towers are CLIP's
+``.open_clip``             a folder that open_clip loads: ``local-dir:FOLDER``
 ========================== ==================================================================
 
-Every export is compared with the model that it came from and is written whole or not at all.
+``engine import`` and ``engine export`` call it. Every export is compared with the model that it
+came from and is written whole or not at all. Start reading at ``by_name`` and ``open_clip``.
 """
