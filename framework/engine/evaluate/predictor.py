@@ -43,6 +43,8 @@ from engine.evaluate.zero_shot import Probabilities, best, class_vectors
 from engine.printable import visible
 
 if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
     from engine.core.build import Built
     from engine.evaluate.features import Tower
 
@@ -269,6 +271,17 @@ class Predictor:
         """What is added to the scaled cosines; 0 where the model has no ``logit_bias``."""
         own = self.model.logit_bias
         return 0.0 if own is None else float(own.detach())
+
+    def as_sentence_transformer(self) -> SentenceTransformer:
+        """The model as a ``sentence_transformers.SentenceTransformer``, in memory.
+
+        Its ``encode`` takes texts or pictures and gives what :meth:`encode_texts` and
+        :meth:`encode_images` give; MTEB and whatever else takes such a model takes it. Weights are
+        shared, not copied.
+        """
+        from engine.evaluate.sentences import sentence_transformer
+
+        return sentence_transformer(self)
 
     def check_probabilities(self, probabilities: str) -> None:
         """Raise DataError for a name that there is not, or that this model has no numbers for."""
