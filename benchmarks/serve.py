@@ -2,7 +2,8 @@
 
 Both serve the same CLIP ViT-B/32 (random weights, an artifact and its export for transformers) on
 loopback with one thread of arithmetic, in turn, for the same client: 1, 8 and 64 clients that each
-send one picture (JPEG, 640 x 480, as a data URI) or one text (no two alike) after another.
+send one picture (JPEG, 640 x 480, as a data URI) or one text (1 to 16 words, no two
+alike) after another.
 infinity-emb is installed into build/peers/infinity where it is not there yet. With `--soak N`, so
 many requests of 64 clients go to Engine, every eighth of them hostile.
 
@@ -146,7 +147,7 @@ async def load(
                 if peer:
                     body["modality"] = "image"
             else:
-                chosen = " ".join(rng.choice(words, 8))
+                chosen = " ".join(rng.choice(words, rng.integers(1, 17)))
                 body = {"input": [f"{chosen} {number} {turn} {seconds}"]}
             started = time.perf_counter()
             async with session.post(url, json={**body, "model": model}) as response:

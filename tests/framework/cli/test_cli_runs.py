@@ -32,6 +32,14 @@ def test_python(run: Path, built: Path) -> None:
     assert np.array_equal(model.encode_texts(["кот"]), same)
 
 
+def test_weights_from_a_run(run: Path, built: Path) -> None:
+    from engine.core.weights import fetch
+
+    ours, theirs = fetch(f"artifact:{run}", "vision"), fetch(f"artifact:{built}", "vision")
+    assert ours.keys() == theirs.keys()
+    assert all(bool((ours[name] == theirs[name]).all()) for name in ours)
+
+
 def test_commands(engine: Engine, run: Path) -> None:
     code, _, err = engine("predict", run, ".", "--classes", "круг,квадрат", "-o", "a.csv")
     assert code == 0, err

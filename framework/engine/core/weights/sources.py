@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engine.core.manifest import parse_manifest
+from engine.core.manifest import model_folder, parse_manifest
 from engine.core.registry import default_registry
 from engine.core.sources import HUB_TIMEOUT, UnreachableError, find_source, local_path
 from engine.core.weights.checkpoint import read_checkpoint
@@ -64,9 +64,10 @@ def find_checkpoint(source: str, preferred: Sequence[str] = ()) -> Path:
 
 
 def _of_artifact(path: str) -> dict[str, Tensor]:
-    """The tensors of an artifact, decoded as its manifest says."""
+    """The tensors of an artifact (or of a finished training run), decoded as its manifest says."""
+    folder = model_folder(Path(path).expanduser())
     names = ["model.safetensors", "engine.json"]
-    files = find_source(f"file:{path}", names, needs=[names[:1]])
+    files = find_source(f"file:{folder}", names, needs=[names[:1]])
     manifest = parse_manifest(files[names[1]]) if names[1] in files else {}
     return read_weights(files[names[0]], manifest, default_registry())
 
