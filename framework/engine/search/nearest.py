@@ -25,8 +25,8 @@ RECALL = 0.97
 """The share of the true ten nearest that an inverted file must find, when it is made; growing, it
 may lose a little before it is made again."""
 
-_QUERIES = 256
-_AT_ONCE = 20_000
+QUERIES = 256
+"""Queries by which the recall is measured."""
 _POINTS = 64  # for each part, in training
 
 Ids = NDArray[np.int64]

@@ -19,6 +19,8 @@ from engine.search.catalogue import Catalogue
 from engine.search.nearest import Exact, Ids, Inverted, Rows, brute_force
 
 _KEY = "inverted"
+_BLOCK = 5_000
+"""Vectors that are in memory at once while a file is made."""
 _LATE = 0.1
 """Share of vectors that a reader may have to add by itself before the file is written again."""
 _GROWN = 2.0
@@ -43,12 +45,14 @@ def renew(folder: Path, catalogue: Catalogue, width: int) -> None:
         catch_up(index, catalogue, width, (about["added"], about["removed"]))
         _write(folder, catalogue, index, {**about, "added": added, "removed": removed})
         return
-    index = Inverted.train(width, count, _sample(catalogue, width, Inverted.sample_size(count)))
-    for numbers, rows in catalogue.vectors_after(0, width):
+    sample = _sample(catalogue, width, Inverted.sample_size(count) + nearest.QUERIES)
+    queries = sample[: nearest.QUERIES].copy()
+    index = Inverted.train(width, count, sample[nearest.QUERIES :] if count > 10_000 else sample)
+    del sample  # a quarter of a gigabyte, where there are a million vectors
+    for numbers, rows in catalogue.vectors_after(0, width, _BLOCK):
         index.add(numbers, rows)
-    queries = _sample(catalogue, width, nearest._QUERIES)
-    _, truth = brute_force(queries, catalogue.vectors_after(0, width), min(10, count))
-    index.tune(queries, truth)
+    blocks = catalogue.vectors_after(0, width, _BLOCK)
+    index.tune(queries, brute_force(queries, blocks, min(10, count))[1])
     _write(folder, catalogue, index, {"added": added, "removed": removed, "trained": count})
 
 
