@@ -168,6 +168,9 @@ def planned_steps(
 
     Returns:
         The steps, and sentences on compressors that could not be planned.
+
+    Raises:
+        ConfigError: a language that the user named is not known, or cannot be spelled.
     """
     registry = registry or default_registry()
     found: list[PlannedStep] = []
@@ -182,6 +185,8 @@ def planned_steps(
                 try:
                     planned = plan_step({"use": name, **settings}, config, facts, registry)
                 except EngineError as error:
+                    if isinstance(error, ConfigError) and facts.languages and facts.tokenizer:
+                        raise  # the user named what cannot be had
                     notes.append(f"{name}: {error.message}")
                     continue
                 if planned is None or (planned.compressor.lossless is None and not lossy):

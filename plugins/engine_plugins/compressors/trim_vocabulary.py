@@ -25,8 +25,9 @@ from engine_plugins.compressors.settings import TrimVocabularySettings
 if TYPE_CHECKING:
     from torch import Tensor
 
-_FEW = 0.1
-"""Share of a language's letters that may be unknown to a tokenizer that can spell it."""
+_FEW = 0.5
+"""Share of the letters that may be unknown to a tokenizer that can spell a language: one that was
+trained on few texts lacks some."""
 
 _EXAMPLES = 200
 
@@ -114,8 +115,8 @@ def _check_spelled(tokenizer: Tokenizer, name: str) -> None:
     letters = sorted({c.lower() for c in letters_of([name]) if _is_basic(c)})
     if not letters:
         return
-    # What nobody writes: two such characters look alike where the unknown has a token.
-    nothing, *others = tokenizer.encode(["\ue000", "\ue001"], 16)
+    # Ugaritic and cuneiform: two such characters look alike where the unknown has a token.
+    nothing, *others = tokenizer.encode(["\U00010380", "\U00012000"], 16)
     if others[0] != nothing:
         return
     rows = tokenizer.encode(letters, 16)

@@ -295,7 +295,7 @@ def test_a_fitted_model_can_be_fitted_again(model: Model, tmp_path: Path) -> Non
 def test_large_tables_of_a_fitted_model_stay_stored(model: Model, tmp_path: Path) -> None:
     built = model(text={"vocab_size": 20_000, "width": 64})
     total = config_size(built.config).total
-    written(fit(built, total // 5, texts=TEXTS), tmp_path / "a")
+    written(fit(built, total // 5, texts=TEXTS, languages=["ru", "en"]), tmp_path / "a")
     tables = [m for m in load(tmp_path / "a").model.text.modules() if isinstance(m, StoredTable)]
     # The rows above the vocabulary went, so the table is small now.
     assert tables == []

