@@ -75,6 +75,7 @@ def known_names(config: EngineConfig, names: Iterable[str]) -> KnownNames:
         if not head.classes:
             continue
         own = {_plain(part) for name in head.classes for part in name.split(",")}
+        own |= {name.rpartition(" ")[2] for name in own}  # a kind of it: `african elephant`
         met = frozenset(name for name, plain in wanted.items() if known[plain] & own)
         return KnownNames(
             frozenset(n for n, plain in wanted.items() if plain in texts), met, head.name,
