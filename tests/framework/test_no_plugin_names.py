@@ -22,6 +22,7 @@ OTHER_MEANINGS = {
     "float32": "a dtype",
     "identity": "an HTTP header",
     "linear": "a schedule of the learning rate",
+    "open_clip": "a library, the program that writes its files, and the format of an export",
     "ruclip": "a program whose description files are read",
     "sentencepiece": "a library whose version is shown",
     "sigmoid": "a function, which makes a probability of a logit",

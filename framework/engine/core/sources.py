@@ -220,8 +220,13 @@ def _unreachable(
     from huggingface_hub import errors
 
     held = f"{', '.join(cached)} alone" if cached else "none of the files"
-    if isinstance(error, errors.RepositoryNotFoundError):
-        reason = "the hub has no such repository, or it is private or gated"
+    if isinstance(error, errors.GatedRepoError):
+        reason = (
+            "the repository is gated: its owner lets only those have it who accepted its conditions"
+            f" on https://huggingface.co/{repository} and are logged in (`hf auth login`)"
+        )
+    elif isinstance(error, errors.RepositoryNotFoundError):
+        reason = "the hub has no such repository, or it is private"
     elif isinstance(error, errors.RevisionNotFoundError):
         reason = "the repository has no such revision"
     elif isinstance(error, errors.OfflineModeIsEnabled):

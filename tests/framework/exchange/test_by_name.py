@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import open_clip
@@ -425,3 +427,34 @@ def test_one_file_alone(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match="is one file") as caught:
         import_source(f"file:{tmp_path / 'model' / 'model.safetensors'}")
     assert "--config" in str(caught.value.hint)
+
+
+class _Gate(BaseHTTPRequestHandler):
+    """A hub that answers 403 to everything, as it does for a gated repository."""
+
+    def do_GET(self) -> None:
+        self.send_response(403)
+        self.send_header("X-Error-Code", "GatedRepo")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+
+def test_a_gated_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    import huggingface_hub.constants
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Gate)
+    Thread(target=server.serve_forever, daemon=True).start()
+    home = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", home)
+    try:
+        with pytest.raises(WeightsError, match="hf:some/one: the repository is gated"):
+            import_source("hf:some/one")
+    finally:
+        server.shutdown()
+        server.server_close()
