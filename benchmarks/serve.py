@@ -1,8 +1,8 @@
 """The service against infinity-emb: images and texts per second, latency, memory; and a soak.
 
 Both serve the same CLIP ViT-B/32 (random weights, an artifact and its export for transformers) on
-loopback with one thread of arithmetic, in turn, for the same client: 1, 8 and 64 clients that each
-send one picture (JPEG, 640 x 480, as a data URI) or one text (1 to 16 words, no two
+loopback with one thread of arithmetic. One client program asks them in turn: 1, 8 and 64 clients
+that each send one picture (JPEG, 640 x 480, as a data URI) or one text (1 to 16 words, no two
 alike) after another.
 infinity-emb is installed into build/peers/infinity where it is not there yet. With `--soak N`, so
 many requests of 64 clients go to Engine, every eighth of them hostile.
@@ -166,39 +166,42 @@ async def load(
 
 
 def compare(seconds: float) -> dict[str, Any]:
-    """Both servers in turn, kind by kind; each is stopped while the other is measured."""
+    """Both servers run; one is asked, then the other, so that a busy machine slows both alike."""
     figures: dict[str, Any] = {}
     images = pictures()
     with tempfile.TemporaryDirectory() as name:
         artifact, export = make_models(Path(name))
-        for who in ("infinity", "engine"):
-            port = free_port()
-            own = f"http://127.0.0.1:{port}"
-            if who == "engine":
-                command = [engine_command(), "serve", str(artifact), "--port", str(port),
-                           "--threads", "1", "--decoders", "1"]  # fmt: skip
-                url, ready, model = f"{own}/v1/embeddings", f"{own}/ready", "clip_openai"
-            else:
-                command = [str(peer()), "v2", "--model-id", str(export), "--device", "cpu",
-                           "--host", "127.0.0.1", "--port", str(port), "--no-model-warmup",
-                           "--served-model-name", "clip"]  # fmt: skip
-                url, ready, model = f"{own}/embeddings", f"{own}/models", "clip"
-            with running(command, ready) as pid:
-                for kind in ("image", "text"):
-                    asyncio.run(load(url, model, kind, 4, 2, images, who == "infinity"))  # warm
-                    for clients in CLIENTS:
-                        found = asyncio.run(
-                            load(url, model, kind, clients, seconds, images, who == "infinity")
-                        )
+        ports = {"infinity": free_port(), "engine": free_port()}
+        own = {who: f"http://127.0.0.1:{port}" for who, port in ports.items()}
+        theirs = [str(peer()), "v2", "--model-id", str(export), "--device", "cpu",
+                  "--host", "127.0.0.1", "--port", str(ports["infinity"]), "--no-model-warmup",
+                  "--served-model-name", "clip"]  # fmt: skip
+        ours = [engine_command(), "serve", str(artifact), "--port", str(ports["engine"]),
+                "--threads", "1", "--decoders", "1"]  # fmt: skip
+        asked = {
+            "infinity": (f"{own['infinity']}/embeddings", "clip"),
+            "engine": (f"{own['engine']}/v1/embeddings", "clip_openai"),
+        }
+        with (
+            running(theirs, f"{own['infinity']}/models") as their_pid,
+            running(ours, f"{own['engine']}/ready") as our_pid,
+        ):
+            for kind in ("image", "text"):
+                for clients in CLIENTS:
+                    for who, (url, model) in asked.items():
+                        other = who == "infinity"
+                        asyncio.run(load(url, model, kind, 2, 1, images, other))  # warm
+                        found = asyncio.run(load(url, model, kind, clients, seconds, images, other))
                         for key, value in found.items():
                             figures[f"{who}_{kind}_{clients}_{key}"] = value
-                figures[f"{who}_mb"] = memory_of(pid)
+            figures["infinity_mb"] = memory_of(their_pid)
+            figures["engine_mb"] = memory_of(our_pid)
     for kind in ("image", "text"):
         for clients in CLIENTS:
-            ours, theirs = (
+            fast, slow = (
                 figures[f"{who}_{kind}_{clients}_per_second"] for who in ("engine", "infinity")
             )
-            figures[f"{kind}_{clients}_ratio"] = ours / theirs
+            figures[f"{kind}_{clients}_ratio"] = fast / slow
         figures[f"{kind}_ratio"] = min(figures[f"{kind}_{n}_ratio"] for n in CLIENTS)
     figures["ratio"] = figures["image_ratio"]
     return figures
