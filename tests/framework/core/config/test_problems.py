@@ -50,7 +50,8 @@ ErrorOf = Callable[..., str]
          "a.yaml:9:36: model.text.tokenizer.rate: expected a number, got a mapping"),
         ("{use: spaces}", "{use: spaces, from: nowhere}",
          "a.yaml:9:36: model.text.tokenizer.from: expected `hf:<repository>`,"
-         " `open_clip:<arch>/<tag>`, `file:<path>`, `artifact:<folder>` or `scratch`"),
+         " `open_clip:<arch>/<tag>`, `file:<path>`, `artifact:<folder>`,"
+         " `package:<distribution>/<path>` or `scratch`"),
         ("of: {use: plain}", "of: {use: plain, bias: maybe}",
          "a.yaml:12:66: model.projection.text.of.of.bias: expected true or false, got `maybe`"),
         ("path: here", "path: [here]",
