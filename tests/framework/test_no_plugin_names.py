@@ -13,6 +13,8 @@ from engine.core.registry import default_registry
 SOURCE = Path(__file__).parents[2] / "framework" / "engine"
 
 OTHER_MEANINGS = {
+    "activations": "what rows of data may have instead of images",
+    "artifact": "the folder that a build writes, and the prefix of a source of weights",
     "accuracy": "the share of right answers, a key of histories, curves and clusters' reports",
     "bfloat16": "a dtype",
     "digits": "a class of characters",
@@ -81,7 +83,8 @@ z = "for example `{use: click_log, path: MY_DATA}` or --set text.use=rubert"
 
 EMPTY = """
 import importlib, importlib.metadata, pkgutil, sys
-importlib.metadata.entry_points = lambda **keywords: ()
+every = importlib.metadata.entry_points  # libraries look for entry points of their own
+importlib.metadata.entry_points = lambda **of: () if of == {"group": "engine"} else every(**of)
 import engine
 for module in pkgutil.walk_packages(engine.__path__, "engine."):
     if module.name != "engine.__main__":

@@ -3,8 +3,8 @@
 A config names them in ``train.teachers``, and losses read what they give::
 
     train:
-      teachers: {minilm: {use: sentence_transformer, model: "hf:owner/name", language: en}}
-      stages: [{losses: [{use: distill, teacher: minilm}]}]
+      teachers: {minilm: {use: my_teacher, model: "hf:owner/name", language: en}}
+      stages: [{losses: [{use: my_loss, teacher: minilm}]}]
 
 Each distinct text or image goes through a teacher once; what it gave is kept in the activation
 cache under the teacher's :meth:`Teacher.identity`.
