@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from .conftest import CONFIG
+from ..conftest import CONFIG
 
 Engine = Callable[..., tuple[int, str, str]]
 MIXED = (

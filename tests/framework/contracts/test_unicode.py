@@ -21,7 +21,7 @@ from engine.data.text.settings import STEPS, CleaningStep
 from engine.data.text.stage import make_local
 from engine.data.text.words import words_of
 from engine_plugins.tokenizers.bpe import clip_clean
-from engine_plugins.tokenizers.spm import _plain
+from engine_plugins.tokenizers.spm import plain
 
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 MARKS = "\u0301\u0316\u0344\u0f73\u0f75\uff9e\u3099\u0327\U0001d165\u05b0"
@@ -49,7 +49,7 @@ CALLERS: dict[str, Callable[[str], object]] = {
     "clean: letters": step("letters"),
     "clean: minimal_words": step("minimal_words"),
     "cluster names": lambda text: list(ngrams_of(text, 2)),
-    "tokenizer: sentencepiece": _plain,
+    "tokenizer: sentencepiece": plain,
     "tokenizer: clip": clip_clean,
 }
 
