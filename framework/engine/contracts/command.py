@@ -47,6 +47,7 @@ BUILT_IN = frozenset(
         "data",
         "eval",
         "export",
+        "fit",
         "import",
         "index",
         "plugin",
@@ -58,6 +59,7 @@ BUILT_IN = frozenset(
         "show",
         "size",
         "train",
+        "trim",
     }
 )
 """Engine's own commands, whose names a plugin cannot have (a test compares it with the CLI)."""

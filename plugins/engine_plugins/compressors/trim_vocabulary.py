@@ -7,12 +7,12 @@ token stays that the characters of the languages can spell, so that nothing chan
 from __future__ import annotations
 
 import random
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine.contracts.compressor import Compressor, ModelFacts, Step
 from engine.contracts.tokenizer import Tokenizer
+from engine.contracts.unicode import bounded_normalise
 from engine.errors import ConfigError
 from engine_plugins.compressors.alphabets import (
     languages,
@@ -132,7 +132,7 @@ def _check_spelled(tokenizer: Tokenizer, name: str) -> None:
 
 def _is_basic(character: str) -> bool:
     """A letter that is not one of another alphabet with an accent."""
-    plain = unicodedata.normalize("NFD", character)
+    plain = bounded_normalise("NFD", character)
     return character.isalpha() and len(plain) == 1 and len(character.lower()) == 1
 
 

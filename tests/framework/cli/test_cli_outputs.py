@@ -51,7 +51,7 @@ def test_what_is_read_is_never_replaced(engine: Engine, model: Path) -> None:
     Path("link.json").symlink_to("d/test/gt.json")
     name = next(path.name for path in Path("d/test").iterdir() if path.is_dir())
     before = {p: p.read_bytes() for p in model.rglob("*") if p.is_file()}
-    places = ["d/test/gt.json", "hard.json", "link.json", "d/test/../test/gt.json", "m/config.yaml",
+    places = ["d/test/gt.json", "hard.json", "link.json", "d/test/../test/gt.json",
               f"d/test/{name}/classes.json",
               str(next(Path(f"d/test/{name}/img").iterdir()))]  # fmt: skip
     for command in ("eval", "predict"):

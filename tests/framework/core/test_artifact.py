@@ -250,7 +250,7 @@ def test_a_training_run_means_its_model(tmp_path: Path) -> None:
     run = tmp_path / "run"
     write(run / "start")
     assert model_folder(run) == run
-    with pytest.raises(ArtifactError, match="no artifact") as caught:
+    with pytest.raises(ArtifactError, match="is not an artifact") as caught:
         artifact.read_manifest(model_folder(run))
     assert "--resume" in (caught.value.hint or "")
     write(run / "model")

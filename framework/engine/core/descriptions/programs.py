@@ -104,7 +104,7 @@ def _transformers(
         if kind in kinds:
             inner.setdefault("model_type", kinds[kind])
         elif kind not in (None, *_POOLED_FIRST):  # as transformers names sections
-            inner["model_type"] = f"{kind}_{part}_model"
+            inner.setdefault("model_type", f"{kind}_{part}_model")
         if kind in _POOLED_FIRST:
             general["pooler_output"] = "first"
         whole = {name: value for name, value in values.items() if not name.endswith("_config")}
