@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from engine.compress.fit import Fitted, fit
+from engine.compress.fit import FittedModel, fit
 from engine.compress.labelled import pictures_of
 from engine.core.build import Built, build, read_artifact, save
 from engine.core.config import load_config
@@ -94,7 +94,7 @@ def nearest(rows: Tensor) -> Tensor:
     return similar.argmax(dim=1)
 
 
-def written(fitted: Fitted, folder: Path) -> tuple[Built, int]:
+def written(fitted: FittedModel, folder: Path) -> tuple[Built, int]:
     """The model as a reader of the file has it, and the bytes of the file."""
     save(fitted.built, folder)
     return read_artifact(folder), (folder / "model.safetensors").stat().st_size

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Mapping
 from typing import Any
 
-from engine.contracts.compressor import Compressor, ModelFacts, Step
+from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 
 _COUNT = itertools.count()
 
@@ -18,12 +18,15 @@ class RightCompressor(Compressor):
     def lossless(self) -> str | None:
         return "every text"
 
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         rows: int = model.text.max_tokens
-        return Step({"text.n_positions": rows}, f"{rows} positions stay")
+        return CompressionStep({"text.n_positions": rows}, f"{rows} positions stay")
 
     def apply(
-        self, step: Step, tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+        self,
+        step: CompressionStep,
+        tensors: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Any]:
         made = dict(tensors)
         for name, shape in shapes.items():
@@ -33,40 +36,46 @@ class RightCompressor(Compressor):
 
 
 class HasNothingToDo(RightCompressor):
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         return None
 
 
 class MakesItLarger(RightCompressor):
-    def plan(self, model: ModelFacts) -> Step | None:
-        return Step({"text.n_positions": 41}, "more positions")
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
+        return CompressionStep({"text.n_positions": 41}, "more positions")
 
 
 class SaysNothing(RightCompressor):
-    def plan(self, model: ModelFacts) -> Step | None:
-        return Step({"text.n_positions": model.text.max_tokens}, " ")
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
+        return CompressionStep({"text.n_positions": model.text.max_tokens}, " ")
 
 
 class ChangesToNonsense(RightCompressor):
-    def plan(self, model: ModelFacts) -> Step | None:
-        return Step({"text.n_positions": "few"}, "few positions stay")
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
+        return CompressionStep({"text.n_positions": "few"}, "few positions stay")
 
 
 class PlansAtRandom(RightCompressor):
-    def plan(self, model: ModelFacts) -> Step | None:
-        return Step({"text.n_positions": 20 + next(_COUNT) % 7}, "some positions stay")
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
+        return CompressionStep({"text.n_positions": 20 + next(_COUNT) % 7}, "some positions stay")
 
 
 class KeepsTheTable(RightCompressor):
     def apply(
-        self, step: Step, tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+        self,
+        step: CompressionStep,
+        tensors: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Any]:
         return dict(tensors)
 
 
 class WritesInPlace(RightCompressor):
     def apply(
-        self, step: Step, tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+        self,
+        step: CompressionStep,
+        tensors: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Any]:
         made = super().apply(step, tensors, shapes)
         tensors["logit_scale"].fill_(3.0)
@@ -75,7 +84,10 @@ class WritesInPlace(RightCompressor):
 
 class TakesTheLastRows(RightCompressor):
     def apply(
-        self, step: Step, tensors: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
+        self,
+        step: CompressionStep,
+        tensors: Mapping[str, Any],
+        shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Any]:
         made = super().apply(step, tensors, shapes)
         name = "text.places.weight"

@@ -12,7 +12,7 @@ from engine.cli.inputs import check_files, check_folder, files_of_artifact
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.compress.fit import Fitted, Judge
+    from engine.compress.fit import FittedModel, Judge
     from engine.compress.planning import Planned
     from engine.compress.steps import PlannedStep
     from engine.contracts.tokenizer import Tokenizer
@@ -274,7 +274,7 @@ def _fitted(
     built: Built, limit: int, lines: list[str], datasets: list[Any], labels: Any,
     languages: list[str], budget: float, *, state: Path, html: Path | None, output: Path,
     inputs: list[str],
-) -> Fitted:  # fmt: skip
+) -> FittedModel:  # fmt: skip
     from engine.cli.progress import sharing
     from engine.compress.fit import fit as fitting
     from engine.compress.labelled import judge_of, pictures_of
@@ -330,7 +330,7 @@ def show_plan(found: Planned, limit: int, *, as_json: bool) -> None:
         print_warning(f"the limit cannot be met: the smallest is {found.smallest:,} bytes")
 
 
-def show_fit(fitted: Fitted, limit: int, output: Path, *, as_json: bool) -> None:
+def show_fit(fitted: FittedModel, limit: int, output: Path, *, as_json: bool) -> None:
     """Print the answer."""
     from rich.table import Table
     from rich.text import Text

@@ -11,7 +11,7 @@ from engine.cli.options import Json
 
 if TYPE_CHECKING:
     from engine.search.building import IndexReport
-    from engine.search.duplicates import Group
+    from engine.search.duplicates import DuplicateGroup
 
 
 def command(
@@ -120,9 +120,9 @@ def _index(
 
 
 def _broken(folder: Path) -> list[dict[str, str]]:
-    from engine.search.index import Index, name_of
+    from engine.search.index import SearchIndex, name_of
 
-    with Index(folder) as index:
+    with SearchIndex(folder) as index:
         return [{"path": name_of(each), "reason": each.error} for each in index.broken()]
 
 
@@ -169,7 +169,7 @@ def _duplicates(folder: Path, cosine: float, html: Path | None, *, as_json: bool
         stdout().print(f"written to {html}")
 
 
-def _json(group: Group) -> dict[str, Any]:
+def _json(group: DuplicateGroup) -> dict[str, Any]:
     from engine.search.index import name_of
 
     return {"lowest": group.lowest, "pictures": [name_of(each) for each in group.entries]}

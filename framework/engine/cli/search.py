@@ -49,13 +49,13 @@ def command(
     from engine.printable import one_line
     from engine.search.filters import make_filter
     from engine.search.identity import check_model
-    from engine.search.index import Index
+    from engine.search.index import SearchIndex
     from engine.search.pages import hits_page
     from engine.search.query import query_vector
 
     only = make_filter(folder, after, before)
     check_files((html,), [index, *(image or ())])
-    with Index(index) as opened:
+    with SearchIndex(index) as opened:
         predictor, _ = open_model(model, index, threads)
         check_model(opened.catalogue, predictor, index)
         vector = query_vector(predictor, texts or (), minus=minus or (), images=image or ())

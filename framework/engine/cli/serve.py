@@ -53,7 +53,7 @@ def command(
     from engine.cli.predict import open_predictor
     from engine.cli.tables import print_warning
     from engine.evaluate.images import available_cores
-    from engine.search.index import Index
+    from engine.search.index import SearchIndex
     from engine.serve.running import serve
     from engine.serve.settings import ServeSettings
 
@@ -66,7 +66,7 @@ def command(
         hosts=tuple(hosts or ()), fetch_urls=fetch_urls, queue=queue, deadline=deadline,
         decoders=decoders or max(1, available_cores() - 1),
     )  # fmt: skip
-    opened = Index(index) if index else None
+    opened = SearchIndex(index) if index else None
     predictor = open_predictor(model, threads).to(device)
     for warning in predictor.warnings:
         print_warning(warning)

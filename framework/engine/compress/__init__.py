@@ -10,19 +10,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.compress.fit import Fitted, fit
+    from engine.compress.fit import FittedModel, fit
     from engine.compress.steps import compressed, planned_steps
     from engine.compress.trim import trim
 
 _HOMES = {
-    "Fitted": "fit",
+    "FittedModel": "fit",
     "compressed": "steps",
     "fit": "fit",
     "planned_steps": "steps",
     "trim": "trim",
 }
 
-__all__ = ["Fitted", "compressed", "fit", "planned_steps", "trim"]
+__all__ = ["FittedModel", "compressed", "fit", "planned_steps", "trim"]
 
 
 def __getattr__(name: str) -> Any:  # planning imports no torch

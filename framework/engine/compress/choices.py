@@ -53,7 +53,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Item:
+class ChoiceItem:
     """A tensor, or all small ones together.
 
     Attributes:
@@ -98,7 +98,7 @@ def shown(ref: StorageRef | None) -> str:
     return f"{ref.name} ({', '.join(rest)})" if rest else ref.name
 
 
-def items_of(plan: Plan, config: EngineConfig, registry: Registry) -> list[Item]:
+def items_of(plan: Plan, config: EngineConfig, registry: Registry) -> list[ChoiceItem]:
     """The tensors of a model, with what each may be stored as.
 
     Args:
@@ -108,7 +108,7 @@ def items_of(plan: Plan, config: EngineConfig, registry: Registry) -> list[Item]
     """
     now = plan_storage(plan, config.storage)
     offered = storages(registry)
-    items: list[Item] = []
+    items: list[ChoiceItem] = []
     small: dict[str, tuple[int, ...]] = {}
     for name, tensor in plan.items():
         if tensor.dtype != "float":
@@ -119,13 +119,13 @@ def items_of(plan: Plan, config: EngineConfig, registry: Registry) -> list[Item]
         own = now[name].ref
         choices = [_choice(own, {name: tensor.shape})]
         choices += [_choice(ref, {name: tensor.shape}) for ref in _fitting(offered, [tensor.shape])]
-        items.append(Item(name, {name: tensor.shape}, _distinct(choices)))
+        items.append(ChoiceItem(name, {name: tensor.shape}, _distinct(choices)))
     if small:
         kept = [now[name].ref for name in small]
         first = kept[0] if all(_same(ref, kept[0]) for ref in kept) else None
         refs = [ref for ref in _fitting(offered, list(small.values())) if _floating(ref)]
         choices = [_choice(first, small), *(_choice(ref, small) for ref in refs)]
-        items.append(Item(REST, small, _distinct(choices)))
+        items.append(ChoiceItem(REST, small, _distinct(choices)))
     return items
 
 
@@ -166,13 +166,13 @@ def _distinct(choices: Sequence[Choice]) -> tuple[Choice, ...]:
     return tuple(found.values())
 
 
-def needed(items: Sequence[Item], limit: int) -> list[Item]:
+def needed(items: Sequence[ChoiceItem], limit: int) -> list[ChoiceItem]:
     """The items without storages of fewer than 4 bits a number, where the limit needs none of them.
 
     They lose much and take long to learn, so they are for limits that nothing else meets.
     """
     plain = [
-        Item(item.name, item.tensors, tuple(
+        ChoiceItem(item.name, item.tensors, tuple(
             choice for number, choice in enumerate(item.choices)
             if number == 0 or 8 * choice.bytes / max(1, item.numbers) >= _FEW_BITS
         ))
@@ -195,7 +195,7 @@ def fixed_bytes(plan: Plan) -> int:
 def with_choices(
     config: EngineConfig,
     plan: Plan,
-    items: Sequence[Item],
+    items: Sequence[ChoiceItem],
     chosen: Sequence[int],
     registry: Registry,
 ) -> EngineConfig:

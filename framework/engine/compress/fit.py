@@ -27,9 +27,9 @@ from engine.compress.calibration import (
     pixels_of,
     text_probe,
 )
-from engine.compress.choices import Item, fixed_bytes, items_of, needed, with_choices
+from engine.compress.choices import ChoiceItem, fixed_bytes, items_of, needed, with_choices
 from engine.compress.frontier import Frontier, Point, frontier
-from engine.compress.losses import Loss, Report, measured_losses, replaced, stored_again
+from engine.compress.losses import MeasuredLoss, Report, measured_losses, replaced, stored_again
 from engine.compress.state import FitState
 from engine.compress.steps import (
     PlannedStep,
@@ -104,7 +104,7 @@ class Candidate:
 
 
 @dataclass
-class Fitted:
+class FittedModel:
     """The answer.
 
     Attributes:
@@ -129,9 +129,9 @@ class Fitted:
     original: int
     size: SizeReport
     steps: list[PlannedStep]
-    items: list[Item] = field(default_factory=list)
+    items: list[ChoiceItem] = field(default_factory=list)
     chosen: tuple[int, ...] = ()
-    losses: dict[str, dict[str, Loss | None]] = field(default_factory=dict)
+    losses: dict[str, dict[str, MeasuredLoss | None]] = field(default_factory=dict)
     candidates: list[Candidate] = field(default_factory=list)
     front: Frontier | None = None
     quality: Quality | None = None
@@ -153,7 +153,7 @@ def fit(
     state: Path | None = None,
     registry: Registry | None = None,
     report: Report = lambda what, share: None,
-) -> Fitted:
+) -> FittedModel:
     """The best model under a limit.
 
     Args:
@@ -182,7 +182,7 @@ def fit(
     before = size_of_plan(plan, built.config, None)
     if before.total <= limit:
         note = f"it has {before.total:,} bytes already, so nothing is done"
-        return Fitted(built, before.total, before, [], notes=[note])
+        return FittedModel(built, before.total, before, [], notes=[note])
     original = judge(built) if judge else None
     facts = facts_of(built.config, built.tokenizer, texts, languages)
     steps, notes = planned_steps(built.config, facts, registry=registry)
@@ -198,18 +198,18 @@ def fit(
         )
     if size.total <= limit:
         built.manifest = recorded(built.manifest, [one.to_json() for one in steps])
-        return Fitted(built, before.total, size, steps, notes=notes)
+        return FittedModel(built, before.total, size, steps, notes=notes)
     items = needed(items_of(plan, built.config, registry), limit - fixed_bytes(plan))
     least = smallest(items, plan)
     if least > limit:
         raise impossible(built.config.name, limit, least, before.total)
-    fitted = Fitted(built, before.total, size, steps, items=items, notes=notes)
+    fitted = FittedModel(built, before.total, size, steps, items=items, notes=notes)
     work = _Choosing(fitted, limit, texts, pictures, budget, state, registry, report)
     work.choose(judge, original)
     return fitted
 
 
-def smallest(items: Sequence[Item], plan: Any) -> int:
+def smallest(items: Sequence[ChoiceItem], plan: Any) -> int:
     """Bytes of the smallest combination, at most some hundred too many."""
     return fixed_bytes(plan) + sum(min(c.bytes for c in item.choices) for item in items)
 
@@ -270,7 +270,7 @@ def quality_of(probes: Mapping[str, SideProbe], *, real_pictures: bool) -> Quali
 class _Choosing:
     """The choice of storages, step by step."""
 
-    fitted: Fitted
+    fitted: FittedModel
     limit: int
     texts: Sequence[str]
     pictures: Sequence[np.ndarray]
@@ -318,7 +318,7 @@ class _Choosing:
         signature = _signature(built, probes, fitted.items) if self.state else {}
         kept = FitState(self.state, signature) if self.state else None
 
-        def keep(name: str, losses: Mapping[str, Loss | None]) -> None:
+        def keep(name: str, losses: Mapping[str, MeasuredLoss | None]) -> None:
             if kept is not None:
                 kept.keep(name, {key: one and asdict(one) for key, one in losses.items()})
 
@@ -343,7 +343,7 @@ def _accuracy(correct: Correct) -> float:
     return 100 * float(np.mean([rows.mean() for rows in correct]))
 
 
-def take(fitted: Fitted, candidate: Candidate, registry: Registry) -> None:
+def take(fitted: FittedModel, candidate: Candidate, registry: Registry) -> None:
     """Make a measured combination the answer: its config, its numbers, its manifest."""
     built, items = fitted.built, fitted.items
     plan = plan_of_module(built.model)
@@ -370,7 +370,7 @@ def take(fitted: Fitted, candidate: Candidate, registry: Registry) -> None:
     )  # fmt: skip
 
 
-def _tensors(built: Built, items: Sequence[Item], point: Point) -> dict[str, Tensor]:
+def _tensors(built: Built, items: Sequence[ChoiceItem], point: Point) -> dict[str, Tensor]:
     own = built.model.state_dict()
     return {
         name: stored_again(item.choices[number], own[name])
@@ -379,7 +379,7 @@ def _tensors(built: Built, items: Sequence[Item], point: Point) -> dict[str, Ten
     }
 
 
-def _held(item: Item, losses: Mapping[str, Loss | None]) -> Item:
+def _held(item: ChoiceItem, losses: Mapping[str, MeasuredLoss | None]) -> ChoiceItem:
     """The item without choices that cannot hold it, or that others are better than in both."""
     order = sorted(
         (c for c in item.choices if losses[c.name] is not None),
@@ -391,17 +391,17 @@ def _held(item: Item, losses: Mapping[str, Loss | None]) -> Item:
         if value < least:
             kept.append(choice)
             least = value
-    return Item(item.name, item.tensors, tuple(kept))
+    return ChoiceItem(item.name, item.tensors, tuple(kept))
 
 
-def _value(losses: Mapping[str, Loss | None], name: str) -> float:
+def _value(losses: Mapping[str, MeasuredLoss | None], name: str) -> float:
     one = losses[name]
     assert one is not None
     return one.value
 
 
 def _points(
-    fitted: Fitted, front: Frontier, limit: int, plan: Any, registry: Registry
+    fitted: FittedModel, front: Frontier, limit: int, plan: Any, registry: Registry
 ) -> list[tuple[Point, SizeReport]]:
     """The combinations to measure: the best under the limit, then some that are smaller."""
     found: list[tuple[Point, SizeReport]] = []
@@ -421,7 +421,7 @@ def _points(
 
 
 def _signature(
-    built: Built, probes: Mapping[str, SideProbe], items: Sequence[Item]
+    built: Built, probes: Mapping[str, SideProbe], items: Sequence[ChoiceItem]
 ) -> dict[str, Any]:
     """Everything on which the measured losses depend."""
     sums = {
@@ -438,11 +438,11 @@ def _signature(
     }
 
 
-def _known(values: Mapping[str, Any]) -> dict[str, dict[str, Loss | None]]:
-    found: dict[str, dict[str, Loss | None]] = {}
+def _known(values: Mapping[str, Any]) -> dict[str, dict[str, MeasuredLoss | None]]:
+    found: dict[str, dict[str, MeasuredLoss | None]] = {}
     for name, own in values.items():
         try:
-            found[name] = {key: one and Loss(**one) for key, one in own.items()}
+            found[name] = {key: one and MeasuredLoss(**one) for key, one in own.items()}
         except (TypeError, ValueError, AttributeError):
             continue
     return found

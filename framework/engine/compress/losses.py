@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from engine.compress.calibration import SideProbe, cosine_loss
-from engine.compress.choices import Choice, Item
+from engine.compress.choices import Choice, ChoiceItem
 from engine.core.model import DualEncoder
 from engine.core.weights import to_array
 from engine.errors import WeightsError
@@ -30,7 +30,7 @@ Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Loss:
+class MeasuredLoss:
     """The loss of one choice.
 
     Attributes:
@@ -78,14 +78,14 @@ def replaced(model: DualEncoder, tensors: Mapping[str, Tensor]) -> Iterator[None
 
 def measured_losses(
     model: DualEncoder,
-    items: Sequence[Item],
+    items: Sequence[ChoiceItem],
     probes: Mapping[str, SideProbe],
     *,
     budget: float,
-    known: Mapping[str, Mapping[str, Loss | None]],
-    keep: Callable[[str, Mapping[str, Loss | None]], None],
+    known: Mapping[str, Mapping[str, MeasuredLoss | None]],
+    keep: Callable[[str, Mapping[str, MeasuredLoss | None]], None],
     report: Report = lambda what, share: None,
-) -> dict[str, dict[str, Loss | None]]:
+) -> dict[str, dict[str, MeasuredLoss | None]]:
     """The loss of every choice of every item.
 
     Args:
@@ -104,7 +104,7 @@ def measured_losses(
     every = affordable(model, items, probes, budget)
     total = sum(item.numbers for item in items)
     done = 0
-    found: dict[str, dict[str, Loss | None]] = {}
+    found: dict[str, dict[str, MeasuredLoss | None]] = {}
     for item in items:
         report(item.name, done / max(1, total))
         names = {choice.name for choice in item.choices}
@@ -118,7 +118,7 @@ def measured_losses(
 
 
 def affordable(
-    model: DualEncoder, items: Sequence[Item], probes: Mapping[str, SideProbe], budget: float
+    model: DualEncoder, items: Sequence[ChoiceItem], probes: Mapping[str, SideProbe], budget: float
 ) -> bool:
     """Whether every choice can be measured within a budget of seconds."""
     operations = 0.0
@@ -137,19 +137,19 @@ def affordable(
     return operations / OPERATIONS_A_SECOND <= budget
 
 
-def _own(item: Item, probe: SideProbe) -> list[str]:
+def _own(item: ChoiceItem, probe: SideProbe) -> list[str]:
     heads = (f"{probe.name}.", f"{probe.name}_projection.")
     return [name for name in item.tensors if name.startswith(heads)]
 
 
-def probes_of(item: Item, probes: Mapping[str, SideProbe]) -> list[SideProbe]:
+def probes_of(item: ChoiceItem, probes: Mapping[str, SideProbe]) -> list[SideProbe]:
     """The sides on which an item's tensors lie."""
     return [probe for probe in probes.values() if _own(item, probe)]
 
 
 def _of_item(
-    model: DualEncoder, item: Item, probes: Mapping[str, SideProbe], *, every: bool
-) -> dict[str, Loss | None]:
+    model: DualEncoder, item: ChoiceItem, probes: Mapping[str, SideProbe], *, every: bool
+) -> dict[str, MeasuredLoss | None]:
     own = model.state_dict()
     size = sum(float(own[name].double().square().sum()) for name in item.tensors) or 1.0
     errors: dict[str, float | None] = {}
@@ -176,15 +176,15 @@ def _of_item(
     values: dict[str, float] = {}
     for name, again in stored.items():
         values[name] = 0.0 if errors[name] == 0 else _measure(model, item, again, probes)
-    found: dict[str, Loss | None] = {}
+    found: dict[str, MeasuredLoss | None] = {}
     for choice in item.choices:
         error = errors[choice.name]
         if error is None:
             found[choice.name] = None
         elif choice.name in values:
-            found[choice.name] = Loss(values[choice.name], error, True)
+            found[choice.name] = MeasuredLoss(values[choice.name], error, True)
         else:
-            found[choice.name] = Loss(_scaled(values, errors, error), error, error == 0)
+            found[choice.name] = MeasuredLoss(_scaled(values, errors, error), error, error == 0)
     return found
 
 
@@ -194,7 +194,7 @@ def _scaled(values: Mapping[str, float], errors: Mapping[str, float | None], err
     return value * error / most if most else 0.0
 
 
-def _dominated(item: Item, errors: Mapping[str, float | None]) -> list[str]:
+def _dominated(item: ChoiceItem, errors: Mapping[str, float | None]) -> list[str]:
     """Choices with at least the bytes and the error of another one."""
     found = []
     least = float("inf")
@@ -209,7 +209,10 @@ def _dominated(item: Item, errors: Mapping[str, float | None]) -> list[str]:
 
 
 def _measure(
-    model: DualEncoder, item: Item, again: Mapping[str, Tensor], probes: Mapping[str, SideProbe]
+    model: DualEncoder,
+    item: ChoiceItem,
+    again: Mapping[str, Tensor],
+    probes: Mapping[str, SideProbe],
 ) -> float:
     lost = 0.0
     with replaced(model, again):

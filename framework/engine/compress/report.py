@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.compress.choices import REST
 
 if TYPE_CHECKING:
-    from engine.compress.fit import Candidate, Fitted, Quality
+    from engine.compress.fit import Candidate, FittedModel, Quality
     from engine.evaluate.statistics import PairedDifference
 
 
@@ -17,7 +17,7 @@ def percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-def cost(fitted: Fitted) -> str:
+def cost(fitted: FittedModel) -> str:
     """The cost of the chosen model in a sentence."""
     if not fitted.candidates:
         done = "lossless steps alone" if fitted.steps else "nothing had to be done"
@@ -42,7 +42,7 @@ def accuracy_cost(difference: PairedDifference, images: int) -> str:
     return f"accuracy on {images:,} images changed measurably: {interval}"
 
 
-def tensor_rows(fitted: Fitted) -> list[list[str]]:
+def tensor_rows(fitted: FittedModel) -> list[list[str]]:
     """What was done to which tensor: name, storage, bytes, loss."""
     rows = []
     for item, number in zip(fitted.items, fitted.chosen, strict=True):
@@ -54,7 +54,7 @@ def tensor_rows(fitted: Fitted) -> list[list[str]]:
     return rows
 
 
-def candidate_rows(fitted: Fitted) -> list[list[str]]:
+def candidate_rows(fitted: FittedModel) -> list[list[str]]:
     """The combinations that were measured as a whole, the chosen one first."""
     return [
         [
@@ -68,7 +68,7 @@ def candidate_rows(fitted: Fitted) -> list[list[str]]:
     ]
 
 
-def candidate_heads(fitted: Fitted) -> list[str]:
+def candidate_heads(fitted: FittedModel) -> list[str]:
     """The heads of :func:`candidate_rows`."""
     first = fitted.candidates[0]
     quality: Quality = first.quality
@@ -81,7 +81,7 @@ def candidate_heads(fitted: Fitted) -> list[str]:
     ]
 
 
-def to_json(fitted: Fitted, limit: int) -> dict[str, Any]:
+def to_json(fitted: FittedModel, limit: int) -> dict[str, Any]:
     """For ``--json``."""
     difference = fitted.difference
     return {
@@ -112,7 +112,7 @@ def _candidate(one: Candidate) -> dict[str, Any]:
             **one.quality.to_json()}  # fmt: skip
 
 
-def page_of(fitted: Fitted, limit: int, inputs: Sequence[str]) -> str:
+def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
     """The page: bytes against quality, and what was done to which tensor."""
     from engine.report import about, page, size, table
 
@@ -154,8 +154,8 @@ def page_of(fitted: Fitted, limit: int, inputs: Sequence[str]) -> str:
     )
 
 
-def _chart(fitted: Fitted, limit: int) -> Any:
-    from engine.report.charts import Border, Group, scatter_chart
+def _chart(fitted: FittedModel, limit: int) -> Any:
+    from engine.report.charts import BarGroup, Border, scatter_chart
 
     assert fitted.front is not None
     points = [p for p in fitted.front.points if p.loss > 0]
@@ -164,7 +164,7 @@ def _chart(fitted: Fitted, limit: int) -> Any:
     dots = [(one.bytes / 1e6, max(one.quality.loss, 1e-9)) for one in fitted.candidates]
     titles = [f"{one.bytes:,} bytes, loss {one.quality.loss:.2e}" for one in fitted.candidates]
     return scatter_chart(
-        [Group("chosen", dots[:1], titles[:1]), Group("also measured", dots[1:], titles[1:])],
+        [BarGroup("chosen", dots[:1], titles[:1]), BarGroup("also measured", dots[1:], titles[1:])],
         label="loss against megabytes: the line is the sum of the tensors' own losses, the dots"
         " are models measured as a whole",
         x="weights (MB)",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from engine.contracts.compressor import Compressor, ModelFacts, Step
+from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 from engine.contracts.refs import CompressorRef
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.config.schema import EngineConfig
@@ -38,7 +38,7 @@ class PlannedStep:
 
     use: Mapping[str, Any]
     compressor: Compressor
-    step: Step
+    step: CompressionStep
     config: EngineConfig
     saved: int
 

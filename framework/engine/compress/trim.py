@@ -23,7 +23,7 @@ from engine.evaluate.texts import encode_texts
 
 
 @dataclass(frozen=True)
-class Trimmed:
+class TrimmedModel:
     """A trimmed model.
 
     Attributes:
@@ -49,7 +49,7 @@ def trim(
     languages: Sequence[str] = (),
     texts: Sequence[str] = (),
     registry: Registry | None = None,
-) -> Trimmed:
+) -> TrimmedModel:
     """Do every lossless step that the installed compressors offer.
 
     Args:
@@ -74,7 +74,7 @@ def trim(
         built = smaller
     built.manifest = recorded(built.manifest, [one.to_json() for one in steps])
     size = size_of_plan(plan_of_module(built.model), built.config, None)
-    return Trimmed(built, before, size, steps, checked, notes)
+    return TrimmedModel(built, before, size, steps, checked, notes)
 
 
 def check(original: Built, smaller: Built, planned: PlannedStep) -> int:

@@ -37,7 +37,12 @@ if TYPE_CHECKING:
     from engine.contracts.clustering import Arrays, Clusterer, Embedder, check_vectors
     from engine.contracts.clustering_settings import ClustererSettings, EmbedderSettings
     from engine.contracts.command import Command
-    from engine.contracts.compressor import Compressor, CompressorSettings, ModelFacts, Step
+    from engine.contracts.compressor import (
+        CompressionStep,
+        Compressor,
+        CompressorSettings,
+        ModelFacts,
+    )
     from engine.contracts.dataset import ActivationPoint, Dataset, DatasetSettings, Record
     from engine.contracts.description import Description, Difference, Fact, Table
     from engine.contracts.intervals import Interval, mover, wilson
@@ -109,7 +114,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "clustering": ("Arrays", "Clusterer", "Embedder", "check_vectors"),
     "command": ("Command",),
-    "compressor": ("Compressor", "CompressorSettings", "ModelFacts", "Step"),
+    "compressor": ("Compressor", "CompressorSettings", "ModelFacts", "CompressionStep"),
     "dataset": ("ActivationPoint", "Dataset", "DatasetSettings", "Record"),
     "description": ("Description", "Difference", "Fact", "Table"),
     "callback": ("Callback", "StageInfo"),
@@ -165,6 +170,7 @@ __all__ = [
     "ClustererRef",
     "ClustererSettings",
     "Command",
+    "CompressionStep",
     "Compressor",
     "CompressorRef",
     "CompressorSettings",
@@ -215,7 +221,6 @@ __all__ = [
     "SquarePreprocess",
     "StageInfo",
     "State",
-    "Step",
     "Storage",
     "StorageRef",
     "StorageSettings",

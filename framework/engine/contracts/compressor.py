@@ -46,7 +46,7 @@ class ModelFacts:
 
 
 @dataclass(frozen=True)
-class Step:
+class CompressionStep:
     """What a compressor will do to one model.
 
     Attributes:
@@ -96,7 +96,7 @@ class Compressor(ABC):
         return ()
 
     @abstractmethod
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         """What it would do; ``None``: there is nothing to do for it on this model.
 
         It reads no weights and imports no torch. The same model gives the same step.
@@ -112,7 +112,7 @@ class Compressor(ABC):
     @abstractmethod
     def apply(
         self,
-        step: Step,
+        step: CompressionStep,
         tensors: Mapping[str, Tensor],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.evaluate.answers import Answer, Answers
+    from engine.evaluate.answers import Answer, ImageAnswers
     from engine.evaluate.features import FeatureCache
     from engine.evaluate.gallery import write_gallery
     from engine.evaluate.predictor import Classifier, Predictor, load
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "Answer": "answers",
-    "Answers": "answers",
+    "ImageAnswers": "answers",
     "Classifier": "predictor",
     "DatasetRun": "runner",
     "DatasetScore": "scores",
@@ -32,11 +32,11 @@ _HOME = {
 }
 __all__ = [
     "Answer",
-    "Answers",
     "Classifier",
     "DatasetRun",
     "DatasetScore",
     "FeatureCache",
+    "ImageAnswers",
     "Predictor",
     "Score",
     "load",

@@ -25,7 +25,7 @@ class Answer:
     probability: float
 
 
-class Answers(list[list[Answer]]):
+class ImageAnswers(list[list[Answer]]):
     """The answers to several images: an ordinary list, which a notebook shows as a table."""
 
     def _repr_html_(self) -> str:

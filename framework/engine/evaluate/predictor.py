@@ -33,7 +33,7 @@ from engine.core.model import DualEncoder
 from engine.data.pictures import Picture
 from engine.errors import DataError
 from engine.evaluate.alike import notes_of
-from engine.evaluate.answers import Answer, Answers
+from engine.evaluate.answers import Answer, ImageAnswers
 from engine.evaluate.devices import find_device
 from engine.evaluate.images import read_batches
 from engine.evaluate.inputs import Pictures, check_classes, check_texts, refuse_broken
@@ -113,7 +113,7 @@ class Predictor:
         *,
         batch_size: int = 16,
         probabilities: Probabilities = "softmax",
-    ) -> Answers:
+    ) -> ImageAnswers:
         """The most probable classes of each image.
 
         The vectors of the classes are computed at each call, from the weights, templates and
@@ -340,7 +340,7 @@ class Classifier:
         *,
         batch_size: int = 16,
         probabilities: Probabilities = "softmax",
-    ) -> Answers:
+    ) -> ImageAnswers:
         """As :meth:`Predictor.classify`."""
         self.predictor.check_probabilities(probabilities)
         if top < 1:
@@ -354,7 +354,7 @@ class Classifier:
                 stacklevel=2,
             )
         found, indices = self.best(vectors, top, probabilities)
-        return Answers(
+        return ImageAnswers(
             [Answer(i, self.classes[i], p) for i, p in zip(row, chances, strict=True)]
             for row, chances in zip(indices.tolist(), found.tolist(), strict=True)
         )

@@ -73,7 +73,7 @@ class Border:
 
 
 @dataclass(frozen=True)
-class Group:
+class BarGroup:
     """Dots of one colour.
 
     Attributes:
@@ -205,7 +205,7 @@ def bar_chart(
 
 
 def scatter_chart(
-    groups: Sequence[Group],
+    groups: Sequence[BarGroup],
     *,
     label: str,
     x: str = "",
@@ -267,7 +267,7 @@ def scatter_chart(
     return Chart(draw, label, x, y, shown, width, height, "map" if bare else "")
 
 
-def _dots(drawing: Drawing, number: int, group: Group) -> None:
+def _dots(drawing: Drawing, number: int, group: BarGroup) -> None:
     if not group.points:
         return
     name = f"group{number}"

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.search.building import IndexReport, build_index
-    from engine.search.index import Hit, Index
+    from engine.search.index import Hit, SearchIndex
     from engine.search.query import query_vector
 
 _HOME = {
     "Hit": "index",
-    "Index": "index",
+    "SearchIndex": "index",
     "IndexReport": "building",
     "build_index": "building",
     "query_vector": "query",
 }
-__all__ = ["Hit", "Index", "IndexReport", "build_index", "query_vector"]
+__all__ = ["Hit", "IndexReport", "SearchIndex", "build_index", "query_vector"]
 
 
 def __getattr__(name: str) -> Any:

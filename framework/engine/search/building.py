@@ -21,8 +21,8 @@ from engine.errors import DataError
 from engine.search.catalogue import FILE, Catalogue
 from engine.search.identity import check_model, keep_model
 from engine.search.partition import renew
-from engine.search.reading import Read, read_ahead, settled
-from engine.search.sources import Item, find_items
+from engine.search.reading import ReadImage, read_ahead, settled
+from engine.search.sources import SourceItem, find_items
 
 if TYPE_CHECKING:
     from engine.evaluate.features import FeatureCache
@@ -175,7 +175,7 @@ class _Run:
         before, same = self.report.found, _Same(self)
         todo = same.changed(find_items(source, lambda path, why: closed.append((path, why))))
         preprocess = self.predictor.model.vision.preprocess
-        waiting: list[Read] = []
+        waiting: list[ReadImage] = []
         since = time.monotonic()
         for read in read_ahead(
             todo, preprocess, self.catalogue.vector_of, workers=workers, reduced=reduced
@@ -194,7 +194,7 @@ class _Run:
             )
         self._remove_gone(source, [path for path, _ in closed], self.report.found - before)
 
-    def write(self, reads: Sequence[Read], same: Sequence[tuple[bytes, str]]) -> None:
+    def write(self, reads: Sequence[ReadImage], same: Sequence[tuple[bytes, str]]) -> None:
         """Encode and store some pictures in one transaction, and mark those that are unchanged."""
         todo = {read.digest: read for read in reads if read.pixels is not None}
         vectors: dict[bytes, bytes] = {}
@@ -212,7 +212,7 @@ class _Run:
         self.progress(self.report.found, self.report.encoded)
 
     def _changes(
-        self, reads: Sequence[Read], vectors: dict[bytes, bytes]
+        self, reads: Sequence[ReadImage], vectors: dict[bytes, bytes]
     ) -> Iterator[tuple[str, Sequence[Any]]]:
         for digest, vector in vectors.items():
             yield (
@@ -278,7 +278,7 @@ class _Same:
         self._run = run
         self._places: list[tuple[bytes, str]] = []
 
-    def changed(self, items: Iterator[Item]) -> Iterator[Item]:
+    def changed(self, items: Iterator[SourceItem]) -> Iterator[SourceItem]:
         """Those that are new or were changed."""
         report, catalogue = self._run.report, self._run.catalogue
         for item in items:

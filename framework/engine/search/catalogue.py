@@ -46,7 +46,7 @@ CREATE TABLE pairs(
 
 
 @dataclass(frozen=True)
-class Entry:
+class CatalogueEntry:
     """A picture of an index.
 
     Attributes:
@@ -170,21 +170,21 @@ class Catalogue:
 
     # ---- pictures
 
-    def entry(self, path: Path, member: str) -> Entry | None:
+    def entry(self, path: Path, member: str) -> CatalogueEntry | None:
         """A picture by its place."""
         found = self.rows(f"{_ENTRY} WHERE path = ? AND member = ?", (os.fsencode(path), member))
         return _entry(found[0]) if found else None
 
-    def entries_of(self, vectors: Sequence[int]) -> dict[int, list[Entry]]:
+    def entries_of(self, vectors: Sequence[int]) -> dict[int, list[CatalogueEntry]]:
         """The pictures of each vector."""
-        found: dict[int, list[Entry]] = {number: [] for number in vectors}
+        found: dict[int, list[CatalogueEntry]] = {number: [] for number in vectors}
         for part in _parts(list(found)):
             marks = ",".join("?" * len(part))
             for row in self.rows(f"{_ENTRY} WHERE vector IN ({marks}) ORDER BY path, member", part):
                 found[row[6]].append(_entry(row))
         return found
 
-    def broken(self) -> Iterator[Entry]:
+    def broken(self) -> Iterator[CatalogueEntry]:
         """The pictures that could not be read, by their paths."""
         for row in self.rows(f"{_ENTRY} WHERE vector IS NULL ORDER BY path, member"):
             yield _entry(row)
@@ -223,8 +223,8 @@ class Catalogue:
 _ENTRY = "SELECT path, member, start, size, mtime, taken, vector, error FROM pictures"
 
 
-def _entry(row: tuple[Any, ...]) -> Entry:
-    return Entry(Path(os.fsdecode(row[0])), *row[1:])
+def _entry(row: tuple[Any, ...]) -> CatalogueEntry:
+    return CatalogueEntry(Path(os.fsdecode(row[0])), *row[1:])
 
 
 def _parts(numbers: list[int], at_once: int = 500) -> Iterator[list[int]]:

@@ -17,7 +17,7 @@ import numpy as np
 from engine.core.files import explained, locked
 from engine.errors import DataError
 from engine.search.building import LOCK
-from engine.search.catalogue import Catalogue, Entry
+from engine.search.catalogue import Catalogue, CatalogueEntry
 from engine.search.nearest import Ids, Rows
 
 _BLOCK = 2_000
@@ -26,7 +26,7 @@ LOWEST = 0.9
 
 
 @dataclass(frozen=True)
-class Group:
+class DuplicateGroup:
     """Pictures that are nearly the same.
 
     Attributes:
@@ -34,7 +34,7 @@ class Group:
         lowest: the smallest cosine of a pair that holds the group together; 1 for equal bytes.
     """
 
-    entries: tuple[Entry, ...]
+    entries: tuple[CatalogueEntry, ...]
     lowest: float
 
 
@@ -42,7 +42,7 @@ def find_duplicates(
     folder: Path,
     cosine: float = 0.97,
     progress: Callable[[int, int], None] = lambda done, count: None,
-) -> list[Group]:
+) -> list[DuplicateGroup]:
     """The groups of an index, the largest first.
 
     Two pictures are in a group where a chain of pairs leads from one to the other, each pair of at
@@ -105,7 +105,7 @@ def _pairs(
             return
 
 
-def _groups(catalogue: Catalogue, cosine: float) -> Iterator[Group]:
+def _groups(catalogue: Catalogue, cosine: float) -> Iterator[DuplicateGroup]:
     """The connected parts of the graph of near pairs."""
     parent: dict[int, int] = {}
 
@@ -136,5 +136,5 @@ def _groups(catalogue: Catalogue, cosine: float) -> Iterator[Group]:
         entries = [e for es in catalogue.entries_of(numbers).values() for e in es]
         if len(entries) > 1:
             entries.sort(key=lambda entry: (-entry.size, entry.path, entry.member))
-            found.append(Group(tuple(entries), lowest.get(top, 1.0)))
+            found.append(DuplicateGroup(tuple(entries), lowest.get(top, 1.0)))
     yield from sorted(found, key=lambda group: (-len(group.entries), group.entries[0].path))

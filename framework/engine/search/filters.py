@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import DataError
-from engine.search.catalogue import Catalogue, Entry
+from engine.search.catalogue import Catalogue, CatalogueEntry
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Filter:
         sql = f"SELECT DISTINCT vector FROM pictures WHERE {' AND '.join(where)}"
         return np.array([row[0] for row in catalogue.rows(sql, values)], np.int64)
 
-    def accepts(self, entry: Entry) -> bool:
+    def accepts(self, entry: CatalogueEntry) -> bool:
         """Whether one picture is among them."""
         if self.folder is not None and not entry.path.is_relative_to(
             os.path.abspath(self.folder)  # noqa: PTH100 (links stay)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from engine.core.foreign import clean_name
 from engine.errors import DataError
-from engine.search.catalogue import Catalogue, Entry
+from engine.search.catalogue import Catalogue, CatalogueEntry
 from engine.search.filters import Filter
 from engine.search.identity import model_of
 from engine.search.nearest import Inverted
@@ -36,7 +36,7 @@ class Hit:
 
     score: float
     vector: int
-    places: tuple[Entry, ...]
+    places: tuple[CatalogueEntry, ...]
 
     @property
     def path(self) -> Path:
@@ -61,13 +61,13 @@ class Hit:
         }
 
 
-def name_of(entry: Entry) -> str:
+def name_of(entry: CatalogueEntry) -> str:
     """The place of a picture as text that UTF-8 can hold."""
     inside = f" / {entry.member}" if entry.member else ""
     return clean_name(f"{entry.path}{inside}")
 
 
-def read_picture_of(entry: Entry) -> bytes:
+def read_picture_of(entry: CatalogueEntry) -> bytes:
     """The bytes of a picture of an index.
 
     Raises:
@@ -76,7 +76,7 @@ def read_picture_of(entry: Entry) -> bytes:
     return read_item(entry.path, entry.start, entry.size, entry.member)
 
 
-class Index:
+class SearchIndex:
     """The pictures of a folder that ``engine index`` wrote.
 
     Any number of processes may search while one writes; :meth:`refresh` takes over what was
@@ -170,11 +170,11 @@ class Index:
         """Every vector, in blocks: numbers [N] and rows [N, J]."""
         return self._catalogue.vectors_after(0, self.width)
 
-    def broken(self) -> Iterator[Entry]:
+    def broken(self) -> Iterator[CatalogueEntry]:
         """The pictures that could not be read."""
         return self._catalogue.broken()
 
-    def entries_of(self, numbers: Sequence[int]) -> dict[int, list[Entry]]:
+    def entries_of(self, numbers: Sequence[int]) -> dict[int, list[CatalogueEntry]]:
         """The pictures of vectors."""
         return self._catalogue.entries_of(numbers)
 
@@ -182,7 +182,7 @@ class Index:
         """Let go of the files."""
         self._catalogue.close()
 
-    def __enter__(self) -> Index:
+    def __enter__(self) -> SearchIndex:
         return self
 
     def __exit__(self, *error: object) -> None:

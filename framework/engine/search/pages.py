@@ -11,9 +11,9 @@ from engine.contracts.dataset import Dataset
 from engine.data.pictures import decode, rgb
 from engine.errors import BrokenImageError
 from engine.report import about, human, picture, render, size
-from engine.search.catalogue import Entry
-from engine.search.duplicates import Group
-from engine.search.index import Hit, Index, name_of, read_picture_of
+from engine.search.catalogue import CatalogueEntry
+from engine.search.duplicates import DuplicateGroup
+from engine.search.index import Hit, SearchIndex, name_of, read_picture_of
 from engine.search.scoring import FilterReport, RowScore, examples, read_scores
 
 SIDE = 320
@@ -38,7 +38,7 @@ class _Part:
 
 
 def hits_page(
-    index: Index, hits: Sequence[Hit], query: str, about_query: Sequence[tuple[str, str]] = ()
+    index: SearchIndex, hits: Sequence[Hit], query: str, about_query: Sequence[tuple[str, str]] = ()
 ) -> str:
     """The page of a search.
 
@@ -71,7 +71,7 @@ def hits_page(
     )
 
 
-def duplicates_page(groups: Sequence[Group], index: str, cosine: float) -> str:
+def duplicates_page(groups: Sequence[DuplicateGroup], index: str, cosine: float) -> str:
     """The page of near-duplicates.
 
     Args:
@@ -148,7 +148,7 @@ def _row_card(dataset: Dataset, index: int, row: RowScore) -> _Card:
     return _Card(image, record.id, problem, tuple(f"{value:.3f} {text}" for value, text in pairs))
 
 
-def _card(entry: Entry, lines: tuple[str, ...]) -> _Card:
+def _card(entry: CatalogueEntry, lines: tuple[str, ...]) -> _Card:
     image, problem = "", ""
     try:
         image = picture(decode(read_picture_of(entry), at_least=SIDE).image, SIDE)
@@ -159,7 +159,7 @@ def _card(entry: Entry, lines: tuple[str, ...]) -> _Card:
     return _Card(image, name_of(entry), problem, lines)
 
 
-def _facts(entry: Entry) -> str:
+def _facts(entry: CatalogueEntry) -> str:
     try:
         day = datetime.fromtimestamp(entry.taken).date().isoformat()
     except (ValueError, OverflowError, OSError):
@@ -167,7 +167,7 @@ def _facts(entry: Entry) -> str:
     return f"{size(entry.size)}, {day}"
 
 
-def _warnings(index: Index) -> list[str]:
+def _warnings(index: SearchIndex) -> list[str]:
     if index.recall >= 1:
         return []
     return [f"the index is too large to compare everything: of the ten nearest it finds"

@@ -19,7 +19,7 @@ from engine.contracts.preprocess import Pixels, Preprocess, to_pixels
 from engine.data.pictures import decode, formats
 from engine.errors import BrokenImageError, PluginError
 from engine.evaluate.images import available_cores
-from engine.search.sources import Item, read_item
+from engine.search.sources import SourceItem, read_item
 
 REDUCED = 2
 """A JPEG may be decoded at a half, a quarter or an eighth of its size, as long as its shorter side
@@ -29,7 +29,7 @@ _TIME_IFD, _ORIGINAL, _CHANGED = 0x8769, 0x9003, 0x0132
 
 
 @dataclass(frozen=True)
-class Read:
+class ReadImage:
     """A picture that was read.
 
     Attributes:
@@ -42,7 +42,7 @@ class Read:
         moment: when reading began, nanoseconds since 1970.
     """
 
-    item: Item
+    item: SourceItem
     digest: bytes
     taken: float
     pixels: Pixels | None
@@ -52,13 +52,13 @@ class Read:
 
 
 def read_ahead(
-    items: Iterator[Item],
+    items: Iterator[SourceItem],
     preprocess: Preprocess,
     known: Callable[[bytes], int | None],
     *,
     workers: int | None = None,
     reduced: bool = True,
-) -> Iterator[Read]:
+) -> Iterator[ReadImage]:
     """Read pictures in order; at most four for each worker are held.
 
     Args:
@@ -70,7 +70,7 @@ def read_ahead(
         reduced: decode large JPEGs at a part of their size (:data:`REDUCED`).
     """
     workers = workers or min(8, available_cores())
-    ahead: deque[Future[Read]] = deque()
+    ahead: deque[Future[ReadImage]] = deque()
     pool = ThreadPoolExecutor(workers, thread_name_prefix="index")
     try:
         while True:
@@ -84,32 +84,32 @@ def read_ahead(
 
 
 def _read(
-    item: Item, preprocess: Preprocess, known: Callable[[bytes], int | None], reduced: bool
-) -> Read:
+    item: SourceItem, preprocess: Preprocess, known: Callable[[bytes], int | None], reduced: bool
+) -> ReadImage:
     moment = time.time_ns()
     taken, digest = item.mtime / 1e9, b""
     if item.problem:
-        return Read(item, digest, taken, None, None, item.problem, moment)
+        return ReadImage(item, digest, taken, None, None, item.problem, moment)
     try:
         data = read_item(item.path, item.start, item.size, item.member)
         digest = hashlib.sha256(data).digest()
         taken = time_of(data) or taken
         vector = known(digest)
         if vector is not None:
-            return Read(item, digest, taken, None, vector, "", moment)
+            return ReadImage(item, digest, taken, None, vector, "", moment)
         at_least = REDUCED * preprocess.size if reduced else None
         pixels = to_pixels(decode(data, at_least=at_least).image, preprocess)
     except BrokenImageError as error:
-        return Read(item, digest, taken, None, None, error.reason, moment)
+        return ReadImage(item, digest, taken, None, None, error.reason, moment)
     except OSError as error:
         reason = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-        return Read(item, digest, taken, None, None, reason, moment)
+        return ReadImage(item, digest, taken, None, None, reason, moment)
     except PluginError:
         raise  # no picture would be right
     except Exception as error:  # a third party's preprocessing: one picture stops no run
         reason = f"{type(error).__name__}: {error}"
-        return Read(item, digest, taken, None, None, reason, moment)
-    return Read(item, digest, taken, pixels, None, "", moment)
+        return ReadImage(item, digest, taken, None, None, reason, moment)
+    return ReadImage(item, digest, taken, pixels, None, "", moment)
 
 
 def time_of(data: bytes) -> float | None:
@@ -125,7 +125,7 @@ def time_of(data: bytes) -> float | None:
         return None
 
 
-def settled(item: Item, moment: int) -> int:
+def settled(item: SourceItem, moment: int) -> int:
     """The time of change to keep; -1 for a file that was changed so shortly before it was read that
     another change might leave the time as it is."""
     return item.mtime if moment - item.mtime > 2_000_000_000 and os.name == "posix" else -1

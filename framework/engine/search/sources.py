@@ -15,7 +15,7 @@ from engine.errors import DataError
 
 
 @dataclass(frozen=True)
-class Item:
+class SourceItem:
     """A picture that was found and not yet read.
 
     Attributes:
@@ -35,7 +35,7 @@ class Item:
     problem: str = ""
 
 
-def find_items(folder: Path, unreadable: Callable[[Path, str], None]) -> Iterator[Item]:
+def find_items(folder: Path, unreadable: Callable[[Path, str], None]) -> Iterator[SourceItem]:
     """Every picture in a folder, in those below it and in their tar files, in order.
 
     The contest's layout, a click log and shards of WebDataset are such folders.
@@ -51,15 +51,15 @@ def find_items(folder: Path, unreadable: Callable[[Path, str], None]) -> Iterato
         try:
             about = path.stat()
         except OSError as error:
-            yield Item(path, problem=error.strerror or str(error))
+            yield SourceItem(path, problem=error.strerror or str(error))
             continue
         if path.suffix.lower() == ".tar":
             yield from _members(path, about.st_mtime_ns)
         else:
-            yield Item(path, "", 0, about.st_size, about.st_mtime_ns)
+            yield SourceItem(path, "", 0, about.st_size, about.st_mtime_ns)
 
 
-def _members(path: Path, mtime: int) -> Iterator[Item]:
+def _members(path: Path, mtime: int) -> Iterator[SourceItem]:
     """The pictures of a tar; a name that comes twice is the first one."""
     seen: set[str] = set()
     try:
@@ -67,9 +67,9 @@ def _members(path: Path, mtime: int) -> Iterator[Item]:
             ending = os.path.splitext(member.name)[1].lower()  # noqa: PTH122 (a name, not a path)
             if ending in SUFFIXES and member.name not in seen:
                 seen.add(member.name)
-                yield Item(path, member.name, member.offset, member.size, mtime)
+                yield SourceItem(path, member.name, member.offset, member.size, mtime)
     except DataError as error:
-        yield Item(path, mtime=mtime, problem=error.message)
+        yield SourceItem(path, mtime=mtime, problem=error.message)
 
 
 def read_item(path: Path, start: int, size: int, member: str = "") -> bytes:

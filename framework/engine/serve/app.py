@@ -15,7 +15,7 @@ from engine.report import render
 from engine.serve.encoder import Encoder
 from engine.serve.faults import Fault
 from engine.serve.fetching import Fetching
-from engine.serve.guard import Guard
+from engine.serve.guard import RequestGuard
 from engine.serve.metrics import Metrics
 from engine.serve.openapi import describe
 from engine.serve.pictures import Shelf
@@ -24,13 +24,13 @@ from engine.serve.settings import ServeSettings
 
 if TYPE_CHECKING:
     from engine.evaluate.predictor import Predictor
-    from engine.search.index import Index
+    from engine.search.index import SearchIndex
 
-GUARD: web.AppKey[Guard] = web.AppKey("guard", Guard)
+GUARD: web.AppKey[RequestGuard] = web.AppKey("guard", RequestGuard)
 
 
 def make_app(
-    predictor: Predictor, index: Index | None = None, settings: ServeSettings | None = None
+    predictor: Predictor, index: SearchIndex | None = None, settings: ServeSettings | None = None
 ) -> web.Application:
     """The service of a model.
 
@@ -48,7 +48,7 @@ def make_app(
 
         check_model(index.catalogue, predictor, index.folder)
     metrics = Metrics()
-    guard = Guard(settings, metrics)
+    guard = RequestGuard(settings, metrics)
     app = web.Application(
         middlewares=[guard.middleware], client_max_size=settings.max_body,
         handler_args={"max_line_size": 8190, "max_field_size": 8190,
@@ -101,7 +101,7 @@ def make_app(
 
 
 def page_of(
-    predictor: Predictor, index: Index | None, settings: ServeSettings
+    predictor: Predictor, index: SearchIndex | None, settings: ServeSettings
 ) -> Callable[[web.Request], Awaitable[web.Response]]:
     """The handler of the page at ``/``: one document that asks for nothing but this service."""
     script = (files(__package__) / "templates" / "page.js").read_text(encoding="utf-8")

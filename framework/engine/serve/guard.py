@@ -35,7 +35,7 @@ _log = logging.getLogger("engine.serve")
 _METHODS = "GET, POST, OPTIONS"
 
 
-class Guard:
+class RequestGuard:
     """The middleware of the service.
 
     Args:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from engine.data.pictures import decode
 from engine.errors import BrokenImageError
 from engine.search.filters import Filter
-from engine.search.index import Hit, Index, read_picture_of
+from engine.search.index import Hit, SearchIndex, read_picture_of
 from engine.serve.faults import Fault
 
 SIDE = 512
@@ -28,7 +28,7 @@ class Shelf:
         index: open.
     """
 
-    def __init__(self, index: Index) -> None:
+    def __init__(self, index: SearchIndex) -> None:
         self.index = index
         self._thread = ThreadPoolExecutor(2, thread_name_prefix="search")
         self._looked = 0.0

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from engine.evaluate.predictor import Predictor
-    from engine.search.index import Index
+    from engine.search.index import SearchIndex
 
 
 def serve(
     predictor: Predictor,
-    index: Index | None,
+    index: SearchIndex | None,
     settings: ServeSettings,
     listening: Callable[[str], None] = lambda url: None,
 ) -> None:
@@ -45,7 +45,7 @@ def serve(
 
 async def _serve(
     predictor: Predictor,
-    index: Index | None,
+    index: SearchIndex | None,
     settings: ServeSettings,
     listening: Callable[[str], None],
 ) -> None:

@@ -13,7 +13,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from engine.contracts.compressor import Compressor, ModelFacts, Step
+from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 from engine.contracts.tokenizer import Tokenizer
 from engine.testing.common import call
 from engine.testing.core import NotApplicable, fault, rule
@@ -45,7 +45,7 @@ class CompressorSubject(Subject):
         tokenizer = Characters(self.text.vocab_size)
         return ModelFacts(self.text, SmallVisionSettings(), tokenizer, _TEXTS, ("ru", "en"))
 
-    def step(self) -> Step:
+    def step(self) -> CompressionStep:
         """What a new compressor would do.
 
         Raises:
@@ -54,11 +54,11 @@ class CompressorSubject(Subject):
         found = call(self.make().plan, self.facts, expected="plan(model) to give a Step or None")
         if found is None:
             raise NotApplicable("it finds nothing to do on the kit's small text encoder")
-        if not isinstance(found, Step):
+        if not isinstance(found, CompressionStep):
             fault("a Step or None", f"a {type(found).__name__}")
         return found
 
-    def smaller(self, step: Step) -> SmallTextSettings:
+    def smaller(self, step: CompressionStep) -> SmallTextSettings:
         """The settings after a step; what it changes of the vision tower is left out."""
         try:
             changes = json.loads(json.dumps(dict(step.settings), allow_nan=False))
@@ -88,7 +88,7 @@ class CompressorSubject(Subject):
         plan = settings.plan().tensors
         return {f"text.{name}": tensor.shape for name, tensor in plan.items()} | {"logit_scale": ()}
 
-    def apply(self, step: Step, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    def apply(self, step: CompressionStep, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of the smaller model, by a new compressor."""
         shapes = self.shapes(self.smaller(step))
         expected = "apply(step, tensors, shapes) to give the tensors"

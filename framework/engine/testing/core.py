@@ -25,7 +25,7 @@ class CheckFailure(AssertionError):
         self.failure = failure
 
 
-class Fault(Exception):
+class Violation(Exception):
     """Raised inside a check: the promise is not kept. See :func:`fault`."""
 
     def __init__(self, expected: str, found: str, why: str | None) -> None:
@@ -45,7 +45,7 @@ def fault(expected: str, found: str, why: str | None = None) -> NoReturn:
         found: what was there, with numbers, places and names.
         why: in place of the rule's own reason.
     """
-    raise Fault(expected, found, why)
+    raise Violation(expected, found, why)
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Check:
         try:
             with self.subject.quiet():
                 self.rule.run(self.subject)
-        except Fault as found:
+        except Violation as found:
             return self._failed(found.expected, found.found, found.why)
         except NotApplicable as why:
             return RuleOutcome(self.id, "skipped", str(why))

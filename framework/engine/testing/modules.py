@@ -112,7 +112,7 @@ def weight_of(plan: Plan) -> int:
 
 
 def check_weight(it: ModuleSubject) -> None:
-    """Fault where the plugin would be too heavy to test, reported before it is built."""
+    """Violation where the plugin would be too heavy to test, reported before it is built."""
     maximum = it.hints.get("max_bytes", MAX_BYTES)
     try:
         weight = weight_of(it.own_plan() or plan_of_module(it.meta()))
@@ -209,7 +209,7 @@ def plan(it: ModuleSubject, stored: Any = None) -> None:
 
 
 def compare_plans(one: Plan, right: Plan, one_name: str, right_name: str) -> None:
-    """Fault where two plans differ; lists the first few tensors."""
+    """Violation where two plans differ; lists the first few tensors."""
     lines = [
         f"{name}: {_shape(one, name)} in {one_name}, {_shape(right, name)} in {right_name}"
         for name in dict.fromkeys([*right, *one])

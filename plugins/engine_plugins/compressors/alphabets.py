@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
+from engine.contracts.unicode import bounded_normalise
 from engine.errors import ConfigError, did_you_mean
 
 _FILE = Path(__file__).with_name("alphabets.txt")
@@ -107,5 +108,5 @@ def letters_of(names: Sequence[str]) -> set[str]:
             )
         for character in own:
             for form in (character, character.upper(), character.lower(), character.title()):
-                found |= {*form, *unicodedata.normalize("NFD", form)}
+                found |= {*form, *bounded_normalise("NFD", form)}
     return found

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from engine.contracts.compressor import Compressor, ModelFacts, Step
+from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 from engine.errors import ConfigError
 from engine_plugins.compressors.settings import DropLayersSettings
 
@@ -32,7 +32,7 @@ class DropLayers(Compressor):
         layers = getattr(model.text, "layers", 0)
         return [{"tower": "text", "keep": layers // 2}] if layers >= 4 else []
 
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         """Which layers stay.
 
         Raises:
@@ -49,7 +49,7 @@ class DropLayers(Compressor):
         if own.keep == layers:
             return None
         kept = [round((i + 1) * layers / own.keep) - 1 for i in range(own.keep)]
-        return Step(
+        return CompressionStep(
             {f"{own.tower}.layers": own.keep},
             f"{own.keep} of {layers} layers of the {own.tower} tower stay",
             details={"kept": kept},
@@ -58,7 +58,7 @@ class DropLayers(Compressor):
 
     def apply(
         self,
-        step: Step,
+        step: CompressionStep,
         tensors: Mapping[str, Tensor],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.contracts.compressor import Compressor, ModelFacts, Step
+from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 from engine.errors import ConfigError
 from engine_plugins.compressors.settings import TrimPositionsSettings
 
@@ -32,7 +32,7 @@ class TrimPositions(Compressor):
         """Only what no text can reach."""
         return [{}]
 
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         """As many positions as tokens.
 
         Raises:
@@ -52,7 +52,7 @@ class TrimPositions(Compressor):
         changes: dict[str, Any] = {"text.max_tokens": most} if most != had else {}
         if hasattr(model.text, _ROWS):
             changes[f"text.{_ROWS}"] = most + extra
-        return Step(
+        return CompressionStep(
             changes,
             f"{most + extra} of {rows} positions stay: a text has at most {most} tokens",
             details={"kept": most + extra, "of": rows},
@@ -60,7 +60,7 @@ class TrimPositions(Compressor):
 
     def apply(
         self,
-        step: Step,
+        step: CompressionStep,
         tensors: Mapping[str, Tensor],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Tensor]:

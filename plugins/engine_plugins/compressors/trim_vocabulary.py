@@ -10,7 +10,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.contracts.compressor import Compressor, ModelFacts, Step
+from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.unicode import bounded_normalise
 from engine.errors import ConfigError
@@ -51,7 +51,7 @@ class TrimVocabulary(Compressor):
         named = list(model.languages) or scripts_in(model.texts)
         return [{"languages": named, "corpus": bool(model.texts)}] if named else []
 
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         """The new tokenizer, and the rows that stay.
 
         Raises:
@@ -74,7 +74,7 @@ class TrimVocabulary(Compressor):
         rows = model.text.vocab_size
         if len(kept) >= rows:
             return None
-        return Step(
+        return CompressionStep(
             {"text.vocab_size": len(kept)},
             f"{len(kept):,} of {rows:,} tokens stay: those that {self.lossless} can need",
             tokenizer=made,
@@ -90,7 +90,7 @@ class TrimVocabulary(Compressor):
 
     def apply(
         self,
-        step: Step,
+        step: CompressionStep,
         tensors: Mapping[str, Tensor],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Tensor]:

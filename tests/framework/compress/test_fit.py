@@ -14,7 +14,7 @@ from compress_texts import TEXTS
 
 from engine.compress import losses as losses_module
 from engine.compress.choices import REST, fixed_bytes, items_of, with_choices
-from engine.compress.fit import Fitted, fit, probes_for
+from engine.compress.fit import FittedModel, fit, probes_for
 from engine.compress.losses import measured_losses, replaced, stored_again
 from engine.core import artifact
 from engine.core.build import Built, read_artifact, save
@@ -33,7 +33,7 @@ def embeddings(built: Built) -> torch.Tensor:
     return encode_texts(built.model, built.tokenizer, TEXTS)
 
 
-def written(fitted: Fitted, folder: Path) -> int:
+def written(fitted: FittedModel, folder: Path) -> int:
     report = save(fitted.built, folder)
     size = (folder / artifact.WEIGHTS).stat().st_size
     assert size == report.total == fitted.size.total

@@ -98,7 +98,9 @@ def test_every_tiny_config_exports(
 def test_no_model_of_a_tiny_config_is_left_out() -> None:
     """Some configs differ in their data alone."""
     models = {
-        path.stem: load_config(path).model.model_dump_json() for path in FOLDER.glob("*.yaml")
+        path.stem: load_config(path).model.model_dump_json()
+        for path in FOLDER.glob("*.yaml")
+        if path.stem != "photos"  # its export is a convolutional network's, which timm's tests hold
     }
     assert set(TINY) <= models.keys()
     assert set(models.values()) == {models[name] for name in TINY}

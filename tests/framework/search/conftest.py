@@ -14,7 +14,7 @@ from engine.contracts.preprocess import Pixels
 from engine.contracts.state import State
 from engine.evaluate.predictor import Predictor
 from engine.search.building import IndexReport, build_index
-from engine.search.index import Index
+from engine.search.index import SearchIndex
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def contents() -> Callable[[Path], dict[tuple[str, str], bytes]]:
 
 def _contents(folder: Path) -> dict[tuple[str, str], bytes]:
     """By the place of each picture of an index: its vector's bytes, or its error."""
-    with Index(folder) as index:
+    with SearchIndex(folder) as index:
         rows = index.catalogue.rows(
             "SELECT path, member, vectors.vector, error FROM pictures"
             " LEFT JOIN vectors ON vectors.id = pictures.vector"

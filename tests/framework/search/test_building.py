@@ -19,7 +19,7 @@ from engine.core.files import locked
 from engine.errors import DataError
 from engine.evaluate.predictor import Predictor
 from engine.search.building import LOCK, IndexReport, build_index
-from engine.search.index import Index
+from engine.search.index import SearchIndex
 
 Indexed = Callable[..., IndexReport]
 Contents = Callable[[Path], dict[tuple[str, str], bytes]]
@@ -39,7 +39,7 @@ def test_everything_is_indexed_once(
     first = indexed(photos)
     assert (first.found, first.encoded, first.broken) == (9, 8, 1)
     assert (first.pictures, first.vectors) == (8, 8)
-    with Index(tmp_path / "index") as index:
+    with SearchIndex(tmp_path / "index") as index:
         (broken,) = index.broken()
         assert (broken.path.name, "does not decode" in broken.error) == ("битая.jpg", True)
     before, ran = contents(tmp_path / "index"), sum(encoded)

@@ -13,13 +13,13 @@ from engine.errors import DataError
 from engine.search import duplicates
 from engine.search.building import IndexReport
 from engine.search.catalogue import Catalogue
-from engine.search.duplicates import Group, find_duplicates
+from engine.search.duplicates import DuplicateGroup, find_duplicates
 from engine.search.pages import duplicates_page
 
 Indexed = Callable[..., IndexReport]
 
 
-def names(groups: list[Group]) -> list[set[str]]:
+def names(groups: list[DuplicateGroup]) -> list[set[str]]:
     return [{entry.path.name for entry in group.entries} for group in groups]
 
 

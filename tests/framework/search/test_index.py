@@ -15,19 +15,21 @@ from engine.evaluate.predictor import Predictor
 from engine.search import nearest
 from engine.search.building import IndexReport
 from engine.search.filters import Filter, make_filter
-from engine.search.index import Index, name_of
+from engine.search.index import SearchIndex, name_of
 from engine.search.query import query_vector
 
 Indexed = Callable[..., IndexReport]
 
 
 @pytest.fixture
-def index(indexed: Indexed, photos: Path, tmp_path: Path) -> Index:
+def index(indexed: Indexed, photos: Path, tmp_path: Path) -> SearchIndex:
     indexed(photos)
-    return Index(tmp_path / "index")
+    return SearchIndex(tmp_path / "index")
 
 
-def test_texts_and_pictures_find_pictures(index: Index, predictor: Predictor, photos: Path) -> None:
+def test_texts_and_pictures_find_pictures(
+    index: SearchIndex, predictor: Predictor, photos: Path
+) -> None:
     for name in ("синий", "красный", "голубой"):
         hits = index.search(query_vector(predictor, [name]), 8)
         assert hits[0].path.stem == name
@@ -42,7 +44,7 @@ def test_texts_and_pictures_find_pictures(index: Index, predictor: Predictor, ph
     assert index.search(both, 1)[0].path.stem == "голубой"
 
 
-def test_scores_are_numpys(index: Index, predictor: Predictor) -> None:
+def test_scores_are_numpys(index: SearchIndex, predictor: Predictor) -> None:
     query = query_vector(predictor, ["жёлтый"])
     numbers, rows = next(index.vectors())
     expected = dict(zip(numbers.tolist(), (rows @ query).tolist(), strict=True))
@@ -54,7 +56,7 @@ def test_scores_are_numpys(index: Index, predictor: Predictor) -> None:
     assert [hit.vector for hit in index.search(query, 3)] == [hit.vector for hit in hits[:3]]
 
 
-def test_names_in_any_encoding(index: Index) -> None:
+def test_names_in_any_encoding(index: SearchIndex) -> None:
     hits = index.search(np.array([1, -0.5, -0.5]), 8)
     (odd,) = [hit for hit in hits if b"\xf0\xe5\xe4" in os.fsencode(hit.path)]
     assert odd.path.is_file()
@@ -72,7 +74,7 @@ def test_filters(indexed: Indexed, photos: Path, tmp_path: Path) -> None:
     (tmp_path / "фото2").mkdir()
     Image.new("RGB", (9, 9), "gold").save(tmp_path / "фото2" / "x.png")
     indexed(photos, tmp_path / "фото2")
-    with Index(tmp_path / "index") as index:
+    with SearchIndex(tmp_path / "index") as index:
         query = np.array([1.0, 0.2, 0.1])
 
         def names(**what: object) -> set[str]:
@@ -96,7 +98,7 @@ def test_filters(indexed: Indexed, photos: Path, tmp_path: Path) -> None:
 def test_copies_are_one_hit(indexed: Indexed, photos: Path, tmp_path: Path) -> None:
     (photos / "лето" / "копия.png").write_bytes((photos / "красный.png").read_bytes())
     indexed(photos)
-    with Index(tmp_path / "index") as index:
+    with SearchIndex(tmp_path / "index") as index:
         query = np.array([1.0, -1.0, -1.0])
         (hit,) = index.search(query, 1)
         assert [entry.path.name for entry in hit.places] == ["красный.png", "копия.png"]
@@ -111,7 +113,7 @@ def test_a_reader_follows_a_writer(
 ) -> None:
     monkeypatch.setattr(nearest, "EXACT", exact)
     indexed(photos)
-    index = Index(tmp_path / "index")
+    index = SearchIndex(tmp_path / "index")
     assert index.recall >= 0.97
     assert bool(list((tmp_path / "index").glob("*.faiss"))) == (exact == 4)
     assert not index.refresh()
@@ -123,7 +125,7 @@ def test_a_reader_follows_a_writer(
     assert all(hit.path.name != "красный.png" for hit in index.search(query, 9))
     assert index.refresh()
     assert index.search(query, 1)[0].path.name == "новый.png"
-    again = Index(tmp_path / "index")
+    again = SearchIndex(tmp_path / "index")
     assert [h.vector for h in again.search(query, 9)] == [h.vector for h in index.search(query, 9)]
     assert len(again.search(query, 3, only=Filter(photos / "лето"))) == 3
 
@@ -132,21 +134,21 @@ def test_a_reader_follows_a_writer(
     ("vector", "words"),
     [([0, 0, 0], "zero"), ([np.nan, 0, 1], "not finite"), ([1, 2], "has 2 numbers")],
 )
-def test_queries_that_mean_nothing(index: Index, vector: list[float], words: str) -> None:
+def test_queries_that_mean_nothing(index: SearchIndex, vector: list[float], words: str) -> None:
     with pytest.raises(DataError, match=words):
         index.search(np.array(vector))
     with pytest.raises(DataError, match="top=0"):
         index.search(np.ones(3), 0)
 
 
-def test_what_is_not_an_index(tmp_path: Path, index: Index) -> None:
+def test_what_is_not_an_index(tmp_path: Path, index: SearchIndex) -> None:
     with pytest.raises(DataError, match="is not an index"):
-        Index(tmp_path)
+        SearchIndex(tmp_path)
     assert "8 pictures, model colours" in repr(index)
     (tmp_path / "bad").mkdir()
     (tmp_path / "bad" / "pictures.sqlite").write_bytes(b"x" * 5000)
     with pytest.raises(DataError, match="cannot be read as an index"):
-        Index(tmp_path / "bad")
+        SearchIndex(tmp_path / "bad")
 
 
 def test_query_mistakes(predictor: Predictor) -> None:

@@ -24,7 +24,7 @@ from PIL import Image
 
 from engine.evaluate.predictor import Predictor
 from engine.search.building import build_index
-from engine.search.index import Index
+from engine.search.index import SearchIndex
 from engine.serve import decoding
 from engine.serve.app import make_app
 from engine.serve.settings import ServeSettings
@@ -60,7 +60,7 @@ def talk(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
     monkeypatch.setattr(decoding.Decoders, "_make", thread)
 
-    def call(chat: Talk, index: Index | None = None, **settings: Any) -> None:
+    def call(chat: Talk, index: SearchIndex | None = None, **settings: Any) -> None:
         async def run() -> None:
             app = make_app(predictor, index, ServeSettings(**settings))
             async with TestClient(TestServer(app)) as client:
@@ -72,14 +72,14 @@ def talk(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
 
 
 @pytest.fixture
-def index(predictor: Predictor, colours: dict[str, Image.Image], tmp_path: Path) -> Index:
+def index(predictor: Predictor, colours: dict[str, Image.Image], tmp_path: Path) -> SearchIndex:
     """An index of a picture of each colour."""
     folder = tmp_path / "фото"
     (folder / "лето").mkdir(parents=True)
     for number, (name, image) in enumerate(colours.items()):
         image.save((folder / "лето" if number % 2 else folder) / f"{name}.png")
     build_index(tmp_path / "index", [folder], predictor, workers=1)
-    return Index(tmp_path / "index")
+    return SearchIndex(tmp_path / "index")
 
 
 @dataclass

@@ -14,7 +14,7 @@ from PIL import Image
 
 from engine.evaluate.predictor import Predictor
 from engine.search.building import build_index
-from engine.search.index import Index
+from engine.search.index import SearchIndex
 from engine.serve import pictures
 
 Colours = dict[str, Image.Image]
@@ -81,7 +81,7 @@ def test_classes(talk: Talk, colours: Colours, uri: Uri, predictor: Predictor) -
 
 def test_search(
     talk: Talk,
-    index: Index,
+    index: SearchIndex,
     uri: Uri,
     colours: Colours,
     tmp_path: Path,
@@ -119,7 +119,7 @@ def test_search(
     talk(chat, index)
 
 
-def test_models_and_states(talk: Talk, index: Index) -> None:
+def test_models_and_states(talk: Talk, index: SearchIndex) -> None:
     async def chat(client: Any) -> None:
         (model,) = (await (await client.get("/v1/models")).json())["data"]
         assert (model["id"], model["embed_dim"], model["index"]) == ("colours", 3, 7)
@@ -134,7 +134,7 @@ def test_models_and_states(talk: Talk, index: Index) -> None:
 
 
 def test_an_index_of_another_model_is_refused(
-    index: Index, predictor: Predictor, talk: Talk
+    index: SearchIndex, predictor: Predictor, talk: Talk
 ) -> None:
     from engine.errors import DataError
 

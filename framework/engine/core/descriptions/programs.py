@@ -105,6 +105,9 @@ def _transformers(
             inner.setdefault("model_type", kinds[kind])
         elif kind not in (None, *_POOLED_FIRST):  # as transformers names sections
             inner.setdefault("model_type", f"{kind}_{part}_model")
+            if not str(inner["model_type"]).startswith(str(kind)):
+                # A section of another family: neither program's function is certain.
+                inner["model_type"] = f"{inner['model_type']} inside a {kind}"
         if kind in _POOLED_FIRST:
             general["pooler_output"] = "first"
         whole = {name: value for name, value in values.items() if not name.endswith("_config")}
