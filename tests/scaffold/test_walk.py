@@ -90,13 +90,15 @@ def test_their_configs_train(
             assert changes == 1, (kind, pattern)
         configs.append(tmp_path / f"{names.plugin}.yaml")
         configs[-1].write_text(text, encoding="utf-8")
+    sample = f"{packages['dataset'][0].module}.dataset_sample"
+    clean.done("python", "-m", sample, "sample", cwd=tmp_path)
     out = clean.done("python", "-c", TRAIN, *configs, cwd=tmp_path)
     rows = [line.split() for line in out.splitlines()]
     assert [(name, steps) for name, steps, _ in rows] == [(p.stem, "3") for p in configs]
     for kind, (names, _) in packages.items():
         config = tmp_path / "runs" / names.plugin / "model" / "config.yaml"
         assert (f"use: {names.plugin}" in config.read_text(encoding="utf-8")) == (
-            kind not in ("checkpoint_adapter", "command", "metric")
+            kind not in ("checkpoint_adapter", "command", "compressor", "metric")
         )
     lines = (tmp_path / "runs" / "own_logger" / "log.csv").read_text(encoding="utf-8").splitlines()
     assert lines[0] == "step,name,value"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import inspect
 import os
@@ -14,6 +15,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
+from PIL import Image
 
 import engine.testing
 from engine.contracts import KINDS
@@ -100,10 +102,10 @@ def test_a_bad_plugin_says_what_where_and_why() -> None:
     assert failure.check == "width"
     assert failure.contract == "engine.contracts.tower.Tower"
     text = str(report)
-    passed = len(rules_of("text_encoder")) - 2
+    passed = len(rules_of("text_encoder")) - 3
     for words in (
         "text_encoder `wrong` (wrong_towers:LiesAboutItsWidth):"
-        f" 1 failed, {passed} passed, 1 skipped",
+        f" 1 failed, {passed} passed, 1 blocked, 1 skipped",
         "expected   features [B, 17], as tower.width says",
         "found      features are 16 wide",
         "why        The projection behind the tower",
@@ -181,6 +183,36 @@ def test_small_settings_are_guessed() -> None:
         guess("dataset", "click_log")
     with pytest.raises(NoSettings, match="width 30 is not a multiple of heads 4"):
         guess("text_encoder", "gpt3small", {"width": 30, "heads": 4})
+
+
+def test_settings_may_be_a_function_that_writes_the_files() -> None:
+    """It is called once, for all checks, and its folder is gone with them."""
+    folders: list[Path] = []
+
+    def files(folder: Path) -> dict[str, object]:
+        folders.append(folder)
+        (folder / "img").mkdir()
+        (folder / "classes.json").write_text('["чёрный", "белый"]', encoding="utf-8")
+        for name, colour in (("a", 0), ("b", 255)):
+            Image.new("RGB", (9, 8), (colour,) * 3).save(folder / "img" / f"{name}.png")
+        return {"path": str(folder)}
+
+    report = check("dataset", "zero_shot_folder", files, **LIGHT)
+    assert report.ok, str(report)
+    assert len(folders) == 1
+    del report
+    gc.collect()
+    assert not folders[0].exists()
+
+
+@pytest.mark.parametrize(("settings", "words"), [
+    (lambda folder: (folder / "nothing" / "rows.csv").read_text(), "FileNotFoundError"),
+    (lambda folder: str(folder), "not a mapping"),
+])  # fmt: skip
+def test_a_function_of_settings_that_fails_is_said(settings: Any, words: str) -> None:
+    report = check("dataset", "zero_shot_folder", settings)
+    assert report.failed == ["settings_valid"]
+    assert words in str(report)
 
 
 def test_random_numbers_of_the_caller_are_left_alone() -> None:

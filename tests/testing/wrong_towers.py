@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts import (
+    Output,
     Segment,
     SquarePreprocess,
     State,
@@ -569,3 +570,129 @@ class PreprocessNamedByAddress(Prepared):
                 return object.__repr__(self)
 
         return Named()
+
+
+class ShowsHidden(RightText):
+    """Right: its hidden states are an output; the wrong ones below change that."""
+
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("after the last block", "[B, L, width]"),
+    }
+
+
+class SaysFewerDimensions(ShowsHidden):
+    """One vector a text, it says; there is one a token."""
+
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("the mean of the tokens", "[B, width]"),
+    }
+
+
+class SaysAnotherWidth(ShowsHidden):
+    """Half as wide as it says."""
+
+    outputs: ClassVar[Mapping[str, Output]] = {
+        **TextEncoder.outputs,
+        "hidden": Output("after the last block", "[B, L, 64]"),
+    }
+
+
+class DoesNotKeep(ShowsHidden):
+    """Uses the hidden states up, whoever asked for them."""
+
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        return super().run(state, start, stop)
+
+
+class KeepsInOneRunAlone(ShowsHidden):
+    """Keeps what the last run from the very start gave."""
+
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        return super().run(state, start, stop, keep=keep if start == 0 else frozenset())
+
+
+class KeepsWhatFollows(ShowsHidden):
+    """Keeps other numbers where the tower is cut before its head."""
+
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        found = super().run(state, start, stop, keep=keep)
+        if "hidden" in keep and start == 3 and "pooled" in found and stop > start:
+            found["hidden"] = functional.relu(found["hidden"])
+        return found
+
+
+class KeepingChangesFeatures(ShowsHidden):
+    """Pools in another way where the hidden states are kept."""
+
+    def run(
+        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
+    ) -> State:
+        found = super().run(state, start, stop, keep=keep)
+        if "hidden" in keep and "pooled" in found:
+            found["pooled"] = found["pooled"] * 1.5
+        return found
+
+
+class Adapted(RightText):
+    """Right: a factor on the head, folded in by merge(); the wrong ones below change that."""
+
+    def __init__(self, settings: TextSettings) -> None:
+        super().__init__(settings)
+        self.factor: nn.Parameter | None = nn.Parameter(torch.full((settings.width,), 1.25))
+
+    def segments(self) -> list[Segment]:
+        head = [self.norm] if self.factor is None else [self.norm, self.factor]
+        return segments_of([self.table], list(self.blocks), head)
+
+    def head(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        features = super().head(hidden, mask)
+        return features if self.factor is None else features * self.factor
+
+    def merge(self) -> None:
+        if self.factor is not None:
+            self.fold(self.factor.detach())
+            self.factor = None
+
+    def fold(self, factor: Tensor) -> None:
+        self.norm.weight.data.mul_(factor)
+        self.norm.bias.data.mul_(factor)
+
+
+class MergeForgetsTheFactor(Adapted):
+    """Takes the adapter off, and its part in the features with it."""
+
+    def fold(self, factor: Tensor) -> None:
+        pass
+
+
+class MergesTwice(Adapted):
+    """Renames at every call."""
+
+    def merge(self) -> None:
+        super().merge()
+        number = sum(1 for _ in self.buffers())
+        self.register_buffer(f"merged_{number}", torch.zeros(1))
+
+
+class MergeReadsNumbers(Adapted):
+    """Asks whether there is anything to fold, which the meta device cannot answer."""
+
+    def merge(self) -> None:
+        if self.factor is not None and bool((self.factor != 1).any()):
+            super().merge()
+
+
+class MergeKeepsTheAdapterOnMeta(Adapted):
+    """Folds where there are numbers alone."""
+
+    def merge(self) -> None:
+        if not self.table.weight.is_meta:
+            super().merge()

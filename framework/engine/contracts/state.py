@@ -42,7 +42,9 @@ class Output:
 
     Attributes:
         meaning: what it is, in a few words.
-        shape: its dimensions, ``"[B, L, width]"``: the batch first, ``L`` where it counts tokens.
+        shape: its dimensions, ``"[B, L, width]"``: the batch first, ``L`` where it counts tokens,
+            numbers, attributes of the tower (``width``, ``settings.width``), other words for sizes
+            that differ, or ``...`` for dimensions that nothing is said about.
     """
 
     meaning: str

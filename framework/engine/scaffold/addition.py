@@ -12,6 +12,7 @@ from engine.core.files import write_text
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError
 from engine.scaffold import package
+from engine.scaffold.kind import PackageKind
 from engine.scaffold.names import Names
 from engine.scaffold.writer import Package, check_names, commands, fill, kind_of, values_of
 
@@ -46,14 +47,15 @@ def add_plugin(name: str, kind: str, folder: Path, registry: Registry | None = N
         raise PluginError(f"{folder}: there is no folder `src/{module}` or `{module}`")
     listed = home / "__init__.py"
     old = _read(folder / listed)
-    texts = _texts(names, home, _free_name(folder / home, names))
+    own = replace(kind_of(kind), file=_free_name(folder / home, names))
+    texts = _texts(names, home, own)
     entry = texts.pop(str(listed))
     new = with_entry(old, entry, str(folder / listed))
     for path in texts:
         if (folder / path).exists() or (folder / path).is_symlink():
             raise PluginError(f"{folder / path} exists already", hint="choose another name")
     _write(folder, texts, str(listed), new)
-    lines = (line.replace("my.yaml", f"{names.plugin}.yaml") for line in commands(names))
+    lines = (line.replace("my.yaml", f"{names.plugin}.yaml") for line in commands(names, own))
     return Package(folder, names, (*texts, str(listed)), tuple(lines))
 
 
@@ -96,10 +98,9 @@ def _free_name(home: Path, names: Names) -> str:
     return names.plugin if (home / f"{usual}.py").exists() else usual
 
 
-def _texts(names: Names, home: Path, file: str) -> dict[str, str]:
+def _texts(names: Names, home: Path, own: PackageKind) -> dict[str, str]:
     """The new files by their paths, and the entry under the path of ``__init__.py``."""
-    own = replace(kind_of(names.kind), file=file)
-    values = values_of(names, own)
+    values, file = values_of(names, own), own.file
     settings = f"{file}_settings"
     values["entry"] = values["entry"].replace(
         f"{names.module}.settings:", f"{names.module}.{settings}:"
@@ -110,6 +111,8 @@ def _texts(names: Names, home: Path, file: str) -> dict[str, str]:
         f"tests/test_{file}.py": fill(package.TEST, values),
         f"{names.plugin}.yaml": fill(package.CONFIG, values),
     }
+    for end, code in own.beside.items():
+        texts[str(home / f"{file}_{end}.py")] = fill(code, values)
     if own.settings:
         texts[str(home / f"{settings}.py")] = fill(own.settings, values)
     for path, text in texts.items():

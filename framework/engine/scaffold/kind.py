@@ -30,8 +30,9 @@ COMMON = {
     "optimizer": "{use: adamw, lr: 2.0e-3, weight_decay: 0.1}",
     "callback": "",
     "teachers": "",
+    "test_head": "from engine.testing import Check, plugin_checks\n",
 }
-"""What the small config says where the plugin is not concerned."""
+"""What the small config, and the head of the test, say where the plugin is not concerned."""
 
 TRAINING = (
     "pip install -e '.[test]'",
@@ -70,6 +71,8 @@ class PackageKind:
         summary: what the plugin of the scaffold is.
         settings: code of its settings; empty for a kind that has none.
         plugin: code of the plugin.
+        beside: code of further modules, by the end of their names: ``sample`` is the module
+            ``FILE_sample``.
         slots: what the small config says otherwise than ``COMMON``.
         headline: first line of that config.
         commands: what one does with the package, in order.
@@ -83,6 +86,7 @@ class PackageKind:
     summary: str
     settings: str
     plugin: str
+    beside: Mapping[str, str] = field(default_factory=dict)
     slots: Mapping[str, str] = field(default_factory=dict)
     headline: str = "A small model that uses `$name`: `engine train my.yaml`, under a minute."
     commands: tuple[str, ...] = TRAINING

@@ -100,8 +100,7 @@ TEST = '''\
 
 from __future__ import annotations
 
-from engine.testing import Check, plugin_checks
-
+$test_head
 
 @plugin_checks($checked)
 def test_contract(check: Check) -> None:

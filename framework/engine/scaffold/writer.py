@@ -58,7 +58,7 @@ def new_package(
     _check_free(folder)
     texts = render(names)
     _write(folder, texts)
-    return Package(folder, names, tuple(texts), commands(names))
+    return Package(folder, names, tuple(texts), commands(names, kind_of(kind)))
 
 
 def render(names: Names) -> dict[str, str]:
@@ -77,6 +77,7 @@ def render(names: Names) -> dict[str, str]:
         f"{source}/__init__.py": package.INIT,
         **({f"{source}/settings.py": own.settings} if own.settings else {}),
         f"{source}/{own.file}.py": own.plugin,
+        **{f"{source}/{own.file}_{end}.py": code for end, code in own.beside.items()},
         f"{source}/py.typed": "",
         "tests/test_contract.py": package.TEST,
     }
@@ -116,13 +117,14 @@ def values_of(names: Names, own: PackageKind) -> dict[str, str]:
         slots["settings_hint"] = package.SETTINGS_HINT
     values |= {slot: fill(text, values) for slot, text in slots.items()}
     values["entry"] = fill(package.ENTRY, values)
-    return values | {"commands": "\n".join(commands(names))}
+    return values | {"commands": "\n".join(commands(names, own))}
 
 
-def commands(names: Names) -> tuple[str, ...]:
-    own = kind_of(names.kind)
-    data = fill(own.data, {"name": names.plugin})
-    return tuple(fill(line, {"name": names.plugin, "data": data}) for line in own.commands)
+def commands(names: Names, own: PackageKind) -> tuple[str, ...]:
+    """What one does with a package, in order."""
+    values = {"name": names.plugin, "module": names.module, "file": own.file}
+    values["data"] = fill(own.data, values)
+    return tuple(fill(line, values) for line in own.commands)
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:

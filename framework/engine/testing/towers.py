@@ -237,7 +237,7 @@ meta_build = rule(
     says="a plugin whose parameters follow from its settings says so in a plan",
     why="`engine size` and the limit on bytes trust the plan: a wrong one lets a model through that"
     " is too heavy, or fails the build after an hour of training.",
-    needs=("meta_build",),
+    needs=("meta_build", "merge"),
 )
 def plan(it: TowerSubject) -> None:
     """The plan, where there is one, is the tower to the byte, merged as an artifact stores it."""
@@ -285,7 +285,7 @@ def load_weights(it: TowerSubject) -> None:
     says="What :meth:`run` can leave in the state at the tower's end",
     why="A loss or a projection reads an output by its name; training refuses what is not listed"
     " and misses what is listed and not there.",
-    needs=("batch_independence", "segments_compose"),
+    needs=("width", "batch_independence", "segments_compose"),
 )
 def outputs(it: TowerSubject) -> None:
     """Kept, each output is there, from every cut, and the features stay what they are."""
@@ -304,8 +304,7 @@ def outputs(it: TowerSubject) -> None:
                   " unless it is kept")  # fmt: skip
         if len(tensor) != rows or not tensor.isfinite().all():
             fault(f"`{name}` with a finite row for each sample", f"shape {list(tensor.shape)}")
-        sizes = [one.strip() for one in output.shape.strip("[]").split(",")]
-        if sizes[0] != "B" or ("..." not in sizes and len(sizes) != tensor.dim()):
+        if not _has_shape(it, tensor, output.shape):
             fault(f"`{name}` of shape {output.shape}", f"shape {list(tensor.shape)}")
     _same_rows(it, whole["pooled"], it.plain, "keeping outputs")
     for cut in range(count + 1):
@@ -318,6 +317,32 @@ def outputs(it: TowerSubject) -> None:
             error = _error_on_tokens(it, declared[name], second[name], whole[name])
             if error > it.tolerance:
                 fault(f"the same `{name}` cut after segment {cut}", f"it differs by {error:.2g}")
+
+
+def _has_shape(it: TowerSubject, tensor: Tensor, shape: str) -> bool:
+    """Whether a tensor is of a shape in words; a word that is not known fits any size."""
+    words = [one.strip() for one in shape.strip("[]").split(",")]
+    if words[0] != "B" or ("..." not in words and len(words) != tensor.dim()):
+        return False
+    if "..." in words:
+        return True
+    sizes = [_size(it, word) for word in words]
+    return all(size in (None, found) for size, found in zip(sizes, tensor.shape, strict=True))
+
+
+def _size(it: TowerSubject, word: str) -> int | None:
+    """The size that a word of a shape stands for; ``None``: not known."""
+    state = it.feed()
+    if word == "B":
+        return len(it.plain)
+    if word == "L" and "mask" in state:
+        return state["mask"].shape[1]
+    if word.isdecimal():
+        return int(word)
+    found: Any = it.module
+    for name in word.split("."):  # `width`, `settings.width`
+        found = getattr(found, name, None)
+    return found if type(found) is int else None
 
 
 def _error_on_tokens(it: TowerSubject, output: Output, one: Tensor, other: Tensor) -> float:
@@ -364,9 +389,9 @@ BASIC = (
 STORED = (
     tensors_registered,
     meta_build,
+    merge,
     plan,
     save_and_load,
     load_weights,
-    merge,
     dtypes,
 )
