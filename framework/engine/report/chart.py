@@ -35,7 +35,7 @@ _SETTINGS: dict[str, Any] = {
     "text.parse_math": False,  # a name may hold dollar signs
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; knows Cyrillic and Greek
-    "font.size": 11,
+    "font.size": 11.5,
     "axes.edgecolor": LIGHT["line"],
     "axes.labelcolor": LIGHT["soft"],
     "axes.titlecolor": LIGHT["soft"],
