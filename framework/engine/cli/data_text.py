@@ -151,9 +151,9 @@ def _show_stats(found: Stats) -> None:
     from rich.table import Table
 
     from engine.cli.tables import stdout
-    from engine.data.text.charts import percent
     from engine.data.text.counting import SCRIPTS
     from engine.data.text.summary import Spread, share
+    from engine.report import percent
 
     counts = found.counts
     table = Table(title=str(found.table.path), title_justify="left", show_header=False)

@@ -14,31 +14,46 @@ from engine.cli.options import Json
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from engine.train.history import Story
+
 
 def command(
-    run: Annotated[Path, typer.Argument(help="The run's folder.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs.")],
     html: Annotated[
-        Path | None, typer.Option(help="Where the page goes (RUN/curves.html).")
+        Path | None,
+        typer.Option(help="Where the page goes (RUN/curves.html; curves.html for several runs)."),
     ] = None,
     json: Json = False,
 ) -> None:
-    """Show a run, finished or under way: stages and scores, and a page with its curves."""
+    """Show runs, finished or under way: stages and scores, and a page with their curves.
+
+    Several runs are drawn in the same charts, a line for each.
+    """
     from engine.cli.tables import stdout
     from engine.core.terminal import print_json
-    from engine.train.curves import write_page
-    from engine.train.history import read_history
+    from engine.train.curves import read_run, unique, write_page
 
-    story = read_history(run)
-    page = html or run / "curves.html"
-    check_files([page], files_of_run(run))
-    write_page(page, run.name, story)
+    found = [read_run(run) for run in runs]
+    page = html or (runs[0] / "curves.html" if len(runs) == 1 else Path("curves.html"))
+    check_files([page], [file for run in runs for file in files_of_run(run)])
+    write_page(page, found)
     if json:
-        print_json(
-            {"run": str(run), "html": str(page), "stages": story.stages,
-             "points": len(story.points), "notes": [list(note) for note in story.notes]}
-        )  # fmt: skip
+        shown = [
+            {"run": str(run), "stages": each.story.stages, "points": len(each.story.points),
+             "notes": [list(note) for note in each.story.notes]}
+            for run, each in zip(runs, found, strict=True)
+        ]  # fmt: skip
+        print_json({"html": str(page), **(shown[0] if len(runs) == 1 else {"runs": shown})})
         return
-    stdout().print(stages_table(run.name, story.stages))
+    for name, each in zip(unique([each.name for each in found]), found, strict=True):
+        _show(name, each.story)
+    stdout().print(f"curves written to {page}")
+
+
+def _show(name: str, story: Story) -> None:
+    from engine.cli.tables import stdout
+
+    stdout().print(stages_table(name, story.stages))
     if story.points:
         last = story.points[-1]
         words = ", ".join(
@@ -46,7 +61,6 @@ def command(
             if isinstance(value, (int, float)) and name not in ("step", "stage", "epoch")
         )  # fmt: skip
         stdout().print(f"step {last['step']}: {words}")
-    stdout().print(f"curves written to {page}")
 
 
 def stages_table(name: str, stages: Sequence[Mapping[str, Any]]) -> Table:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import takewhile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +58,32 @@ def telling_terms(
 
 
 def name_of(terms: Sequence[str], typical: Sequence[str]) -> str:
-    """A name of the most telling terms, or else of the most typical text."""
-    return ", ".join(terms[:IN_NAME]) or next(iter(typical), "")
+    """A name of the most telling terms, or else of the most typical text.
+
+    A term that only inflects the words of an earlier one (``cats`` beside ``cat``) is left out.
+    """
+    chosen: list[str] = []
+    for term in terms:
+        if len(chosen) < IN_NAME and not any(_repeats(term, other) for other in chosen):
+            chosen.append(term)
+    return ", ".join(chosen) or next(iter(typical), "")
+
+
+def _repeats(term: str, other: str) -> bool:
+    """Whether the words of one term stand in the other, in whatever form."""
+    short, long = sorted((term.split(), other.split()), key=len)
+    return all(any(_same_word(one, two) for two in long) for one in short)
+
+
+def _same_word(one: str, two: str) -> bool:
+    """Whether two words look like forms of one: a long common beginning, short ends.
+
+    A rule of thumb for languages that inflect at the end (Russian, English, German, Turkish ...)
+    that needs no dictionary. Where it is wrong, a name has another of the telling terms.
+    """
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, two, strict=False)))
+    longest = max(len(one), len(two))
+    return one == two or (common >= 3 and longest - common <= min(3, common))
 
 
 def _terms(words: Sequence[str], longest: int) -> list[str]:

@@ -155,7 +155,7 @@ def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
 
 
 def _chart(fitted: FittedModel, limit: int) -> Any:
-    from engine.report.charts import BarGroup, Border, scatter_chart
+    from engine.report.charts import Border, Dots, scatter_chart
 
     assert fitted.front is not None
     points = [p for p in fitted.front.points if p.loss > 0]
@@ -164,7 +164,7 @@ def _chart(fitted: FittedModel, limit: int) -> Any:
     dots = [(one.bytes / 1e6, max(one.quality.loss, 1e-9)) for one in fitted.candidates]
     titles = [f"{one.bytes:,} bytes, loss {one.quality.loss:.2e}" for one in fitted.candidates]
     return scatter_chart(
-        [BarGroup("chosen", dots[:1], titles[:1]), BarGroup("also measured", dots[1:], titles[1:])],
+        [Dots("chosen", dots[:1], titles[:1]), Dots("also measured", dots[1:], titles[1:])],
         label="loss against megabytes: the line is the sum of the tensors' own losses, the dots"
         " are models measured as a whole",
         x="weights (MB)",

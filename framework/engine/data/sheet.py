@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import json
 import random
@@ -15,8 +14,8 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from engine.contracts.dataset import Dataset, Record
 from engine.data.pictures import rgb
-from engine.data.text.page import facts, page, text
 from engine.errors import BrokenImageError, DataError
+from engine.report import about, picture, render
 
 CLUSTERS = "clusters.json"
 THUMBNAIL = 360
@@ -157,53 +156,34 @@ def _cluster_lines(path: Path) -> Iterator[tuple[int, Any]]:
                 yield number, None
 
 
-_STYLE = """
-.sheet { display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(14rem, 100%), 1fr)); }
-figure { margin: 0; overflow: hidden; border: 1px solid var(--line); border-radius: 14px;
-  background: var(--card); }
-.photo { aspect-ratio: 4 / 3; background: var(--track); }
-.photo img { display: block; width: 100%; height: 100%; object-fit: contain; }
-figcaption { padding: .7rem .85rem .85rem; font-size: .9rem; }
-figcaption p { margin: 0 0 .3rem; color: var(--soft); font-size: .75rem; overflow-wrap: anywhere; }
-figcaption ul { margin: 0; padding: 0; list-style: none; }
-figcaption li { padding: .12rem 0; overflow-wrap: anywhere; }
-@media (max-width: 34rem) {
-  .sheet { grid-template-columns: repeat(2, 1fr); gap: .6rem; }
-  figcaption { padding: .5rem .6rem; font-size: .8rem; }
-}
-"""
-
-
 def to_html(sheet: Sheet) -> str:
     """The sheet as a page that needs nothing else."""
-    pairs = [("shown", f"{len(sheet.shown):,}"), ("images", f"{sheet.total:,}")]
+    facts = [("shown", f"{len(sheet.shown):,}"), ("images", f"{sheet.total:,}")]
     if sheet.cluster is not None:
-        pairs.append(("cluster", str(sheet.cluster)))
-    warning = ""
+        facts.append(("cluster", str(sheet.cluster)))
+    warnings = []
     if sheet.broken:
         first = ", ".join(f"{name} ({reason})" for name, reason in sheet.broken[:5])
-        message = f"{len(sheet.broken)} chosen images do not decode: {first}"
-        warning = f'<p class="warning">{text(message)}</p>'
-    head = (
-        f'<header><p class="kind">Random images with their queries</p><h1>{text(sheet.name)}</h1>'
-        f"{facts(pairs)}{warning}</header>"
-    )
-    figures = "".join(map(_figure, sheet.shown))
-    return page(f"{sheet.name}: images", _STYLE, [head, f'<main class="sheet">{figures}</main>'])
-
-
-def _figure(shown: SheetPicture) -> str:
-    buffer = io.BytesIO()
-    shown.image.save(buffer, "JPEG", quality=82)
-    data = base64.b64encode(buffer.getvalue()).decode()
-    items = "".join(f"<li>{text(query, 160)}</li>" for query in shown.row.queries[:QUERIES])
-    more = len(shown.row.queries) - QUERIES
-    if more > 0:
-        items += f"<li>and {more:,} more</li>"
-    return (
-        f'<figure><div class="photo"><img alt="" src="data:image/jpeg;base64,{data}"></div>'
-        f"<figcaption><p>{text(shown.row.id, 60)}</p><ul>{items}</ul></figcaption></figure>"
+        warnings.append(f"{len(sheet.broken)} chosen images do not decode: {first}")
+    return render(
+        "engine.data/sheet.html",
+        title=f"{sheet.name}: images",
+        kind="Random images with their queries",
+        name=sheet.name,
+        facts=facts,
+        warnings=warnings,
+        about=about(
+            config="none: the images are chosen at random", data=[sheet.name], packages=["pillow"]
+        ),
+        pictures=[
+            {
+                "id": shown.row.id,
+                "source": picture(shown.image, THUMBNAIL),
+                "queries": shown.row.queries[:QUERIES],
+                "more": len(shown.row.queries) - QUERIES,
+            }
+            for shown in sheet.shown
+        ],
     )
 
 

@@ -6,14 +6,13 @@ Whatever comes from data (names, ids) is escaped.
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
+from typing import Any
 
+from markupsafe import Markup
 from PIL import Image
 
 from engine.contracts.metric import PRIMARY, Declaration, Value
@@ -21,14 +20,20 @@ from engine.core.artifact import WEIGHTS
 from engine.core.files import write_text
 from engine.data.pictures import rgb
 from engine.errors import BrokenImageError
-from engine.evaluate.gallery_style import STYLE
+from engine.evaluate.confusion import Confusion, confusion_of
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import DatasetRun, EvaluatedRow
 from engine.evaluate.scores import METHOD, DatasetScore, Labels, Score
 from engine.evaluate.zero_shot import Probabilities
+from engine.report import about, fragment, picture, render, size
+from engine.report.shell import text
+from engine.report.words import NONE
 
 THUMBNAIL = 400
 """Longest side of a shown photograph, in pixels."""
+
+NONE_SHOWN = "no image"
+"""In place of the recall of a class that no image shows."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,8 @@ class Section:
         recall: each class name with its recall in percent, or ``None`` where no image shows it;
             empty where the right answers are not known.
         kind: what the probabilities are, see :data:`engine.evaluate.zero_shot.Probabilities`.
+        confusion: which class got which answer, over all images that were answered; ``None`` where
+            the right answers are not known.
     """
 
     name: str
@@ -66,6 +73,7 @@ class Section:
     images: int
     recall: Sequence[tuple[str, float | None]] = ()
     kind: Probabilities = "softmax"
+    confusion: Confusion | None = None
 
 
 @dataclass(frozen=True)
@@ -74,13 +82,15 @@ class Header:
 
     Attributes:
         name: of the model.
-        facts: label and value, such as ``("weights", "605,201,468 bytes")``.
+        facts: label and value, such as ``("weights", "605 MB")``.
         warnings: what a reader must know first.
+        config: the model's config in words, for the end of the page.
     """
 
     name: str
     facts: Sequence[tuple[str, str]] = ()
     warnings: Sequence[str] = field(default=())
+    config: str = ""
 
 
 def header_of(predictor: Predictor) -> Header:
@@ -91,8 +101,11 @@ def header_of(predictor: Predictor) -> Header:
     files = predictor.manifest.get("files", {})
     weight = files.get(WEIGHTS, {}).get("bytes", 0)
     if weight:
-        facts.append(("weights", f"{weight:,} bytes"))
-    return Header(predictor.config.name, facts, predictor.warnings)
+        facts.append(("weights", size(weight)))
+    config = f"{predictor.config.name}: vision {model.vision.name}, text {model.text.name}"
+    if written := predictor.manifest.get("engine"):
+        config += f"; the model was written by engine {written}"
+    return Header(predictor.config.name, facts, predictor.warnings, config)
 
 
 def section_of(run: DatasetRun, truth: Labels | None = None, pictures: int = 60) -> Section:
@@ -117,7 +130,11 @@ def section_of(run: DatasetRun, truth: Labels | None = None, pictures: int = 60)
         cards.append(Card(row.record.id, image, answers, known))
     score = run.score(labels) if labels else None
     recall = list(zip(names, score.recall, strict=True)) if score else []
-    return Section(run.dataset.name, cards, run.asked, recall, run.kind)
+    answered = [
+        (labels[row.record.id], row.classes[0]) for row in run.rows if row.record.id in labels
+    ]
+    confusion = confusion_of(names, answered) if answered else None
+    return Section(run.dataset.name, cards, run.asked, recall, run.kind, confusion)
 
 
 def _spread(rows: Sequence[EvaluatedRow], labels: dict[str, int], count: int) -> list[EvaluatedRow]:
@@ -154,151 +171,26 @@ def write_gallery(
         score: the table above them, where the right answers are known.
     """
     known = any(card.truth is not None for section in sections for card in section.cards)
-    title = f"{header.name}: zero-shot answers"
-    parts = [
-        "<!doctype html>",
-        '<html lang="en"><head><meta charset="utf-8">',
-        '<meta name="viewport" content="width=device-width, initial-scale=1">',
-        '<meta name="color-scheme" content="light dark">',
-        '<meta http-equiv="Content-Security-Policy" content="default-src \'none\';'
-        " img-src data:; style-src 'unsafe-inline'\">",
-        f"<title>{escape(title)}</title><style>{STYLE}</style></head><body>",
-        _head(header, score),
-        _filters() if known else "",
-        *(_section(section) for section in sections),
-        f"<footer><p>{_footer(score, {one.kind for one in sections})}</p></footer>",
-        "</body></html>\n",
-    ]
-    write_text(path, "\n".join(part for part in parts if part))
-
-
-def _head(header: Header, score: Score | None) -> str:
-    facts = "".join(
-        f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd></div>"
-        for label, value in header.facts
+    html = render(
+        "engine.evaluate/gallery.html",
+        title=f"{header.name}: zero-shot answers",
+        kind="Zero-shot classification",
+        name=header.name,
+        facts=header.facts,
+        warnings=header.warnings,
+        about=about(
+            config=header.config,
+            data=[f"{section.name}, {section.images:,} images" for section in sections],
+            packages=["torch"],
+            notes=[_chosen({one.kind for one in sections}), *([f"{METHOD}."] if score else [])],
+        ),
+        big=_big(score) if score else None,
+        heads=_heads(score) if score else [],
+        rows=[_row(each, score.declarations) for each in score.datasets] if score else [],
+        known=known,
+        sections=[_section(section) for section in sections],
     )
-    warnings = "".join(
-        f'<p class="warning" role="note"><b>Note</b> {escape(text)}</p>' for text in header.warnings
-    )
-    big = ""
-    if score is not None:
-        what = "accuracy" if len(score.datasets) == 1 else "mean accuracy"
-        found = score.metrics.get(PRIMARY)
-        range_ = found.interval if found else None
-        words = "" if not range_ else f"<br>95 % interval {range_.low:.1f} to {range_.high:.1f}"
-        big = (
-            f'<div class="big"><strong>{score.accuracy:.1f}<small>%</small></strong>'
-            f"<span>{what}{words}</span></div>"
-        )
-    return (
-        f'<header><div class="top"><div><p class="kind">Zero-shot classification</p>'
-        f"<h1>{escape(header.name)}</h1><dl>{facts}</dl></div>{big}</div>{warnings}"
-        f"{_table(score) if score else ''}</header>"
-    )
-
-
-def _table(score: Score) -> str:
-    rows = "".join(_table_row(each, score.declarations) for each in score.datasets)
-    columns = ["images", "classes"]
-    for each in score.declarations:
-        unit = f", {each.unit}" if each.unit and each.unit != "%" else ""
-        columns += [each.heading + unit, *(["95 % interval"] if each.name == PRIMARY else [])]
-    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
-    return (
-        '<div class="scroll"><table><thead><tr><th scope="col">data set</th>'
-        f"{head}</tr></thead><tbody>{rows}</tbody></table></div>"
-    )
-
-
-def _table_row(score: DatasetScore, declarations: Sequence[Declaration]) -> str:
-    cells = [f"{score.images:,}", f"{score.classes:,}"]
-    for each in declarations:
-        value = score.metrics.get(each.name)
-        cells.append("–" if value is None else f"{value.value:.{each.digits}f}")
-        if each.name == PRIMARY:
-            cells.append("–" if value is None else _range(value))
-    return (
-        f'<tr><th scope="row">{escape(score.name)}</th>'
-        + "".join(f"<td>{cell}</td>" for cell in cells)
-        + "</tr>"
-    )
-
-
-def _range(value: Value) -> str:
-    """An interval as a bar and in words."""
-    if value.interval is None:
-        return "–"
-    low, high = value.interval
-    return (
-        f'<span class="range"><i style="left:{low:.2f}%;width:{high - low:.2f}%"></i>'
-        f'<b style="left:{value.value:.2f}%"></b></span>{low:.1f} – {high:.1f}'
-    )
-
-
-def _filters() -> str:
-    """Radio buttons that hide cards by CSS alone."""
-    choices = (("all", "All"), ("right", "Right"), ("wrong", "Wrong"))
-    return (
-        '<fieldset class="filters"><legend>Show</legend>'
-        + "".join(
-            f'<input type="radio" name="show" id="show-{key}"{" checked" * (key == "all")}>'
-            f'<label for="show-{key}">{word}</label>'
-            for key, word in choices
-        )
-        + "</fieldset>"
-    )
-
-
-def _section(section: Section) -> str:
-    shown = len(section.cards)
-    count = f"{shown} of {section.images:,} images" if shown < section.images else f"{shown} images"
-    cards = "".join(map(_card, section.cards))
-    return (
-        f"<section><h2>{escape(section.name)} <small>{count}</small></h2>"
-        f'{_recall(section.recall)}<div class="cards">{cards}</div></section>'
-    )
-
-
-def _recall(recall: Sequence[tuple[str, float | None]]) -> str:
-    if not recall:
-        return ""
-    rows = "".join(
-        f'<li><span class="name">{escape(name)}</span><span class="value">'
-        + ("no image" if value is None else f"{value:.0f} %")
-        + f'</span><span class="bar"><i style="width:{value or 0:.2f}%"></i></span></li>'
-        for name, value in recall
-    )
-    return f"<details><summary>Recall of each class</summary><ol>{rows}</ol></details>"
-
-
-def _card(card: Card) -> str:
-    best = card.answers[0][0]
-    state = "" if card.truth is None else "right" if card.truth == best else "wrong"
-    mark = {
-        "": "",
-        "right": '<p class="mark">✓ right</p>',
-        "wrong": f'<p class="mark">✗ truth: {escape(card.truth or "")}</p>',
-    }[state]
-    bars = "".join(
-        f'<li{_is_truth(name, card)}><span class="name">{escape(name)}</span>'
-        f'<span class="value">{_percent(chance)}</span>'
-        f'<span class="bar"><i style="width:{100 * chance:.2f}%"></i></span></li>'
-        for name, chance in card.answers
-    )
-    return (
-        f'<figure class="card {state}" title="{escape(card.id)}">'
-        f'<div class="photo"><img loading="lazy" alt="{escape(card.truth or card.id)}"'
-        f' src="{_data_uri(card.image)}">{mark}</div>'
-        f"<figcaption><ol>{bars}</ol></figcaption></figure>"
-    )
-
-
-def _is_truth(name: str, card: Card) -> str:
-    return ' class="truth"' if name == card.truth else ""
-
-
-def _percent(chance: float) -> str:
-    return "<&#8202;0.1 %" if 0 < chance < 0.0005 else f"{100 * chance:.1f} %"
+    write_text(path, html)
 
 
 _BARS: Mapping[str, str] = {
@@ -307,17 +199,76 @@ _BARS: Mapping[str, str] = {
 }
 
 
-def _footer(score: Score | None, kinds: Collection[Probabilities]) -> str:
-    chosen = (
+def _chosen(kinds: Collection[Probabilities]) -> str:
+    return (
         "Photographs are taken from every class in turn, evenly spaced; bars are the model's"
-        f" probabilities {' or '.join(_BARS[kind] for kind in sorted(kinds))}."
+        f" probabilities {' or '.join(_BARS[kind] for kind in sorted(kinds))}. A full bar is 100 %."
     )
-    return escape(chosen if score is None else f"{chosen} {METHOD}.")
 
 
-def _data_uri(image: Image.Image) -> str:
-    small = image.copy()
-    small.thumbnail((THUMBNAIL, THUMBNAIL))
-    buffer = io.BytesIO()
-    small.save(buffer, "JPEG", quality=82, optimize=True)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _big(score: Score) -> dict[str, Any]:
+    """The one number in the head of the page."""
+    found = score.metrics.get(PRIMARY)
+    return {
+        "value": score.accuracy,
+        "what": "accuracy" if len(score.datasets) == 1 else "mean accuracy",
+        "interval": found.interval if found else None,
+        "chance": sum(100 / each.classes for each in score.datasets) / len(score.datasets),
+    }
+
+
+def _heads(score: Score) -> list[str]:
+    heads = ["data set", "images", "classes", "chance"]
+    for each in score.declarations:
+        unit = f", {each.unit}" if each.unit and each.unit != "%" else ""
+        heads += [each.heading + unit, *(["95 % interval"] if each.name == PRIMARY else [])]
+    return heads
+
+
+def _row(score: DatasetScore, declarations: Sequence[Declaration]) -> list[Any]:
+    """The cells of a data set in the table."""
+    cells: list[Any] = [
+        text(score.name), f"{score.images:,}", f"{score.classes:,}", f"{100 / score.classes:.1f}",
+    ]  # fmt: skip
+    for each in declarations:
+        value = score.metrics.get(each.name)
+        cells.append(NONE if value is None else f"{value.value:.{each.digits}f}")
+        if each.name == PRIMARY:
+            cells.append(NONE if value is None or value.interval is None else _range(value))
+    return cells
+
+
+def _range(value: Value) -> Markup:
+    """An interval as a bar and in words."""
+    return fragment("engine.evaluate/range.html", value=value.value, interval=value.interval)
+
+
+def _section(section: Section) -> dict[str, Any]:
+    shown = len(section.cards)
+    return {
+        "name": section.name,
+        "count": f"{shown} of {section.images:,} images"
+        if shown < section.images
+        else f"{shown} images",
+        "recall": [
+            (name, NONE_SHOWN if value is None else f"{value:.0f} %", (value or 0) / 100, "")
+            for name, value in section.recall
+        ],
+        "confusion": section.confusion,
+        "cards": [_card(card) for card in section.cards],
+    }
+
+
+def _card(card: Card) -> dict[str, Any]:
+    best = card.answers[0][0]
+    return {
+        "id": card.id,
+        "state": "" if card.truth is None else "right" if card.truth == best else "wrong",
+        "truth": card.truth,
+        "source": picture(card.image, THUMBNAIL),
+        "answers": [(name, _percent(chance), chance) for name, chance in card.answers],
+    }
+
+
+def _percent(chance: float) -> str:
+    return "<0.1 %" if 0 < chance < 0.0005 else f"{100 * chance:.1f} %"

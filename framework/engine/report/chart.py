@@ -35,7 +35,7 @@ _SETTINGS: dict[str, Any] = {
     "text.parse_math": False,  # a name may hold dollar signs
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib; knows Cyrillic and Greek
-    "font.size": 11,
+    "font.size": 11.5,
     "axes.edgecolor": LIGHT["line"],
     "axes.labelcolor": LIGHT["soft"],
     "axes.titlecolor": LIGHT["soft"],
@@ -51,10 +51,8 @@ _SETTINGS: dict[str, Any] = {
     "grid.linewidth": 0.8,
     "xtick.color": LIGHT["soft"],
     "ytick.color": LIGHT["soft"],
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
+    "xtick.bottom": False,
+    "ytick.left": False,
     "lines.solid_joinstyle": "round",
     "path.simplify_threshold": 0.3,
 }

@@ -73,7 +73,7 @@ class Border:
 
 
 @dataclass(frozen=True)
-class BarGroup:
+class Dots:
     """Dots of one colour.
 
     Attributes:
@@ -205,7 +205,7 @@ def bar_chart(
 
 
 def scatter_chart(
-    groups: Sequence[BarGroup],
+    groups: Sequence[Dots],
     *,
     label: str,
     x: str = "",
@@ -267,14 +267,14 @@ def scatter_chart(
     return Chart(draw, label, x, y, shown, width, height, "map" if bare else "")
 
 
-def _dots(drawing: Drawing, number: int, group: BarGroup) -> None:
+def _dots(drawing: Drawing, number: int, group: Dots) -> None:
     if not group.points:
         return
     name = f"group{number}"
     drawing.axes.scatter(
         [a for a, _ in group.points], [b for _, b in group.points], s=(2 * group.radius) ** 2,
         color=LIGHT[SERIES[number % len(SERIES)]], alpha=group.opacity, linewidths=0, gid=name,
-        zorder=2,
+        zorder=2, clip_on=False,
     )  # fmt: skip
     if group.titles:
         drawing.titles[name] = [plain(title) for title in group.titles]

@@ -56,10 +56,11 @@ def _owned(group: ElementTree.Element, kind: str, colour: str) -> None:
     group.set("class", kind)
     if not colour:
         return
-    group.set("style", f"--own: {colour}")
+    style = ""
     for element in group.iter():
-        if element is not group and "style" in element.attrib:
-            element.set("style", _COLOUR.sub("var(--own)", element.attrib["style"]))
+        if element is not group:  # all marks of a group look the same: it is said once
+            style = _COLOUR.sub("var(--own)", element.attrib.pop("style", style))
+    group.set("style", f"--own: {colour}; {style}")
 
 
 def _titled(group: ElementTree.Element, titles: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Labelled(Protocol):
-    """Dots with words; see :class:`engine.report.charts.Group`."""
+    """Dots with words; see :class:`engine.report.charts.Dots`."""
 
     @property
     def points(self) -> Sequence[tuple[float, float]]:

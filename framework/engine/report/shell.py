@@ -66,9 +66,9 @@ def environment() -> Environment:
     )
     made.filters |= {
         "text": text, "human": human, "percent": percent, "size": size, "number": number,
-        "thousands": lambda value: f"{value:,}",
+        "plain": plain, "thousands": lambda value: f"{value:,}",
     }  # fmt: skip
-    made.globals |= {"stylesheet": stylesheet, "policy": POLICY}
+    made.globals |= {"stylesheet": stylesheet, "policy": POLICY, "table": table}
     return made
 
 
@@ -138,9 +138,17 @@ def table(
         caption: shown above.
         left: how many columns, from the first, hold words: they are aligned to the left.
     """
+    cells = [[_cell(cell) for cell in row] for row in rows]
     return fragment(
-        "engine.report/table.html", heads=heads, rows=list(rows), caption=caption, left=left
-    )
+        "engine.report/table.html", heads=[_cell(head) for head in heads], rows=cells,
+        caption=caption, left=left,
+    )  # fmt: skip
+
+
+def _cell(value: Any) -> Any:
+    if hasattr(value, "__html__") or str(value).isprintable():
+        return value
+    return text(value)
 
 
 def text(value: object, longest: int = 300) -> Markup:

@@ -1,152 +1,276 @@
-"""A run's curves as one HTML page of its own: inline SVG, no script, nothing from elsewhere."""
+"""The curves of one or several training runs as one HTML page."""
 
 from __future__ import annotations
 
-import html
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from engine.core.artifact import WEIGHTS
+from engine.core.config.plain import list_at, plain_values, value_at
 from engine.core.files import write_text
-from engine.train.history import Story
+from engine.report import about, percent, render, size
+from engine.report.chart import Chart
+from engine.report.charts import Border, Level, Series, line_chart
+from engine.train.history import Story, read_history
+from engine.train.names import CONFIG, MODEL
 
-_WIDTH, _HEIGHT, _LEFT, _BOTTOM, _TOP = 760, 220, 64, 28, 14
-_COLOURS = ("#2f6fdf", "#d1495b", "#3a9d5d", "#b8860b", "#7d4fc4", "#008b8b")
+Points = list[tuple[int, float]]
 
-Series = Sequence[tuple[int, float]]
-
-_STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2em auto;max-width:800px;padding:0 1em;color:#222;
-background:#fff}h1{font-size:1.4em}h2{font-size:1.05em;margin:1.6em 0 .2em}
-table{border-collapse:collapse;width:100%}td,th{padding:.3em .6em;text-align:right;
-border-bottom:1px solid #ddd}td:first-child,th:first-child{text-align:left}
-svg{width:100%;height:auto}svg text{font-size:11px;fill:#555}.grid{stroke:#e4e4e4}
-.stage{stroke:#999;stroke-dasharray:3 3}li{color:#444}
-@media(prefers-color-scheme:dark){body{background:#181a1b;color:#ddd}svg text{fill:#aaa}
-.grid{stroke:#333}td,th{border-color:#333}li{color:#bbb}}
-"""
+_STAGE = re.compile(r"stage (\d+), (.*?): ")
 
 
-def write_page(path: Path, name: str, story: Story) -> None:
-    """Write the page of a run.
+@dataclass(frozen=True)
+class RunCurves:
+    """A run as its page shows it.
+
+    Attributes:
+        name: of its folder.
+        story: what it measured.
+        config: its resolved config as plain values; empty where there is none that can be read.
+        weights: bytes of the weights of its model; ``None`` while there is none.
+    """
+
+    name: str
+    story: Story
+    config: Mapping[str, Any] = field(default_factory=dict)
+    weights: int | None = None
+
+
+def read_run(folder: Path) -> RunCurves:
+    """Read a run's history and its config.
+
+    Raises:
+        TrainingError: the folder holds no history.
+    """
+    story = read_history(folder)
+    weights = folder / MODEL / WEIGHTS
+    return RunCurves(
+        folder.resolve().name,
+        story,
+        plain_values(folder / CONFIG),
+        weights.stat().st_size if weights.is_file() else None,
+    )
+
+
+def write_page(path: Path, runs: Sequence[RunCurves]) -> None:
+    """Write the page of runs, whole or not at all.
 
     Raises:
         OSError: it cannot be written.
     """
-    write_text(path, page(name, story))
+    write_text(path, page(runs))
 
 
-def page(name: str, story: Story) -> str:
-    """The page as HTML."""
-    borders = _borders(story)
-    charts: list[tuple[str, dict[str, Series], bool]] = [
-        ("Loss, mean since the last point", {"loss": story.series("loss")} | _parts(story), False),
-        ("Accuracy in percent", _named(story, "accuracy"), False),
-        ("Learning rate", {"lr": story.series("lr")}, False),
-        ("Samples a second", {"samples_per_second": story.series("samples_per_second")}, True),
-        ("Factor on cosines", {"scale": story.series("scale")}, False),
-        ("Routing", _named(story, "rout"), False),
+def page(runs: Sequence[RunCurves]) -> str:
+    """The page as HTML.
+
+    Args:
+        runs: one, with all that it measured, or several, each a line of every chart.
+    """
+    names = unique([run.name for run in runs])
+    runs = [
+        RunCurves(name, r.story, r.config, r.weights) for name, r in zip(names, runs, strict=True)
     ]
-    drawn = [
-        f"<h2>{html.escape(title)}</h2>{chart(series, borders, zero=zero)}"
-        for title, series, zero in charts
-        if any(series.values())
-    ]
-    notes = "".join(f"<li>step {step}: {html.escape(text)}</li>" for step, text in story.notes)
-    title = html.escape(name)
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title>"
-        '<meta name=viewport content="width=device-width,initial-scale=1">'
-        f"<style>{_STYLE}</style><h1>{title}</h1>{_table(story)}{''.join(drawn)}"
-        f"<h2>What happened</h2><ul>{notes}</ul></html>\n"
+    alone = runs[0] if len(runs) == 1 else None
+    return render(
+        "engine.train/curves.html",
+        title=f"{alone.name}: curves" if alone else f"Curves of {len(runs)} runs",
+        kind="Training",
+        name=alone.name if alone else " · ".join(names),
+        facts=_facts(alone) if alone else [("runs", str(len(runs)))],
+        about=about(
+            config="; ".join(_config_words(run) for run in runs),
+            data=list(dict.fromkeys(each for run in runs for each in _data_words(run.config))),
+            packages=["torch"],
+            notes=["The loss is the mean since the last point."],
+        ),
+        charts=charts(runs),
+        heads=HEADS if alone else ["run", *HEADS],
+        rows=[
+            cells if alone else [run.name, *cells] for run in runs for cells in _stages(run.story)
+        ],
+        notes=[
+            ("" if alone else run.name, step, text)
+            for run in runs
+            for step, text in run.story.notes
+        ],
     )
 
 
-def _named(story: Story, start: str) -> dict[str, Series]:
-    names = dict.fromkeys(n for point in story.points for n in point if n.startswith(start))
-    return {name: story.series(name) for name in names}
+def unique(names: Sequence[str]) -> list[str]:
+    """The names, those that stand there twice with a number behind them."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return found
 
 
-def _parts(story: Story) -> dict[str, Series]:
-    return _named(story, "loss_")
+@dataclass(frozen=True)
+class _Measure:
+    """A chart: what it shows and which numbers of a history."""
+
+    title: str
+    unit: str
+    pattern: str
+    scale: str = ""
+    zero: bool = False
+    factor: float = 1.0
 
 
-def _borders(story: Story) -> list[int]:
-    return [int(stage["step"]) for stage in story.stages[:-1]]
+_MEASURES = (
+    _Measure("Loss", "loss", r"loss(_.*)?"),
+    _Measure("Accuracy", "share of images answered rightly", r"accuracy.*", "%"),
+    _Measure("Learning rate", "learning rate", r"lr", zero=True),
+    _Measure("Speed", "samples a second", r"samples_per_second", zero=True),
+    _Measure("Logit scale", "factor on cosines", r"scale"),
+    _Measure("Routing: largest cluster", "share of texts", r"routing_largest", "%", factor=100),
+    _Measure("Routing: evenness", "entropy, share of its maximum", r"routing_evenness", "%",
+             factor=100),
+    _Measure("Routing: accuracy", "share of texts", r"router_accuracy", "%"),
+)  # fmt: skip
+_OWN = re.compile(r"step|stage|epoch|seconds_left|chance.*|grad.*skipped")
+"""Numbers of a history that are no curve of their own."""
 
 
-def _table(story: Story) -> str:
-    if not story.stages:
-        return "<p>No stage is over yet.</p>"
+def charts(runs: Sequence[RunCurves]) -> list[tuple[str, Chart]]:
+    """Title and chart of everything that was measured, also by a plugin's callback."""
+    measured = dict.fromkeys(name for run in runs for p in run.story.points for name in p)
+    found, taken = [], set()
+    for each in _MEASURES:
+        names = [name for name in measured if re.fullmatch(each.pattern, name)]
+        taken |= set(names)
+        if len(runs) > 1 and each.pattern.startswith(("loss", "accuracy")):
+            names = names[:1]  # the parts of several runs would be too many lines to tell apart
+        lines = [
+            Series(_line_name(run, name, names, runs), _scaled(run.story.series(name), each.factor))
+            for run in runs for name in names
+        ]  # fmt: skip
+        lines = [line for line in lines if line.points]
+        if lines:
+            found.append((each.title, _chart(each, lines, runs)))
+    for name in measured:
+        if name not in taken and not _OWN.fullmatch(name):
+            lines = [Series("" if len(runs) == 1 else r.name, r.story.series(name)) for r in runs]
+            lines = [line for line in lines if line.points]
+            if lines:
+                found.append((name, _chart(_Measure(name, name, name), lines, runs)))
+    return found
+
+
+def _line_name(run: RunCurves, name: str, names: Sequence[str], runs: Sequence[RunCurves]) -> str:
+    if len(runs) > 1:
+        return run.name
+    return name if len(names) > 1 else ""
+
+
+def _scaled(points: Points, factor: float) -> Points:
+    return [(step, value * factor) for step, value in points]
+
+
+def _chart(measure: _Measure, lines: list[Series], runs: Sequence[RunCurves]) -> Chart:
+    levels = _levels(measure, lines, runs)
+    return line_chart(
+        lines, label=f"{measure.title} by step", x="step", y=measure.unit, scale=measure.scale,
+        zero=measure.zero, levels=levels, borders=_borders(runs),
+    )  # fmt: skip
+
+
+def _levels(measure: _Measure, lines: list[Series], runs: Sequence[RunCurves]) -> list[Level]:
+    """What a model that knows nothing would reach, where that is known."""
+    if measure.pattern.startswith("accuracy"):
+        found = {value for run in runs for _, value in run.story.series("chance")[-1:]}
+        return [Level(value, f"chance, {value:.3g} %") for value in sorted(found)]
+    if measure.pattern.startswith("loss"):
+        highest = max((y for line in lines for _, y in line.points if math.isfinite(y)), default=0)
+        batches = sorted({rows for run in runs for rows in _batches(run.config)})
+        return [
+            Level(math.log(rows), f"ln {rows}: a contrastive loss that knows nothing")
+            for rows in batches
+            if math.log(rows) < 1.5 * highest
+        ]
+    return []
+
+
+def _batches(config: Mapping[str, Any]) -> Iterable[int]:
+    for stage in list_at(config, "train", "stages"):
+        found = stage.get("batch_size") if isinstance(stage, dict) else None
+        if isinstance(found, int) and not isinstance(found, bool) and found > 1:
+            yield found
+
+
+def _borders(runs: Sequence[RunCurves]) -> list[Border]:
+    """Where stages begin, with their names; of several runs only where all agree."""
+    found = [_begins(run.story) for run in runs]
+    if any(each != found[0] for each in found) or len(found[0]) < 2:
+        return []
+    return [Border(step, name) for step, name in found[0]]
+
+
+def _begins(story: Story) -> list[tuple[int, str]]:
+    begins: dict[int, tuple[int, str]] = {}
+    for step, text in story.notes:
+        if match := _STAGE.match(text):
+            begins[int(match[1])] = (step, match[2])
+    return [begins[number] for number in sorted(begins)]
+
+
+HEADS = ["stage", "epochs", "steps", "parameters", "samples/s", "seconds", "loss", "accuracy"]
+"""Of the table of stages."""
+
+
+def _stages(story: Story) -> list[list[str]]:
     rows = []
     for stage in story.stages:
         accuracy = stage["scores"].get("accuracy")
-        cells = (
-            stage["name"], stage["epochs"], f"{stage['steps']:,}", f"{stage['parameters']:,}",
-            f"{stage['samples_per_second']:,.0f}", f"{stage['seconds']:,.1f}",
-            "-" if stage["loss"] is None else f"{stage['loss']:.4f}",
-            "-" if accuracy is None else f"{accuracy:.2f} %",
-        )  # fmt: skip
-        rows.append("".join(f"<td>{html.escape(str(cell))}" for cell in cells))
-    heads = ("stage", "epochs", "steps", "parameters", "samples/s", "seconds", "loss", "accuracy")
-    top = "".join(f"<th>{head}" for head in heads)
-    return f"<table><tr>{top}{''.join(f'<tr>{row}' for row in rows)}</table>"
+        rows.append([
+            str(stage["name"]), f"{stage['epochs']}", f"{stage['steps']:,}",
+            f"{stage['parameters']:,}", f"{stage['samples_per_second']:,.0f}",
+            f"{stage['seconds']:,.1f}",
+            "–" if stage["loss"] is None else f"{stage['loss']:.4f}",
+            "–" if accuracy is None else f"{accuracy:.2f} %",
+        ])  # fmt: skip
+    return rows
 
 
-def chart(series: dict[str, Series], borders: Sequence[int], *, zero: bool = False) -> str:
-    """Lines over steps as SVG.
-
-    Args:
-        series: points of each line by its name.
-        borders: steps at which a stage ended.
-        zero: begin the scale at 0.
-    """
-    points = [point for line in series.values() for point in line]
-    most_x = max(1, *(x for x, _ in points), *borders)
-    low, high = min(y for _, y in points), max(y for _, y in points)
-    if zero:
-        low = min(0.0, low)
-    if high - low < 1e-12:
-        low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
-
-    def x_of(step: float) -> float:
-        return _LEFT + (_WIDTH - _LEFT - 8) * step / most_x
-
-    def y_of(value: float) -> float:
-        return _TOP + (_HEIGHT - _TOP - _BOTTOM) * (high - value) / (high - low)
-
-    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role=img>']
-    for value in ticks(low, high):
-        y = y_of(value)
-        parts.append(f'<line class=grid x1={_LEFT} x2={_WIDTH - 8} y1="{y:.1f}" y2="{y:.1f}" />')
-        parts.append(f'<text x={_LEFT - 6} y="{y + 4:.1f}" text-anchor=end>{value:.4g}</text>')
-    for value in ticks(0, most_x):
-        parts.append(
-            f'<text x="{x_of(value):.1f}" y={_HEIGHT - 8} text-anchor=middle>{value:g}</text>'
-        )
-    for border in borders:
-        x = x_of(border)
-        parts.append(
-            f'<line class=stage x1="{x:.1f}" x2="{x:.1f}" y1={_TOP} y2={_HEIGHT - _BOTTOM} />'
-        )
-    for number, (name, line) in enumerate(series.items()):
-        colour = _COLOURS[number % len(_COLOURS)]
-        path = " ".join(f"{x_of(x):.1f},{y_of(y):.1f}" for x, y in line)
-        parts.append(f'<polyline fill=none stroke="{colour}" stroke-width=1.6 points="{path}" />')
-        if len(line) == 1:
-            x, y = x_of(line[0][0]), y_of(line[0][1])
-            parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r=3 fill="{colour}" />')
-        if len(series) > 1:
-            parts.append(
-                f"<text x={_WIDTH - 12} y={_TOP + 14 * (number + 1)} text-anchor=end"
-                f' style="fill:{colour}">{html.escape(name)}</text>'
-            )
-    return "".join([*parts, "</svg>"])
+def _facts(run: RunCurves) -> list[tuple[str, str]]:
+    story = run.story
+    last = max((int(point["step"]) for point in story.points), default=0)
+    facts = [("stages finished", str(len(story.stages))), ("steps", f"{last:,}")]
+    accuracies = story.series("accuracy")
+    if accuracies:
+        facts.append(("accuracy, last", f"{accuracies[-1][1]:.1f} %"))
+        facts.append(("accuracy, best", f"{max(value for _, value in accuracies):.1f} %"))
+    if chance := story.series("chance"):
+        facts.append(("chance", percent(chance[-1][1] / 100)))
+    if run.weights is not None:
+        facts.append(("weights", size(run.weights)))
+    return facts
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Three to six round numbers between two others."""
-    step = 10 ** math.floor(math.log10((high - low) / 3))
-    step *= max(m for m in (1, 2, 5, 10) if m * step <= (high - low) / 3 * 1.0001)
-    first = math.ceil(low / step)
-    return [number * step for number in range(first, math.floor(high / step + 1e-9) + 1)]
+def _config_words(run: RunCurves) -> str:
+    name = value_at(run.config, "name")
+    seed = value_at(run.config, "seed")
+    if not isinstance(name, str):
+        return f"{run.name}/{CONFIG}"
+    return f"{name} (seed {seed}), {run.name}/{CONFIG}"
+
+
+def _data_words(config: Mapping[str, Any]) -> list[str]:
+    """The data sets of a config, as it names them."""
+    train = value_at(config, "data", "train")
+    evaluate = list_at(config, "data", "evaluate")
+    found = [f"train: {_dataset(train)}"] if train else []
+    return found + [f"evaluate: {_dataset(each)}" for each in evaluate]
+
+
+def _dataset(use: Any) -> str:
+    if not isinstance(use, dict):
+        return str(use)
+    rest = ", ".join(f"{key} {value}" for key, value in use.items() if key != "use" and value)
+    return f"{use.get('use')} ({rest})" if rest else str(use.get("use"))

@@ -17,7 +17,7 @@ def evaluator_of(built: Built) -> Evaluator | None:
     """Judges a model in memory; ``None`` where the config names no data to evaluator it on.
 
     Gives ``accuracy``, the plain mean in percent, and ``accuracy <data set>`` where there are
-    several.
+    several; and ``chance``, the accuracy of a model that knows nothing.
     """
     config = built.config
     if not config.data.evaluate:
@@ -39,7 +39,8 @@ def evaluator_of(built: Built) -> Evaluator | None:
         score = score_runs(runs, intervals=False)
         if score is None:
             return {}
-        found = {"accuracy": score.accuracy}
+        chance = sum(100 / each.classes for each in score.datasets) / len(score.datasets)
+        found = {"accuracy": score.accuracy, "chance": chance}
         if len(score.datasets) > 1:
             found |= {f"accuracy {each.name}": each.accuracy for each in score.datasets}
         return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from engine.clusters.names import TERMS, name_of, telling_terms
 
@@ -32,6 +33,21 @@ def test_the_rest_is_named_by_its_most_typical_text() -> None:
     assert name_of([], ["слово"]) == "слово"
     assert name_of(["а", "б", "в", "г"], ["слово"]) == "а, б, в"
     assert name_of([], []) == ""
+
+
+@pytest.mark.parametrize(
+    ("terms", "name"),
+    [
+        (["кошка", "кошки", "кошек", "мяу"], "кошка, мяу"),
+        (["cat", "cats", "dog", "dogs", "bird"], "cat, dog, bird"),
+        (["красная роза", "красные розы", "роза", "букет"], "красная роза, букет"),
+        (["кот", "код", "кит"], "кот, код, кит"),
+        (["дом", "домашний питомец"], "дом, домашний питомец"),
+        (["Haus", "Hauses", "Häuser"], "Haus, Häuser"),
+    ],
+)
+def test_a_name_does_not_repeat_inflections(terms: list[str], name: str) -> None:
+    assert name_of(terms, []) == name
 
 
 def test_numbers_and_single_letters_where_there_is_nothing_else() -> None:

@@ -13,6 +13,7 @@ from engine.clusters import Clusters, fit_texts
 from engine.clusters.flatten import POINTS, compact, flatten
 from engine.clusters.report import page_of, table_rows
 from engine.core.config.schema import ClustersSettings
+from engine.report import percent
 
 HOSTILE = ["<script>alert(1)</script>", 'a" onload="x', "</title></svg><b>", "\u202eabc", "лиса"]
 
@@ -48,10 +49,13 @@ def test_everything_is_on_the_page(clusters: Clusters) -> None:
     for cluster in clusters.document.clusters:
         for text in (cluster.name, *cluster.terms, *cluster.typical):
             assert text in page
-    assert parsed.tags.count("circle") == len(clusters.document.texts)
+    assert parsed.tags.count("use") == len(clusters.document.texts)  # the dots of the map
+    assert parsed.tags.count("title") == 1 + len(clusters.document.texts)
     assert parsed.tags.count("svg") == 1
     assert parsed.tags.count("td") == 9
-    assert f"{100 * (clusters.accuracy or 0):.1f} %" in page
+    assert percent(clusters.accuracy or 0) in page
+    for word in ("config", "embedder", "data", "versions", "engine"):
+        assert word in page.partition("<footer>")[2]
     assert "http" not in re.sub(r'http-equiv="[^"]*"', "", page)
     assert "script" not in parsed.tags
 

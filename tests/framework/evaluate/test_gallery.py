@@ -72,8 +72,9 @@ def page(
 def test_the_page_says_what_the_model_said(page: str, colours: dict[str, Image.Image]) -> None:
     tags = Reader(page).tags
     figures = [attributes["class"] for tag, attributes in tags if tag == "figure"]
-    assert figures == ["card right"] * 6 + ["card wrong"]
-    assert "✗ truth: чёрный" in page
+    assert figures == ["answered right"] * 6 + ["answered wrong"]
+    assert "✗ right is <bdi>чёрный</bdi>" in page
+    assert f"chance {100 / len(colours):.1f} %" in page
     assert "85.7<small>%" in page
     for name in colours:
         assert name in page
@@ -126,7 +127,7 @@ def test_without_truth_nothing_is_judged(
     result = run(predictor, pictures("d", list(colours), rows))
     write_gallery(tmp_path / "p.html", header_of(predictor), [section_of(result, pictures=3)])
     text = (tmp_path / "p.html").read_text(encoding="utf-8")
-    assert '<p class="mark"' not in text
+    assert 'class="verdict"' not in text
     assert "<table" not in text
     assert 'type="radio"' not in text
     assert text.count("<figure") == 3
