@@ -12,14 +12,14 @@ from engine.cli.inputs import check_files, check_folder, files_of_artifact
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.compress.fit import FittedModel, Judge
+    from engine.compress.fit import FittedModel, Scorer
     from engine.compress.planning import Planned
     from engine.compress.steps import PlannedStep
     from engine.contracts.tokenizer import Tokenizer
     from engine.core.build import Built
     from engine.core.config.schema import EngineConfig
 
-_MOST_TEXT_BYTES = 64 << 20
+_MAX_TEXT_BYTES = 64 << 20
 _PICTURES = 64
 
 Model = Annotated[Path, typer.Argument(help="An artifact, or a config (a YAML file).")]
@@ -185,9 +185,9 @@ def read_texts(path: Path) -> list[str]:
 
     try:
         with path.open("rb") as file:
-            content = file.read(_MOST_TEXT_BYTES + 1)
-        if len(content) > _MOST_TEXT_BYTES:
-            raise DataError(f"{path} has more than {_MOST_TEXT_BYTES:,} bytes",
+            content = file.read(_MAX_TEXT_BYTES + 1)
+        if len(content) > _MAX_TEXT_BYTES:
+            raise DataError(f"{path} has more than {_MAX_TEXT_BYTES:,} bytes",
                             hint="some thousand texts are enough")  # fmt: skip
         lines = content.decode("utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
@@ -282,12 +282,12 @@ def _fitted(
     from engine.core.build import save
     from engine.core.files import write_text
 
-    judge: Judge | None = judge_of(datasets, labels) if labels else None
+    scorer: Scorer | None = judge_of(datasets, labels) if labels else None
     pictures = pictures_of(built, datasets, _PICTURES)
     try:
         with sharing() as report:
             fitted = fitting(
-                built, limit, texts=lines, pictures=pictures, languages=languages, judge=judge,
+                built, limit, texts=lines, pictures=pictures, languages=languages, scorer=scorer,
                 budget=budget, state=state, report=report,
             )  # fmt: skip
             report("writing", 0.98)

@@ -54,10 +54,10 @@ _GRID = 0.97
 
 _DRAWN = 8
 
-Judge = Callable[[Built], Correct]
+Scorer = Callable[[Built], Correct]
 """Says which images a model answers rightly: one array a data set, [1, images] bool."""
 
-_MOST_TEXTS = 512
+_MAX_TEXTS = 512
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ def fit(
     texts: Sequence[str] = (),
     pictures: Sequence[np.ndarray] = (),
     languages: Sequence[str] = (),
-    judge: Judge | None = None,
+    scorer: Scorer | None = None,
     budget: float = 300.0,
     state: Path | None = None,
     registry: Registry | None = None,
@@ -164,7 +164,7 @@ def fit(
             side is compared on drawn ones.
         languages: whose letters the vocabulary must be able to spell; without any, the scripts of
             the texts.
-        judge: says which images of the user's data a model answers rightly; the combination with
+        scorer: says which images of the user's data a model answers rightly; the combination with
             the highest accuracy is then taken.
         budget: seconds for measuring, by counted operations.
         state: a file in which measured losses are kept until the fit is done.
@@ -183,7 +183,7 @@ def fit(
     if before.total <= limit:
         note = f"it has {before.total:,} bytes already, so nothing is done"
         return FittedModel(built, before.total, before, [], notes=[note])
-    original = judge(built) if judge else None
+    original = scorer(built) if scorer else None
     facts = facts_of(built.config, built.tokenizer, texts, languages)
     steps, notes = planned_steps(built.config, facts, registry=registry)
     for planned in steps:
@@ -205,7 +205,7 @@ def fit(
         raise impossible(built.config.name, limit, least, before.total)
     fitted = FittedModel(built, before.total, size, steps, items=items, notes=notes)
     work = _Choosing(fitted, limit, texts, pictures, budget, state, registry, report)
-    work.choose(judge, original)
+    work.choose(scorer, original)
     return fitted
 
 
@@ -228,10 +228,10 @@ def probes_for(
 ) -> tuple[dict[str, SideProbe], list[str]]:
     """Both sides with the calibration set, and what the user should know of it."""
     model, notes = built.model, []
-    found = {"text": text_probe(model, built.tokenizer, spread(list(texts), _MOST_TEXTS))}
-    if len(texts) > _MOST_TEXTS:
+    found = {"text": text_probe(model, built.tokenizer, spread(list(texts), _MAX_TEXTS))}
+    if len(texts) > _MAX_TEXTS:
         notes.append(
-            f"{_MOST_TEXTS} of {len(texts):,} texts, evenly spaced, are the calibration set"
+            f"{_MAX_TEXTS} of {len(texts):,} texts, evenly spaced, are the calibration set"
         )
     if any(True for _ in model.vision.parameters()):
         pixels: list[Tensor]
@@ -279,7 +279,7 @@ class _Choosing:
     registry: Registry
     report: Report
 
-    def choose(self, judge: Judge | None, original: Correct | None) -> None:
+    def choose(self, scorer: Scorer | None, original: Correct | None) -> None:
         """Fill the answer in."""
         fitted, built = self.fitted, self.fitted.built
         plan = plan_of_module(built.model)
@@ -299,7 +299,7 @@ class _Choosing:
             self.report(f"measuring combination {number + 1} of {len(points)}", 0.9)
             with replaced(built.model, _tensors(built, items, point)):
                 quality = quality_of(probes, real_pictures=bool(len(self.pictures)))
-                correct = judge(built) if judge else None
+                correct = scorer(built) if scorer else None
             accuracy = None if correct is None else _accuracy(correct)
             fitted.candidates.append(Candidate(point, size.total, quality, accuracy, correct))
         fitted.candidates.sort(key=lambda c: (-(c.accuracy or 0.0), c.quality.loss, c.bytes))

@@ -91,22 +91,22 @@ def frontier(
     return Frontier(tuple(points), exact)
 
 
-_MOST_POINTS = 20_000
+_MAX_POINTS = 20_000
 
 
 def _shown(count: int) -> np.ndarray:
     """Places of the points that are given: all, or evenly spaced ones with both ends."""
     found: np.ndarray = np.unique(
-        np.linspace(0, count - 1, min(count, _MOST_POINTS)).astype(np.int64)
+        np.linspace(0, count - 1, min(count, _MAX_POINTS)).astype(np.int64)
     )
     return found
 
 
 def _merged(kept: np.ndarray, sums: np.ndarray, states: int) -> np.ndarray:
-    """Of sums in the same stretch of bytes the last one, which has the least loss."""
+    """Of sums in the same window of bytes the last one, which has the least loss."""
     own = sums[kept]
-    stretch = (own - own[0]) * states // (own[-1] - own[0] + 1)
-    last = np.concatenate([stretch[1:] != stretch[:-1], [True]])
+    window = (own - own[0]) * states // (own[-1] - own[0] + 1)
+    last = np.concatenate([window[1:] != window[:-1], [True]])
     last[0] = True
     found: np.ndarray = kept[last]
     return found

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engine.compress.fit import Judge, spread
+from engine.compress.fit import Scorer, spread
 from engine.contracts.dataset import Dataset
 from engine.core.build import Built
 from engine.errors import DataError
@@ -40,7 +40,7 @@ class _Rows:
         return len(self._rows)
 
 
-def judge_of(datasets: Sequence[Dataset], labels: Labels) -> Judge:
+def judge_of(datasets: Sequence[Dataset], labels: Labels) -> Scorer:
     """Says which labelled images of some data sets a model answers rightly.
 
     Broken images count as wrong; data sets without a label are left out.
@@ -55,7 +55,7 @@ def judge_of(datasets: Sequence[Dataset], labels: Labels) -> Judge:
     if not known:
         raise DataError("the truth has no answer for any image of the data")
 
-    def judge(built: Built) -> Correct:
+    def scorer(built: Built) -> Correct:
         predictor = Predictor(built)
         found = []
         for dataset, truth in known:
@@ -64,4 +64,4 @@ def judge_of(datasets: Sequence[Dataset], labels: Labels) -> Judge:
             found.append(np.array([right], dtype=bool))
         return found
 
-    return judge
+    return scorer

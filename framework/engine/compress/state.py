@@ -11,7 +11,7 @@ from typing import Any
 from engine.core.files import write_text
 from engine.core.strict_json import parse_json
 
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 
 
 class FitState:
@@ -33,7 +33,7 @@ class FitState:
     def _read(self) -> dict[str, Any]:
         try:
             with self.path.open("rb") as file:
-                found = parse_json(file.read(_MOST_BYTES))
+                found = parse_json(file.read(_MAX_BYTES))
         except (OSError, ValueError):
             return {}
         if not isinstance(found, dict) or found.get("key") != self._key:

@@ -1,6 +1,6 @@
 """Towers: the contract of text encoders and vision towers.
 
-A tower is ``stem -> block 0 .. block n-1 -> head``. It names these segments and can run any stretch
+A tower is ``stem -> block 0 .. block n-1 -> head``. It names these segments and can run any range
 of them. Freezing, the table of parameters and the cache of frozen prefixes all stand on this, for
 every tower alike.
 """

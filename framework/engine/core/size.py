@@ -128,7 +128,7 @@ class SizeReport:
             heaviest = max(self.parts, key=lambda part: part.bytes)
             plugin = f" ({heaviest.plugin})" if heaviest.plugin else ""
             return (
-                f"{self.name} weighs {self.total:,} bytes, {self.over:,} over its limit of"
+                f"{self.name} has {self.total:,} bytes, {self.over:,} over its limit of"
                 f" {self.limit:,}; the heaviest part is {heaviest.name}{plugin},"
                 f" {heaviest.bytes:,} bytes"
             )

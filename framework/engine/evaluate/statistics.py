@@ -160,7 +160,7 @@ def paired_test(a: Correct, b: Correct, *, draws: int = 10_000, seed: int = 0) -
     Min (2005, Statistics in Medicine 24:729) do. Seeds of the two count as independent.
 
     p with one seed each: the sign-flip test on the images' differences, stratified by data set, a
-    flip weighing 1 / images of its data set, by the exact distribution. One data set: McNemar's
+    flip counting 1 / images of its data set, by the exact distribution. One data set: McNemar's
     exact test. Several: exact where the sizes have a small common multiple; else on a fine grid,
     never too small, too large by about 1 % of itself. It is never reported as less than 1e-13.
     With several seeds: Student's t of the difference over images and trainings, as the interval.

@@ -18,7 +18,7 @@ from engine.search.scoring import FilterReport, RowScore, examples, read_scores
 
 SIDE = 320
 """Pixels of the longer side of a picture on a page."""
-MOST_PICTURES = 2_000
+MAX_PICTURES = 2_000
 """On one page; a page of more would have over 60 MB."""
 
 
@@ -80,7 +80,7 @@ def duplicates_page(groups: Sequence[DuplicateGroup], index: str, cosine: float)
         cosine: from which on pictures were taken as nearly the same.
     """
     parts: list[_Part] = []
-    left, hidden = MOST_PICTURES, 0
+    left, hidden = MAX_PICTURES, 0
     for number, group in enumerate(groups, 1):
         shown = group.entries[: min(12, left)]
         if not shown:

@@ -10,11 +10,11 @@ from engine.core.build import Built
 _log = logging.getLogger(__name__)
 
 Evaluator = Callable[[], Mapping[str, float]]
-"""Judges the model as it is: accuracy in percent by data set, and their mean ``accuracy``."""
+"""Evaluates the model as it is: accuracy in percent by data set, and their mean ``accuracy``."""
 
 
 def evaluator_of(built: Built) -> Evaluator | None:
-    """Judges a model in memory; ``None`` where the config names no data to evaluator it on.
+    """What evaluates a model in memory; ``None`` where the config names no data for it.
 
     Gives ``accuracy``, the plain mean in percent, and ``accuracy <data set>`` where there are
     several; and ``chance``, the accuracy of a model that knows nothing.

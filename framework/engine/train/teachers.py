@@ -176,8 +176,8 @@ def _open_cache(
     )
     key = hashlib.sha256(about.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     entry = Entry(f"teacher.{side}", (teacher.width,), False, "float32")
-    told = {"teacher": ref.name, "side": side}
-    return ActivationCache(budget.folder / f"teacher-{key}", [entry], budget, told, note)
+    details = {"teacher": ref.name, "side": side}
+    return ActivationCache(budget.folder / f"teacher-{key}", [entry], budget, details, note)
 
 
 def _text_targets(

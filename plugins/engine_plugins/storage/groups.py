@@ -31,7 +31,7 @@ def group_count(shape: Shape, group: int) -> int:
 
 
 def blocks(rows: int, length: int) -> Iterator[slice]:
-    """Stretches of rows that are small enough to work on at once."""
+    """Blocks of rows that are small enough to work on at once."""
     step = max(1, _BLOCK // max(1, length))
     for start in range(0, rows, step):
         yield slice(start, min(start + step, rows))

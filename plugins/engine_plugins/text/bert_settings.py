@@ -21,7 +21,7 @@ class BertFamilySettings(TransformerSettings):
     """The numbers of a post-norm transformer of BERT's architecture.
 
     With an ``n_positions`` below the file's the first positions are taken: a text that fits keeps
-    its features, and the model weighs less.
+    its features, and the model has fewer bytes.
     """
 
     token_types: ClassVar[int] = 2

@@ -259,14 +259,14 @@ def test_accuracy_decides_where_labels_are_known(model: Model) -> None:
     built = model()
     calls = []
 
-    def judge(one: Built) -> list[np.ndarray]:
+    def scorer(one: Built) -> list[np.ndarray]:
         """The smaller a model's table is stored, the more it answers rightly."""
         calls.append(one)
         right = np.zeros((1, 40), bool)
         right[0, : 10 + 5 * min(len(calls), 5)] = True
         return [right]
 
-    fitted = fit(built, 130_000, texts=TEXTS, languages=["ru", "en"], judge=judge)
+    fitted = fit(built, 130_000, texts=TEXTS, languages=["ru", "en"], scorer=scorer)
     assert len(calls) == 1 + len(fitted.candidates)
     assert fitted.candidates[0].accuracy == max(c.accuracy or 0 for c in fitted.candidates)
     assert fitted.accuracy == 37.5

@@ -65,7 +65,7 @@ def refuse(place: Place, what: str, path: str = "") -> NoReturn:
 
 
 def printable(text: str, longest: int = _LONGEST) -> str:
-    """One line of printable characters: a config is no one to write escape codes to a terminal."""
+    """One line of printable characters: a config must not write escape codes to a terminal."""
     line = " ".join(text.split())
     if not line.isprintable():
         line = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in line)
