@@ -169,7 +169,7 @@ def test_the_pixels_are_ruclips(ours: Predictor, theirs: Any) -> None:
     preprocess = ours.model.vision.preprocess
     for picture in pictures():
         expected = theirs.clip_processor(images=[picture])["pixel_values"]
-        found = to_batch([to_pixels(picture, preprocess)], preprocess)
+        found = to_batch([to_pixels(picture.convert("RGB"), preprocess)], preprocess)
         assert torch.equal(found, expected)
 
 

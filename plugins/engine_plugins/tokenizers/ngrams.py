@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 import zlib
 from collections.abc import Sequence
 from functools import lru_cache
 
 from engine.contracts import Texts, Tokenizer
+from engine.contracts.unicode import bounded_normalise
 from engine.errors import ArtifactError
 from engine_plugins.tokenizers.settings import CharNgramsSettings
 
@@ -72,7 +72,7 @@ class CharNgrams(Tokenizer):
         return [self._encode(text, max_tokens) for text in texts]
 
     def _encode(self, text: str, max_tokens: int) -> list[int]:
-        plain = unicodedata.normalize("NFKC", text)
+        plain = bounded_normalise("NFKC", text)
         if self.settings.lower:
             plain = plain.lower()
         found: list[int] = []

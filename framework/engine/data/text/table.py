@@ -176,7 +176,7 @@ def open_table(
         again = [(number, REASONS[REPEATED]) for number in table.repeated[:LISTED]]
         table.listed = sorted(table.listed + again)[:LISTED]
     if not table.images:
-        first = f": line {table.listed[0][0]} is {table.listed[0][1]}" if table.listed else ""
+        first = f": line {table.listed[0][0]}: {table.listed[0][1]}" if table.listed else ""
         raise DataError(f"{path} has no good line{first or ': it is empty'}", hint=_FORMAT)
     return table
 

@@ -31,7 +31,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from engine.contracts import Compressor, ModelFacts, Step
+from engine.contracts import CompressionStep, Compressor, ModelFacts
 
 from .settings import ${class_name}Settings
 
@@ -53,17 +53,17 @@ class $class_name(Compressor):
         """The settings that `engine fit` tries."""
         return [{"drop": 1}]
 
-    def plan(self, model: ModelFacts) -> Step | None:
+    def plan(self, model: ModelFacts) -> CompressionStep | None:
         """What changes in the config, below `model`."""
         layers = getattr(model.text, "layers", 0)
         kept = layers - self.settings.drop
         if kept < 1:
             return None  # there is nothing to leave out
-        return Step({"text.layers": kept}, f"{kept} of {layers} layers stay")
+        return CompressionStep({"text.layers": kept}, f"{kept} of {layers} layers stay")
 
     def apply(
         self,
-        step: Step,
+        step: CompressionStep,
         tensors: Mapping[str, Tensor],
         shapes: Mapping[str, tuple[int, ...]],
     ) -> dict[str, Tensor]:

@@ -164,7 +164,7 @@ def test_hosts_in_memory_are_bounded() -> None:
 
     progress = Progress()
     for i in range(50_000):
-        progress.lost(Failed(i, f"h{i}" if i % 3 else "worst", Refusal("x"), 1))
+        progress.count_failure(Failed(i, f"h{i}" if i % 3 else "worst", Refusal("x"), 1))
     assert len(progress.hosts) <= 2000
     assert progress.hosts.most_common(1) == [("worst", 16_667)]
 
@@ -234,7 +234,9 @@ def test_what_a_terminal_shows() -> None:
 
     progress = Progress(images=100, downloaded=30, received=5_000_000, fresh=40)
     for i in range(10):
-        progress.lost(Failed(i, f"host{i % 2}", Refusal("HTTP 404" if i else "timeout"), 1))
+        progress.count_failure(
+            Failed(i, f"host{i % 2}", Refusal("HTTP 404" if i else "timeout"), 1)
+        )
     console = Console(width=100, file=io.StringIO(), force_terminal=False)
     console.print(_panel(progress))
     shown = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

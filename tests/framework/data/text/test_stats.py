@@ -162,8 +162,8 @@ def test_rows_that_do_not_count(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"", "no good line: it is empty"), (b"nonsense\n", "line 1 is not JSON"),
-     (b'{"image": 1, "queries": [" "]}', "line 1 is not a query that is not empty")],
+    [(b"", "no good line: it is empty"), (b"nonsense\n", "line 1: not JSON"),
+     (b'{"image": 1, "queries": [" "]}', "line 1: no query that is not empty")],
 )  # fmt: skip
 def test_nothing_to_measure(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "metadata.json").write_bytes(content)
