@@ -14,6 +14,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from engine.contracts.unicode import bounded_normalise
+
 Document = dict[str, Any]
 """The JSON of the library `tokenizers`."""
 
@@ -60,15 +62,15 @@ def closed(letters: Collection[str], normalise: Callable[[str], str]) -> set[str
         for letter in new:
             made |= {*normalise(letter), *normalise(f"a{letter}"), *normalise(f"a{letter}a")}
             for mark in marks:
-                if len(unicodedata.normalize("NFKC", letter + mark)) == 1:
+                if len(bounded_normalise("NFKC", letter + mark)) == 1:
                     made |= {
                         *normalise(letter + mark),
-                        *unicodedata.normalize("NFKC", letter + mark),
+                        *bounded_normalise("NFKC", letter + mark),
                     }
         if any(unicodedata.combining(c) for c in new):
             for letter in found - new:
                 for mark in (c for c in new if unicodedata.combining(c)):
-                    composed = unicodedata.normalize("NFKC", letter + mark)
+                    composed = bounded_normalise("NFKC", letter + mark)
                     if len(composed) == 1:
                         made |= {*normalise(letter + mark), composed}
         new = made - found
