@@ -63,7 +63,8 @@ def test_onnx(built: Engine) -> None:
     assert "tokenizer.json gives other ids than Engine to 1 of the texts tried" in err
     names = {path.name for path in Path("small-onnx").iterdir()}
     assert names == {
-        "vision.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "preprocess.py", "export.json", "README.md",
+        "vision.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "preprocess.py",
+        "export.json", "README.md",
         "pictures.zip",
     }  # fmt: skip
 
