@@ -212,7 +212,8 @@ class Registry:
         elsewhere = [k for k in KINDS if (k, name) in self._found]
         if elsewhere:
             return f" (there is a {elsewhere[0]} of that name){broken}"
-        return f" (installed: {', '.join(self.names(kind)) or 'none'}){broken}"
+        # What is broken stands first: a long list may be cut where a message is shown.
+        return f"{broken} (installed: {', '.join(self.names(kind)) or 'none'})"
 
 
 def _offered(point: EntryPoint, distribution: Distribution) -> list[Plugin]:

@@ -111,7 +111,8 @@ def test_every_module_of_timm_gives_the_width_it_says(make_use: MakeUse) -> None
     """One model of each of timm's modules, without memory for its weights."""
     wrong = []
     for module in timm.list_modules():
-        for arch in timm.list_models(module=module)[:1]:
+        # NaFlex models take patches instead of pictures, and are refused.
+        for arch in [a for a in timm.list_models(module=module) if "naflex" not in a][:1]:
             with torch.device("meta"):
                 tower = make(make_use, arch)
                 size = tower.preprocess.size
