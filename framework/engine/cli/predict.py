@@ -117,11 +117,13 @@ def command(
     from engine.core.files import write_text
     from engine.core.terminal import print_json
 
-    kind = kind_of(output)
+    if not output.exists():  # one that exists may be read by this command, which is said first
+        kind_of(output)
     if classes is not None:
         refuse_beside_classes({"--dataset": only, "--truth": truth})
     reads = files_of_tasks(data, truth) if classes is None else [data]
     check_files((output, html), [*files_of_artifact(artifact), *reads])
+    kind = kind_of(output)
     labels = read_labels(data, truth) if classes is None else None
     datasets = open_datasets(data, only) if classes is None else [open_folder(data, classes)]
     if html:

@@ -8,11 +8,12 @@ last group of a row may be shorter.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from engine.contracts.storage import Shape
+from engine.contracts.storage import Shape, Storage, StoredArray
 
 _BLOCK = 1 << 21  # numbers that are encoded at once, so that temporary arrays stay small
 
@@ -73,3 +74,28 @@ def unpack(packed: np.ndarray, length: int) -> np.ndarray:
     levels[:, 0::2] = packed & 15
     levels[:, 1::2] = packed >> 4
     return levels[:, :length]
+
+
+class GroupedStorage(Storage):
+    """Base of the storages of groups: each row is decoded by itself."""
+
+    def fits(self, shape: Shape) -> bool:
+        """Matrices and larger."""
+        return len(shape) >= 2
+
+    def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
+        """Levels less zero points, times scales: exact in float32."""
+        found = np.empty((shape[0], row_length(shape)), np.float32)
+        for block in blocks(shape[0], row_length(shape)):
+            found[block] = self._rows(parts, shape, np.arange(block.start, block.stop))
+        return found.reshape(shape)
+
+    def decode_rows(
+        self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray
+    ) -> np.ndarray:
+        """Reads these rows alone."""
+        return self._rows(parts, shape, rows).reshape(len(rows), *shape[1:])
+
+    @abstractmethod
+    def _rows(self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray) -> np.ndarray:
+        """Some rows, int64 [N], decoded: float32 [N, L]."""

@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from engine.contracts.storage import Shape, Storage, StoredArray, StoredTensor
+from engine.contracts.storage import Shape, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import (
     LARGEST_SCALE,
+    GroupedStorage,
     as_groups,
     as_rows,
     blocks,
@@ -38,7 +39,7 @@ _Coded = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Levels [N, group] from 0 to 15, scales float16 [N], zero points [N] from 0 to 15."""
 
 
-class Int4Groups(Storage):
+class Int4Groups(GroupedStorage):
     """``number = (level - zero) * scale`` with levels from 0 to 15.
 
     Symmetric: ``zero`` is 8 and not stored, and a scale may be negative, because the largest
@@ -57,10 +58,6 @@ class Int4Groups(Storage):
             {"group": 32},
             {"group": 32, "symmetric": False},
         )
-
-    def fits(self, shape: Shape) -> bool:
-        """Matrices and larger."""
-        return len(shape) >= 2
 
     def plan(self, shape: Shape) -> Mapping[str, StoredTensor]:
         """Levels U8 [rows, ceil(length / 2)], scales F16 [rows, groups], packed zero points U8."""
@@ -97,20 +94,8 @@ class Int4Groups(Storage):
                 parts[".zero"].array[block] = pack(zero.reshape(shape))
         return parts
 
-    def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
-        """Levels less zero points, times scales: exact in float32 (5 bits times 11)."""
-        found = np.empty((shape[0], row_length(shape)), np.float32)
-        for block in blocks(shape[0], row_length(shape)):
-            found[block] = self._rows(parts, shape, np.arange(block.start, block.stop))
-        return found.reshape(shape)
-
-    def decode_rows(
-        self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray
-    ) -> np.ndarray:
-        """Reads these rows alone."""
-        return self._rows(parts, shape, rows).reshape(len(rows), *shape[1:])
-
     def _rows(self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray) -> np.ndarray:
+        # Exact in float32: 5 bits times 11.
         length, group = row_length(shape), self.settings.group
         levels = as_groups(unpack(parts[""].array[rows], length), group)
         scale = parts[".scale"].array[rows].astype(np.float32)[:, :, None]

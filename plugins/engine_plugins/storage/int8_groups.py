@@ -6,21 +6,24 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.contracts.storage import Shape, Storage, StoredArray, StoredTensor
+from engine.contracts.storage import Shape, StoredArray, StoredTensor
 from engine.errors import WeightsError
-from engine_plugins.storage.groups import as_groups, as_rows, blocks, group_count, row_length
+from engine_plugins.storage.groups import (
+    GroupedStorage,
+    as_groups,
+    as_rows,
+    blocks,
+    group_count,
+    row_length,
+)
 from engine_plugins.storage.int8_rows import LARGEST, settled_levels
 from engine_plugins.storage.settings import Int8GroupsSettings
 
 
-class Int8Groups(Storage):
+class Int8Groups(GroupedStorage):
     """``number = level * scale`` with levels from -127 to 127; see ``int8_rows`` for the scales."""
 
     settings: Int8GroupsSettings
-
-    def fits(self, shape: Shape) -> bool:
-        """Matrices and larger."""
-        return len(shape) >= 2
 
     def plan(self, shape: Shape) -> Mapping[str, StoredTensor]:
         """Levels I8 of the tensor's shape, scales F16 [rows, groups]."""
@@ -49,20 +52,8 @@ class Int8Groups(Storage):
             ".scale": StoredArray("F16", scales),
         }
 
-    def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
-        """Levels times scales: exact in float32 (7 bits times 11)."""
-        found = np.empty((shape[0], row_length(shape)), np.float32)
-        for block in blocks(shape[0], row_length(shape)):
-            found[block] = self._rows(parts, shape, np.arange(block.start, block.stop))
-        return found.reshape(shape)
-
-    def decode_rows(
-        self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray
-    ) -> np.ndarray:
-        """Reads these rows alone."""
-        return self._rows(parts, shape, rows).reshape(len(rows), *shape[1:])
-
     def _rows(self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray) -> np.ndarray:
+        # Exact in float32: 7 bits times 11.
         length, group = row_length(shape), self.settings.group
         levels = as_groups(parts[""].array[rows].reshape(len(rows), length), group)
         scale = parts[".scale"].array[rows].astype(np.float32)
