@@ -13,28 +13,20 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from engine.contracts import (
-    Output,
-    Segment,
-    State,
-    TextEncoder,
-    last_place,
-    segments_of,
-    take,
-    take_place,
-)
+from engine.contracts import Output, State, last_place
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described
 from engine_plugins.checkpoint_adapters.transformers_names import clip_part
-from engine_plugins.layers import ClipTransformer, causal_to, first_rows
+from engine_plugins.layers import ClipTransformer, first_rows
 from engine_plugins.text.clip_settings import PlainClipTextSettings, RuClipTextSettings
+from engine_plugins.text.one_place import OnePlaceText
 
 # Of a whole CLIP checkpoint: what is not the text transformer's, or no weight.
 _NOT_TEXT = ("visual.", "logit_scale", "logit_bias", "attn_mask")
 _NUMBERS = ("input_resolution", "context_length", "vocab_size")  # OpenAI's files carry them
 
 
-class ClipText(TextEncoder):
+class ClipText(OnePlaceText):
     """Token ids -> features [B, settings.embed_width], taken at the end mark.
 
     Attention is causal, so nothing behind the end mark changes the features: a batch padded to its
@@ -42,8 +34,9 @@ class ClipText(TextEncoder):
     """
 
     settings: PlainClipTextSettings
+    causal: ClassVar[bool] = True
     outputs: ClassVar[Mapping[str, Output]] = {
-        **TextEncoder.outputs,
+        **OnePlaceText.outputs,
         "hidden": Output("the last block, before the norm", "[B, L, settings.width]"),
     }
     described: ClassVar[tuple[Table, ...]] = clip_described.TEXT
@@ -67,42 +60,14 @@ class ClipText(TextEncoder):
         nn.init.normal_(self.positional_embedding, std=0.01)
         nn.init.normal_(self.text_projection, std=width**-0.5)
 
-    def segments(self) -> list[Segment]:
-        """Stem: both embeddings. Head: ``ln_final`` and ``text_projection``."""
-        return segments_of(
-            [self.token_embedding, self.positional_embedding],
-            list(self.transformer.resblocks),
-            [self.ln_final, self.text_projection],
-        )
+    def _stem(self, state: State) -> Tensor:
+        """Of a text as long as the batch's longest."""
+        ids = state["ids"]
+        return self.embed(ids) + self.positional_embedding[: ids.shape[1]]
 
-    def embed(self, ids: Tensor) -> Tensor:
-        """[B, L] int64 -> [B, L, W]."""
-        embedded: Tensor = self.token_embedding(ids)
-        return embedded
-
-    def run(
-        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
-    ) -> State:
-        """See the contract."""
-        head = len(self.transformer.resblocks) + 1
-        one_place = stop > head and "hidden" not in keep
-        state, taken = dict(state), None
-        for index in range(start, stop):
-            if index == 0:
-                ids = state["ids"]
-                state["hidden"] = self.embed(ids) + self.positional_embedding[: ids.shape[1]]
-            elif index == head:
-                hidden = take(state, "hidden", keep)
-                if taken is None:
-                    taken = take_place(hidden, last_place(state["mask"]))
-                state["pooled"] = self.ln_final(taken) @ self.text_projection
-            elif index == head - 1 and one_place:  # the head reads one place only
-                place = last_place(state["mask"])
-                seen = causal_to(place, state["hidden"].shape[1])
-                taken = self.transformer.block(index - 1).at(state["hidden"], place, mask=seen)
-            else:
-                state["hidden"] = self.transformer.block(index - 1)(state["hidden"], causal=True)
-        return state
+    def _place(self, mask: Tensor) -> Tensor:
+        """The end mark's."""
+        return last_place(mask)
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the text part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's,

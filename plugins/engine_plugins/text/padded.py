@@ -16,24 +16,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import (
-    Output,
-    Segment,
-    State,
-    TextEncoder,
-    last_place,
-    segments_of,
-    take,
-    take_place,
-)
+from engine.contracts import Output, State, last_place
 from engine.contracts.description import Description, Difference, Table
 from engine_plugins import clip_described, siglip_described
 from engine_plugins.checkpoint_adapters.siglip_names import text_part
 from engine_plugins.layers import ClipTransformer, random_parameter
+from engine_plugins.text.one_place import OnePlaceText
 from engine_plugins.text.padded_settings import PaddedTextSettings
 
 
-class PaddedText(TextEncoder):
+class PaddedText(OnePlaceText):
     """Token ids -> features [B, settings.embed_width].
 
     Whatever length a batch has, the tower fills it up to ``max_tokens`` with ``pad_id``, since its
@@ -42,8 +34,9 @@ class PaddedText(TextEncoder):
     """
 
     settings: PaddedTextSettings
+    causal: ClassVar[bool] = False
     outputs: ClassVar[Mapping[str, Output]] = {
-        **TextEncoder.outputs,
+        **OnePlaceText.outputs,
         "hidden": Output(
             "the last block, before the norm", "[B, settings.max_tokens, settings.width]"
         ),
@@ -66,7 +59,7 @@ class PaddedText(TextEncoder):
             eps=settings.norm_eps,
         )
         self.ln_final = nn.LayerNorm(width, eps=settings.norm_eps)
-        self.text_projection: nn.Linear | nn.Parameter | None = None
+        self.text_projection = None
         if settings.project == "linear":
             self.text_projection = nn.Linear(width, settings.embed_width)
             nn.init.normal_(self.text_projection.weight, std=width**-0.5)
@@ -74,42 +67,9 @@ class PaddedText(TextEncoder):
         elif settings.project == "matrix":
             self.text_projection = random_parameter(width**-0.5, width, settings.embed_width)
 
-    def segments(self) -> list[Segment]:
-        """Stem: both embeddings. Head: ``ln_final`` and ``text_projection``."""
-        own = self.text_projection
-        return segments_of(
-            [self.token_embedding, self.positional_embedding],
-            list(self.transformer.resblocks),
-            [self.ln_final] if own is None else [self.ln_final, own],
-        )
-
-    def embed(self, ids: Tensor) -> Tensor:
-        """[B, L] int64 -> [B, L, W]."""
-        embedded: Tensor = self.token_embedding(ids)
-        return embedded
-
-    def run(
-        self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
-    ) -> State:
-        """See the contract."""
-        head = len(self.transformer.resblocks) + 1
-        one_place = stop > head and "hidden" not in keep
-        state, taken = dict(state), None
-        for index in range(start, stop):
-            if index == 0:
-                filled = self._fill(state["ids"], state["mask"])
-                state["hidden"] = self.embed(filled) + self.positional_embedding
-            elif index == head:
-                hidden = take(state, "hidden", keep)
-                if taken is None:
-                    taken = take_place(hidden, self._place(state["mask"]))
-                state["pooled"] = self._project(self.ln_final(taken))
-            elif index == head - 1 and one_place:  # the head reads one place only
-                place = self._place(state["mask"])
-                taken = self.transformer.block(index - 1).at(state["hidden"], place)
-            else:
-                state["hidden"] = self.transformer.block(index - 1)(state["hidden"])
-        return state
+    def _stem(self, state: State) -> Tensor:
+        """Of a text that is filled up to ``max_tokens``."""
+        return self.embed(self._fill(state["ids"], state["mask"])) + self.positional_embedding
 
     def _fill(self, ids: Tensor, mask: Tensor) -> Tensor:
         """[B, L], [B, L] bool -> [B, max_tokens], ``pad_id`` behind every text."""
@@ -123,13 +83,6 @@ class PaddedText(TextEncoder):
             return last_place(mask)
         last = self.settings.max_tokens - 1
         return torch.full((len(mask),), last, dtype=torch.int64, device=mask.device)
-
-    def _project(self, features: Tensor) -> Tensor:
-        projection = self.text_projection
-        if isinstance(projection, nn.Linear):
-            projected: Tensor = projection(features)
-            return projected
-        return features if projection is None else features @ projection
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the text part of a whole checkpoint, open_clip's or transformers'."""
