@@ -32,7 +32,8 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from engine.compress.fit import FittedModel, fit
+from engine.compress.answer import FittedModel
+from engine.compress.fit import fit
 from engine.compress.labelled import pictures_of
 from engine.core.build import Built, build, read_artifact, save
 from engine.core.config import load_config

@@ -12,7 +12,8 @@ from engine.cli.inputs import check_files, check_folder, files_of_artifact
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.compress.fit import FittedModel, Scorer
+    from engine.compress.answer import FittedModel
+    from engine.compress.fit import Scorer
     from engine.compress.planning import Planned
     from engine.compress.steps import PlannedStep
     from engine.contracts.tokenizer import Tokenizer

@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from engine.compress.fit import FittedModel, fit
+    from engine.compress.answer import FittedModel
+    from engine.compress.fit import fit
     from engine.compress.steps import compressed, planned_steps
     from engine.compress.trim import trim
 
 _HOMES = {
-    "FittedModel": "fit",
+    "FittedModel": "answer",
     "compressed": "steps",
     "fit": "fit",
     "planned_steps": "steps",

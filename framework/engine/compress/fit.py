@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.compress.answer import Candidate, FittedModel, Quality
 from engine.compress.calibration import (
     SideProbe,
     cosine_loss,
@@ -32,7 +33,6 @@ from engine.compress.frontier import Frontier, Point, frontier
 from engine.compress.losses import MeasuredLoss, Report, measured_losses, replaced, stored_again
 from engine.compress.state import FitState
 from engine.compress.steps import (
-    PlannedStep,
     compressed,
     facts_of,
     planned_steps,
@@ -43,7 +43,7 @@ from engine.core.build import Built
 from engine.core.registry import Registry, default_registry
 from engine.core.size import SizeReport, plan_of_module, size_of_plan
 from engine.errors import LimitError
-from engine.evaluate.statistics import Correct, PairedDifference, paired_test
+from engine.evaluate.statistics import Correct, paired_test
 from engine.version import __version__
 
 CHECKED = 4
@@ -58,87 +58,6 @@ Scorer = Callable[[Built], Correct]
 """Says which images a model answers rightly: one array a data set, [1, images] bool."""
 
 _MAX_TEXTS = 512
-
-
-@dataclass(frozen=True)
-class Quality:
-    """How near a model is to the original on the calibration set.
-
-    Attributes:
-        cosine: mean cosine of the embeddings with the original's, by side.
-        kept: share of inputs whose nearest other input stayed, by side; without sides of one input.
-        answers: share of pictures whose nearest text stayed; ``None`` without real pictures.
-    """
-
-    cosine: Mapping[str, float]
-    kept: Mapping[str, float]
-    answers: float | None = None
-
-    @property
-    def loss(self) -> float:
-        """Sum over the sides of 1 - cosine."""
-        return sum(1 - value for value in self.cosine.values())
-
-    def to_json(self) -> dict[str, Any]:
-        """For ``--json`` and the manifest."""
-        return {"cosine": dict(self.cosine), "kept": dict(self.kept), "answers": self.answers}
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A combination that was measured as a whole.
-
-    Attributes:
-        point: the choices.
-        bytes: of the file of weights, exact.
-        quality: measured.
-        accuracy: mean accuracy over the data sets, percent; ``None`` without labels.
-        correct: which images it answers rightly, ``None`` without labels.
-    """
-
-    point: Point
-    bytes: int
-    quality: Quality
-    accuracy: float | None = None
-    correct: Correct | None = None
-
-
-@dataclass
-class FittedModel:
-    """The answer.
-
-    Attributes:
-        built: the chosen model, ready to be saved; its tensors are already as a reader of the file
-            will have them.
-        original: bytes of the weights before.
-        size: of the chosen model.
-        steps: what the compressors did.
-        items: the tensors with their choices; empty where no storage had to change.
-        chosen: index of the choice of each item.
-        losses: of each choice, by item and name.
-        candidates: what was measured, the chosen one first.
-        front: the frontier; ``None`` where no storage had to change.
-        quality: of the chosen model.
-        accuracy: of the original, percent; ``None`` without labels.
-        difference: of the accuracies, chosen less original, by the paired test.
-        images: with labels.
-        notes: what the user should know.
-    """
-
-    built: Built
-    original: int
-    size: SizeReport
-    steps: list[PlannedStep]
-    items: list[ChoiceItem] = field(default_factory=list)
-    chosen: tuple[int, ...] = ()
-    losses: dict[str, dict[str, MeasuredLoss | None]] = field(default_factory=dict)
-    candidates: list[Candidate] = field(default_factory=list)
-    front: Frontier | None = None
-    quality: Quality | None = None
-    accuracy: float | None = None
-    difference: PairedDifference | None = None
-    images: int = 0
-    notes: list[str] = field(default_factory=list)
 
 
 def fit(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.compress.choices import REST
 
 if TYPE_CHECKING:
-    from engine.compress.fit import Candidate, FittedModel, Quality
+    from engine.compress.answer import Candidate, FittedModel, Quality
     from engine.evaluate.statistics import PairedDifference
 
 

@@ -13,8 +13,9 @@ import torch
 from compress_texts import TEXTS
 
 from engine.compress import losses as losses_module
+from engine.compress.answer import FittedModel
 from engine.compress.choices import REST, fixed_bytes, items_of, with_choices
-from engine.compress.fit import FittedModel, fit, probes_for
+from engine.compress.fit import fit, probes_for
 from engine.compress.losses import measured_losses, replaced, stored_again
 from engine.core import artifact
 from engine.core.build import Built, read_artifact, save
