@@ -174,7 +174,7 @@ def pictures() -> Callable[..., Dataset]:
     return Pictures
 
 
-CONFIG = """\
+LITTLE = """\
 engine: 1
 name: little
 model:
@@ -185,11 +185,15 @@ model:
   projection: {vision: {use: linear}, text: {use: linear}}
 data:
   train: {use: shapes, count: 40, size: 16}
-  evaluate: [{use: shapes, count: 24, size: 16, split: test}]
+"""
+"""The top of a config of a model that trains in a second; the rest is each test's own."""
+
+CONFIG = f"""\
+{LITTLE}  evaluate: [{{use: shapes, count: 24, size: 16, split: test}}]
 train:
   threads: 1
   device: cpu
-  stages: [{name: NAME, trains: {text: {blocks: last 1}}, steps: 2, batch_size: 8}]
+  stages: [{{name: NAME, trains: {{text: {{blocks: last 1}}}}, steps: 2, batch_size: 8}}]
 """
 
 

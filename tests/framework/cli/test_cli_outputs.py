@@ -14,25 +14,17 @@ from pathlib import Path
 
 import pytest
 
+from ..conftest import LITTLE
+
 Engine = Callable[..., tuple[int, str, str]]
 
-CONFIG = """\
-engine: 1
-name: little
-model:
-  embed_dim: 16
-  vision: {use: small_vit, image_size: 16, convolutions: 2, width: 16, layers: 1, heads: 2}
-  text: {use: gpt3small, width: 16, layers: 1, heads: 2, vocab_size: 400, max_tokens: 15,
-         n_positions: 32, tokenizer: {use: trained}}
-  projection: {vision: {use: linear}, text: {use: linear}}
-data:
-  train: {use: shapes, count: 40, size: 16}
-train:
+CONFIG = f"""\
+{LITTLE}train:
   threads: 1
   device: cpu
   loggers: []
   stages:
-    - {name: one, trains: {text: true}, epochs: 400, batch_size: 8}
+    - {{name: one, trains: {{text: true}}, epochs: 400, batch_size: 8}}
 """
 
 
