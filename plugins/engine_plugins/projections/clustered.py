@@ -11,7 +11,11 @@ from engine.contracts import Projection, State, last_place, take_place
 from engine.errors import PluginError
 from engine_plugins.layers import ClipBlock, clip_blocks
 from engine_plugins.projections.few_rows import FewRows
-from engine_plugins.projections.settings import ClusteredSettings, RouterSettings
+from engine_plugins.projections.settings import (
+    ClusteredSettings,
+    RoutedSettings,
+    RouterSettings,
+)
 
 
 class Router(nn.Module):
@@ -88,11 +92,11 @@ class Clustered(Projection):
     """
 
     reads: frozenset[str] = frozenset({"token_embeddings", "mask"})
-    settings: ClusteredSettings
+    settings: RoutedSettings
 
     def __init__(
         self,
-        settings: ClusteredSettings,
+        settings: RoutedSettings,
         in_width: int,
         out_width: int,
         *,
@@ -104,8 +108,13 @@ class Clustered(Projection):
             settings.of.create(in_width, out_width, embedding_width=embedding_width)
             for _ in range(settings.count)
         )
-        self.router = Router(settings.router, embedding_width, settings.count)
+        self.router = self.make_router(embedding_width)
         self.reads = type(self).reads | self._read_by_one
+
+    def make_router(self, width: int) -> nn.Module:
+        """``router(token_embeddings [B, L, width], mask [B, L])`` -> logits [B, K]."""
+        assert isinstance(self.settings, ClusteredSettings)
+        return Router(self.settings.router, width, self.settings.count)
 
     def forward(self, state: State) -> State:
         """See the class."""

@@ -125,15 +125,14 @@ class RouterSettings(Settings):
         return self.heads
 
 
-class ClusteredSettings(ProjectionSettings):
-    """K projections of another kind, and a router that chooses among them by the text."""
+class RoutedSettings(ProjectionSettings):
+    """What all clustered projections have; each adds the settings of its router."""
 
     of: ProjectionRef = Field(
         {"use": "residual"},  # type: ignore[arg-type]
-        description="the kind of each projection: any but `clustered` itself",
+        description="the kind of each projection: any but a clustered one",
     )
     count: int = Field(10, ge=2, le=10_000, description="number of clusters, K")
-    router: RouterSettings = RouterSettings()
     choice: Literal["hard", "soft"] = Field(
         "hard",
         description="hard: the projection that the router names; soft: all of them, mixed by the"
@@ -151,31 +150,68 @@ class ClusteredSettings(ProjectionSettings):
 
     @model_validator(mode="after")
     def _not_nested(self) -> Self:
-        if isinstance(self.of.settings, ClusteredSettings):
-            raise ValueError("`of` must be another kind of projection than `clustered`")
+        if isinstance(self.of.settings, RoutedSettings):
+            raise ValueError(
+                "`of` must be another kind of projection than `clustered` or `clustered_light`"
+            )
         return self
 
     def cluster_count(self) -> int:
         """K."""
         return self.count
 
+    def router_plan(self, width: int) -> Plan:
+        """The router's tensors over token embeddings of this width."""
+        raise NotImplementedError
+
     def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan | None:
         """The tensors of ``engine_plugins.projections.clustered.Clustered``."""
         if embedding_width is None:
             raise PluginError(
-                "projection `clustered` reads token embeddings, which only the text side has",
+                "a clustered projection reads token embeddings, which only the text side has",
                 hint="use it under model.projection.text, and another kind for vision",
             )
-        self.router.heads_for(embedding_width)
+        router = self.router_plan(embedding_width)
         one = self.of.settings.plan(in_width, out_width, embedding_width)
         if one is None:
             return None
-        plan: Plan = plans.linear("router.output", embedding_width, self.count)
-        for i in range(self.router.blocks):
-            plan |= plans.clip_block(f"router.blocks.{i}", embedding_width, 4 * embedding_width)
+        plan = plans.prefixed("router", router)
         for i in range(self.count):
             plan |= plans.prefixed(f"projections.{i}", one)
         return plan
+
+
+class ClusteredSettings(RoutedSettings):
+    """K projections of another kind, and a router that chooses among them by the text."""
+
+    router: RouterSettings = RouterSettings()
+
+    def router_plan(self, width: int) -> Plan:
+        """The tensors of ``engine_plugins.projections.clustered.Router``."""
+        self.router.heads_for(width)
+        plan = plans.linear("output", width, self.count)
+        for i in range(self.router.blocks):
+            plan |= plans.clip_block(f"blocks.{i}", width, 4 * width)
+        return plan
+
+
+class ClusteredLightSettings(RoutedSettings):
+    """K projections of another kind, and a small router that sees no order of words.
+
+    A fortieth of the transformer block's weights at the usual widths, and less of its time.
+    """
+
+    router_width: int = Field(
+        256, ge=1, le=MAX_WIDTH, description="width of the router's hidden layer"
+    )
+
+    def router_plan(self, width: int) -> Plan:
+        """The tensors of ``engine_plugins.projections.clustered_light.LightRouter``."""
+        return {
+            **plans.norm("norm", width),
+            **plans.linear("hidden", width, self.router_width),
+            **plans.linear("output", self.router_width, self.count),
+        }
 
 
 class WhitenedSettings(ProjectionSettings):
