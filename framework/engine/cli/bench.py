@@ -41,6 +41,7 @@ app = typer.Typer(
     cls=_Group,
     help="Train, evaluate and compare models under limits on their bytes. `engine bench SUITE` runs"
     " a suite (options: `engine bench run --help`), `engine bench` the small one of a checkout.",
+    add_completion=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from engine.clusters.store import Clusters
 
 app = typer.Typer(
-    help="Clusters of meaning among the queries.", no_args_is_help=True, rich_markup_mode=None
+    help="Clusters of meaning among the queries.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Where = Annotated[
@@ -23,7 +27,7 @@ Where = Annotated[
 ]
 
 
-@app.command("fit")
+@app.command("fit", short_help="Find clusters among the queries of data.train.")
 def fit(
     config: Annotated[Path, typer.Argument(help="A config with a section `clusters`.")],
     output: Annotated[
@@ -57,7 +61,7 @@ def fit(
         _tell(f"look at {folder / 'clusters.html'}")
 
 
-@app.command("show")
+@app.command("show", short_help="Names, sizes and typical texts of clusters.")
 def show(
     where: Where,
     html: Annotated[
@@ -82,7 +86,7 @@ def show(
         _tell(f"written to {html}")
 
 
-@app.command("assign")
+@app.command("assign", short_help="Put queries into clusters, one a line on stdin.")
 def assign(
     where: Where,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line.")] = False,

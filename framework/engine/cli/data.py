@@ -18,16 +18,28 @@ if TYPE_CHECKING:
     from engine.contracts.settings import Settings
     from engine.data.make import Layout, Written
 
-app = typer.Typer(help="Training data: make, download, clean, look at.", no_args_is_help=True)
-app.command("download")(download_commands.download)
-app.command("verify")(download_commands.verify)
-app.command("clean")(data_text.clean)
-app.command("stats")(data_text.stats)
-app.command("show")(data_text.show)
-app.command("filter")(data_filter.command)
+app = typer.Typer(
+    help="Training data: make, download, clean, look at.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("download", short_help="Download a click log's images; goes on after a stop.")(
+    download_commands.download
+)
+app.command("verify", short_help="Look at every row and image of a download.")(
+    download_commands.verify
+)
+app.command("clean", short_help="Clean the texts into a new table, with a report.")(data_text.clean)
+app.command("stats", short_help="Understand the texts: lengths, n-grams, scripts.")(data_text.stats)
+app.command("show", short_help="A contact sheet of random images with their texts.")(data_text.show)
+app.command("filter", short_help="Drop pairs whose text does not match the picture.")(
+    data_filter.command
+)
 
 
-@app.command("make")
+@app.command("make", short_help="Write a drawn or packaged data set to disk.")
 def make(
     name: Annotated[
         str,

@@ -14,27 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli import (
-    bench,
-    build,
-    cluster,
-    data,
-    evaluate,
-    export,
-    fit,
-    import_,
-    index,
-    plugin_new,
-    plugins,
-    predict,
-    schema,
-    search,
-    serve,
-    show,
-    size,
-    train,
-)
-from engine.cli.plugin_commands import Commands
+from engine.cli.commands import Commands
 from engine.core import terminal
 from engine.core.signals import ending_in_order
 from engine.errors import EngineError
@@ -49,28 +29,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-app.command("build", short_help="A config becomes a model on disk.")(build.command)
-app.command("size", short_help="The exact bytes of models; checks limits.")(size.command)
-app.command("train", short_help="Train a model.")(train.command)
-app.command("show", short_help="Show a training run: stages, scores, curves.")(show.command)
-app.command("predict", short_help="Classify images into class names.")(predict.command)
-app.command("eval", short_help="Score a model, or a file of predictions.")(evaluate.command)
-app.add_typer(bench.app, name="bench", short_help="The leaderboard: who is best under N bytes.")
-app.command("index", short_help="Make an index of pictures for `engine search`.")(index.command)
-app.command("search", short_help="Find pictures by text, or by a picture.")(search.command)
-app.command("serve", short_help="A model over HTTP: embeddings, classes, search, a page.")(
-    serve.command
-)
-app.command("import", short_help="Read another program's checkpoint.")(import_.command)
-app.command("export", short_help="Write a model as ONNX, or for transformers.")(export.command)
-app.command("fit", short_help="The best model under N megabytes.")(fit.fit)
-app.command("trim", short_help="Leave out what some languages cannot need.")(fit.trim)
-app.command("plugins", short_help="List what is installed, with its settings.")(plugins.command)
-app.command("schema", short_help="JSON Schema of configs, for editors.")(schema.command)
-app.add_typer(plugin_new.app, name="plugin", short_help="Write a plugin of your own.")
-app.add_typer(cluster.app, name="cluster", short_help="Clusters of meaning among the queries.")
-app.add_typer(data.app, name="data", short_help="Training data: make, download, clean, look at.")
 
 
 def _version(show: bool) -> None:

@@ -9,7 +9,13 @@ import typer
 
 from engine.cli.options import Json
 
-app = typer.Typer(help="A plugin of your own.", no_args_is_help=True)
+app = typer.Typer(
+    help="A plugin of your own.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.callback()
@@ -17,7 +23,7 @@ def group() -> None:
     """A plugin of your own."""
 
 
-@app.command("new")
+@app.command("new", short_help="Write a package with one working plugin.")
 def new(
     name: Annotated[str, typer.Argument(help="Of the package: engine-my-encoder.")],
     kind: Annotated[

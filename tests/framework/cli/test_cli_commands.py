@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -9,9 +10,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import typer
+from typer.testing import CliRunner
 
 from engine.cli import main
+from engine.cli.commands import OWN
 from engine.contracts.command import BUILT_IN
 from engine.contracts.hooks import Plugin
 from engine.errors import PluginError
@@ -81,8 +83,31 @@ def hello(tmp_path: Path) -> None:
 
 
 def test_the_built_in_names_are_those_of_the_command_line() -> None:
-    command = typer.main.get_command(main.app)
-    assert set(command.commands) == BUILT_IN  # type: ignore[attr-defined]
+    assert set(OWN) == BUILT_IN
+
+
+@pytest.mark.parametrize("name", sorted(OWN))
+def test_every_own_command_is_where_the_table_says(name: str) -> None:
+    done = CliRunner().invoke(main.app, [name, "--help"])
+    assert done.exit_code == 0, done.output
+    assert f"Usage: engine {name}" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "modules"), [(["--help"], set()), (["size", "--help"], {"engine.cli.size"})]
+)
+def test_help_imports_no_command_but_its_own(arguments: list[str], modules: set[str]) -> None:
+    script = (
+        "import sys, atexit\nfrom engine.cli import commands, main\n"
+        "atexit.register(lambda: print(sorted(sys.modules), file=sys.stderr))\nmain.run()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    loaded = set(ast.literal_eval(done.stderr.splitlines()[-1]))
+    own = {f"engine.cli.{place.partition(':')[0]}" for place, _ in OWN.values()}
+    assert loaded & own == modules
+    assert not loaded & {"torch", "numpy", "PIL", "aiohttp", "transformers"}
 
 
 @pytest.mark.usefixtures("hello")
