@@ -34,7 +34,7 @@ $(VENV)/.oracles: $(VENV)/.ready
 test: export OMP_NUM_THREADS = 1
 test: setup oracles
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
-	$(BIN)/python -m pytest -m slow  # alone: they kill processes, watch folders for leftovers, use Ray
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow  # apart: they kill processes, use Ray
 
 lint: setup
 	$(BIN)/ruff format --check .
