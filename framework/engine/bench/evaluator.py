@@ -27,6 +27,7 @@ from engine.contracts.dataset import Dataset
 from engine.contracts.metric import Answers
 from engine.core.build import Built, read_artifact
 from engine.core.config import dump_config
+from engine.core.devices import find_device
 from engine.core.size import artifact_size
 from engine.data.contest import read_predictions
 from engine.errors import DataError
@@ -55,7 +56,9 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
     if job.source == "predictions":
         return _evaluate_predictions(job, evaluated)
     print("evaluating", flush=True)
+    device = find_device(job.device or "cpu")
     built = read_artifact(folder, stored_tables=True)
+    built.model.to(device)
     training = Training(built.config.data.train, built.config)
     results, answers = [], {}
     with FeatureCache(Path(job.features), FEATURES_BUDGET, print) as cache:

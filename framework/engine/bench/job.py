@@ -32,6 +32,7 @@ class Job(_Fact):
         run: folder of the training; the model is ``run/model``. For an artifact its own folder.
         datasets: see ``EvaluatedDataset.to_json``.
         threads: of the arithmetic.
+        device: of training, answers and timing; ``None``: as configs say, and the CPU answers.
         output: the file that the job writes, whole, at its end.
         answers: in the same way, of ``evaluate``.
         features: folder of vision features that all entries share.
@@ -51,6 +52,7 @@ class Job(_Fact):
     run: str = ""
     datasets: tuple[Mapping[str, Any], ...] = ()
     threads: int = 1
+    device: str | None = None
     output: str
     answers: str = ""
     features: str = ""

@@ -170,7 +170,7 @@ class _Planner:
         zero_shot: Any = None
         if entry.source == "config":
             settings = load_config(entry.path, overrides, registry=self.registry)
-            model = digest("config", self._of_config(settings), self.suite.threads)
+            model = digest("config", self._of_config(settings), self.suite.threads, *self._device)
             run = self.out / "models" / f"{entry.name}.{seed}.{model[:12]}"
             config = self.out / "models" / f"{run.name}.yaml"
             write_text(config, dump_config(settings))
@@ -186,7 +186,7 @@ class _Planner:
         else:
             run = self.out
             model = digest("predictions", sha256(entry.path))
-        measured = [self.suite.threads, dict(machine())]
+        measured = [self.suite.threads, dict(machine()), *self._device]
         key = digest(model, self.data, zero_shot, measured)
         uses = [*self._plugins(settings), *(each.use for each in self.evaluated)]
         stem = f"{entry.name}.{seed}.{key[:12]}"
@@ -196,10 +196,16 @@ class _Planner:
             path=str(entry.path), overrides=tuple(overrides),
             config=None if config is None else str(config), run=str(run),
             datasets=tuple(datasets), threads=self.suite.threads,
+            device=self.suite.device,
             output=str(results / f"{stem}.json"), answers=str(results / f"{stem}.answers.json"),
             features=str(self.out / "features"), code=str(self.out / "code"),
             packages=packages_of(uses, self.registry), draws=self.suite.measure.draws,
         )  # fmt: skip
+
+    @property
+    def _device(self) -> list[str]:
+        """What tells the results of a device from those of the default one."""
+        return [] if self.suite.device is None else [self.suite.device]
 
     def _of_config(self, config: EngineConfig) -> Mapping[str, Any]:
         """What a trained model follows from."""

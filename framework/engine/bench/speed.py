@@ -35,7 +35,7 @@ def measure_speed(job: Job) -> Speed:
     from engine.evaluate.predictor import load
 
     torch.set_num_threads(job.threads)
-    predictor = load(job.model)
+    predictor = load(job.model, device=job.device or "cpu")
     loaded = time.perf_counter() - started
 
     import numpy as np

@@ -30,7 +30,7 @@ from pydantic import Field, field_validator, model_validator
 from engine.contracts.limits import MAX_SEED, MAX_WORKERS
 from engine.contracts.refs import DatasetRef
 from engine.contracts.settings import Settings
-from engine.contracts.values import Bytes
+from engine.contracts.values import Bytes, Device
 from engine.core.config.loader import load_settings
 from engine.core.config.schema import ZeroShotSettings
 
@@ -142,6 +142,11 @@ class SuiteSettings(Settings):
         (0,), min_length=1, description="every config is trained once with each"
     )
     threads: int = Field(1, ge=1, le=MAX_WORKERS, description="threads of each process")
+    device: Device | None = Field(
+        None,
+        description="where every process trains, answers and is timed; by default configs say where"
+        " they train, and the CPU answers",
+    )
     jobs: int = Field(
         1, ge=1, le=MAX_WORKERS, description="processes that train and evaluate at once"
     )

@@ -30,7 +30,7 @@ def make_model(job: Job) -> Path:
     Raises:
         EngineError: whatever building or training says.
     """
-    config, folder = for_bench(job.load_config(), job.threads), Path(job.run)
+    config, folder = for_bench(job.load_config(), job.threads, job.device), Path(job.run)
     with _alone(folder):
         why = why_model_stale(folder, Path(job.code))
         if why and folder.exists():
@@ -71,11 +71,12 @@ def _record(job: Job, config: EngineConfig) -> None:
     write_text(model_record(Path(job.run)), name + "\n")
 
 
-def for_bench(config: EngineConfig, threads: int) -> EngineConfig:
-    """The config as the bench trains it: its own threads, evaluated at the end only, no loggers."""
+def for_bench(config: EngineConfig, threads: int, device: str | None = None) -> EngineConfig:
+    """The config as the bench trains it: its own threads and device, evaluated at the end only."""
     if config.train is None:
         return config
     update = {"threads": threads, "workers": threads, "loggers": (), "evaluate_every": 0}
+    update |= {} if device is None else {"device": device}
     return config.model_copy(update={"train": config.train.model_copy(update=update)})
 
 

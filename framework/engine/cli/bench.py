@@ -59,6 +59,10 @@ def run(
         list[str] | None, typer.Option(help="Bytes allowed, instead of the suite's limits; again.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Where models train and answer, instead of the suite's."),
+    ] = None,
     contest: Annotated[
         bool,
         typer.Option("--contest", help="Also a run of each: one thread, no network, cold start."),
@@ -95,7 +99,7 @@ def run(
     from engine.bench.run import LEADERBOARD, PAGE, run_suite
     from engine.errors import DataError
 
-    settings = _suite(suite, overrides or [], limit, jobs, contest=contest)
+    settings = _suite(suite, overrides or [], limit, jobs, device, contest=contest)
     read = files_of_suite(suite or DEFAULT, settings)
     out = folder or Path("build/bench") / settings.name
     page = html or out / PAGE
@@ -130,6 +134,7 @@ def _suite(
     overrides: list[str],
     limits: list[str] | None,
     jobs: int | None,
+    device: str | None,
     *,
     contest: bool,
 ) -> SuiteSettings:
@@ -149,6 +154,8 @@ def _suite(
         given.append("limits=[" + ", ".join(f"'{each}'" for each in limits) + "]")
     if jobs is not None:
         given.append(f"jobs={jobs}")
+    if device is not None:
+        given.append(f"device={device}")
     if contest:
         given.append("measure.contest=true")
     return load_suite(path, given)

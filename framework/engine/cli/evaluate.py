@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.inputs import check_files, files_of_artifact, files_of_tasks
-from engine.cli.options import Json
+from engine.cli.options import Device, Json
 from engine.cli.predict import (
     BatchSize,
     Cache,
@@ -51,6 +51,7 @@ def command(
         Path | None, typer.Option("-o", "--output", help="Also write the predictions.")
     ] = None,
     batch_size: BatchSize = 16,
+    device: Device = "cpu",
     threads: Threads = None,
     workers: Workers = None,
     limit: Limit = None,
@@ -100,7 +101,7 @@ def command(
     if not any(labels.get(name) for name in names):
         raise DataError(f"the truth has no answer for {listed(names)}; it knows: {listed(labels)}")
     check_labels(datasets, labels)
-    predictor = open_predictor(artifact, threads)
+    predictor = open_predictor(artifact, threads, device)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
         probabilities=probabilities,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import typer
 
 from engine.cli.inputs import check_files, files_of_artifact, files_of_tasks
-from engine.cli.options import Json
+from engine.cli.options import Device, Json
 
 if TYPE_CHECKING:
     from engine.contracts.dataset import Dataset
@@ -87,6 +87,7 @@ def command(
         int, typer.Option(min=1, help="Answers for each image (.csv, or with --classes).")
     ] = 1,
     batch_size: BatchSize = 16,
+    device: Device = "cpu",
     threads: Threads = None,
     workers: Workers = None,
     limit: Limit = None,
@@ -128,7 +129,7 @@ def command(
     datasets = open_datasets(data, only) if classes is None else [open_folder(data, classes)]
     if html:
         check_labels(datasets, labels)
-    predictor = open_predictor(artifact, threads)
+    predictor = open_predictor(artifact, threads, device)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
         probabilities=probabilities, top=max(top, TOP if html else 1),
@@ -259,17 +260,24 @@ def check_labels(datasets: Sequence[Dataset], labels: Labels | None) -> None:
                 )
 
 
-def open_predictor(artifact: Path, threads: int | None) -> Predictor:
-    """Read an artifact, every byte checked; ``threads`` limits the model's arithmetic."""
+def open_predictor(artifact: Path, threads: int | None, device: str = "cpu") -> Predictor:
+    """Read an artifact, every byte checked; ``threads`` limits the model's arithmetic.
+
+    Raises:
+        DataError: there is no such device here.
+    """
     import torch
 
     from engine.cli.progress import working
+    from engine.core.devices import find_device
     from engine.evaluate.predictor import load
+
+    target = find_device(device)  # before an artifact of gigabytes is read
 
     if threads is not None:
         torch.set_num_threads(threads)
     with working(f"reading {artifact}"):
-        return load(artifact)
+        return load(artifact, device=target)
 
 
 def run_all(

@@ -29,6 +29,13 @@ def command(
         Literal["ray"] | None, typer.Option(help="Train on a Ray cluster (`pip install ray`).")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes on the cluster.")] = 2,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Instead of the config's train.device: auto, cpu, cuda, cuda:1, mps.",
+        ),
+    ] = None,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -39,7 +46,8 @@ def command(
     """
     from engine.core.config import load_config
 
-    settings = load_config(config, overrides or ())
+    given = [*(overrides or ()), *([] if device is None else [f"train.device={device}"])]
+    settings = load_config(config, given)
     folder = output or Path("runs") / settings.name
     from engine.core.size import config_size
 

@@ -50,6 +50,10 @@ Bytes = Annotated[
 _FROM = re.compile(r"scratch|(hf|open_clip|file|artifact|package):\S.*")
 
 
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$", max_length=8)]
+"""Where PyTorch computes: ``auto`` is a GPU where there is one, else the CPU."""
+
+
 def _check_source(value: object) -> object:
     if isinstance(value, str) and not _FROM.fullmatch(value):
         raise ValueError(

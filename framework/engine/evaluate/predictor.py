@@ -29,12 +29,12 @@ from engine.contracts.preprocess import Pixels, to_batch
 from engine.contracts.projection import project_state
 from engine.contracts.state import State
 from engine.contracts.tokenizer import Tokenizer
+from engine.core.devices import find_device
 from engine.core.model import DualEncoder
 from engine.data.pictures import Picture
 from engine.errors import DataError
 from engine.evaluate.alike import notes_of
 from engine.evaluate.answers import Answer, ImageAnswers
-from engine.evaluate.devices import find_device
 from engine.evaluate.images import read_batches
 from engine.evaluate.inputs import Pictures, check_classes, check_texts, refuse_broken
 from engine.evaluate.texts import encode_texts

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Callable
 
 import torch
 from torch import nn
 
 from engine.core.config.train_schema import TrainSettings
+from engine.core.devices import find_device
 from engine.core.model import DualEncoder
-from engine.errors import TrainingError
+from engine.errors import DataError, TrainingError
 
 _AMPERE = (8, 0)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -20,26 +22,26 @@ def choose_device(name: str, local_rank: int) -> torch.device:
     """The device of this process.
 
     Args:
-        name: `auto`, `cpu`, `cuda` or `mps`.
+        name: see :data:`engine.contracts.values.Device`; `cuda:1` is for a single process.
         local_rank: number of the process on its machine: which of several GPUs is its own.
 
     Raises:
-        TrainingError: it is not there.
+        TrainingError: it is not there; or several processes would share one GPU that is named.
     """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-        if name == "cpu" and torch.backends.mps.is_available():
-            name = "mps"
-    there = {"cpu": True, "cuda": torch.cuda.is_available(),
-             "mps": torch.backends.mps.is_available()}  # fmt: skip
-    if not there[name]:
+    if ":" in name and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise TrainingError(
-            f"train.device: this PyTorch finds no {name} device here", hint="`device: auto`"
+            f"train.device: `{name}` is one GPU, and several processes train together",
+            hint="`device: cuda` gives each process the GPU of its number",
         )
-    if name == "cuda":
-        torch.cuda.set_device(local_rank)
-        return torch.device("cuda", local_rank)
-    return torch.device(name)
+    try:
+        device = find_device(name)
+        if device.type == "cuda" and device.index is None:
+            device = find_device(f"cuda:{local_rank}")
+    except DataError as error:
+        raise TrainingError(f"train.device: {error.message}", hint=error.hint) from error
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    return device
 
 
 def choose_dtype(precision: str, device: torch.device) -> torch.dtype:

@@ -63,7 +63,7 @@ def _wants_gpu(device: str) -> bool:
         import torch
 
         return torch.cuda.is_available()
-    return device == "cuda"
+    return device.startswith("cuda")
 
 
 class Worker:

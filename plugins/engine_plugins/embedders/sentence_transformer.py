@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import Arrays, Embedder
+from engine.core.devices import find_device
 from engine.core.sources import UnreachableError, find_source, local_path
-from engine.errors import ArtifactError, WeightsError
+from engine.errors import ArtifactError, DataError, WeightsError
 from engine_plugins.embedders.settings import SentenceTransformerSettings
 
 MODULES = "modules.json"
@@ -158,11 +159,13 @@ def _load(folder: Path, settings: SentenceTransformerSettings) -> Any:
     try:
         model = sentence_transformers.SentenceTransformer(
             str(folder),
-            device="cpu",
+            device=str(find_device(settings.device)),
             trust_remote_code=False,
             local_files_only=True,
             model_kwargs={"use_safetensors": True} if safe else {},
         ).eval()
+    except DataError:  # there is no such device here
+        raise
     except Exception as error:  # any of the library's many ways to fail on a broken folder
         lines = str(error).splitlines() or [""]
         raise WeightsError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from engine.contracts.clustering_settings import EmbedderSettings
+from engine.contracts.values import Device
 
 
 class SentenceTransformerSettings(EmbedderSettings):
@@ -18,6 +19,9 @@ class SentenceTransformerSettings(EmbedderSettings):
     batch_size: int = Field(64, ge=1, le=4096, description="texts that run through it at once")
     max_tokens: int = Field(
         64, ge=4, le=8192, description="longest token sequence; longer texts are cut"
+    )
+    device: Device = Field(
+        "auto", description="where it computes; auto: a GPU where there is one, else the CPU"
     )
     prompt: str = Field("", max_length=1000, description="what the model wants before every text")
 

@@ -22,7 +22,7 @@ class ArtifactTeacher(Teacher):
 
     def __init__(self, settings: ArtifactTeacherSettings) -> None:
         super().__init__(settings)
-        self._model = engine.load(settings.path)
+        self._model = engine.load(settings.path, device=settings.device)
         self.width = int(self._model.model.embed_dim)
 
     def identity(self) -> str:

@@ -16,6 +16,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from engine.contracts import Teacher
+from engine.core.devices import find_device
 from engine.core.weights import find_checkpoint
 from engine.errors import ConfigError, WeightsError, did_you_mean
 from engine_plugins.embedders.sentence_transformer import whole_text
@@ -32,6 +33,8 @@ class OpenClipTeacher(Teacher):
     def __init__(self, settings: OpenClipTeacherSettings) -> None:
         super().__init__(settings)
         import open_clip
+
+        self._device = find_device(settings.device)
 
         if open_clip.get_model_config(settings.arch) is None:
             raise ConfigError(
@@ -50,7 +53,7 @@ class OpenClipTeacher(Teacher):
                 f"open_clip cannot load `{settings.arch}` from {settings.weights}:"
                 f" {type(error).__name__}: {lines[0][:300]}"
             ) from error
-        self._model.eval()
+        self._model.eval().to(self._device)
         self.width = int(self.encode_texts(["a"]).shape[1])
 
     def identity(self) -> str:
@@ -67,12 +70,12 @@ class OpenClipTeacher(Teacher):
 
     def _texts(self, texts: list[str]) -> Tensor:
         tokens = self._tokenizer([whole_text(text) for text in texts])
-        found: Tensor = self._model.encode_text(tokens, normalize=True)
+        found: Tensor = self._model.encode_text(tokens.to(self._device), normalize=True)
         return found
 
     def _images(self, images: list[Image]) -> Tensor:
         pixels = torch.stack([self._transform(image) for image in images])
-        found: Tensor = self._model.encode_image(pixels, normalize=True)
+        found: Tensor = self._model.encode_image(pixels.to(self._device), normalize=True)
         return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import Field
 
 from engine.contracts import SourceName, TeacherSettings
+from engine.contracts.values import Device
 from engine_plugins.embedders.settings import SentenceTransformerSettings
 
 
@@ -20,6 +21,9 @@ class BatchedTeacherSettings(TeacherSettings):
     """Base of the teachers that read images, too."""
 
     batch_size: int = Field(64, ge=1, le=4096, description="inputs that run through it at once")
+    device: Device = Field(
+        "auto", description="where it computes; auto: a GPU where there is one, else the CPU"
+    )
 
 
 class ArtifactTeacherSettings(BatchedTeacherSettings):

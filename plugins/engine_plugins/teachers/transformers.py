@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.contracts import Teacher
+from engine.core.devices import find_device
 from engine.core.sources import find_source
 from engine.errors import ConfigError, WeightsError
 from engine_plugins.embedders.sentence_transformer import whole_text
@@ -42,6 +43,8 @@ class TransformersTeacher(Teacher):
         folder = next(iter(self._files.values())).parent
         import transformers
 
+        self._device = find_device(settings.device)
+
         local = {"local_files_only": True, "trust_remote_code": False}
         try:
             self._model: Any = transformers.AutoModel.from_pretrained(
@@ -63,6 +66,7 @@ class TransformersTeacher(Teacher):
                 f"{settings.model} cannot be used: {type(error).__name__}: {lines[0][:300]}",
                 hint=f"its folder is {folder}",
             ) from error
+        self._model.to(self._device)
         self.width = int(self.encode_texts(["a"]).shape[1])
 
     def identity(self) -> str:
@@ -86,11 +90,11 @@ class TransformersTeacher(Teacher):
             max_length=longest,
             return_tensors="pt",
         )
-        return _unit(self._model.get_text_features(**tokens))
+        return _unit(self._model.get_text_features(**tokens.to(self._device)))
 
     def _images(self, images: list[Image]) -> Tensor:
         pixels = self._pictures(images=images, return_tensors="pt")
-        return _unit(self._model.get_image_features(**pixels))
+        return _unit(self._model.get_image_features(**pixels.to(self._device)))
 
 
 def _unit(found: Any) -> Tensor:

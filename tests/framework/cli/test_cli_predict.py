@@ -26,7 +26,7 @@ def colour_model(monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
     from engine.evaluate import predictor as module
 
     real = module.load
-    fake = lambda path: predictor if Path(path).name == "MODEL" else real(path)  # noqa: E731
+    fake = lambda path, **how: predictor if Path(path).name == "MODEL" else real(path, **how)  # noqa: E731
     monkeypatch.setattr(module, "load", fake)
 
 

@@ -18,7 +18,7 @@ from engine.contracts.refs import (
     TeacherRef,
 )
 from engine.contracts.settings import KIND_DEFAULT, Settings
-from engine.contracts.values import Bytes
+from engine.contracts.values import Bytes, Device
 
 Blocks = (
     Annotated[str, Field(pattern=r"^(all|none|(first|last) [1-9][0-9]{0,3})$")]
@@ -212,7 +212,9 @@ class TrainSettings(Settings):
         description="most that the factor on cosines may be after a step that trains it",
     )
     cache: CacheSettings = CacheSettings()
-    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    device: Device = Field(
+        "auto", description="`cpu`, `cuda`, `cuda:1` or `mps`; auto: a GPU where there is one"
+    )
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: float32 on the CPU and on mps, bfloat16 where a GPU has it"
     )

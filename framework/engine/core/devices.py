@@ -1,0 +1,45 @@
+"""Where a model computes, by the name that a user gives: one rule for every command and plugin."""
+
+from __future__ import annotations
+
+import torch
+
+from engine.errors import DataError
+
+
+def find_device(name: str | torch.device) -> torch.device:
+    """The device of a name.
+
+    Args:
+        name: of PyTorch (``cpu``, ``cuda``, ``cuda:1``, ``mps``), or ``auto``: a GPU where there is
+            one, else the CPU.
+
+    Raises:
+        DataError: this PyTorch has no such device; says which ones there are.
+    """
+    if name == "auto":
+        name = _best()
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, TypeError, AssertionError, NotImplementedError) as error:
+        raise DataError(
+            f"device `{name}`: this PyTorch finds no such device here",
+            hint=f"there {'is' if len(there()) == 1 else 'are'} {', '.join(there())}; `auto` takes"
+            " a GPU where there is one",
+        ) from error
+    if device.type == "meta":
+        raise DataError("device `meta` computes nothing", hint="`cpu`, or `auto`")
+    return device
+
+
+def there() -> list[str]:
+    """The devices that this PyTorch finds here: ``cpu``, ``cuda:0``, ``cuda:1``, ``mps``."""
+    found = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    return [*found, "mps"] if torch.backends.mps.is_available() else found
+
+
+def _best() -> str:
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
