@@ -13,6 +13,8 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: it reads this once
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+os.environ["ENGINE_VERIFY"] = "always"  # tests leave nothing in the user's cache
+
 ROOT = Path(__file__).resolve().parent.parent
 
 

@@ -30,6 +30,7 @@ from typing import Any
 from engine.core.files import recover, refuse_foreign, replacing_folder, target_of
 from engine.core.manifest import FORMAT, parse_manifest
 from engine.core.manifest import MANIFEST as MANIFEST
+from engine.core.verified import is_known, remember, state_of
 from engine.errors import ArtifactError
 
 CONFIG = "config.yaml"
@@ -168,10 +169,12 @@ def _link(source: Path, target: Path) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def seal(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Write the manifest of a folder whose other files are written: adds their sha256 and bytes."""
+def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Write the manifest of a folder whose other files are written; their sha256 and bytes."""
     paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
-    _write_manifest(folder, manifest, _digests(paths))
+    files = _digests(paths)
+    _write_manifest(folder, manifest, files)
+    return files
 
 
 def _digests(paths: Collection[Path]) -> dict[str, dict[str, Any]]:
@@ -210,7 +213,8 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
 
     Args:
         folder: the artifact.
-        verify: compare size and sha256 of every file (reads them whole).
+        verify: compare size and sha256 of every file. It is read whole, unless that was done for
+            the file in its present state before (``engine.core.verified``).
 
     Raises:
         ArtifactError: no artifact, of a newer format, or a file is missing or was changed.
@@ -243,8 +247,25 @@ def _check_file(folder: Path, name: str, digest: str, size: int, *, verify: bool
     path = folder / name
     if not path.is_file():
         raise ArtifactError(f"{path} is missing", hint="build or copy the artifact again")
-    if path.stat().st_size != size or (verify and sha256(path) != digest):
+    if path.stat().st_size != size or (verify and not _is_whole(path, digest)):
         raise ArtifactError(
             f"{path} was changed since the artifact was written (its sha256 or size differs)",
             hint="build or copy the artifact again",
         )
+
+
+def has_digest(digest: str) -> str:
+    """What ``engine.core.verified`` remembers of a file whose sha256 was computed."""
+    return f"sha256:{digest}"
+
+
+def _is_whole(path: Path, digest: str) -> bool:
+    """Whether a file has a sha256, by reading it, or by what is known of its present state."""
+    fact = has_digest(digest)
+    if is_known(path, (fact,)):
+        return True
+    state = state_of(path)
+    if sha256(path) != digest:
+        return False
+    remember(path, state, (fact,))
+    return True

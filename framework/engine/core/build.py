@@ -30,6 +30,7 @@ from engine.core.descriptions import (
     text_end,
     tokenizer_differences,
 )
+from engine.core.files import target_of
 from engine.core.manifest import model_folder
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
@@ -38,9 +39,13 @@ from engine.core.sources import UnreachableError
 from engine.core.storage import StoragePlan, plan_storage, to_manifest
 from engine.core.storage_file import encode, write_parts
 from engine.core.stored_tables import StoredRows, decoded_blocks, put_tables, tables_of
+from engine.core.verified import is_known, remember, remember_written, state_of
 from engine.core.weights import fetch, read_and_keep, to_array
 from engine.errors import ArtifactError, DataError, EngineError, PluginError, WeightsError
 from engine.version import __version__
+
+_FINITE = "every number is finite"
+"""What is remembered of a file whose tensors are stored as they are."""
 
 Say = Callable[[str], None]
 """Receives a line of progress."""
@@ -344,7 +349,8 @@ def save(
         (temporary / artifact.TOKENIZER).write_bytes(built.tokenizer.to_bytes())
         if built.clusters is not None:
             built.clusters.write(temporary)
-        artifact.seal(temporary, built.manifest)
+        files = artifact.seal(temporary, built.manifest)
+        state = state_of(temporary / artifact.WEIGHTS)
         written = (temporary / artifact.WEIGHTS).stat().st_size
         if written != report.total:
             raise ArtifactError(
@@ -353,6 +359,10 @@ def save(
         report = replace(report, folder=artifact.folder_bytes(temporary))
         if report.folder_over:
             report.check()
+    facts = [artifact.has_digest(files[artifact.WEIGHTS]["sha256"])]
+    if all(tensor.ref is None for tensor in stored.values()):  # as `_arrays` found them
+        facts.append(_FINITE)
+    remember_written(target_of(folder) / artifact.WEIGHTS, state, facts)
     return report
 
 
@@ -366,8 +376,9 @@ def _arrays(built: Built, stored: StoragePlan) -> dict[str, Any]:
 def read_artifact(
     folder: Path | str, registry: Registry | None = None, *, stored_tables: bool = False
 ) -> Built:
-    """Read an artifact; every byte of it is checked.
+    """Read an artifact; every byte of it is checked when it is new here.
 
+    What was checked before and did not change since is mapped, not read (``engine.core.verified``).
     Its clusters are not read, since prediction does without; what trains the model, or writes it
     again, reads it with ``engine.clusters.read_clustered``.
 
@@ -429,12 +440,28 @@ def _read_model(
         if merged:
             model.merge()
     _assign(model, tensors, kept.keys())
-    _check_numbers(str(path), model, ArtifactError)
+    _check_read_numbers(path, model, manifest)
     rows = {name: StoredRows(one) for name, one in kept.items()}
     for name, block in decoded_blocks(rows):
         check_finite(str(path), {name: block}, error=ArtifactError)
     put_tables(model, rows)
     return model
+
+
+def _check_read_numbers(path: Path, model: DualEncoder, manifest: Mapping[str, Any]) -> None:
+    """Raise ArtifactError where a number is not finite.
+
+    Numbers that lie in the file as they are were finite if they were so in its present state
+    before; reading 1.5 GB for that again takes longer than everything else together.
+    """
+    as_they_are = all(entry["use"] is None for entry in manifest.get("storage", []))
+    if as_they_are and is_known(path, (_FINITE,)):
+        _check_scale(str(path), model, ArtifactError)
+        return
+    state = state_of(path)
+    _check_numbers(str(path), model, ArtifactError)
+    if as_they_are:
+        remember(path, state, (_FINITE,))
 
 
 def shapes_of(config: EngineConfig) -> dict[str, tuple[int, ...]]:
@@ -475,6 +502,10 @@ def _stored_shapes(manifest: Mapping[str, Any]) -> dict[str, list[int]]:
 def _check_numbers(where: str, model: DualEncoder, error: type[EngineError]) -> None:
     """Raise ``error`` where a stored number, or the factor on the cosines, is not finite."""
     check_filled(where, model, error)
+    _check_scale(where, model, error)
+
+
+def _check_scale(where: str, model: DualEncoder, error: type[EngineError]) -> None:
     check_finite(where, {"exp(logit_scale)": model.logit_scale.exp()}, error=error)
 
 

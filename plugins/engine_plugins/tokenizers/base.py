@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -19,7 +19,8 @@ from engine.contracts import Texts, Tokenizer, TokenizerSettings, Trimmed
 from engine.core.sources import UnreachableError, find_source
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.tokenizers import trim
-from engine_plugins.tokenizers.bounds import MAX_BYTES, check_steps
+from engine_plugins.tokenizers.backend import backend_of, guarded, parse_backend, parsed
+from engine_plugins.tokenizers.bounds import MAX_BYTES
 
 S = TypeVar("S", bound=TokenizerSettings)
 
@@ -202,7 +203,7 @@ class RustTokenizer(Tokenizer, Generic[S]):
     def from_bytes(cls, settings: TokenizerSettings, data: bytes) -> Self:
         """Restore what :meth:`to_bytes` gave (see the contract)."""
         try:
-            document = json.loads(data.decode())
+            document = parsed(data)
             kind, version = document["kind"], document["engine_tokenizer"]
             if (kind, version) != (cls.name, FORMAT):
                 raise ArtifactError(
@@ -210,7 +211,7 @@ class RustTokenizer(Tokenizer, Generic[S]):
                     f" config says `{cls.name}` (format {FORMAT})"
                 )
             parts = Parts(
-                backend=parse_backend(json.dumps(document["tokenizers"])),
+                backend=backend_of(data, document, "tokenizers"),
                 begin=_marks(document["begin"]),
                 end=_marks(document["end"]),
                 pad=_id(document["pad"]),
@@ -245,7 +246,7 @@ class RustTokenizer(Tokenizer, Generic[S]):
 
     def _encoded(self, texts: list[str]) -> list[Any]:
         try:
-            return _guarded(
+            return guarded(
                 lambda: self._parts.backend.encode_batch_fast(texts, add_special_tokens=False)
             )
         except ValueError as error:  # a pattern that cannot be matched in any reasonable time
@@ -268,45 +269,6 @@ def whole(text: str) -> str:
     if _SURROGATE.search(text) is None:
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-def parse_backend(text: str) -> Backend:
-    """Parse the JSON of the library `tokenizers`.
-
-    Raises:
-        ValueError: it is not, or it asks for work without measure (``engine_plugins.tokenizers``'
-            ``bounds``).
-    """
-    try:
-        check_steps(json.loads(text))
-    except RecursionError as error:
-        raise ValueError("its JSON is nested too deeply") from error
-    return _guarded(lambda: Backend.from_str(text))
-
-
-T = TypeVar("T")
-
-
-def _guarded(call: Callable[[], T]) -> T:
-    try:
-        return call()
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException as error:  # the library raises bare Exception, and panics on some input
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"not understood by the library `tokenizers`: {reason:.200}") from error
-
-
-def build_model(source: str, call: Callable[[], T]) -> T:
-    """Call a constructor of `tokenizers.models`, which checks that merges and vocabulary agree.
-
-    Raises:
-        WeightsError: they do not.
-    """
-    try:
-        return _guarded(call)
-    except ValueError as error:
-        raise WeightsError(f"{source}: {error}") from error
 
 
 def read_bytes(path: Path) -> bytes:

@@ -20,12 +20,11 @@ from engine.contracts.description import Table
 from engine.core.sources import UnreachableError, find_source
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
+from engine_plugins.tokenizers.backend import build_model, parse_backend
 from engine_plugins.tokenizers.base import (
     Parts,
     RustTokenizer,
-    build_model,
     fill_holes,
-    parse_backend,
     read_bytes,
     read_ids,
     read_json,

@@ -17,7 +17,8 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from engine.errors import WeightsError
-from engine_plugins.tokenizers.base import parse_backend, read_text
+from engine_plugins.tokenizers.backend import parse_backend
+from engine_plugins.tokenizers.base import read_text
 from engine_plugins.tokenizers.spm_model import EXTRA, SpmModel
 
 

@@ -20,7 +20,8 @@ from engine.contracts.unicode import bounded_normalise
 from engine.core.sources import find_source
 from engine.errors import ArtifactError, WeightsError
 from engine_plugins.tokenizers import tables
-from engine_plugins.tokenizers.base import Parts, RustTokenizer, build_model, read_bytes, whole
+from engine_plugins.tokenizers.backend import build_model
+from engine_plugins.tokenizers.base import Parts, RustTokenizer, read_bytes, whole
 from engine_plugins.tokenizers.learn import (
     check_room,
     choose_alphabet,

@@ -19,14 +19,8 @@ from engine.contracts.description import Table
 from engine.core.sources import find_source
 from engine.errors import WeightsError
 from engine_plugins.tokenizers import tables
-from engine_plugins.tokenizers.base import (
-    Parts,
-    RustTokenizer,
-    build_model,
-    fill_holes,
-    read_text,
-    whole,
-)
+from engine_plugins.tokenizers.backend import build_model
+from engine_plugins.tokenizers.base import Parts, RustTokenizer, fill_holes, read_text, whole
 from engine_plugins.tokenizers.bounds import LONGEST_PIECE
 from engine_plugins.tokenizers.learn import (
     check_room,

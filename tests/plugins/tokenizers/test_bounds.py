@@ -14,7 +14,8 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
 
 from engine.errors import ArtifactError, EngineError, WeightsError
-from engine_plugins.tokenizers.base import fill_holes, parse_backend, read_bytes
+from engine_plugins.tokenizers.backend import parse_backend
+from engine_plugins.tokenizers.base import fill_holes, read_bytes
 from engine_plugins.tokenizers.bounds import check_steps
 from engine_plugins.tokenizers.bpe import Gpt2Bpe
 from engine_plugins.tokenizers.settings import (
