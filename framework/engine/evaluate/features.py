@@ -22,13 +22,10 @@ from engine.contracts.preprocess import Pixels
 from engine.contracts.state import State
 
 if TYPE_CHECKING:
-    from engine.evaluate.predictor import Predictor
+    from engine.evaluate.predictor import Predictor, Tower
 
 BUDGET = 2 * 10**9
 """Bytes that a folder may hold: a million pictures of a tower 500 wide."""
-
-Tower = Callable[[Sequence[Pixels]], State]
-"""B pictures of ``to_pixels`` -> a state with ``pooled`` [B, W]."""
 
 
 class FeatureCache:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -46,7 +46,9 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
     from engine.core.build import Built
-    from engine.evaluate.features import Tower
+
+Tower = Callable[[Sequence[Pixels]], State]
+"""B pictures of ``to_pixels`` -> a state with ``pooled`` [B, W]."""
 
 
 def load(path: str | Path, *, device: str | torch.device = "cpu") -> Predictor:
@@ -279,9 +281,9 @@ class Predictor:
         :meth:`encode_images` give; MTEB and whatever else takes such a model takes it. Weights are
         shared, not copied.
         """
-        from engine.evaluate.sentences import sentence_transformer
+        from engine.evaluate.sentence_module import sentence_transformer
 
-        return sentence_transformer(self)
+        return sentence_transformer(self.model, self.tokenizer)
 
     def check_probabilities(self, probabilities: str) -> None:
         """Raise DataError for a name that there is not, or that this model has no numbers for."""

@@ -1,28 +1,42 @@
-"""The module of :mod:`engine.evaluate.sentences`: it imports sentence-transformers."""
+"""A model as a ``SentenceTransformer``: for MTEB, and whatever else takes one.
+
+``engine.load("build/x").as_sentence_transformer()`` has one module, which prepares texts and
+pictures as Engine does and computes with Engine's own towers: no file is written, and no number is
+another. This file imports sentence-transformers, so it is imported when it is asked for.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import InputModule
 from torch import Tensor
 
+from engine.contracts.tokenizer import Tokenizer
+from engine.core.model import DualEncoder
 from engine.errors import DataError
 from engine.evaluate.sentences import embed, prepare
 
-if TYPE_CHECKING:
-    from engine.evaluate.predictor import Predictor
+
+def sentence_transformer(model: DualEncoder, tokenizer: Tokenizer) -> SentenceTransformer:
+    """See :meth:`engine.evaluate.predictor.Predictor.as_sentence_transformer`."""
+    module = TowersModule(model, tokenizer)
+    made = SentenceTransformer(
+        modules=[module], device=str(model.logit_scale.device), similarity_fn_name="cosine"
+    )
+    made.max_seq_length = module.max_seq_length
+    return made
 
 
 class TowersModule(InputModule):  # type: ignore[misc]
-    """Texts or pictures -> ``sentence_embedding`` [B, J], by a predictor's own functions."""
+    """Texts or pictures -> ``sentence_embedding`` [B, J], by the model's own towers."""
 
-    def __init__(self, predictor: Predictor) -> None:
+    def __init__(self, model: DualEncoder, tokenizer: Tokenizer) -> None:
         super().__init__()
-        self.model = predictor.model
-        self._predictor = predictor
-        self.max_seq_length = predictor.model.text.settings.max_tokens
+        self.model, self._tokenizer = model, tokenizer
+        self.max_seq_length = model.text.settings.max_tokens
 
     @property
     def modalities(self) -> list[str]:
@@ -34,11 +48,11 @@ class TowersModule(InputModule):  # type: ignore[misc]
     ) -> dict[str, Tensor]:
         """What the towers take; a prompt stands before every text."""
         given = [prompt + one if prompt and isinstance(one, str) else one for one in inputs]
-        return prepare(self._predictor, given)
+        return prepare(self.model, self._tokenizer, given)
 
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         """Add ``sentence_embedding``, rows of length 1."""
-        return {**features, "sentence_embedding": embed(self._predictor, features)}
+        return {**features, "sentence_embedding": embed(self.model, features)}
 
     def get_sentence_embedding_dimension(self) -> int:
         """The width of the joint space."""

@@ -42,13 +42,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from engine.testing.api import assert_plugin, check_plugin, checks, plugin_checks
-    from engine.testing.core import Check, CheckFailure, Rule
+    from engine.testing.check import Check, CheckFailure
+    from engine.testing.core import Rule
     from engine.testing.report import Report, RuleFailure, RuleOutcome
     from engine.testing.subject import Hints
 
 _HOMES = {
     "api": ("assert_plugin", "check_plugin", "checks", "plugin_checks"),
-    "core": ("Check", "CheckFailure", "Rule"),
+    "check": ("Check", "CheckFailure"),
+    "core": ("Rule",),
     "report": ("Report", "RuleFailure", "RuleOutcome"),
     "subject": ("Hints",),
 }

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
 from engine.contracts.hooks import Plugin
-from engine.testing.core import Check
+from engine.testing.check import Check
 from engine.testing.report import Report
 from engine.testing.subject import Given, Hints
 from engine.testing.suites import rules_of, subject_of

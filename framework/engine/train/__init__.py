@@ -8,8 +8,9 @@ module              what it does
 ==================  ================================================================================
 ``run``             a run's folder: started, gone on with, finished as an artifact
 ``loop``            :class:`~engine.train.loop.Trainer`, the recipe
+``parts``           the config, resolved once into what each of the modules below needs
 ``plan``            the stages and their lengths; what cannot be trained is refused
-``setup``           a stage made ready
+``setup``           a stage made ready; ``inputs``: its batches
 ``stages``          freezing, the parameters that train, the factor of the schedule
 ``step``            one step: the loss of a batch and its gradient, in one piece or in chunks
 ``update``          the gradient checked, clipped and taken

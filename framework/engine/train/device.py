@@ -9,7 +9,6 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from engine.core.config.train_schema import TrainSettings
 from engine.core.devices import find_device
 from engine.core.model import DualEncoder
 from engine.errors import DataError, TrainingError
@@ -109,10 +108,10 @@ def _try_compiler(device: torch.device) -> None:
         ) from error
 
 
-def apply_threads(settings: TrainSettings) -> None:
-    """Threads of arithmetic; without a setting, as PyTorch and OMP_NUM_THREADS have it."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
+def apply_threads(threads: int | None) -> None:
+    """Threads of arithmetic; ``None``: as PyTorch and OMP_NUM_THREADS have it."""
+    if threads is not None:
+        torch.set_num_threads(threads)
 
 
 def keep_freed_memory() -> None:

@@ -115,7 +115,7 @@ class Faults:
         Raises:
             TrainingError: always; gives examples with their reasons.
         """
-        broken = stage.broken
+        broken = stage.inputs.broken
         count = int(self.processes.all_gather(len(broken)).sum())
         examples = ", ".join(f"{name} ({reason})" for name, reason in list(broken.items())[:3])
         shown = f", for example {examples}" if examples else ""

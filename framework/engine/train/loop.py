@@ -10,8 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -20,7 +20,7 @@ from engine.contracts.training import Logger, Rows, RunInfo
 from engine.core.build import Built
 from engine.train.callbacks import Callbacks
 from engine.train.checkpoint import Checkpoints
-from engine.train.data import TrainingRows, draws, seed_of
+from engine.train.data import TrainingRows, seed_of
 from engine.train.device import (
     apply_threads,
     autocast,
@@ -36,12 +36,14 @@ from engine.train.evaluator import Evaluator
 from engine.train.faults import Faults
 from engine.train.folder import RunFolder
 from engine.train.health import Watched
+from engine.train.inputs import Drawn, Sources
 from engine.train.interrupt import Interrupt
-from engine.train.names import CACHE, CHECKPOINTS
+from engine.train.names import CHECKPOINTS
+from engine.train.parts import RunParts, resolve
 from engine.train.plan import StagePlan, plan_stages
 from engine.train.reporting import Reporter
-from engine.train.resume import check_same_run, resume_signature
-from engine.train.setup import RunContext, StageRun
+from engine.train.resume import check_same_run
+from engine.train.setup import StageRun
 from engine.train.stages import freeze, rate_at
 from engine.train.state import Position, TrainingState
 from engine.train.step import StepOutput, limit_scale
@@ -56,6 +58,7 @@ class Trainer:
         built: the model; it is trained in place.
         data: the training data.
         folder: of the run; exists.
+        parts: of its config; by default they are resolved here.
         evaluator: ``None`` where there is nothing to evaluate on.
         loggers: beside the history.
         callbacks: by the names of the plugins; called in the main process alone.
@@ -71,39 +74,35 @@ class Trainer:
         data: TrainingRows,
         folder: Path,
         *,
+        parts: RunParts | None = None,
         evaluator: Evaluator | None = None,
         loggers: Sequence[Logger] = (),
         callbacks: Sequence[tuple[str, Callback]] = (),
         processes: Processes | None = None,
         place: RunFolder | None = None,
     ) -> None:
-        assert built.config.train is not None
         self.built, self.model, self.data, self.folder = built, built.model, data, folder
-        self.config, self.settings = built.config, built.config.train
+        self.parts = parts or resolve(built.config, folder)
         self.evaluator = evaluator
         self.processes = processes or Processes()
-        self.device = choose_device(self.settings.device, self.processes.local_rank)
-        dtype = choose_dtype(self.settings.precision, self.device)
-        self.scaler = make_scaler(self.device, dtype)
+        self.device = choose_device(self.parts.compute.device, self.processes.local_rank)
+        dtype = choose_dtype(self.parts.compute.precision, self.device)
+        self.autocast, self.scaler = autocast(self.device, dtype), make_scaler(self.device, dtype)
         self.place = place or RunFolder(folder, replaces=False)
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.settings.keep)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.parts.pace.keep)
         self.reporter = Reporter(loggers, main=self.processes.main)
         self.callbacks = Callbacks(callbacks if self.processes.main else (), self.model)
         self.state = TrainingState()
         self.stage: StageRun | None = None
-        self.context = RunContext(
+        self.sources = Sources(
+            parts=self.parts.inputs,
             model=self.model,
             data=data,
-            settings=self.settings,
-            towers={"vision": self.config.model.vision, "text": self.config.model.text},
-            seed=self.config.seed,
-            cache=self.settings.cache.folder or folder / CACHE,
+            teachers=TeacherOutputs(self.parts.teachers, data, self.parts.inputs.cache),
             processes=self.processes,
             device=self.device,
             dtype=dtype,
-            autocast=autocast(self.device, dtype),
             note=self.note,
-            teachers=TeacherOutputs(self.settings, data, folder / CACHE),
         )
         self._saved_at = time.monotonic()
         self._saved: tuple[int, int] | None = None
@@ -124,7 +123,7 @@ class Trainer:
         self.faults = Faults(self.data, self.processes, self.checkpoints, self.place, watched)
         self._begin(self._restore() if resume else None)
         try:
-            self.context.teachers.compute(plans, self.processes, self.note)
+            self.sources.teachers.compute(plans, self.processes, self.note)
             with Interrupt() as interrupt:
                 self._interrupt = interrupt
                 while self.state.at.stage < len(plans):
@@ -141,15 +140,15 @@ class Trainer:
 
     def _prepare(self) -> list[StagePlan]:
         """The model on its device, and every stage checked and planned."""
-        apply_threads(self.settings)
+        apply_threads(self.parts.compute.threads)
         if self.device.type == "cpu":
             keep_freed_memory()
         self.processes.start(self.device)
         self.model.to(self.device)
-        if self.settings.compile:
+        if self.parts.compute.compile:
             compile_blocks(self.model, self.device)
         self.callbacks.check(evaluated=self.evaluator is not None)
-        plans = plan_stages(self.config, self.data, self.model, self.processes.count)
+        plans = plan_stages(self.parts.plan, self.data, self.model, self.processes.count)
         self.steps = sum(plan.steps for plan in plans)
         return plans
 
@@ -159,7 +158,7 @@ class Trainer:
         if checkpoint is None:
             return None
         state = TrainingState.from_checkpoint(checkpoint)
-        check_same_run(state, self.config, self.data, self.checkpoints.folder)
+        check_same_run(state, self.parts.signature, self.data, self.checkpoints.folder)
         own = self.model.state_dict()
         with torch.no_grad():
             for name, tensor in state.weights.items():
@@ -183,10 +182,10 @@ class Trainer:
         self.checkpoints.folder = self.place.place / CHECKPOINTS
         info = RunInfo(
             folder=self.folder,
-            name=self.config.name,
+            name=self.parts.name,
             steps=self.steps,
             step=self.state.at.step,
-            config=self.config.model_dump(mode="json", by_alias=True),
+            config=self.parts.described,
         )
         self.reporter.start(self.place.place, info, len(self.state.finished_stages))
         self.callbacks.start(info, None if resumed is None else resumed.callbacks)
@@ -195,7 +194,7 @@ class Trainer:
 
     def _end(self) -> None:
         if self.stage is not None:
-            self.stage.close()
+            self.stage.inputs.close()
             self.stage = None
         self.reporter.close()
         self.processes.stop()
@@ -215,7 +214,7 @@ class Trainer:
             self._run_epoch(stage)
             self.faults.check_finite(at, stage)
             at.epoch, at.batch = at.epoch + 1, 0
-            every = self.settings.evaluate_every
+            every = self.parts.pace.evaluate_every
             last = at.epoch == plan.epochs or at.stage_step >= plan.steps
             if last or (every and at.epoch % every == 0):
                 self._evaluate(stage)
@@ -227,7 +226,7 @@ class Trainer:
         state, under_way = self.state, self.state.stage
         freeze(self.model, plan.settings.trains, plan.where)
         state.trained |= {n for n, p in self.model.named_parameters() if p.requires_grad}
-        stage = self.stage = StageRun(self.context, plan, number, state.losses)
+        stage = self.stage = StageRun(self.sources, self.autocast, plan, number, state.losses)
         if under_way is not None and state.at.stage_step:
             stage.resume(under_way)
         else:
@@ -245,26 +244,24 @@ class Trainer:
         finished = stage.summary(state.at.epoch, state.at.stage_step)
         state.finished_stages.append(finished)
         self.reporter.history(state.at.step, {"finished_stage": stage.number, **finished})
-        stage.close()
+        stage.inputs.close()
         self.stage = None
         state.at = Position(stage=stage.number + 1, step=state.at.step)
         self.save()
 
     def _run_epoch(self, stage: StageRun) -> None:
-        at, seed = self.state.at, self.config.seed
-        batches = stage.batches(at.epoch)
-        drawn = draws(seed_of(seed, "queries", stage.number, at.epoch), len(self.data))
-        views = draws(seed_of(seed, "views", stage.number, at.epoch), len(self.data))
-        stage.begin_epoch(batches, views, at.batch)
+        at = self.state.at
+        order = stage.inputs.order(at.epoch)
         first, before = at.batch, stage.meter.spent[1]
-        while at.batch < len(batches) and at.stage_step < stage.plan.steps:
-            rows = batches[at.batch]
-            measured = self._step(stage, rows, drawn, views)
+        # islice asks for no batch more than is trained: each costs reading and an exchange.
+        left = max(0, stage.plan.steps - at.stage_step)
+        for drawn in islice(stage.inputs.batches(order, at.epoch, first), left):
+            measured = self._step(stage, drawn)
             at.batch += 1
             at.stage_step += 1
             at.step += 1
             if measured is not None:
-                self._after_step(stage, measured, len(rows))
+                self._after_step(stage, measured, len(drawn.rows))
             asked = self.processes.all_gather(self._interrupt.asked, self._due())
             stop, due = int(asked[:, 0].max()), bool(asked[0, 1])  # the main process knows if due
             if stop or due:
@@ -272,29 +269,23 @@ class Trainer:
                 self.save()
             if stop:
                 self._interrupt.leave(stop)
-        if not first and at.batch == len(batches) and stage.meter.spent[1] == before:
+        if not first and at.batch == len(order) and stage.meter.spent[1] == before:
             self.faults.no_pictures(at, stage)
 
     # ---- a step ---------------------------------------------------------------------------------
 
-    def _step(self, stage: StageRun, rows: Rows, drawn: Any, views: Any) -> StepOutput | None:
+    def _step(self, stage: StageRun, drawn: Drawn) -> StepOutput | None:
         """One optimisation step; ``None`` where too few pictures of the batch are whole."""
-        at = self.state.at
-        stage.read_ahead(at.batch, views)
-        own = self.processes.shard(rows)
-        good, images = stage.images.groups(stage.picture_numbers(own, views))
-        stage.counts = self.processes.all_gather(int(good.sum()))[:, 0].tolist()
-        if min(stage.counts) == 0 or sum(stage.counts) < 2:
-            self.note(f"batch left out: {len(rows) - sum(stage.counts)} of its images are broken")
+        if drawn.batch is None:
+            self.note(f"batch left out: {drawn.broken} of its images are broken")
             return None
-        seed_step(seed_of(self.config.seed, "step", at.stage, at.epoch, at.batch,
-                          self.processes.rank))  # fmt: skip
+        at, rank = self.state.at, self.processes.rank
+        seed_step(seed_of(self.parts.seed, "step", at.stage, at.epoch, at.batch, rank))
         stage.optimizer.optimizer.zero_grad(set_to_none=True)
         stage.statistics.keep()
-        batch = stage.batch(images, own[good], drawn)
-        measured = stage.step.run(batch, self.scaler.scale)
+        measured = stage.step.run(drawn.batch, self.scaler.scale)
         self.processes.all_reduce_grads(*stage.parameters)
-        self._apply(stage, measured, rows)
+        self._apply(stage, measured, drawn.rows)
         return measured
 
     def _apply(self, stage: StageRun, measured: StepOutput, rows: Rows) -> None:
@@ -305,7 +296,7 @@ class Trainer:
         if problem is not None:
             self.faults.diverged(at, stage, problem, rows, self.save)
         if not stage.health.skipped:
-            limit_scale(self.model, self.settings.max_scale)
+            limit_scale(self.model, self.parts.max_scale)
 
     def _after_step(self, stage: StageRun, measured: StepOutput, rows: int) -> None:
         """Tell the callbacks and, where a line is due, the loggers."""
@@ -316,7 +307,7 @@ class Trainer:
             values = {"loss": measured.loss, "lr": stage.optimizer.rate, **losses}
             self.callbacks.on_step(at.step, values)
         stage.meter.count(measured, rows)
-        if at.step % self.settings.log_every and at.stage_step < stage.plan.steps:
+        if at.step % self.parts.pace.log_every and at.stage_step < stage.plan.steps:
             return
         line = stage.meter.line(measured, stage.optimizer.rate)
         speed = line["samples_per_second"]
@@ -359,10 +350,10 @@ class Trainer:
     def _due(self) -> bool:
         if self.place.staged:
             return True
-        steps = self.settings.save_steps
+        steps = self.parts.pace.save_steps
         if steps is not None and self.state.at.step % steps == 0:
             return True
-        return time.monotonic() - self._saved_at >= 60 * self.settings.save_minutes
+        return time.monotonic() - self._saved_at >= 60 * self.parts.pace.save_minutes
 
     def save(self) -> None:
         """Write a checkpoint of this moment, in the main process."""
@@ -394,7 +385,7 @@ class Trainer:
             scaler=self.scaler.state_dict(),
             callbacks=self.callbacks.states(),
             stage=None if stage is None else stage.state(),
-            config=resume_signature(self.config),
+            config=dict(self.parts.signature),
             data=self.data.contents.summary(),
             threads=torch.get_num_threads(),
         )

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import torch
 
 from engine.contracts.training import Epoch, Loss, Sampler
-from engine.core.config.schema import EngineConfig
 from engine.core.config.train_schema import StageSettings
 from engine.core.model import DualEncoder
 from engine.errors import DataError
@@ -16,6 +15,7 @@ from engine.train.activations import check_trains
 from engine.train.data import TrainingRows, seed_of
 from engine.train.entries import available_entries, check_loss, sort_of
 from engine.train.moments import stage_optimizer
+from engine.train.parts import PlanParts
 from engine.train.stages import check_mixing, freeze, named_parameters
 
 
@@ -53,12 +53,12 @@ def epoch_of(
 
 
 def plan_stages(
-    config: EngineConfig, data: TrainingRows, model: DualEncoder, processes: int = 1
+    parts: PlanParts, data: TrainingRows, model: DualEncoder, processes: int = 1
 ) -> list[StagePlan]:
     """Every stage with its length; all that can be refused is refused here, before any step.
 
     Args:
-        config: with ``train``.
+        parts: of the config.
         data: the training data.
         model: on its device; module modes and ``requires_grad`` are those of the last stage after.
         processes: that train together.
@@ -68,24 +68,20 @@ def plan_stages(
             rows are mixed, or has a loss that needs what the model or the data do not give.
         DataError: fewer rows than a batch.
     """
-    assert config.train is not None
     plans = []
-    given = available_entries(model, data, mean=config.train.queries == "mean")
-    given |= {
-        f"teacher.{name}.{side}" for name in config.train.teachers for side in ("text", "image")
-    }
-    for number, settings in enumerate(config.train.stages):
+    given = available_entries(model, data, mean=parts.mean) | parts.from_teachers
+    for number, settings in enumerate(parts.stages):
         where = f"train.stages.{number}"
         freeze(model, settings.trains, where)
         vision = any(p.requires_grad for p in model.vision.parameters())
         check_trains(sort_of(data.dataset), data.dataset.name, where, vision=vision)
-        check_mixing(model, settings, where, processes, compiled=config.train.compile)
+        check_mixing(model, settings, where, processes, compiled=parts.compile)
         for use in settings.losses:
             check_loss(use, given, where)
         _check_optimizer(model, settings)
         sampler: Sampler = settings.sampler.create()
         known = settings.epochs or 1
-        batches = sampler.batches(epoch_of(settings, data, config.seed, number, 0, known))
+        batches = sampler.batches(epoch_of(settings, data, parts.seed, number, 0, known))
         if not batches:
             raise DataError(f"{where}: the sampler `{settings.sampler.name}` gives no batch")
         steps = settings.steps or known * len(batches)

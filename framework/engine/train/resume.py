@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,20 +43,20 @@ def difference(then: Any, now: Any, path: str = "") -> str | None:
 
 
 def check_same_run(
-    state: TrainingState, config: EngineConfig, data: TrainingRows, folder: Path
+    state: TrainingState, signature: Mapping[str, Any], data: TrainingRows, folder: Path
 ) -> None:
     """Refuse a checkpoint of another config, or of other data.
 
     Args:
         state: from the checkpoint.
-        config: of this run.
+        signature: of this run's config.
         data: of this run.
         folder: of the checkpoints, for messages.
 
     Raises:
         TrainingError: names the first difference.
     """
-    different = difference(state.config, resume_signature(config))
+    different = difference(state.config, signature)
     if different:
         raise TrainingError(
             f"the checkpoints in {folder} are of another config: `{different}` differs",

@@ -27,7 +27,6 @@ from engine.core.config import dump_config
 from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import explained, write_text
 from engine.core.size import SizeReport
-from engine.errors import ConfigError
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
@@ -35,6 +34,7 @@ from engine.train.evaluator import Evaluator, evaluator_of
 from engine.train.folder import RunFolder, holding, is_run
 from engine.train.loop import Trainer
 from engine.train.names import CONFIG, MODEL, START, STARTING
+from engine.train.parts import RunParts, resolve
 
 Say = Callable[[str], None]
 
@@ -65,25 +65,18 @@ def train(
         ConfigError: the config cannot be trained.
         TrainingError: the folder is in use, or see :meth:`Trainer.run`.
     """
-    if config.train is None:
-        raise ConfigError(
-            f"{config.name}: the config has no `train:` section",
-            hint="name its stages: `train: {stages: [{name: one, epochs: 5}]}`",
-        )
-    if config.data.train is None:
-        raise ConfigError(
-            f"{config.name}: `data.train` names no data set to train on",
-            hint="for example `--set data.train='{use: NAME, path: MY_DATA}'`",
-        )
+    parts = resolve(config, folder)
     processes = Processes()
-    processes.start(choose_device(config.train.device, processes.local_rank))
+    processes.start(choose_device(parts.compute.device, processes.local_rank))
     with contextlib.ExitStack() as stack:
         run: RunFolder | None = None
         if processes.main:
             stack.enter_context(explained(folder, _ROOM))
             run = stack.enter_context(holding(folder, resume=resume, force=force))
             stack.enter_context(_reported_how_to_go_on(run))
-        return _train(config, folder, processes, run, resume=resume, evaluator=evaluator, say=say)
+        return _train(
+            config, parts, folder, processes, run, resume=resume, evaluator=evaluator, say=say
+        )
 
 
 _ROOM = "make room on the disk, then the same command again (`--resume`, where training began)"
@@ -91,6 +84,7 @@ _ROOM = "make room on the disk, then the same command again (`--resume`, where t
 
 def _train(
     config: EngineConfig,
+    parts: RunParts,
     folder: Path,
     processes: Processes,
     run: RunFolder | None,
@@ -100,29 +94,25 @@ def _train(
     say: Say,
 ) -> tuple[Built, SizeReport | None]:
     """:func:`train` in a folder that is held; ``run`` is ``None`` in processes that write none."""
-    assert config.train is not None
-    assert config.data.train is not None
     loggers: tuple[Logger, ...] = ()
     callbacks: tuple[tuple[str, Callback], ...] = ()
     if run is not None:
-        loggers = tuple(run.waiting(use.create()) for use in config.train.loggers)
-        callbacks = tuple((use.name, use.create()) for use in config.train.callbacks)
+        loggers = tuple(run.waiting(use.create()) for use in parts.loggers)
+        callbacks = tuple((use.name, use.create()) for use in parts.callbacks)
     built = _start(config, folder, processes, run, resume=resume, say=say)
     say("training data")
-    settings = config.model.text.settings
-    dataset = config.data.train.create()
+    dataset = parts.data.dataset.create()
     clusters = clusters_of(built)
     labels = None if clusters is None else label_dataset(clusters, dataset, say)
-    teachers = (use.settings.language for use in config.train.teachers.values())
     data = TrainingRows(
-        dataset, built.tokenizer, settings.max_tokens, labels,
-        languages=config.train.languages,
-        taught_in=[language for language in teachers if language],
+        dataset, built.tokenizer, parts.data.max_tokens, labels,
+        languages=parts.data.languages, taught_in=parts.data.taught_in,
     )  # fmt: skip
     trainer = Trainer(
         built,
         data,
         folder,
+        parts=parts,
         evaluator=evaluator(built),
         loggers=loggers,
         callbacks=callbacks,

@@ -47,6 +47,7 @@ class Batch:
         given: what the data give of each row, [rows, ...], by the names that losses read:
             ``row.id``, ``cluster`` and so on.
         text_clusters: [T] int64, or ``None``.
+        shares: rows of the batch in each process; empty where nothing is gathered.
     """
 
     images: list[Group]
@@ -54,6 +55,7 @@ class Batch:
     counts: Rows
     given: Mapping[str, NDArray[Any]]
     text_clusters: Rows | None = None
+    shares: Sequence[int] = ()
 
 
 @dataclass
@@ -191,7 +193,8 @@ class Step:
         images: its side of pictures.
         texts: its side of texts.
         losses: what is made small, by name.
-        gather: takes the rows of this process to those of all, with gradients.
+        gather: takes the rows of this process to those of all, with gradients; it is given the
+            batch's ``shares``.
         autocast_context: gives the autocast of the forward pass.
         together: gives what takes statistics over processes in the forward pass.
         chunked: see the module.
@@ -206,7 +209,7 @@ class Step:
         texts: TextModality,
         losses: dict[str, Loss],
         *,
-        gather: Callable[[State], State],
+        gather: Callable[[State, Sequence[int]], State],
         autocast_context: Callable[[], torch.autocast],
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
         chunked: bool = False,
@@ -231,7 +234,7 @@ class Step:
             own = self._image_entries(batch.images)
             own |= self._text_entries(batch)
         own |= self._given_entries(batch)
-        whole = self._gather(own)
+        whole = self._gather(own, batch.shares)
         whole["scale"] = self.model.logit_scale.float().exp()
         if self.model.logit_bias is not None:
             whole["bias"] = self.model.logit_bias.float()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from array import array
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,15 +19,14 @@ from engine.cache.store import ActivationCache
 from engine.contracts.settings import PluginRef
 from engine.contracts.teacher import Teacher, TeacherSettings
 from engine.contracts.training import Rows
-from engine.core.config.train_schema import TrainSettings
 from engine.data.pictures import rgb
 from engine.errors import BrokenImageError, ConfigError, DataError, PluginError
 from engine.train.data import TrainingRows, texts_of
 from engine.train.distribution import Processes
 from engine.train.entries import read_by
+from engine.train.parts import CacheParts, TeacherRefs
 from engine.train.plan import StagePlan, make_losses
 
-TeacherRefs = Mapping[str, PluginRef[TeacherSettings, Teacher]]
 Note = Callable[[str], None]
 
 _TEXTS_AT_ONCE = 2048
@@ -93,14 +91,13 @@ class TeacherOutputs:
     """What all teachers of a run give, by the names that losses read.
 
     Args:
-        settings: the section ``train`` of the config.
+        teachers: by name.
         data: the training data.
-        cache: folder of the activation cache, where the settings name none.
+        cache: where their outputs are kept.
     """
 
-    def __init__(self, settings: TrainSettings, data: TrainingRows, cache: Path) -> None:
-        self._settings, self._data = settings, data
-        self._folder = settings.cache.folder or cache
+    def __init__(self, teachers: TeacherRefs, data: TrainingRows, cache: CacheParts) -> None:
+        self._teachers, self._data, self._cache = teachers, data, cache
         self._targets: dict[str, Targets] = {}
 
     def compute(self, plans: Sequence[StagePlan], processes: Processes, note: Note) -> None:
@@ -115,21 +112,20 @@ class TeacherOutputs:
             ConfigError: a teacher does not give what a loss reads, or the data have no images for
                 it.
         """
-        if not self._settings.teachers:
+        if not self._teachers:
             return
         with torch.random.fork_rng(devices=[]):
             losses = [loss for plan in plans for loss in make_losses(plan.settings).values()]
         needed = read_by(losses)
         if not processes.main:
             processes.barrier()
-        cache = self._settings.cache
-        self._compute(needed, Budget(self._folder, cache.budget if cache.use else 0), note)
+        self._compute(needed, Budget(self._cache.folder, self._cache.budget), note)
         if processes.main:
             processes.barrier()
 
     def _compute(self, needed: frozenset[str], budget: Budget, note: Note) -> None:
         data = self._data
-        for name, ref in self._settings.teachers.items():
+        for name, ref in self._teachers.items():
             sides = [side for side in ("text", "image") if f"teacher.{name}.{side}" in needed]
             if not sides:
                 continue

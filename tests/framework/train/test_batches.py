@@ -141,8 +141,8 @@ def test_batches_without_a_whole_picture_are_left_out_with_a_note(
 
 def batches_of(trainer: Trainer, epoch: int) -> Any:
     """The batches of an epoch of the first stage."""
-    plan = plan_stages(trainer.config, trainer.data, trainer.model)[0]
-    position = epoch_of(plan.settings, trainer.data, trainer.config.seed, 0, epoch, plan.epochs)
+    plan = plan_stages(trainer.parts.plan, trainer.data, trainer.model)[0]
+    position = epoch_of(plan.settings, trainer.data, trainer.parts.seed, 0, epoch, plan.epochs)
     return plan.sampler.batches(position)
 
 

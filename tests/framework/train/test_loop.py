@@ -27,7 +27,7 @@ Make = Callable[..., EngineConfig]
 
 def bare_losses(trainer: Trainer, steps: int) -> list[float]:
     """What a plain loop computes: every text padded to the longest, everything run each step."""
-    model, data, config = trainer.model, trainer.data, trainer.config
+    model, data, config = trainer.model, trainer.data, trainer.built.config
     assert config.train is not None
     stage = config.train.stages[0]
     model.train()

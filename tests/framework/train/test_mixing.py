@@ -77,7 +77,7 @@ def test_batch_norm_is_declared_and_found(
 def test_only_what_trains_mixes(make_config: Make, trained: Run) -> None:
     trainer, _ = trained(make_config(), change=layer, run=False)
     model = trainer.model
-    stage = trainer.settings.stages[0]
+    stage = trainer.parts.plan.stages[0]
     freeze(model, stage.trains, "here")
     assert mixing(model.text) is True
     assert mixing(model.vision) is False
@@ -102,9 +102,9 @@ def test_what_processes_cannot_do_alike_is_refused_before_a_step(
 ) -> None:
     config = make_config(*overrides)
     trainer, _ = trained(config, change=change or (lambda built: None), run=False)
-    plan_stages(config, trainer.data, trainer.model)  # one process can
+    plan_stages(trainer.parts.plan, trainer.data, trainer.model)  # one process can
     with pytest.raises(ConfigError, match=words) as caught:
-        plan_stages(config, trainer.data, trainer.model, 4)
+        plan_stages(trainer.parts.plan, trainer.data, trainer.model, 4)
     assert caught.value.hint
 
 
@@ -119,7 +119,7 @@ def test_what_processes_can_do_alike_is_not_refused(
 ) -> None:
     config = make_config(*overrides)
     trainer, _ = trained(config, change=change or (lambda built: None), run=False)
-    plan_stages(config, trainer.data, trainer.model, 4)
+    plan_stages(trainer.parts.plan, trainer.data, trainer.model, 4)
 
 
 @pytest.mark.parametrize("change", [declared, layer])

@@ -130,7 +130,7 @@ def targets(trainer: Trainer, rows: list[int]) -> NDArray[np.float32]:
     data = trainer.data
     numbers = np.array(rows)
     texts, counts = data.every(numbers)
-    found: NDArray[np.float32] = trainer.context.teachers.given(numbers, texts, counts)[
+    found: NDArray[np.float32] = trainer.sources.teachers.given(numbers, texts, counts)[
         "teacher.one.text"
     ]
     return found
@@ -167,7 +167,7 @@ def test_the_text_that_the_student_reads(make_config: MakeConfig, tmp_path: Path
     trainer = trainer_of(config, Words(), tmp_path / "run")
     trainer.run()
     assert len(ASKED) == len(set(ASKED)) == 12 + 6 + 1
-    teachers = trainer.context.teachers
+    teachers = trainer.sources.teachers
     given = teachers.given(np.array([3]), np.array([3 * 3 + 1]), np.array([1]))
     np.testing.assert_allclose(given["teacher.one.text"], [vector("word 1")], rtol=1e-6)
     mean = np.mean([vector("слово 3"), vector("word 1"), vector("thing")], axis=0)
@@ -182,7 +182,7 @@ def test_a_teacher_of_images(make_config: MakeConfig, tmp_path: Path) -> None:
     trainer = trainer_of(config, dataset, tmp_path / "run")
     trainer.run()
     rows = np.array([7])
-    given = trainer.context.teachers.given(rows, rows, np.array([1]))["teacher.one.image"]
+    given = trainer.sources.teachers.given(rows, rows, np.array([1]))["teacher.one.image"]
     image = np.asarray(dataset.image(int(trainer.data.rows[7])))
     np.testing.assert_allclose(given, [vector(str(image.sum()))], rtol=1e-6)
 
@@ -192,7 +192,7 @@ def test_what_is_not_read_is_not_computed(make_config: MakeConfig, tmp_path: Pat
     trainer = trainer_of(config_of(make_config, "en", loss, languages=("ru",)), Words(),
                          tmp_path / "run")  # fmt: skip
     trainer.run()
-    assert trainer.context.teachers.names == {"teacher.one.text"}
+    assert trainer.sources.teachers.names == {"teacher.one.text"}
 
 
 @pytest.mark.parametrize(
