@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
+import logging
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.contracts.metric import Declaration, Value
+from engine.contracts.metric import Answers, Declaration, Metric, Value
 from engine.data.contest import read_predictions, read_truth
 from engine.errors import DataError
-from engine.evaluate.statistics import PairedDifference, mcnemar, paired_test
+from engine.evaluate.metrics import Metrics, answers_of, installed_metrics
+from engine.evaluate.paired import Pair, paired_difference
+from engine.evaluate.statistics import PairedDifference, holm, mcnemar, paired_test
+
+_log = logging.getLogger(__name__)
 
 Right = Mapping[str, Mapping[str, Sequence[bool]]]
 """By data set and image id: right or wrong, under each seed."""
+
+
+@dataclass(frozen=True)
+class SeedAnswers:
+    """The answers under one seed to one data set, as metrics read them.
+
+    Attributes:
+        ids: of the images, in order.
+        answers: in the same order.
+    """
+
+    ids: tuple[str, ...]
+    answers: Answers
 
 
 @dataclass(frozen=True)
@@ -29,6 +48,7 @@ class Side:
         seeds: under how many seeds.
         metrics: over the data sets, by name.
         declarations: of these metrics.
+        answers: by data set, under each seed: what the metrics' paired tests read.
     """
 
     name: str
@@ -36,6 +56,7 @@ class Side:
     seeds: int = 1
     metrics: Mapping[str, Value] = field(default_factory=dict)
     declarations: Sequence[Declaration] = ()
+    answers: Mapping[str, Sequence[SeedAnswers]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,11 +86,16 @@ class MetricComparison:
         declaration: heading, unit and direction of the metric.
         a: value of the first, with its own interval.
         b: in the same way.
+        paired: the difference on the same images with its test; ``None`` where the answers are
+            not there, or the metric is not installed or does not apply to them.
+        corrected: its p corrected by Holm for the number of metrics; ``None`` without one.
     """
 
     declaration: Declaration
     a: Value
     b: Value
+    paired: PairedDifference | None = None
+    corrected: float | None = None
 
     @property
     def difference(self) -> float:
@@ -83,13 +109,26 @@ class MetricComparison:
             return ""
         return "a" if (self.difference > 0) == self.declaration.higher_is_better else "b"
 
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """95 % interval of the difference, ``None`` where there is none."""
+        if self.paired is None or math.isnan(self.paired.low):
+            return None
+        return self.paired.low, self.paired.high
+
+    @property
+    def p(self) -> float | None:
+        """p of no difference, of this metric by itself; ``None`` where it is not known."""
+        return None if self.paired is None or math.isnan(self.paired.p) else self.paired.p
+
     def to_json(self) -> dict[str, Any]:
         """For ``--json``."""
         return {
             "heading": self.declaration.heading, "unit": self.declaration.unit,
             "higher_is_better": self.declaration.higher_is_better,
             "a": asdict(self.a), "b": asdict(self.b), "difference": self.difference,
-            "better": self.better or None,
+            "better": self.better or None, "interval": self.interval, "p": self.p,
+            "p_corrected": self.corrected,
         }  # fmt: skip
 
 
@@ -145,11 +184,27 @@ def side_of_predictions(path: Path, truth: Path) -> Side:
         name: {image: [answers.get(name, {}).get(image) == label] for image, label in rows.items()}
         for name, rows in labels.items()
     }
-    return Side(str(path), right, metrics=found.metrics, declarations=found.declarations)
+    kept = {}
+    for name, rows in labels.items():
+        given = answers.get(name, {})
+        # Numbers stand for the classes: a file of predictions does not name them.
+        count = 1 + max([*rows.values(), *given.values()])
+        top = [[given[image]] if image in given else [] for image in rows]
+        made = answers_of([str(i) for i in range(count)], list(rows.values()), top)
+        kept[name] = [SeedAnswers(tuple(rows), made)]
+    return Side(
+        str(path), right, metrics=found.metrics, declarations=found.declarations, answers=kept
+    )
 
 
-def compare(a: Side, b: Side, *, draws: int = 10_000) -> Compared:
+def compare(a: Side, b: Side, *, draws: int = 10_000, metrics: Metrics | None = None) -> Compared:
     """Compare two sides on the images that they share; all of them must be shared.
+
+    Args:
+        a: the first side.
+        b: the second one.
+        draws: of the bootstrap under the accuracies.
+        metrics: those that can be tested; ``None``: every installed one.
 
     Raises:
         DataError: they answered different data sets or different images.
@@ -181,12 +236,57 @@ def compare(a: Side, b: Side, *, draws: int = 10_000) -> Compared:
                 p=mcnemar(first, second),
             )
         )  # fmt: skip
-    metrics = tuple(
-        MetricComparison(each, a.metrics[each.name], b.metrics[each.name])
+    compared = _metrics(a, b, installed_metrics() if metrics is None else metrics)
+    return Compared(a, b, tuple(found), paired_test(ours, theirs, draws=draws), compared)
+
+
+def _metrics(a: Side, b: Side, installed: Metrics) -> tuple[MetricComparison, ...]:
+    """Every metric that both sides have, with its paired test where the answers are there."""
+    pairs = [_pair(a.answers[name], b.answers[name]) for name in a.answers if name in b.answers]
+    found = [
+        MetricComparison(
+            each, a.metrics[each.name], b.metrics[each.name],
+            _tested(installed.get(each.name), each.name, pairs),
+        )
         for each in a.declarations
         if each.name in a.metrics and each.name in b.metrics
+    ]  # fmt: skip
+    tested = [each for each in found if each.p is not None]
+    corrected = dict(
+        zip(
+            [each.declaration.name for each in tested],
+            holm([each.p for each in tested if each.p is not None]),
+            strict=True,
+        )
     )
-    return Compared(a, b, tuple(found), paired_test(ours, theirs, draws=draws), metrics)
+    return tuple(replace(each, corrected=corrected.get(each.declaration.name)) for each in found)
+
+
+def _tested(metric: Metric | None, name: str, pairs: Sequence[Pair]) -> PairedDifference | None:
+    if metric is None or not pairs:
+        return None
+    try:
+        return paired_difference(metric, pairs)
+    except Exception as error:  # a third party's metric may raise anything
+        _log.warning("metric `%s` has no paired test: %s: %s", name, type(error).__name__, error)
+        return None
+
+
+def _pair(a: Sequence[SeedAnswers], b: Sequence[SeedAnswers]) -> Pair:
+    """The answers of both sides in the order of the first."""
+    ids = a[0].ids
+    return Pair(
+        tuple(_in_order(each, ids) for each in a), tuple(_in_order(each, ids) for each in b)
+    )
+
+
+def _in_order(given: SeedAnswers, ids: tuple[str, ...]) -> Answers:
+    if given.ids == ids:
+        return given.answers
+    place = {image: row for row, image in enumerate(given.ids)}
+    rows = np.array([place[image] for image in ids if image in place], np.int64)
+    # Retrieval ranks have an order of their own, which cannot be followed here.
+    return replace(given.answers.take(rows), retrieval=None)
 
 
 def _array(rows: Sequence[Sequence[bool]]) -> NDArray[np.bool_]:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine.bench.compare import Side
+from engine.bench.compare import SeedAnswers, Side
 from engine.bench.datasets import EvaluatedDataset, evaluated_of
 from engine.bench.keys import machine, versions
 from engine.bench.leaderboard import Leaderboard
@@ -197,6 +197,7 @@ def side_of_entry(folder: Path, name: str) -> Side:
     """
     leaderboard = read_leaderboard(folder)
     found: dict[str, dict[str, list[bool]]] = {}
+    kept: dict[str, list[SeedAnswers]] = {}
     seeds = 0
     for result in leaderboard.results:
         if result.entry != name or result.failure is not None:
@@ -207,6 +208,7 @@ def side_of_entry(folder: Path, name: str) -> Side:
             continue
         seeds += 1
         for dataset, each in answers.datasets.items():
+            kept.setdefault(dataset, []).append(SeedAnswers(each.ids, each.for_metrics()))
             rows = found.setdefault(dataset, {})
             ids = [image for image, label in zip(each.ids, each.labels, strict=True) if label >= 0]
             for image, right in zip(ids, each.correct(), strict=True):
@@ -218,7 +220,7 @@ def side_of_entry(folder: Path, name: str) -> Side:
             hint=f"it has: {', '.join(known)}",
         )
     metrics = leaderboard.row(name).metrics
-    return Side(name, found, seeds, metrics, leaderboard.declarations)
+    return Side(name, found, seeds, metrics, leaderboard.declarations, kept)
 
 
 def read_leaderboard(folder: Path) -> Leaderboard:

@@ -278,7 +278,8 @@ def compare_command(
 ) -> None:
     """Compare two on the same images, image by image.
 
-    McNemar's exact test for each data set, and a paired test of the mean accuracies.
+    McNemar's exact test for each data set, a paired test of the mean accuracies, and one of every
+    other installed metric.
     """
     from engine.bench.compare import compare
     from engine.cli.tables import stdout
@@ -334,9 +335,13 @@ def _metrics_table(compared: Compared) -> Any:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(caption="Over all data sets; 95 % intervals", caption_justify="left")
+    table = Table(
+        caption="Over all data sets; 95 % intervals; p: paired test of each metric by itself,"
+        " then corrected (Holm) for the number of metrics",
+        caption_justify="left",
+    )
     table.add_column("metric")
-    for name in (compared.a.name, compared.b.name, "difference"):
+    for name in (compared.a.name, compared.b.name, "difference", "p", "corrected"):
         table.add_column(name, justify="right")
     for each in compared.metrics:
         digits = each.declaration.digits + 1
@@ -349,6 +354,11 @@ def _metrics_table(compared: Compared) -> Any:
 
         table.add_row(
             Text(each.declaration.title), words(each.a, "a"), words(each.b, "b"),
-            f"{each.difference:+.{digits}f}",
+            f"{each.difference:+.{digits}f}{_between(each.interval, digits)}",
+            *("" if p is None else f"{p:.2g}" for p in (each.p, each.corrected)),
         )  # fmt: skip
     return table
+
+
+def _between(interval: tuple[float, float] | None, digits: int) -> str:
+    return "" if interval is None else f" ({interval[0]:+.{digits}f} .. {interval[1]:+.{digits}f})"

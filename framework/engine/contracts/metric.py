@@ -226,6 +226,21 @@ class Metric(ABC):
             of three classes).
         """
 
+    def items(self, answers: Answers) -> NDArray[np.float64] | None:
+        """The value of each image, or of each query, by itself; their plain mean is the value.
+
+        With it, two models are compared item by item by an exact test where every item is right or
+        wrong (100 or 0). A metric that is not such a mean leaves the default, and is compared by
+        swapping the two models' answers at random.
+
+        Args:
+            answers: as for :meth:`compute`, which gives a number of them.
+
+        Returns:
+            [items] in the metric's unit, in the order of the answers; ``None``: it is not a mean.
+        """
+        return None
+
     def interval(self, answers: Answers, value: float) -> tuple[float, float] | None:
         """The value's 95 % interval over new images of the same data set.
 

@@ -190,7 +190,7 @@ def paired_test(a: Correct, b: Correct, *, draws: int = 10_000, seed: int = 0) -
     else:
         images = _variance(outcomes)
         error = math.sqrt(images + seeds.variance)
-        p = _student(abs(value) / error, seeds.freedom(images))
+        p = student(abs(value) / error, seeds.freedom(images))
     return PairedDifference(100 * value, low, high, p)
 
 
@@ -369,8 +369,13 @@ def _grid(tosses: Sequence[int], sizes: Sequence[int]) -> tuple[float, int, floa
     return reach / steps, steps, len(sizes) / 2 + 0.25
 
 
-def _student(t: float, freedom: float) -> float:
-    """Two-sided p of Student's t: the regularised incomplete beta function I(df/2, 1/2)."""
+def student(t: float, freedom: float) -> float:
+    """Two-sided p of Student's t: the regularised incomplete beta function I(df/2, 1/2).
+
+    Args:
+        t: at least 0.
+        freedom: degrees of freedom; ``inf``: the normal distribution.
+    """
     if freedom > 1e5:
         return math.erfc(t / math.sqrt(2))
     x, half = freedom / (freedom + t * t), freedom / 2

@@ -224,6 +224,28 @@ def intervals(it: MetricSubject) -> None:
 
 
 @rule(
+    contract=f"{_METRIC}.items",
+    says="The value of each image, or of each query, by itself; their plain mean is the value.",
+    why="Two models are compared item by item: items of another mean would test something else.",
+    needs=("values",),
+)
+def items(it: MetricSubject) -> None:
+    """None, or finite numbers whose plain mean is the value."""
+    metric = it.make()
+    for what, answers in it.samples(metric):
+        value = metric.compute(answers)
+        if value is None:
+            continue
+        found = call(metric.items, answers, expected=f"items to work on {what}")
+        if found is None:
+            continue
+        if not len(found) or not np.isfinite(found).all():
+            fault("finite numbers, one at least", f"{len(found)} items of {what}: {found}")
+        if not math.isclose(float(np.mean(found)), value, rel_tol=1e-9, abs_tol=1e-9):
+            fault(f"items whose mean is compute()'s {value}", f"{np.mean(found)}, {what}")
+
+
+@rule(
     contract=f"{_METRIC}.combine",
     says="The value over several data sets.",
     why="The first column of a leaderboard is over all data sets, some of which may have no value.",
@@ -242,4 +264,4 @@ def combines(it: MetricSubject) -> None:
             fault("a finite value or None", f"{found}")
 
 
-RULES = (declaration, defaults, values, deterministic, direction, intervals, combines)
+RULES = (declaration, defaults, values, deterministic, direction, intervals, items, combines)

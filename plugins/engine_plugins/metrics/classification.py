@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from engine.contracts.intervals import Interval, wilson
 from engine.contracts.metric import Answers, Metric, Value
@@ -28,6 +29,10 @@ class Accuracy(Metric):
         """See the contract."""
         return 100 * _right(answers) / len(answers.labels)
 
+    def items(self, answers: Answers) -> NDArray[np.float64]:
+        """See the contract."""
+        return np.where(answers.labels == answers.best, 100.0, 0.0)
+
     def interval(self, answers: Answers, value: float) -> Interval:
         """See the contract."""
         return wilson(_right(answers), len(answers.labels))
@@ -49,19 +54,24 @@ class Top5(Metric):
         """See the contract."""
         if len(answers.classes) <= 5 or answers.ranked.shape[1] < 5:
             return None
-        return 100 * self._hits(answers) / len(answers.labels)
+        return 100 * int(self._hits(answers).sum()) / len(answers.labels)
+
+    def items(self, answers: Answers) -> NDArray[np.float64]:
+        """See the contract."""
+        return np.where(self._hits(answers), 100.0, 0.0)
 
     def interval(self, answers: Answers, value: float) -> Interval:
         """See the contract."""
-        return wilson(self._hits(answers), len(answers.labels))
+        return wilson(int(self._hits(answers).sum()), len(answers.labels))
 
     def combine(self, values: Sequence[Value | None]) -> Value | None:
         """The mean where every data set has it: a mean of only the easy ones would flatter."""
         return None if None in values else super().combine(values)
 
     @staticmethod
-    def _hits(answers: Answers) -> int:
-        return int((answers.ranked[:, :5] == answers.labels[:, None]).any(axis=1).sum())
+    def _hits(answers: Answers) -> NDArray[np.bool_]:
+        found: NDArray[np.bool_] = (answers.ranked[:, :5] == answers.labels[:, None]).any(axis=1)
+        return found
 
 
 class MeanRecall(Metric):

@@ -40,6 +40,11 @@ class _Recall(Metric):
         """See the contract."""
         return recall_at(*self._queries(answers), self.k)
 
+    def items(self, answers: Answers) -> NDArray[np.float64]:
+        """See the contract."""
+        ranks, _ = self._queries(answers)
+        return np.where(ranks < self.k, 100.0, 0.0)
+
     def interval(self, answers: Answers, value: float) -> Interval:
         """See the contract."""
         ranks, _ = self._queries(answers)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from engine.bench import schedule
+from engine.bench.compare import compare
 from engine.bench.offline import KERNEL
 from engine.bench.run import Bench, read_leaderboard, run_suite, side_of_entry
 from engine.bench.suite import SuiteSettings
@@ -185,6 +186,10 @@ def test_the_board_is_read_back_and_its_entries_compared(done: Bench, small: Pat
         == done.leaderboard.row("sber").accuracy
     )
     assert side_of_entry(small / "out", "sber").seeds == 2
+    sides = [side_of_entry(small / "out", name) for name in ("sber", "theirs")]
+    tested = compare(*sides, draws=200).to_json()["metrics"]
+    assert set(tested) >= {"accuracy", "mean_recall"}
+    assert all(0 <= tested[name]["p"] <= 1 for name in ("accuracy", "mean_recall"))
     with pytest.raises(DataError, match=r"no entry `sbr` with answers \(did you mean `sber`"):
         side_of_entry(small / "out", "sbr")
 

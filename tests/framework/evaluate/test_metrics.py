@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import logging
@@ -31,8 +30,6 @@ from engine.evaluate import scores
 from engine.evaluate.metrics import installed_metrics, measure
 from engine.evaluate.scores import score
 
-MACRO_F1 = Path(__file__).parents[2] / "packages" / "engine-macro-f1" / "src" / "engine_macro_f1.py"
-
 
 class Mistakes(Metric):
     """Number of the images that are answered wrongly."""
@@ -53,16 +50,6 @@ class Surprise(Metric):
         return float(np.log2(1 + (answers.labels != answers.best)).mean())
 
 
-@pytest.fixture(scope="module")
-def macro_f1() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("engine_macro_f1", MACRO_F1)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(params=["macro_f1", "mistakes", "surprise"])
 def theirs(request: pytest.FixtureRequest, macro_f1: ModuleType) -> Iterator[Metric]:
     """A metric of a third party, as if it were installed."""
@@ -70,7 +57,7 @@ def theirs(request: pytest.FixtureRequest, macro_f1: ModuleType) -> Iterator[Met
     metric: Metric = types[request.param](Settings())
     found = {**installed_metrics(), metric.name: metric}
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("engine.evaluate.scores", "engine.bench.rank"):
+        for module in ("engine.evaluate.scores", "engine.bench.rank", "engine.bench.compare"):
             patch.setattr(f"{module}.installed_metrics", lambda: found)
         yield metric
 
@@ -174,6 +161,9 @@ def test_it_appears_in_a_comparison(theirs: Metric, tmp_path: Path) -> None:
         theirs.higher_is_better,
     )
     assert compared["difference"] == compared["a"]["value"] - compared["b"]["value"]
+    assert 0 < compared["p"] <= compared["p_corrected"] <= 1
+    low, high = compared["interval"]
+    assert low <= compared["difference"] <= high
     assert compare(*sides[::-1], draws=100).to_json()["metrics"][theirs.name]["better"] == "b"
 
 

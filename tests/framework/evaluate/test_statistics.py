@@ -21,11 +21,11 @@ from statsmodels.stats.proportion import proportion_confint
 from engine.errors import DataError
 from engine.evaluate.statistics import (
     _interaction,
-    _student,
     bootstrap_interval,
     holm,
     mcnemar,
     paired_test,
+    student,
 )
 
 unhurried = settings(deadline=None)  # machines are shared: a slow run is not a fault
@@ -95,7 +95,7 @@ def test_equal_trainings_are_one_training() -> None:
     assert tripled.high == pytest.approx(once.high, abs=0.2)
 
 
-def test_trainings_that_differ_widen_it_to_students_interval() -> None:
+def test_trainings_that_differ_widen_it_tostudents_interval() -> None:
     # So many images that only the trainings' variance is left: the t interval of their accuracies.
     data = [np.concatenate([row(k, 400_000) for k in (200_000, 210_000, 214_000, 230_000)])]
     accuracies = 100 * data[0].mean(axis=1)
@@ -158,7 +158,7 @@ def test_interaction_is_that_of_the_analysis_of_variance() -> None:
 @given(st.floats(0, 60), st.one_of(st.floats(1, 50), st.floats(1, 9e4)))
 def test_student_equals_scipy(t: float, freedom: float) -> None:
     theirs = 2 * stats.t.sf(t, freedom)
-    assert _student(t, freedom) == pytest.approx(theirs, rel=1e-8, abs=1e-290)
+    assert student(t, freedom) == pytest.approx(theirs, rel=1e-8, abs=1e-290)
 
 
 # McNemar, sign flips, the paired test
