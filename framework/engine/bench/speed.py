@@ -32,7 +32,7 @@ def measure_speed(job: Job) -> Speed:
     started = time.perf_counter()
     import torch
 
-    from engine.evaluate.predictor import load
+    from engine.evaluate.loading import load
 
     torch.set_num_threads(job.threads)
     predictor = load(job.model, device=job.device or "cpu")

@@ -11,6 +11,7 @@ import typer
 from engine.cli.inputs import check_files, files_of_artifact, files_of_tasks
 from engine.cli.options import Device, Json
 from engine.cli.predict import (
+    BackendOption,
     BatchSize,
     Cache,
     Html,
@@ -53,6 +54,7 @@ def command(
     batch_size: BatchSize = 16,
     device: Device = "cpu",
     threads: Threads = None,
+    backend: BackendOption = None,
     workers: Workers = None,
     limit: Limit = None,
     only: Only = None,
@@ -73,7 +75,7 @@ def command(
     if predictions is not None:
         unused = {
             "ARTIFACT": artifact, "DATA_DIR": data, "--output": output, "--html": html,
-            "--limit-samples": limit, "--cache": cache,
+            "--limit-samples": limit, "--cache": cache, "--backend": backend,
         }  # fmt: skip
         given = [name for name, value in unused.items() if value is not None]
         if given:
@@ -101,7 +103,7 @@ def command(
     if not any(labels.get(name) for name in names):
         raise DataError(f"the truth has no answer for {listed(names)}; it knows: {listed(labels)}")
     check_labels(datasets, labels)
-    predictor = open_predictor(artifact, threads, device)
+    predictor = open_predictor(artifact, threads, backend, device)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
         probabilities=probabilities,

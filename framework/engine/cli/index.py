@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli.options import Json
+from engine.cli.predict import BackendName, BackendOption
 
 if TYPE_CHECKING:
     from engine.search.building import IndexReport
@@ -21,7 +22,7 @@ def command(
     ] = None,
     model: Annotated[
         Path | None,
-        typer.Option("-m", "--model", help="An artifact or a training run (the index's own)."),
+        typer.Option("-m", "--model", help="As for `engine predict` (the index's own)."),
     ] = None,
     output: Annotated[
         Path | None, typer.Option("-o", "--output", metavar="INDEX", help="Folder of the index.")
@@ -48,6 +49,7 @@ def command(
     cache: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep vision features there.")
     ] = None,
+    backend: BackendOption = None,
     json: Json = False,
 ) -> None:
     """Make an index of pictures, or bring one up to date.
@@ -68,7 +70,7 @@ def command(
     if not photos or output is None:
         raise DataError("folders of pictures and -o INDEX are needed",
                         hint="engine index PHOTOS -m MODEL -o my.index")  # fmt: skip
-    _index(photos, model, output, whole, threads, workers, cache, as_json=json)
+    _index(photos, model, output, whole, threads, workers, cache, backend, as_json=json)
 
 
 def _index(
@@ -79,6 +81,7 @@ def _index(
     threads: int | None,
     workers: int | None,
     cache: Path | None,
+    backend: BackendName | None,
     *,
     as_json: bool,
 ) -> None:
@@ -91,7 +94,7 @@ def _index(
     from engine.evaluate.features import FeatureCache
     from engine.search.building import build_index
 
-    predictor, place = open_model(model, output, threads)
+    predictor, place = open_model(model, output, threads, backend)
     features = FeatureCache(cache) if cache else None
     try:
         with features or contextlib.nullcontext(), working("indexing") as show:

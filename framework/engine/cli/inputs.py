@@ -46,7 +46,10 @@ def files_of_artifact(folder: Path) -> list[Path]:
     """The files that an artifact consists of, whether they are there or not."""
     from engine.core import artifact
     from engine.core.manifest import model_folder
+    from engine.exchange.exported import is_export
 
+    if is_export(folder):
+        return [path for path in folder.iterdir() if path.is_file()]
     folder = model_folder(folder)
     names = (artifact.MANIFEST, artifact.CONFIG, artifact.WEIGHTS, artifact.TOKENIZER,
              artifact.CLUSTERS, artifact.CLUSTERS_JSON, artifact.CLUSTERS_PAGE)  # fmt: skip

@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from engine.evaluate.loading import Backend
     from engine.evaluate.predictor import Predictor
 
 
 def open_model(
-    model: Path | None, index: Path | None, threads: int | None
+    model: Path | None, index: Path | None, threads: int | None, backend: Backend | None = None
 ) -> tuple[Predictor, Path]:
     """Read a model.
 
@@ -18,6 +19,7 @@ def open_model(
         model: its folder; ``None``: the one that the index was made with.
         index: the index; it need not exist where ``model`` is given.
         threads: of the model's arithmetic; ``None``: PyTorch's own choice.
+        backend: see :func:`engine.evaluate.loading.load`.
 
     Returns:
         The model, and where it was loaded from.
@@ -39,4 +41,4 @@ def open_model(
                             hint="name the same model with `-m`")  # fmt: skip
     if model is None:
         raise DataError("no model is named", hint="name an artifact or a training run with `-m`")
-    return open_predictor(model, threads), model
+    return open_predictor(model, threads, backend), model

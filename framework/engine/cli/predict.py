@@ -23,8 +23,19 @@ TOP = 5
 """Answers for each image that a page shows, and that `engine eval` scores."""
 
 Kind = Literal["softmax", "sigmoid"]
+BackendName = Literal["torch", "onnxruntime"]
 
-Artifact = Annotated[Path, typer.Argument(help="The model: an artifact, or a training run.")]
+Artifact = Annotated[
+    Path, typer.Argument(help="The model: an artifact, a training run, or an ONNX export.")
+]
+BackendOption = Annotated[
+    BackendName | None,
+    typer.Option(
+        "--backend",
+        help="What computes: onnxruntime also takes an export (int8 or float32); of an artifact it"
+        " makes one beside it. Without: what the folder is for.",
+    ),
+]
 BatchSize = Annotated[
     int, typer.Option(min=1, help="Images that run through the model at once.", show_default=True)
 ]
@@ -89,6 +100,7 @@ def command(
     batch_size: BatchSize = 16,
     device: Device = "cpu",
     threads: Threads = None,
+    backend: BackendOption = None,
     workers: Workers = None,
     limit: Limit = None,
     only: Only = None,
@@ -129,7 +141,7 @@ def command(
     datasets = open_datasets(data, only) if classes is None else [open_folder(data, classes)]
     if html:
         check_labels(datasets, labels)
-    predictor = open_predictor(artifact, threads, device)
+    predictor = open_predictor(artifact, threads, backend, device)
     runs = run_all(
         predictor, datasets, batch_size=batch_size, workers=workers, limit=limit, cache=cache,
         probabilities=probabilities, top=max(top, TOP if html else 1),
@@ -260,24 +272,26 @@ def check_labels(datasets: Sequence[Dataset], labels: Labels | None) -> None:
                 )
 
 
-def open_predictor(artifact: Path, threads: int | None, device: str = "cpu") -> Predictor:
-    """Read an artifact, every byte checked; ``threads`` limits the model's arithmetic.
+def open_predictor(
+    artifact: Path, threads: int | None, backend: BackendName | None = None, device: str = "cpu"
+) -> Predictor:
+    """Read a model, every byte checked; ``threads`` limits its arithmetic.
 
     Raises:
-        DataError: there is no such device here.
+        DataError: there is no such device here, or the backend does not compute there.
     """
     import torch
 
     from engine.cli.progress import working
     from engine.core.devices import find_device
-    from engine.evaluate.predictor import load
+    from engine.evaluate.loading import load
 
     target = find_device(device)  # before an artifact of gigabytes is read
 
     if threads is not None:
         torch.set_num_threads(threads)
-    with working(f"reading {artifact}"):
-        return load(artifact, device=target)
+    with working(f"reading {artifact}") as say:
+        return load(artifact, device=target, backend=backend, say=say)
 
 
 def run_all(

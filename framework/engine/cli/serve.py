@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
+from engine.cli.predict import BackendOption
+
 
 def command(
-    model: Annotated[Path, typer.Argument(help="The model: an artifact, or a training run.")],
+    model: Annotated[Path, typer.Argument(help="An artifact, a training run, or an ONNX export.")],
     index: Annotated[
         Path | None, typer.Option(help="An index that `engine index` made with this model.")
     ] = None,
@@ -45,6 +47,7 @@ def command(
     ] = 1024,
     deadline: Annotated[float, typer.Option(min=0.1, help="Seconds for a request.")] = 30.0,
     device: Annotated[str, typer.Option(help="cpu, cuda, mps or auto.")] = "cpu",
+    backend: BackendOption = None,
 ) -> None:
     """Serve embeddings (OpenAI's shape), classes, search and a page.
 
@@ -67,7 +70,7 @@ def command(
         decoders=decoders or max(1, available_cores() - 1),
     )  # fmt: skip
     opened = SearchIndex(index) if index else None
-    predictor = open_predictor(model, threads).to(device)
+    predictor = open_predictor(model, threads, backend).to(device)
     for warning in predictor.warnings:
         print_warning(warning)
     serve(predictor, opened, settings, lambda url: typer.echo(f"{predictor.config.name}: {url}"))

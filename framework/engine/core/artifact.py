@@ -236,14 +236,15 @@ def read_manifest(folder: Path, *, verify: bool = True) -> dict[str, Any]:
     manifest = parse_manifest(path)
     entries = {name: (entry["sha256"], entry["bytes"]) for name, entry in manifest["files"].items()}
     for name, (digest, size) in entries.items():
-        _check_file(folder, name, digest, size, verify=verify)
+        check_file(folder, name, digest, size, verify=verify)
     for name in (CONFIG, WEIGHTS, TOKENIZER):
         if name not in entries:
             raise ArtifactError(f"{path} lists no {name}")
     return manifest
 
 
-def _check_file(folder: Path, name: str, digest: str, size: int, *, verify: bool) -> None:
+def check_file(folder: Path, name: str, digest: str, size: int, *, verify: bool) -> None:
+    """Raise ArtifactError where a listed file is missing, or not as it was written."""
     path = folder / name
     if not path.is_file():
         raise ArtifactError(f"{path} is missing", hint="build or copy the artifact again")

@@ -472,6 +472,12 @@ def shapes_of(config: EngineConfig) -> dict[str, tuple[int, ...]]:
     return {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
 
 
+def empty_model(config: EngineConfig) -> DualEncoder:
+    """The model of a config on the meta device: its shapes and settings, without numbers."""
+    with torch.device("meta"), _Uninitialised():
+        return make_model(config).eval()
+
+
 def model_of(config: EngineConfig, tensors: Mapping[str, Tensor]) -> DualEncoder:
     """The model of a config with the given tensors as its own, not copied; adapters folded in.
 

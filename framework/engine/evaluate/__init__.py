@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from engine.evaluate.answers import Answer, ImageAnswers
     from engine.evaluate.features import FeatureCache
     from engine.evaluate.gallery import write_gallery
-    from engine.evaluate.predictor import Classifier, Predictor, load
+    from engine.evaluate.loading import load
+    from engine.evaluate.predictor import Classifier, Predictor
     from engine.evaluate.runner import DatasetRun, run
     from engine.evaluate.scores import DatasetScore, Score, score
 
@@ -25,7 +26,7 @@ _HOME = {
     "FeatureCache": "features",
     "Predictor": "predictor",
     "Score": "scores",
-    "load": "predictor",
+    "load": "loading",
     "run": "runner",
     "score": "scores",
     "write_gallery": "gallery",

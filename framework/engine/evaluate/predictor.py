@@ -17,7 +17,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from html import escape
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,27 +50,6 @@ Tower = Callable[[Sequence[Pixels]], State]
 """B pictures of ``to_pixels`` -> a state with ``pooled`` [B, W]."""
 
 
-def load(path: str | Path, *, device: str | torch.device = "cpu") -> Predictor:
-    """Read a model, ready for use.
-
-    Args:
-        path: an artifact, or the folder of a finished training run.
-        device: where it computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU
-            where there is one.
-
-    Large token tables stay in memory as they are stored (``engine.core.stored_tables``).
-
-    Raises:
-        ArtifactError: no artifact, or one that was changed since it was written.
-        ConfigError: it uses plugins that are not installed here.
-        DataError: this PyTorch finds no such device.
-    """
-    from engine.core.build import read_artifact
-
-    target = find_device(device)
-    return Predictor(read_artifact(Path(path), stored_tables=True)).to(target)
-
-
 class Predictor:
     """A model with its tokenizer and config: classifies and encodes.
 
@@ -97,10 +75,27 @@ class Predictor:
         """Move the model to another device; the same predictor is given back.
 
         Raises:
-            DataError: this PyTorch finds no such device.
+            DataError: this PyTorch finds no such device, or the backend computes on the CPU only.
         """
-        self.model.to(find_device(device))
+        target = find_device(device)
+        if self.backend == "onnxruntime" and target.type != "cpu":
+            raise DataError(
+                f"device `{target}`: the backend onnxruntime computes on the CPU here",
+                hint="leave out the device, or load the artifact with the backend `torch`",
+            )
+        self.model.to(target)
         return self
+
+    @property
+    def backend(self) -> str:
+        """What computes: ``torch``, or ``onnxruntime`` for an export."""
+        return "onnxruntime" if self.manifest.get("to") == "onnx" else "torch"
+
+    @property
+    def num_parameters(self) -> int:
+        """Of the whole model; an export has those of the model that it came from."""
+        known = self.manifest.get("num_parameters") if self.backend == "onnxruntime" else None
+        return known or sum(p.numel() for p in self.model.parameters())
 
     @property
     def warnings(self) -> list[str]:
@@ -310,14 +305,17 @@ class Predictor:
 
     def _facts(self) -> list[tuple[str, str]]:
         """What a person wants to know of the model, in short."""
-        towers, numbers = self.config.model, sum(p.numel() for p in self.model.parameters())
+        towers = self.config.model
         found = [
             ("name", self.config.name),
             ("embedding", f"embed_dim={self.model.embed_dim}"),
             ("towers", f"vision={towers.vision.name}, text={towers.text.name}"),
-            ("parameters", f"{numbers:,} parameters"),
+            ("parameters", f"{self.num_parameters:,} parameters"),
             ("device", f"device={self.device}"),
         ]
+        if self.backend == "onnxruntime":
+            precision = "int8" if self.manifest.get("int8") else "float32"
+            found.append(("backend", f"backend=onnxruntime, {precision}"))
         return found + [("warning", text) for text in self.warnings]
 
 

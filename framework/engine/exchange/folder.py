@@ -13,10 +13,7 @@ from typing import Any
 from engine.core import artifact
 from engine.core.files import refuse_foreign, replacing_folder, target_of
 from engine.errors import ArtifactError
-
-FORMAT = 1
-MANIFEST = "export.json"
-_LARGEST_MANIFEST = 64 << 20  # bytes
+from engine.exchange.exported import FORMAT, LARGEST_MANIFEST, MANIFEST
 
 
 def check_target(folder: Path) -> None:
@@ -54,7 +51,7 @@ def _listed(folder: Path) -> set[str] | None:
         return None if any(folder.iterdir()) else set()
     try:
         stat = path.lstat()
-        if not S_ISREG(stat.st_mode) or stat.st_size > _LARGEST_MANIFEST:
+        if not S_ISREG(stat.st_mode) or stat.st_size > LARGEST_MANIFEST:
             return None
         manifest = json.loads(path.read_bytes())
         int(manifest["format"])

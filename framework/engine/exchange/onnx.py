@@ -6,6 +6,8 @@
 ``tokenizer.json``     for the library `tokenizers` (see ``engine.exchange.tokenizer``)
 ``preprocess.json``    how a picture becomes pixels, and ``preprocess.py``, which does it
 ``pictures.zip``       Engine's reader of pictures, for these programs
+``engine_config.yaml``   the config, and ``engine_tokenizer.bin``, the tokenizer, for
+                       ``engine.load``, which runs this folder as it runs an artifact
 ``export.json``        inputs and outputs, scale, templates, differences measured, sha256 of files
 ``README.md``          how to use them, with a program that does
 ====================== ===========================================================================
@@ -17,13 +19,14 @@ file has a second output ``text_lengths`` [B] float32, the length of each vector
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib
 import io
 import logging
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +35,14 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.core.build import Say
+from engine.core.config import dump_config
 from engine.core.files import disk_trouble
 from engine.core.model import DualEncoder
 from engine.errors import WeightsError
+from engine.exchange.calibration import picture_feeds, text_feeds
+from engine.exchange.exported import CONFIG, TOKENIZER
 from engine.exchange.folder import check_target, seal, writing
+from engine.exchange.int8 import Gate, quantise
 from engine.exchange.packages import ONNX, need
 from engine.exchange.preparation import portable, write_preparation
 from engine.exchange.readme import onnx_readme
@@ -86,7 +93,26 @@ class _Texts(nn.Module):
         return (unit, embedding.norm(dim=-1)) if self.lengths else (unit,)
 
 
-def export_onnx(artifact: Path, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Int8:
+    """An export with int8 matrices (see ``engine.exchange.int8``).
+
+    Attributes:
+        per_channel: one scale for each column of a matrix, else one for all of it.
+        gate: what the float32 tower's embeddings must keep.
+        texts: the calibration set's texts; ``None``: made up.
+        pictures: a folder with the calibration set's pictures; ``None``: made up.
+    """
+
+    per_channel: bool = True
+    gate: Gate = field(default_factory=Gate)
+    texts: Sequence[str] | None = None
+    pictures: Path | None = None
+
+
+def export_onnx(
+    artifact: Path, folder: Path, say: Say = lambda line: None, *, int8: Int8 | None = None
+) -> dict[str, Any]:
     """Export an artifact as ONNX files.
 
     Both files are run by onnxruntime before the folder takes its place: several batch sizes and
@@ -96,6 +122,7 @@ def export_onnx(artifact: Path, folder: Path, say: Say = lambda line: None) -> d
         artifact: the artifact's folder.
         folder: where the export goes; an earlier export there is replaced.
         say: receives lines of progress.
+        int8: with int8 matrices; ``None``: float32.
 
     Returns:
         The manifest, as in ``export.json``.
@@ -104,15 +131,18 @@ def export_onnx(artifact: Path, folder: Path, say: Say = lambda line: None) -> d
         PluginError: a package is missing; tells the command that installs it. Or the vision tower's
             own preprocessing cannot be written as a program.
         ArtifactError: no artifact, or ``folder`` is not ours to replace.
-        WeightsError: a tower cannot be exported, or its file computes something else.
+        WeightsError: a tower cannot be exported, or its file computes something else; int8 is too
+            far from float32.
     """
     need(ONNX, "onnx")
     check_target(folder)
     say(f"reading {artifact}")
-    return write_onnx(read_source(artifact), folder, say)
+    return write_onnx(read_source(artifact), folder, say, int8=int8)
 
 
-def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
+def write_onnx(
+    source: Source, folder: Path, say: Say = lambda line: None, *, int8: Int8 | None = None
+) -> dict[str, Any]:
     """:func:`export_onnx` of a model in memory."""
     model = source.built.model
     preprocess = portable(model.vision.preprocess)
@@ -135,12 +165,37 @@ def write_onnx(source: Source, folder: Path, say: Say = lambda line: None) -> di
             "text": check_tower(text, texts, temporary),
         }
         manifest = _describe(source, vision, text, checks)
+        if int8 is not None:
+            manifest["int8"] = _quantise(source, int8, temporary, say)
+        (temporary / CONFIG).write_text(dump_config(source.built.config), encoding="utf-8")
+        (temporary / TOKENIZER).write_bytes(source.built.tokenizer.to_bytes())
         tokenizer, manifest["tokenizer"] = standalone(source)
         (temporary / "tokenizer.json").write_bytes(tokenizer)
         write_preparation(preprocess, temporary)
         readme = onnx_readme(manifest, preprocess.size)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         return seal(temporary, manifest)
+
+
+def _quantise(source: Source, wanted: Int8, folder: Path, say: Say) -> dict[str, Any]:
+    feeds = {
+        "vision": picture_feeds(source, wanted.pictures),
+        "text": text_feeds(source, wanted.texts),
+    }
+    found = {}
+    for side, batches in feeds.items():
+        say(f"{side}.onnx in int8")
+        with _quiet():  # onnxruntime's tools give advice at every call
+            found[side] = quantise(
+                folder / f"{side}.onnx", batches, per_channel=wanted.per_channel, gate=wanted.gate
+            )
+    if not any(each["layers"] for each in found.values()):
+        raise WeightsError(
+            f"{source.built.config.name} has no product with a stored matrix, so int8 would change"
+            " nothing; nothing was written",
+            hint="export without `--int8`",
+        )
+    return found
 
 
 def _describe(
@@ -202,10 +257,20 @@ def write_tower(tower: OnnxTower, example: Example, folder: Path) -> None:
             output_names=list(tower.outputs),
             dynamic_shapes=dict(tower.axes),
         )
-        for node in exported.model.graph.all_nodes():  # where each step stands in whose source file
-            node.metadata_props.clear()
+        for node in exported.model.graph.all_nodes():
+            _name_by_module(node)
+            node.metadata_props.clear()  # where each step stands in whose source file
         weights = sum(t.numel() * t.element_size() for t in program.state_dict.values())
         exported.save(folder / tower.file, external_data=weights > _MAX_IN_ONE_FILE)
+
+
+def _name_by_module(node: Any) -> None:
+    """Put the module that a step belongs to before its name: ``text.blocks.0/node_MatMul_7``."""
+    with contextlib.suppress(ValueError, SyntaxError, TypeError):
+        scopes = ast.literal_eval(node.metadata_props.get("pkg.torch.onnx.name_scopes", "[]"))
+        inside = [scope for scope in scopes if str(scope).startswith("model.")]
+        if inside and node.name:
+            node.name = f"{inside[-1].removeprefix('model.')}/{node.name}"
 
 
 def _capture(tower: OnnxTower, example: Example) -> torch.export.ExportedProgram:

@@ -15,6 +15,7 @@ from engine.contracts.state import last_place, pad_tokens
 from engine.contracts.tower_settings import TextEncoderSettings
 from engine.core.build import Built, read_artifact
 from engine.errors import WeightsError
+from engine.exchange.exported import identity_of
 from engine.version import __version__
 
 TOLERANCE = 1e-4
@@ -100,6 +101,9 @@ class Source:
             "logit_bias": None if bias is None else float(bias.detach()),
             "zero_shot": config.zero_shot.model_dump(mode="json"),
             "weights": manifest.get("weights", {}),
+            "stages": manifest.get("stages", []),
+            "num_parameters": sum(p.numel() for p in self.built.model.parameters()),
+            "artifact": identity_of(manifest),
             "warnings": self.built.warnings,
         }
 

@@ -22,6 +22,11 @@ def identity_of(predictor: Predictor) -> str:
         64 hexadecimal digits.
     """
     files = predictor.manifest.get("files")
+    if files and predictor.backend == "onnxruntime":
+        # In float32 an export gives the vectors of its artifact; in int8 it has its own.
+        names = [] if predictor.manifest.get("int8") else predictor.manifest.get("artifact") or []
+        about = dict(names) or {n: files[n]["sha256"] for n in files if ".onnx" in n}
+        return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()
     if files:
         names = ("model.safetensors", "config.yaml", "tokenizer.json")
         about = {name: files[name]["sha256"] for name in names if name in files}

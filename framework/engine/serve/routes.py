@@ -56,7 +56,7 @@ class Routes:
         self.name = str(predictor.config.name)
         self._warnings = list(predictor.warnings)
         self._started = int(time.time())
-        self._parameters = sum(p.numel() for p in predictor.model.parameters())
+        self._parameters = predictor.num_parameters
 
     def add_to(self, app: web.Application) -> None:
         """Register the paths."""

@@ -22,7 +22,7 @@ import openai
 import pytest
 from PIL import Image
 
-from engine.evaluate.predictor import load
+from engine.evaluate.loading import load
 
 pytestmark = pytest.mark.slow
 Start = Callable[..., Any]

@@ -35,6 +35,9 @@ MAX_CHAIN = 20
 MANIFEST = "engine.json"
 """What makes a folder an artifact (see ``engine.core.artifact``)."""
 
+_MANIFESTS = (MANIFEST, "export.json")
+"""A config beside one of these may have come from anywhere."""
+
 
 def load_config(
     path: Path, overrides: Sequence[str] = (), *, registry: Registry | None = None
@@ -131,9 +134,10 @@ def _base(extends: Node | None, path: Path) -> tuple[Place | None, Path | None]:
 
 
 def _in_artifact(path: Path) -> bool:
-    """Whether a config lies in an artifact, which may have come from anywhere."""
+    """Whether a config lies in an artifact or an export, which may have come from anywhere."""
+    places = (Path(_real(path)), path)
     try:
-        return Path(_real(path)).with_name(MANIFEST).exists() or path.with_name(MANIFEST).exists()
+        return any(place.with_name(name).exists() for place in places for name in _MANIFESTS)
     except OSError:
         return False
 

@@ -1,0 +1,62 @@
+"""``engine.load``: a folder becomes a predictor, computed by PyTorch or by onnxruntime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+
+from engine.core.devices import find_device
+from engine.errors import DataError
+from engine.evaluate.predictor import Predictor
+from engine.exchange.exported import is_export
+
+Backend = Literal["torch", "onnxruntime"]
+"""What computes the towers."""
+
+
+def load(
+    path: str | Path,
+    *,
+    device: str | torch.device = "cpu",
+    backend: Backend | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Predictor:
+    """Read a model, ready for use.
+
+    Args:
+        path: an artifact, the folder of a finished training run, or an ONNX export.
+        device: where it computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU
+            where there is one.
+        backend: ``torch``, or ``onnxruntime`` (on the CPU, with as many threads as PyTorch has at
+            this moment): an export as it is, in float32 or int8; of an artifact the float32 export
+            beside it, which is made where it is not there yet. ``None``: what the folder is for.
+        say: receives lines of progress.
+
+    Large token tables stay in memory as they are stored (``engine.core.stored_tables``).
+
+    Raises:
+        ArtifactError: neither, or one that was changed since it was written.
+        ConfigError: it uses plugins that are not installed here.
+        DataError: this PyTorch finds no such device; the backend does not run such a folder, or not
+            there.
+        PluginError: the backend's package is not installed; tells the command that installs it.
+    """
+    from engine.core.build import read_artifact
+
+    target, path = find_device(device), Path(path)
+    if backend not in (None, *get_args(Backend)):
+        raise DataError(f"backend={backend!r}: expected {' or '.join(get_args(Backend))}")
+    exported = is_export(path)
+    if backend == "torch" and exported:
+        raise DataError(
+            f"{path} is an export, which PyTorch does not run",
+            hint="name the artifact that it came from, or leave out the backend",
+        )
+    if exported or backend == "onnxruntime":
+        from engine.exchange.running import exported_beside, read_exported
+
+        return Predictor(read_exported(exported_beside(path, say))).to(target)
+    return Predictor(read_artifact(path, stored_tables=True)).to(target)
