@@ -91,14 +91,14 @@ def theirs(job: Job) -> None:
 def ours(job: Job) -> None:
     """``engine eval`` of the artifact with the same weights, at its default batch size."""
     from engine.cli.main import run as command
-    from engine.evaluate import predictor, runner
+    from engine.evaluate import loading, runner
 
     clock = Clock()
-    load, score_runs = predictor.load, runner.score_runs
+    load, score_runs = loading.load, runner.score_runs
     seen: dict[str, Any] = {}
 
-    def timed_load(path: Path) -> Any:
-        found = load(path)
+    def timed_load(path: Path, **how: Any) -> Any:
+        found = load(path, **how)
         clock.start()
         return found
 
@@ -107,7 +107,7 @@ def ours(job: Job) -> None:
         clock.stop()
         return seen["score"]
 
-    predictor.load, runner.score_runs = timed_load, timed_score
+    loading.load, runner.score_runs = timed_load, timed_score
     sys.argv = [
         "engine", "eval", job["artifact"], job["pictures"], "--truth", job["truth"],
         "--threads", str(job["threads"]), "--workers", str(job["threads"]), "-o", job["output"],

@@ -21,7 +21,7 @@ from engine.exchange.source import Source
 FEWEST = 8
 """Inputs; with fewer the nearest neighbour says nothing."""
 
-_MADE_TEXTS, _MADE_PICTURES, _MOST_PICTURES = 256, 48, 512
+_MADE_TEXTS, _MADE_PICTURES, _MAX_PICTURES = 256, 48, 512
 _BATCH = 16
 _ADJECTIVES = (
     "большой", "старый", "красный", "деревянный", "быстрый", "тихий", "a small", "a white",
@@ -65,7 +65,7 @@ def picture_feeds(source: Source, pictures: Path | None) -> list[dict[str, NDArr
     else:
         folder = PictureFolder(pictures)
         _check(len(folder), "pictures")
-        images = [folder.image(index) for index in range(min(len(folder), _MOST_PICTURES))]
+        images = [folder.image(index) for index in range(min(len(folder), _MAX_PICTURES))]
     pixels = [to_pixels(image, preprocess) for image in images]
     batches: list[Tensor] = [
         to_batch(pixels[start : start + _BATCH], preprocess, torch.device("cpu"))

@@ -70,7 +70,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Quality:
+class Fidelity:
     """An int8 tower beside the float32 one, on the calibration set."""
 
     cosine: float
@@ -159,13 +159,13 @@ def embeddings(path: Path, feeds: Sequence[Feed]) -> Floats:
     return np.concatenate([session.run([name], dict(feed))[0] for feed in feeds])
 
 
-def quality_of(reference: Floats, found: Floats) -> Quality:
+def quality_of(reference: Floats, found: Floats) -> Fidelity:
     """Compare embeddings, rows of length 1, with those that they should be."""
     cosines = (reference * found).sum(axis=1)
     if not np.isfinite(cosines).all():
-        return Quality(-1.0, -1.0, 0.0, len(cosines))
+        return Fidelity(-1.0, -1.0, 0.0, len(cosines))
     same = _nearest(reference) == _nearest(found)
-    return Quality(float(cosines.mean()), float(cosines.min()), float(same.mean()), len(cosines))
+    return Fidelity(float(cosines.mean()), float(cosines.min()), float(same.mean()), len(cosines))
 
 
 def _nearest(rows: Floats) -> NDArray[np.int64]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.core.config import load_config
-from engine.evaluate import predictor as module
+from engine.evaluate import loading as module
 from engine.evaluate.predictor import Predictor
 
 Engine = Callable[..., tuple[int, str, str]]
@@ -63,7 +63,7 @@ def test_predict_answers_on_the_device(
 ) -> None:
     asked: list[str] = []
 
-    def load(path: object, *, device: object) -> Predictor:
+    def load(path: object, *, device: object, **how: object) -> Predictor:
         asked.append(str(device))
         return predictor.to(str(device))
 

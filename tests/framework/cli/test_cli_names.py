@@ -89,7 +89,7 @@ def test_the_class_of_a_lone_surrogate_is_a_class(engine: Engine, built: Path, d
 def test_a_name_that_is_too_long_is_reported_first(
     engine: Engine, built: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.evaluate.predictor.load", lambda path: pytest.fail("too late"))
+    monkeypatch.setattr("engine.evaluate.loading.load", lambda path: pytest.fail("too late"))
     for name in ("x" * 300, "x" * 256, "ы" * 130):
         code, _, err = engine("predict", built, data, "-o", f"{name}.json")
         assert code == 2

@@ -112,7 +112,7 @@ def test_refused_and_nothing_changed(
     engine: Engine, files: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     # Reported before the work: no model is read, no table, no list.
-    monkeypatch.setattr("engine.evaluate.predictor.load", lambda path: pytest.fail("too late"))
+    monkeypatch.setattr("engine.evaluate.loading.load", lambda path: pytest.fail("too late"))
     before, device = digest(files), Path("/dev/null").is_char_device()
     code, _, err = engine(*COMMANDS[name])
     assert code == 2, err
@@ -145,7 +145,7 @@ def test_beside_what_is_read_and_again(
 def test_right_answers_of_other_classes_are_reported_before_the_work(
     engine: Engine, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.evaluate.predictor.load", lambda path: pytest.fail("too late"))
+    monkeypatch.setattr("engine.evaluate.loading.load", lambda path: pytest.fail("too late"))
     Path("truth.json").write_text('{"d": {"a": 0, "b": 2}}', encoding="utf-8")
     for command in ((*EVAL, "p.json"), (*PREDICT, "p.json", "--html", "p.html")):
         code, _, err = engine(*command, "--truth", "truth.json")

@@ -23,7 +23,7 @@ Engine = Callable[..., tuple[int, str, str]]
 @pytest.fixture(autouse=True)
 def colour_model(monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
     """The artifact MODEL is the colour model."""
-    from engine.evaluate import predictor as module
+    from engine.evaluate import loading as module
 
     real = module.load
     fake = lambda path, **how: predictor if Path(path).name == "MODEL" else real(path, **how)  # noqa: E731
