@@ -5,14 +5,18 @@ Source: github.com/huggingface/tokenizers; model2vec and many sentence encoders 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from engine.core.sources import find_source
 from engine.errors import ConfigError, WeightsError
 from engine_plugins.tokenizers.base import Parts, RustTokenizer
+from engine_plugins.tokenizers.bpe import byte_numbers
 from engine_plugins.tokenizers.hub_file import HubVocabulary, read_document, vocabulary_of
 from engine_plugins.tokenizers.settings import TokenizerJsonSettings
+from engine_plugins.tokenizers.spm_model import SPACE
+from engine_plugins.tokenizers.trim import Spelling
 
 _FILE = "tokenizer.json"
 
@@ -21,6 +25,9 @@ class TokenizerJson(RustTokenizer[TokenizerJsonSettings]):
     """The file's own steps, and the marks that its post-processor puts around a text."""
 
     name = "tokenizer_json"
+
+    def spelling(self) -> Spelling:
+        return _spelling(json.loads(self._parts.backend.to_str()))
 
     @classmethod
     def read(cls, settings: TokenizerJsonSettings) -> Parts:
@@ -46,6 +53,28 @@ class TokenizerJson(RustTokenizer[TokenizerJsonSettings]):
             "the tokenizer `tokenizer_json` reads a file and cannot be trained",
             hint="use the tokenizer `trained`, or name a source with `from`",
         )
+
+
+def _spelling(document: Mapping[str, Any]) -> Spelling:
+    """How the file's own steps and its model write the parts of a text."""
+    steps = [*_steps(document.get("normalizer")), *_steps(document.get("pre_tokenizer"))]
+    kinds = {step.get("type") for step in steps}
+    spaces = [step.get("replacement", SPACE) for step in steps if step.get("type") == "Metaspace"]
+    model = document["model"]
+    return Spelling(
+        prefix=model.get("continuing_subword_prefix") or "",
+        suffix=model.get("end_of_word_suffix") or "",
+        space="".join(spaces),
+        alphabet=byte_numbers() if "ByteLevel" in kinds else None,
+    )
+
+
+def _steps(step: Any) -> list[Mapping[str, Any]]:
+    """A normaliser or pre-tokenizer, or the parts of a sequence of them."""
+    if not isinstance(step, Mapping):
+        return []
+    parts = step.get("normalizers") or step.get("pretokenizers")
+    return [one for part in parts for one in _steps(part)] if parts else [step]
 
 
 def _around(processor: Any, where: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
