@@ -213,7 +213,7 @@ def _read(good: Path, work: Path, chance: Random) -> None:
 
 
 def _text_tower() -> Any:
-    from engine.core.build import make_model
+    from engine.core.making import make_model
 
     return make_model(_engine_config({**MODEL, "clusters": None})).text
 

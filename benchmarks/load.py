@@ -93,8 +93,8 @@ def modules(artifact: Path) -> Any:
     """The artifact's model without numbers."""
     import torch
 
-    from engine.core.build import make_model
     from engine.core.config import load_config
+    from engine.core.making import make_model
 
     with torch.device("meta"):
         return make_model(load_config(artifact / "config.yaml"))

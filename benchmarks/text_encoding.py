@@ -21,8 +21,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from engine.core.build import make_model, make_tokenizer
+from engine.core.build import make_tokenizer
 from engine.core.config import load_config
+from engine.core.making import make_model
 from engine.evaluate.texts import encode_texts
 
 ARCH = "ViT-B-32-quickgelu"

@@ -24,9 +24,10 @@ from torch.nn import functional
 
 from engine.contracts import Dataset, Epoch, Record, Tokenizer
 from engine.contracts.preprocess import to_batch
-from engine.core.build import Built, make_model
+from engine.core.build import Built
 from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.train.data import TrainingRows, draws, seed_of
 from engine.train.loop import Trainer
 

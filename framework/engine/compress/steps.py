@@ -204,7 +204,8 @@ def compressed(built: Built, planned: PlannedStep) -> Built:
     Raises:
         PluginError: the compressor's tensors are not those of the smaller model.
     """
-    from engine.core.build import Built, model_of, shapes_of
+    from engine.core.build import Built
+    from engine.core.making import model_of, shapes_of
 
     model = built.model
     model.merge()

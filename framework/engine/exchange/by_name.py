@@ -14,7 +14,7 @@ from torch import Tensor
 from engine.contracts.checkpoint_adapter import CheckpointAdapter
 from engine.contracts.description import Difference
 from engine.contracts.tokenizer import Tokenizer
-from engine.core.build import Built, Origin, Say, make_model, make_tokenizer
+from engine.core.build import Built, Origin, Say, make_tokenizer
 from engine.core.descriptions import (
     PICTURES,
     TOKENIZER,
@@ -24,6 +24,7 @@ from engine.core.descriptions import (
     text_end,
     tokenizer_differences,
 )
+from engine.core.making import make_model
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
 from engine.core.size import config_size

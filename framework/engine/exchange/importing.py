@@ -12,15 +12,7 @@ from engine.contracts.checkpoint_adapter import CheckpointAdapter
 from engine.contracts.description import Description
 from engine.contracts.filling import adapting, fill
 from engine.contracts.tokenizer import Tokenizer
-from engine.core.build import (
-    Built,
-    Origin,
-    Say,
-    assemble,
-    make_model,
-    make_tokenizer,
-    tokenizer_warnings,
-)
+from engine.core.build import Built, Origin, Say, assemble, make_tokenizer, tokenizer_warnings
 from engine.core.config.schema import EngineConfig
 from engine.core.descriptions import (
     TOKENIZER,
@@ -30,6 +22,7 @@ from engine.core.descriptions import (
     text_end,
     tokenizer_differences,
 )
+from engine.core.making import make_model
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
 from engine.core.size import config_size

@@ -20,8 +20,9 @@ from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.state import Segment, State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.core import artifact
-from engine.core.build import Built, Say, check_tokenizer, empty_model
+from engine.core.build import Built, Say, check_tokenizer
 from engine.core.config import load_config
+from engine.core.making import empty_model
 from engine.core.manifest import model_folder
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry

@@ -20,9 +20,9 @@ from engine.cache.frozen import autocast, current_precision, probe
 from engine.cache.key import activation_key, code_of, item_key
 from engine.contracts.settings import PluginRef
 from engine.contracts.tower import Tower
-from engine.core.build import make_model
 from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.core.model import DualEncoder
 
 CPU = torch.device("cpu")

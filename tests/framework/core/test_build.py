@@ -23,16 +23,9 @@ from engine.contracts import Tokenizer
 from engine.contracts.filling import tied_names, with_ties
 from engine.contracts.hooks import GROUP
 from engine.core import artifact
-from engine.core.build import (
-    Built,
-    assemble,
-    build,
-    make_model,
-    make_tokenizer,
-    read_artifact,
-    save,
-)
+from engine.core.build import Built, assemble, build, make_tokenizer, read_artifact, save
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.core.registry import Registry
 from engine.core.size import artifact_size, config_size, plan_of_module
 from engine.errors import ArtifactError, EngineError, LimitError, WeightsError

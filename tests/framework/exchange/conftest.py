@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 import torch
 
-from engine.core.build import Built, assemble, make_model, make_tokenizer
+from engine.core.build import Built, assemble, make_tokenizer
 from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.core.registry import default_registry
 from engine.exchange.source import Source, source_of
 

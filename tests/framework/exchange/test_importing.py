@@ -13,8 +13,8 @@ from torch import Tensor
 
 import engine.exchange.importing
 from engine.contracts import CheckpointAdapter, Settings
-from engine.core.build import make_model
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.core.registry import default_registry
 from engine.errors import LimitError, PluginError, WeightsError
 from engine.exchange.importing import import_checkpoint

@@ -136,7 +136,7 @@ def test_open_clips_mobileclip(tmp_path: Path, shaken: Shaken) -> None:
 
 
 def test_a_tower_takes_its_part_of_a_whole_file(tmp_path: Path, shaken: Shaken) -> None:
-    from engine.core.build import make_model
+    from engine.core.making import make_model
 
     for theirs, own in ((shaken(open_clip_siglip(tanh=True)), "gelu_tanh"),
                         (shaken(transformers_siglip()), "gelu_tanh")):  # fmt: skip

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from engine.contracts.description import TextEnd
-from engine.core.build import Origin, load_tower, make_model
+from engine.core.build import Origin, load_tower
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.core.model import DualEncoder
 from engine.core.registry import default_registry
 

@@ -19,8 +19,9 @@ from transformers.models.gpt2 import GPT2Config
 import engine.core.descriptions.files as files
 from engine.contracts import Description, Difference, Fact, Table
 from engine.contracts.description import ABSENT, NOTHING, compare, same_activation, shown
-from engine.core.build import assemble, make_model, save
+from engine.core.build import assemble, save
 from engine.core.descriptions import check, describe_weights, differences
+from engine.core.making import make_model
 from engine.errors import WeightsError
 from engine_plugins import clip_described
 from engine_plugins.text import tables

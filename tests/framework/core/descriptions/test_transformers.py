@@ -22,8 +22,9 @@ from transformers import (
 )
 
 from engine.contracts import pad_tokens
-from engine.core.build import Built, load_tower, make_model
+from engine.core.build import Built, load_tower
 from engine.core.config.schema import EngineConfig
+from engine.core.making import make_model
 from engine.core.registry import default_registry
 from engine.errors import WeightsError
 from engine.exchange.importing import import_checkpoint
