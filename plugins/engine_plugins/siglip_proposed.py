@@ -18,8 +18,12 @@ _IDENTITY = {"use": "identity"}
 _TEXT = ("siglip_text_model", "siglip2_text_model")
 _VISION = ("siglip_vision_model",)
 _GELU = {"gelu": "gelu", "gelu_pytorch_tanh": "gelu_tanh", "quick_gelu": "quick_gelu"}
-_BASE = {(768, 12, 12): "base", (1024, 24, 16): "large", (1152, 27, 16): "so400m"}
-"""Width, layers and heads of timm's SigLIP towers."""
+_BASE = {
+    (768, 12, 12, 3072): "base", (1024, 24, 16, 4096): "large", (1152, 27, 16, 4304): "so400m",
+}  # fmt: skip
+"""Width, layers, heads and hidden width of timm's SigLIP towers."""
+_ANY = "vit_base_patch16_siglip_224"
+"""The architecture that other sizes are given to."""
 
 
 def padded_text(
@@ -149,21 +153,22 @@ def _timm_of_transformers(description: Description, aside: Sequence[Description]
     heads = number(values, "num_attention_heads", default=12)
     size = number(values, "image_size", default=224)
     patch = number(values, "patch_size", default=16)
-    base = _BASE.get((width, layers, heads))
-    if base is None:
-        raise ValueError(
-            f"`hidden_size` {width}, `num_hidden_layers` {layers}, `num_attention_heads` {heads}:"
-            " timm has no SigLIP tower of these numbers"
-        )
+    hidden = number(values, "intermediate_size", default=3072)
+    base = _BASE.get((width, layers, heads, hidden))
     act = str(values.get("hidden_act", "gelu_pytorch_tanh"))
     pictures = picture_settings("transformers", aside)
     if pictures.pop("image_size", size) != size:
         raise ValueError(f"the picture's side is not `image_size`, {size}")
     settings = {
-        "arch": f"vit_{base}_patch{patch}_siglip_{size}",
+        "arch": f"vit_{base}_patch{patch}_siglip_{size}" if base else _ANY,
         "image_size": size,
         "activation": _GELU.get(act, "gelu_tanh"),
         "crop_pct": 1.0,
         **pictures,
     }
+    if base is None:
+        settings["vit"] = {
+            "patch_size": patch, "width": width, "layers": layers, "heads": heads,
+            "mlp_width": hidden,
+        }  # fmt: skip
     return Proposal(settings, _IDENTITY, width)

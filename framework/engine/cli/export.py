@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import typer
 
 from engine.cli.options import Json
 
+if TYPE_CHECKING:
+    from engine.exchange.transformers import Form
+
 
 def command(
     artifact: Annotated[Path, typer.Argument(help="The artifact, a folder that a build wrote.")],
     to: Annotated[
-        Literal["onnx", "transformers", "clip", "open_clip"],
+        Literal["onnx", "transformers", "clip", "open_clip", "sentence_transformers"],
         typer.Option(
-            help="onnx: files for onnxruntime; transformers: a VisionTextDualEncoderModel;"
-            " clip: a CLIPModel of transformers; open_clip: a folder for its `local-dir:`."
+            help="onnx: files for onnxruntime; transformers: a VisionTextDualEncoderModel or a"
+            " SiglipModel; clip: a CLIPModel of transformers; open_clip: a folder for its"
+            " `local-dir:`; sentence_transformers: a folder for SentenceTransformer."
         ),
     ],
     output: Annotated[
@@ -120,7 +124,7 @@ def _export(artifact: Path, folder: Path, to: str, say: Any) -> dict[str, Any]:
         return export_open_clip(artifact, folder, say)
     from engine.exchange.transformers import export_transformers
 
-    return export_transformers(artifact, folder, "clip" if to == "clip" else "transformers", say)
+    return export_transformers(artifact, folder, cast("Form", to), say)
 
 
 def _lines(manifest: dict[str, Any]) -> list[str]:

@@ -35,6 +35,28 @@ class ModelParts:
     end_mark: int | None
 
 
+@dataclass(frozen=True)
+class TransformersModel:
+    """A model in the terms of transformers.
+
+    Attributes:
+        config: arguments of the class of its config (``vision_config``, ``text_config``, ...).
+        tensors: by its names, float32, without ``logit_scale`` and ``logit_bias``.
+        name: what its classes begin with: ``<name>Model``, ``<name>Config``, ``<name>Processor``.
+        images: the class that prepares its pictures.
+        fill: the id with which every text is filled up to the longest, where the model reads
+            padding as a part of the text; ``None``: it takes a mask.
+        bias: whether it has a ``logit_bias``.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    name: str = "VisionTextDualEncoder"
+    images: str = "CLIPImageProcessor"
+    fill: int | None = None
+    bias: bool = False
+
+
 class CheckpointAdapter(ABC):
     """Renames the tensors of a foreign checkpoint to those of Engine's model.
 
@@ -84,16 +106,14 @@ class CheckpointAdapter(ABC):
         """
         return dict(tensors)
 
-    def to_transformers(self, parts: ModelParts) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    def to_transformers(self, parts: ModelParts) -> TransformersModel | None:
         """The model in transformers' terms, for ``engine export --to transformers``.
 
         Engine asks every adapter in turn, and afterwards compares what transformers computes from
         the answer with the model.
 
         Returns:
-            What a ``VisionTextDualEncoderConfig`` says (``vision_config``, ``text_config``,
-            ``projection_dim``), and the tensors without ``logit_scale``, float32. By default
-            ``None``: this adapter does not write for transformers.
+            By default ``None``: this adapter does not write for transformers, or not these towers.
 
         Raises:
             WeightsError: transformers has no form that computes the same; says of which part.

@@ -77,12 +77,16 @@ def writing(folder: Path) -> Iterator[Path]:
 def seal(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     """Write the manifest of a folder whose other files are written; returns it whole.
 
-    Adds the format, and sha256 and bytes of every file.
+    Adds the format, and sha256 and bytes of every file, by its path in the folder.
     """
-    paths = [path for path in sorted(folder.iterdir()) if path.name != MANIFEST]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     files = {
-        path.name: {"sha256": artifact.sha256(path), "bytes": path.stat().st_size} for path in paths
-    }
+        path.relative_to(folder).as_posix(): {
+            "sha256": artifact.sha256(path), "bytes": path.stat().st_size
+        }
+        for path in paths
+        if path != folder / MANIFEST
+    }  # fmt: skip
     whole = {"format": FORMAT, **manifest, "files": files}
     text = json.dumps(whole, ensure_ascii=False, indent=1)
     (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")

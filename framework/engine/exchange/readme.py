@@ -125,7 +125,8 @@ from transformers import {name}, {processor}
 
 model = {name}.from_pretrained("FOLDER").eval()
 processor = {processor}.from_pretrained("FOLDER")
-inputs = processor(text=["кошка", "собака"], images=image, padding=True, return_tensors="pt")
+inputs = processor(text=["кошка", "собака"], images=image, padding={manifest["padding"]!r},
+                   truncation=True, return_tensors="pt")
 probabilities = model(**inputs).logits_per_image.softmax(dim=-1)
 ```
 
@@ -135,6 +136,37 @@ not, so do it before: `ImageOps.exif_transpose(image)` of Pillow, for example.
 Compared with the model in Engine, no number of an embedding differed by more than
 {manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \
 {manifest["check"]["text"]["largest_difference"]:.1e} (texts), from the same pixels and ids.
+
+{_warnings(manifest)}{_tokenizer(manifest)}\
+{"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""
+
+
+def sentences_readme(manifest: Mapping[str, Any]) -> str:
+    """README of a folder for sentence-transformers, in Markdown."""
+    images = "image" in manifest["modalities"]
+    also = 'images = model.encode([Image.open("a.jpg")])\n' if images else ""
+    pictures = (
+        "\nEngine turns a picture upright by its EXIF and lays transparency over white; the"
+        " processor does\nnot, so do it before: `ImageOps.exif_transpose(image)` of Pillow, for"
+        " example.\n"
+        if images
+        else "\nThe folder holds the text encoder alone.\n"
+    )
+    return f"""\
+# {manifest["name"]}
+
+A model of {"images and texts" if images else "texts"}, exported by Engine {manifest["engine"]} for
+sentence-transformers {manifest["sentence_transformers"]} (float32).
+
+```python
+from sentence_transformers import SentenceTransformer
+
+model = SentenceTransformer("FOLDER")
+texts = model.encode(["кошка", "собака"])
+{also}```
+{pictures}
+`encode` differs from Engine's own vectors by \
+{manifest["encode"]["texts"]["largest_difference"]:.1e} at most, on the texts that were tried.
 
 {_warnings(manifest)}{_tokenizer(manifest)}\
 {"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""

@@ -3,9 +3,9 @@
 An artifact holds a plugin's own JSON. Where that has the entries of the built-in tokenizers
 (``tokenizers``: the library's JSON; ``begin`` and ``end``: the marks around a text), it becomes a
 plain ``tokenizer.json``. What a plugin does to a text beforehand is its own code, which a file
-cannot hold: the usual steps (lower case, white space folded, NFKC, digits to 0, SentencePiece's
-spaces) are tried in every combination, and the fewest under which the most texts get the plugin's
-own ids are written. Texts whose ids still differ are reported in the manifest.
+cannot hold: the usual steps (lower case, white space folded, NFKC, digits to 0, no punctuation,
+SentencePiece's spaces) are tried in every combination, and the fewest under which the most texts
+get the plugin's own ids are written. Texts whose ids still differ are reported in the manifest.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from tokenizers.normalizers import Normalizer
 
 _SPACE = "▁"
+_PUNCTUATION = r"[!-/:-@\[-`{-~]"
+"""ASCII's, as Python's ``string.punctuation``; the underscore is among it."""
 
 
 def standalone(source: Source) -> tuple[bytes, dict[str, Any]]:
@@ -135,9 +137,13 @@ def _combinations() -> list[list[Normalizer]]:
     lower = [n.Lowercase()]
     zeros = [n.Replace(Regex(r"\d"), "0")]
     nfkc = [n.NFKC()]
+    bare = [n.Replace(Regex(_PUNCTUATION), "")]
+    apart = [n.Replace("_", " "), *bare]
     fold = [n.Replace(Regex(r"\s+"), " "), n.Strip()]
     spaces = [n.Prepend(_SPACE), n.Replace(" ", _SPACE)]
     return [
         [step for steps in chosen for step in steps]
-        for chosen in product(([], lower), ([], zeros), ([], nfkc), ([], fold), ([], spaces))
+        for chosen in product(
+            ([], lower), ([], zeros), ([], nfkc), ([], bare, apart), ([], fold), ([], spaces)
+        )
     ]

@@ -1,25 +1,27 @@
-"""transformers: a folder that ``VisionTextDualEncoderModel`` (or ``CLIPModel``) loads, offline.
+"""transformers: a folder that its ``from_pretrained`` loads, offline.
 
 ======================== ========================================================================
 ``config.json``          both towers' numbers
 ``model.safetensors``    float32, whatever the artifact stores
 ``tokenizer.json``       and ``tokenizer_config.json``, where the plugin's tokenizer is of the
                          library `tokenizers`
-``processor_config.json``  how a picture becomes pixels, by ``CLIPImageProcessor``
+``processor_config.json``  how a picture becomes pixels
 ``export.json``          where it came from, differences measured, sha256 of every file
 ``README.md``            how to use it
 ======================== ========================================================================
 
-Which towers have a form there is the checkpoint adapters' to know: the ``to_transformers`` of each
-is asked (``engine_plugins.checkpoint_adapters.transformers_export`` is the built-in one).
-Whether it computes the same is not believed but measured.
+Which towers have a form there, and in which class, is the checkpoint adapters' to know: the
+``to_transformers`` of each is asked (``engine_plugins.checkpoint_adapters.transformers_export`` is
+a built-in one). Whether it computes the same is not believed but measured. For the library
+sentence-transformers a few files more make a folder of its own of that.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,31 +29,29 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.contracts.checkpoint_adapter import ModelParts
+from engine.contracts.checkpoint_adapter import ModelParts, TransformersModel
 from engine.contracts.cut import scaled_side
 from engine.contracts.preprocess import SquarePreprocess
 from engine.core.build import Say
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
-from engine.exchange.readme import transformers_readme
+from engine.exchange.readme import sentences_readme, transformers_readme
+from engine.exchange.sentences import write_sentences
 from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.tokenizer import backend_of
 
-Form = Literal["transformers", "clip"]
-"""``transformers``: ``VisionTextDualEncoderModel``; ``clip``: ``CLIPModel``, both towers CLIP's."""
+Form = Literal["transformers", "clip", "sentence_transformers"]
+"""``transformers``: the class that the checkpoint adapter names; ``clip``: ``CLIPModel``, both
+towers CLIP's; ``sentence_transformers``: either, with what makes it a ``SentenceTransformer``."""
 
-_CLASSES = {
-    "transformers": ("VisionTextDualEncoderModel", "VisionTextDualEncoderProcessor"),
-    "clip": ("CLIPModel", "CLIPProcessor"),
-}
 _NOTES = {
     "shorter_side": "Where a picture's margins are uneven, CLIPImageProcessor cuts its square out a"
     " pixel beside Engine's (which is OpenAI's).",
     "crop_first": "Engine cuts the square out of a picture and then scales it; CLIPImageProcessor"
     " scales first, so its pixels differ a little.",
 }
-_CONFIGS = {"transformers": "VisionTextDualEncoderConfig", "clip": "CLIPConfig"}
+_CLIP, _CLIP_TEXT = "CLIP", "clip_text_model"
 
 
 def export_transformers(
@@ -89,35 +89,34 @@ def write_transformers(
 ) -> dict[str, Any]:
     """:func:`export_transformers` of a model in memory."""
     _square_of(source)
-    if source.built.model.logit_bias is not None:
+    made = _in_form(_convert(source, registry or default_registry()), form)
+    if not made.bias and source.built.model.logit_bias is not None:
         raise WeightsError(
-            f"transformers' {_CLASSES[form][0]} has no logit_bias, and this model has one",
+            f"transformers' {made.name}Model has no logit_bias, and this model has one",
             hint="`engine export --to open_clip` and `--to onnx` keep it",
-        )
-    config, tensors = _convert(source, registry or default_registry())
-    if form == "clip" and config["text_config"]["model_type"] != "clip_text_model":
-        raise WeightsError(
-            "transformers' CLIPModel has CLIP's text tower, and this model has"
-            f" {config['text_config']['model_type']}'s",
-            hint="`--to transformers` writes a VisionTextDualEncoderModel",
         )
     with writing(folder) as temporary, torch.no_grad(), _quiet():
         say("writing")
-        _write_model(source, config, tensors, form, temporary)
-        notes, tokenizer = _write_processor(source, form, temporary)
+        _write_model(source, made, temporary)
+        notes, tokenizer = _write_processor(source, made, temporary)
         say("comparing with transformers")
-        checks = _check(source, form, temporary)
-        manifest = {
+        manifest: dict[str, Any] = {
             "to": form,
             "transformers": _version(),
-            "class": _CLASSES[form][0],
-            "processor": _CLASSES[form][1],
+            "class": f"{made.name}Model",
+            "processor": f"{made.name}Processor",
+            "padding": True if made.fill is None else "max_length",
             **source.story(),
-            "check": checks,
+            "check": _check(source, made, temporary),
             "tokenizer": tokenizer,
             "notes": notes,
         }
-        (temporary / "README.md").write_text(transformers_readme(manifest), encoding="utf-8")
+        readme = transformers_readme
+        if form == "sentence_transformers":
+            say("comparing with sentence-transformers")
+            manifest |= write_sentences(source, made, temporary)
+            readme = sentences_readme
+        (temporary / "README.md").write_text(readme(manifest), encoding="utf-8")
         return seal(temporary, manifest)
 
 
@@ -127,7 +126,7 @@ def _version() -> str:
     return str(transformers.__version__)
 
 
-def _convert(source: Source, registry: Registry) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def _convert(source: Source, registry: Registry) -> TransformersModel:
     """Ask the layouts in turn; the last refusal is reported where all refuse."""
     model, refusal = source.built.model, None
     parts = ModelParts(
@@ -141,49 +140,69 @@ def _convert(source: Source, registry: Registry) -> tuple[dict[str, Any], dict[s
         plugin = registry.get("checkpoint_adapter", name)
         layout = plugin.load()(plugin.load_settings()())
         try:
-            found = layout.to_transformers(parts)
+            found: TransformersModel | None = layout.to_transformers(parts)
         except WeightsError as error:
             refusal = error
             continue
         if found is not None:
-            config, tensors = found
-            return config, {**tensors, "logit_scale": model.logit_scale.detach().float()}
+            return found
     raise refusal or PluginError(
         "no installed checkpoint_adapter plugin writes transformers' folders"
     )
 
 
-def _write_model(
-    source: Source,
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    form: Form,
-    folder: Path,
-) -> None:
+def _in_form(made: TransformersModel, form: Form) -> TransformersModel:
+    """The model as the class that the form asks for."""
+    kind = made.config.get("text_config", {}).get("model_type")
+    if kind == _CLIP_TEXT and form != "transformers":
+        return replace(made, name=_CLIP)
+    if form == "clip":
+        raise WeightsError(
+            f"transformers' CLIPModel has CLIP's text tower, and this model has {kind}'s",
+            hint=f"`--to transformers` writes a {made.name}Model",
+        )
+    return made
+
+
+def _write_model(source: Source, made: TransformersModel, folder: Path) -> None:
     import transformers
     from safetensors.torch import save_file
 
-    scale = float(source.built.model.logit_scale.detach())
-    described = getattr(transformers, _CONFIGS[form])(**config, logit_scale_init_value=scale)
-    described.architectures = [_CLASSES[form][0]]
+    model = source.built.model
+    described = getattr(transformers, f"{made.name}Config")(**made.config)
+    described.architectures = [f"{made.name}Model"]
+    scale = model.logit_scale.detach().float()
+    if hasattr(described, "logit_scale_init_value"):
+        described.logit_scale_init_value = float(scale)
     described.save_pretrained(folder)
-    own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
+    own = {name: tensor.clone().contiguous() for name, tensor in made.tensors.items()}
+    own["logit_scale"] = scale.clone()
+    if made.bias:
+        bias = model.logit_bias
+        own["logit_bias"] = torch.zeros(1) if bias is None else bias.detach().float().reshape(1)
+        own["logit_scale"] = scale.reshape(1).clone()
     save_file(own, folder / "model.safetensors", metadata={"format": "pt"})
 
 
-def _write_processor(source: Source, form: Form, folder: Path) -> tuple[list[str], dict[str, Any]]:
+def _write_processor(
+    source: Source, made: TransformersModel, folder: Path
+) -> tuple[list[str], dict[str, Any]]:
     """Tokenizer and picture processor; what a user must know of them, and of the tokenizer."""
     import transformers
 
     preprocess = _square_of(source)
-    images = transformers.CLIPImageProcessor(**image_processor(preprocess))
+    class_ = getattr(transformers, made.images)
+    images = class_(**image_processor(preprocess))
     notes = [_NOTES[preprocess.resize]] if preprocess.resize in _NOTES else []
+    if made.fill is not None:
+        notes.append("Texts are filled up to the longest (`padding=\"max_length\"`), and the model"
+                     " takes no mask: padding is a part of what it reads.")  # fmt: skip
     story = {"origin": source.built.tokenizer.origin, "differs_on": []}
-    made = fast_tokenizer(source)
-    if made is None:
+    tokenizer = fast_tokenizer(source, masked=made.fill is None)
+    if tokenizer is None:
         images.save_pretrained(folder)
         return notes, {**story, "library": None}
-    getattr(transformers, _CLASSES[form][1])(images, made).save_pretrained(folder)
+    getattr(transformers, f"{made.name}Processor")(images, tokenizer).save_pretrained(folder)
     again = transformers.AutoTokenizer.from_pretrained(folder, local_files_only=True)
     rows = again(list(source.texts), truncation=True)["input_ids"]
     pairs = zip(source.texts, source.rows, rows, strict=True)
@@ -220,8 +239,13 @@ def image_processor(preprocess: SquarePreprocess) -> dict[str, Any]:
     }
 
 
-def fast_tokenizer(source: Source) -> Any:
-    """A ``PreTrainedTokenizerFast``; ``None`` where the plugin's is not of that library."""
+def fast_tokenizer(source: Source, *, masked: bool = True) -> Any:
+    """A ``PreTrainedTokenizerFast``; ``None`` where the plugin's is not of that library.
+
+    Args:
+        source: the model.
+        masked: whether it gives a mask beside the ids.
+    """
     from transformers import PreTrainedTokenizerFast
 
     found = backend_of(source)
@@ -241,16 +265,16 @@ def fast_tokenizer(source: Source) -> Any:
         model_max_length=source.text_settings.max_tokens,
         split_special_tokens=True,  # a mark that a text spells out is text
         clean_up_tokenization_spaces=False,
-        model_input_names=["input_ids", "attention_mask"],
+        model_input_names=["input_ids", "attention_mask"][: 2 if masked else 1],
         **special,
     )
 
 
-def _check(source: Source, form: Form, folder: Path) -> dict[str, Any]:
+def _check(source: Source, made: TransformersModel, folder: Path) -> dict[str, Any]:
     """Load the folder with transformers and hold both towers to the model."""
     import transformers
 
-    class_ = getattr(transformers, _CLASSES[form][0])
+    class_ = getattr(transformers, f"{made.name}Model")
     loaded, info = class_.from_pretrained(folder, local_files_only=True, output_loading_info=True)
     misfits = [f"{kind}: {sorted(map(str, found))[:3]}" for kind, found in info.items() if found]
     if misfits:
@@ -265,10 +289,19 @@ def _check(source: Source, form: Form, folder: Path) -> dict[str, Any]:
         found = functional.normalize(pooled, dim=-1)
         vision.compare(found, model.encode_image(pixels), pixels.shape)
     for ids, mask in source.batches(source.end_mark()):
-        pooled = loaded.get_text_features(input_ids=ids, attention_mask=mask.long()).pooler_output
+        inputs = _text_inputs(ids, mask, made.fill, source.text_settings.max_tokens)
+        pooled = loaded.get_text_features(**inputs).pooler_output
         found = functional.normalize(pooled, dim=-1)
         text.compare(found, model.encode_text(ids, mask), ids.shape)
     return {"vision": vision.to_json(), "text": text.to_json()}
+
+
+def _text_inputs(ids: Tensor, mask: Tensor, fill: int | None, longest: int) -> dict[str, Tensor]:
+    """[B, L] ids and mask as a model of transformers takes them."""
+    if fill is None:
+        return {"input_ids": ids, "attention_mask": mask.long()}
+    filled = functional.pad(ids.masked_fill(~mask, fill), (0, longest - ids.shape[1]), value=fill)
+    return {"input_ids": filled}
 
 
 @contextlib.contextmanager

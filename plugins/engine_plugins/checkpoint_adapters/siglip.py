@@ -7,7 +7,9 @@ from collections.abc import Collection, Mapping
 from torch import Tensor
 
 from engine.contracts import CheckpointAdapter
+from engine.contracts.checkpoint_adapter import ModelParts, TransformersModel
 from engine.errors import WeightsError
+from engine_plugins.checkpoint_adapters import siglip_export
 from engine_plugins.checkpoint_adapters import siglip_names as names
 from engine_plugins.checkpoint_adapters.openai_clip import scalar
 from engine_plugins.checkpoint_adapters.transformers_names import join_attention
@@ -38,6 +40,10 @@ class Siglip(CheckpointAdapter):
         if side == "vision_model":
             return f"vision.model.{names.vision_name(own)}"
         return key
+
+    def to_transformers(self, parts: ModelParts) -> TransformersModel | None:
+        """See the contract."""
+        return siglip_export.describe(parts)
 
     def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
         """Join queries, keys and values; split the pooling head's.

@@ -13,16 +13,16 @@ Source: github.com/huggingface/transformers, ``modeling_clip.py`` and
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from engine.contracts import CheckpointAdapter
-from engine.contracts.checkpoint_adapter import ModelParts
+from engine.contracts.checkpoint_adapter import ModelParts, TransformersModel
 from engine.errors import WeightsError
 from engine_plugins.checkpoint_adapters import transformers_names as names
 from engine_plugins.checkpoint_adapters.transformers_export import describe
+from engine_plugins.text.padded import PaddedText
 
 _MATRICES = {
     "visual_projection.weight": "vision_projection.weight",
@@ -82,11 +82,13 @@ class Transformers(CheckpointAdapter):
                 done[linear] = given
         return done
 
-    def to_transformers(self, parts: ModelParts) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    def to_transformers(self, parts: ModelParts) -> TransformersModel | None:
         """See the contract."""
-        return describe(
+        if isinstance(parts.text, PaddedText):
+            return None  # SigLIP's: another adapter says of it what is to be said
+        return TransformersModel(*describe(
             parts.vision, parts.vision_projection, parts.text, parts.text_projection, parts.end_mark
-        )
+        ))  # fmt: skip
 
 
 def _is_identity(matrix: Tensor) -> bool:

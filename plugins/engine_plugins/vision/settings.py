@@ -11,6 +11,7 @@ from engine.contracts.description import Description
 from engine.contracts.limits import MAX_HEADS, MAX_IMAGE_SIDE, MAX_LAYERS, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
 from engine.contracts.proposal import Proposal
+from engine.contracts.settings import Settings
 from engine.contracts.tower_settings import VisionTowerSettings
 from engine_plugins import plans, ruclip_archs
 from engine_plugins.clip_archs import (
@@ -168,6 +169,22 @@ class RuClipVisionSettings(PlainClipVisionSettings):
         return fill_ruclip(data, ruclip_archs.vision_numbers)
 
 
+class VitSizes(Settings):
+    """Sizes of a vision transformer of timm that has no name there."""
+
+    patch_size: int = Field(ge=1, le=1024, description="side of a patch in pixels")
+    width: int = Field(ge=1, le=MAX_WIDTH, description="width of the transformer")
+    layers: int = Field(ge=1, le=MAX_LAYERS, description="number of blocks")
+    heads: int = Field(ge=1, le=MAX_HEADS, description="attention heads of a block")
+    mlp_width: int = Field(ge=1, le=64 * MAX_WIDTH, description="hidden width of a block's MLP")
+
+    @model_validator(mode="after")
+    def _numbers_fit(self) -> Self:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is not a multiple of heads {self.heads}")
+        return self
+
+
 class TimmVisionSettings(VisionTowerSettings):
     """An image model of timm without its classifier."""
 
@@ -183,6 +200,9 @@ class TimmVisionSettings(VisionTowerSettings):
         None,
         description="of the model's blocks, where it is not timm's own choice: transformers'"
         " SigLIP computes with `gelu_tanh`",
+    )
+    vit: VitSizes | None = Field(
+        None, description="other sizes than those of `arch`, which is then a vision transformer"
     )
     mean: Channels | None = Field(
         None, description="mean of each channel, of values from 0 to 1; by default as timm records"
@@ -218,6 +238,8 @@ class TimmVisionSettings(VisionTowerSettings):
 
         ``None`` for other models, which the meta device then builds.
         """
+        if self.vit is not None:
+            return None
         return timm_plan(self.arch.partition(".")[0], self.image_size)
 
 

@@ -23,10 +23,11 @@ from engine.contracts import (
     take,
 )
 from engine.contracts.description import Description, Difference, Table
+from engine.contracts.proposal import ratio
 from engine.errors import ConfigError, did_you_mean
 from engine_plugins.checkpoint_adapters.siglip_names import is_siglip, vision_part
 from engine_plugins.vision.efficientnet_names import is_efficientnet_pytorch, to_timm_names
-from engine_plugins.vision.settings import TimmVisionSettings
+from engine_plugins.vision.settings import TimmVisionSettings, VitSizes
 from engine_plugins.vision.timm_described import OTHERS, timm_differences
 
 
@@ -276,6 +277,8 @@ def _create(settings: TimmVisionSettings) -> nn.Module:
         chosen["img_size"] = settings.image_size  # one that takes any size knows no such argument
     if settings.activation is not None:
         chosen["act_layer"] = settings.activation
+    if settings.vit is not None:
+        chosen |= _vit_sizes(settings.vit)
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=0, **chosen)
     except (AssertionError, RuntimeError, TypeError, ValueError) as error:
@@ -283,6 +286,17 @@ def _create(settings: TimmVisionSettings) -> nn.Module:
     if settings.image_size is not None:
         _try_size(model, name, settings.image_size)
     return model
+
+
+def _vit_sizes(vit: VitSizes) -> dict[str, Any]:
+    """Arguments of timm's vision transformers."""
+    return {
+        "patch_size": vit.patch_size,
+        "embed_dim": vit.width,
+        "depth": vit.layers,
+        "num_heads": vit.heads,
+        "mlp_ratio": ratio(vit.width, vit.mlp_width),
+    }
 
 
 def _try_size(model: nn.Module, name: str, size: int) -> None:

@@ -1,0 +1,103 @@
+"""Small models of current families, as their own libraries write them to a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import torch
+import transformers
+from open_clip.push_to_hf_hub import save_config_for_hf
+from safetensors.torch import save_file
+
+from ...plugins import siglip_models
+from ...plugins.tokenizers import hub_folders
+from . import foreign_folders as foreign
+
+LONGEST = 12
+
+
+def siglip(folder: Path, *, second: bool = False, **changed: Any) -> Any:
+    """``SiglipModel`` with T5's vocabulary, or SigLIP 2 with Gemma's, in lower case."""
+    folder.mkdir(parents=True)
+    made = (hub_folders.gemma if second else hub_folders.siglip)(folder)
+    tokenizer: Any = made[2]
+    tokenizer.model_max_length = LONGEST
+    common = {"num_hidden_layers": 2, "hidden_size": 24, "intermediate_size": 50,
+              "num_attention_heads": 4, **changed}  # fmt: skip
+    config = transformers.SiglipConfig(
+        text_config={**common, "vocab_size": 700, "max_position_embeddings": LONGEST,
+                     "projection_size": 24},
+        vision_config={**common, "image_size": foreign.SIDE, "patch_size": foreign.PATCH},
+    )  # fmt: skip
+    model = foreign.shaken(transformers.SiglipModel(config))
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    size = {"height": foreign.SIDE, "width": foreign.SIDE}
+    transformers.SiglipImageProcessor(size=size).save_pretrained(folder)
+    return model
+
+
+def open_clip_folder(
+    folder: Path, config: dict[str, Any], tokenizer: Any = None, **picture: Any
+) -> Any:
+    """A ``CustomTextCLIP`` as ``push_to_hf_hub`` writes it."""
+    model: Any = open_clip.CustomTextCLIP(**config)
+    foreign.shaken(model)
+    model.visual.image_mean, model.visual.image_std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    model.visual.preprocess_cfg = {"interpolation": "bicubic", "resize_mode": "squash", **picture}
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file({n: t.contiguous().clone() for n, t in model.state_dict().items()},
+              folder / "open_clip_model.safetensors")  # fmt: skip
+    whole = {**config, "custom_text": True}
+    save_config_for_hf(model, folder / "open_clip_config.json", whole)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(folder)
+    return model
+
+
+def open_clip_siglip(folder: Path) -> Any:
+    """open_clip's SigLIP: timm's tower with attention pooling, T5's vocabulary, a bias."""
+    siglip_models.register()
+    folder.mkdir(parents=True)
+    tokenizer = hub_folders.t5(folder)[2]
+    for file in (folder / "fast").iterdir():
+        file.rename(folder / file.name)
+    (folder / "fast").rmdir()
+    config = {
+        "embed_dim": 48, "init_logit_bias": -10.0,
+        "vision_cfg": {"image_size": siglip_models.SIZE, "timm_model_name": siglip_models.ARCH,
+                       "timm_model_pretrained": False, "timm_pool": "map", "timm_proj": "none"},
+        "text_cfg": {**siglip_models.OPEN_CLIP_TEXT, "vocab_size": 500, "hf_tokenizer_name": ".",
+                     "tokenizer_kwargs": {"clean": "canonicalize"}},
+    }  # fmt: skip
+    return open_clip_folder(folder, config, tokenizer)
+
+
+def mobileclip(folder: Path) -> Any:
+    """open_clip's MobileCLIP: FastViT with its classifier, CLIP's vocabulary, no causal mask."""
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 64, "timm_model_name": "fastvit_t8", "timm_pool": "avg",
+                       "timm_model_pretrained": False, "timm_proj": None},
+        "text_cfg": {"context_length": LONGEST, "vocab_size": 49408, "width": 48, "heads": 4,
+                     "layers": 2, "no_causal_mask": True},
+    }  # fmt: skip
+    return open_clip_folder(folder, config, resize_mode="shortest")
+
+
+def convnext(folder: Path, proj: str = "mlp") -> Any:
+    """open_clip's ConvNeXt beside CLIP's own text transformer."""
+    config = {
+        "embed_dim": 24,
+        "vision_cfg": {"image_size": 64, "timm_model_name": "test_convnext", "timm_pool": "",
+                       "timm_model_pretrained": False, "timm_proj": proj},
+        "text_cfg": {"context_length": LONGEST, "vocab_size": 49408, "width": 48, "heads": 4,
+                     "layers": 2},
+    }  # fmt: skip
+    return open_clip_folder(folder, config, resize_mode="shortest")
+
+
+def pixels(size: int) -> torch.Tensor:
+    return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
