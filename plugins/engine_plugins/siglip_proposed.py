@@ -131,7 +131,11 @@ def _timm_of_open_clip(description: Description, aside: Sequence[Description]) -
     projections: Mapping[Any, dict[str, Any]] = {
         "none": _IDENTITY,
         "linear": {"use": "linear", "bias": bool(values.get("timm_proj_bias", False))},
-        "mlp": {"use": "mlp", "bias": "both" if values.get("timm_proj_bias") else "first"},
+        "mlp": {
+            "use": "mlp",
+            "hidden_width": 2 * joint,
+            "bias": "both" if values.get("timm_proj_bias") else "first",
+        },
         None: {"use": "linear", "bias": True},
         "": {"use": "linear", "bias": True},
     }

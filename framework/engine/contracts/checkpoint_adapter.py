@@ -57,6 +57,27 @@ class TransformersModel:
     bias: bool = False
 
 
+@dataclass(frozen=True)
+class SentenceModel:
+    """The text side of a model in the terms of sentence-transformers.
+
+    Attributes:
+        config: arguments of the class of the encoder's config.
+        tensors: the encoder's, float32.
+        name: what the encoder's classes in transformers begin with: ``<name>Model``.
+        pooling: ``"cls"`` or ``"mean"``.
+        weight: of the dense layer behind the pooling, [J, W]; ``None``: there is none.
+        bias: of that layer, [J], or ``None``.
+    """
+
+    config: Mapping[str, Any]
+    tensors: Mapping[str, Tensor]
+    name: str
+    pooling: str
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+
 class CheckpointAdapter(ABC):
     """Renames the tensors of a foreign checkpoint to those of Engine's model.
 
@@ -117,6 +138,19 @@ class CheckpointAdapter(ABC):
 
         Raises:
             WeightsError: transformers has no form that computes the same; says of which part.
+        """
+        return None
+
+    def to_sentence_transformers(self, parts: ModelParts) -> SentenceModel | None:
+        """The text side as a sentence encoder, for ``engine export --to sentence_transformers``.
+
+        Engine asks where :meth:`to_transformers` of no adapter has a form of both towers.
+
+        Returns:
+            By default ``None``: this adapter does not write sentence encoders.
+
+        Raises:
+            WeightsError: sentence-transformers has no form that computes the same.
         """
         return None
 

@@ -45,6 +45,7 @@ from engine.exchange.folder import check_target, seal, writing
 from engine.exchange.int8 import Gate, quantise
 from engine.exchange.packages import ONNX, need
 from engine.exchange.preparation import portable, write_preparation
+from engine.exchange.program import PROGRAM, program
 from engine.exchange.readme import onnx_readme
 from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.tokenizer import standalone
@@ -172,6 +173,7 @@ def write_onnx(
         tokenizer, manifest["tokenizer"] = standalone(source)
         (temporary / "tokenizer.json").write_bytes(tokenizer)
         write_preparation(preprocess, temporary)
+        (temporary / PROGRAM).write_text(program(manifest), encoding="utf-8")
         readme = onnx_readme(manifest, preprocess.size)
         (temporary / "README.md").write_text(readme, encoding="utf-8")
         return seal(temporary, manifest)

@@ -32,6 +32,7 @@ from engine.core.build import Say
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
+from engine.exchange.program import write_program
 from engine.exchange.readme import open_clip_readme
 from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.transformers import fast_tokenizer
@@ -79,7 +80,7 @@ def write_open_clip(
         _write(temporary, config, tensors, preparation)
         say("comparing with open_clip")
         checks, differs_on = _check(source, temporary)
-        manifest = {
+        manifest: dict[str, Any] = {
             "to": "open_clip",
             "open_clip": str(open_clip.__version__),
             **source.story(),
@@ -87,6 +88,8 @@ def write_open_clip(
             "tokenizer": {**tokenizer, "differs_on": differs_on},
             "notes": [],
         }
+        preprocess = source.built.model.vision.preprocess
+        manifest["program"] = write_program(preprocess, temporary, manifest)
         (temporary / "README.md").write_text(open_clip_readme(manifest), encoding="utf-8")
         return seal(temporary, manifest)
 
@@ -210,7 +213,8 @@ def _check(source: Source, folder: Path) -> tuple[dict[str, Any], list[str]]:
         found = loaded.encode_image(pixels, normalize=True)
         vision.compare(found, model.encode_image(pixels), pixels.shape)
     end, longest = source.end_mark(), source.text_settings.max_tokens
-    pad = 1 if end == 0 else 0
+    own = source.text_settings.padding_id()
+    pad = (1 if end == 0 else 0) if own is None else own
     for ids, mask in source.batches(end):
         # open_clip knows no mask: behind the end mark stands padding, up to the longest text.
         smaller = ids if end is None else torch.where(ids > end, pad, ids)

@@ -5,60 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_PROGRAM = '''\
-import json
-import sys
-
-import numpy as np
-import onnxruntime
-from tokenizers import Tokenizer
-
-sys.path.insert(0, "pictures.zip")
-from pictures.reader import decode
-from preprocess import prepare
-
-about = json.load(open("export.json", encoding="utf-8"))
-picture = json.load(open("preprocess.json", encoding="utf-8"))
-vision = onnxruntime.InferenceSession("vision.onnx", providers=["CPUExecutionProvider"])
-text = onnxruntime.InferenceSession("text.onnx", providers=["CPUExecutionProvider"])
-tokenizer = Tokenizer.from_file("tokenizer.json")
-tokenizer.encode_special_tokens = True  # a mark that a text spells out is text
-
-
-def pixels(path):
-    """A picture [1, 3, S, S] float32."""
-    with open(path, "rb") as file:
-        image = decode(file.read()).image
-    return prepare(image, picture)[None]
-
-
-def encode_texts(texts):
-    """[N] texts -> [N, J]{of_length}."""
-    rows = tokenizer.encode_batch(texts)
-    ids = np.array([row.ids for row in rows], dtype=np.int64)
-    mask = np.array([row.attention_mask for row in rows], dtype=bool)
-    outputs = text.run(None, {{"ids": ids, "mask": mask}})
-    return {result}
-
-
-def class_vectors(names):
-    """Names of classes -> [C, J]: the mean over the templates."""
-    templates = about["zero_shot"]["templates"]
-    if about["zero_shot"]["lower"]:
-        names = [name.lower().strip() for name in names]
-    found = encode_texts([t.replace("{{}}", name) for name in names for t in templates])
-    mean = found.reshape(len(names), len(templates), -1).mean(axis=1)
-    return mean / np.linalg.norm(mean, axis=-1, keepdims=True)
-
-
-names = sys.argv[2:]
-image = vision.run(None, {{"pixels": pixels(sys.argv[1])}})[0]
-logits = about["scale"] * image @ class_vectors(names).T
-chances = np.exp(logits - logits.max(axis=-1, keepdims=True))
-chances /= chances.sum(axis=-1, keepdims=True)
-for name, chance in zip(names, chances[0]):
-    print(f"{{chance:.4f}} {{name}}")
-'''
+from engine.exchange.program import PROGRAM, program
 
 
 def onnx_readme(manifest: Mapping[str, Any], size: int) -> str:
@@ -70,11 +17,6 @@ def onnx_readme(manifest: Mapping[str, Any], size: int) -> str:
     """
     vision, text = manifest["vision"], manifest["text"]
     width = manifest["embed_dim"]
-    raw = manifest["zero_shot"]["average"] == "raw"
-    program = _PROGRAM.format(
-        result="outputs[0] * outputs[1][:, None]" if raw else "outputs[0]",
-        of_length=", as long as the model made them" if raw else ", rows of length 1",
-    )
     return f"""\
 # {manifest["name"]}
 
@@ -106,7 +48,7 @@ picture into pixels as `preprocess.json` says; it gave the model's numbers when 
     python classify.py PICTURE.jpg кошка собака
 
 ```python
-{program}```
+{program(manifest)}```
 """
 
 
@@ -137,7 +79,7 @@ Compared with the model in Engine, no number of an embedding differed by more th
 {manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \
 {manifest["check"]["text"]["largest_difference"]:.1e} (texts), from the same pixels and ids.
 
-{_warnings(manifest)}{_tokenizer(manifest)}\
+{_example(manifest)}{_warnings(manifest)}{_tokenizer(manifest)}\
 {"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""
 
 
@@ -168,7 +110,7 @@ texts = model.encode(["кошка", "собака"])
 `encode` differs from Engine's own vectors by \
 {manifest["encode"]["texts"]["largest_difference"]:.1e} at most, on the texts that were tried.
 
-{_warnings(manifest)}{_tokenizer(manifest)}\
+{_example(manifest)}{_warnings(manifest)}{_tokenizer(manifest)}\
 {"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""
 
 
@@ -191,7 +133,16 @@ Compared with the model in Engine, no number of an embedding differed by more th
 {manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \
 {manifest["check"]["text"]["largest_difference"]:.1e} (texts), from the same pixels and ids.
 
-{_warnings(manifest)}{_tokenizer(manifest)}"""
+{_example(manifest)}{_warnings(manifest)}{_tokenizer(manifest)}"""
+
+
+def _example(manifest: Mapping[str, Any]) -> str:
+    if not manifest["program"]:
+        return ""
+    return (
+        f"`python {PROGRAM} PICTURE.jpg кошка собака` answers as Engine does: it reads pictures"
+        " with Engine's own\ncode, and knows the model's templates.\n\n"
+    )
 
 
 def _warnings(manifest: Mapping[str, Any]) -> str:

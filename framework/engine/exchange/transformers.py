@@ -20,24 +20,26 @@ from __future__ import annotations
 
 import contextlib
 import io
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.contracts.checkpoint_adapter import ModelParts, TransformersModel
+from engine.contracts.checkpoint_adapter import ModelParts, SentenceModel, TransformersModel
 from engine.contracts.cut import scaled_side
 from engine.contracts.preprocess import SquarePreprocess
 from engine.core.build import Say
 from engine.core.registry import Registry, default_registry
-from engine.errors import PluginError, WeightsError
+from engine.errors import EngineError, PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
+from engine.exchange.program import write_program
 from engine.exchange.readme import sentences_readme, transformers_readme
-from engine.exchange.sentences import write_sentences
+from engine.exchange.sentences import write_encoder, write_sentences
 from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.tokenizer import backend_of
 
@@ -88,8 +90,11 @@ def write_transformers(
     say: Say = lambda line: None,
 ) -> dict[str, Any]:
     """:func:`export_transformers` of a model in memory."""
+    registry = registry or default_registry()
+    if form == "sentence_transformers" and (texts := _texts_alone(source, registry)) is not None:
+        return _write_texts(source, texts, folder, say)
     _square_of(source)
-    made = _in_form(_convert(source, registry or default_registry()), form)
+    made = _in_form(_convert(source, registry), form)
     if not made.bias and source.built.model.logit_bias is not None:
         raise WeightsError(
             f"transformers' {made.name}Model has no logit_bias, and this model has one",
@@ -112,11 +117,57 @@ def write_transformers(
             "notes": notes,
         }
         readme = transformers_readme
+        preprocess = source.built.model.vision.preprocess
+        manifest["program"] = write_program(preprocess, temporary, manifest)
         if form == "sentence_transformers":
             say("comparing with sentence-transformers")
             manifest |= write_sentences(source, made, temporary)
             readme = sentences_readme
         (temporary / "README.md").write_text(readme(manifest), encoding="utf-8")
+        return seal(temporary, manifest)
+
+
+def _texts_alone(source: Source, registry: Registry) -> SentenceModel | None:
+    """The text side as a sentence encoder, where no class of transformers has both towers."""
+    try:
+        _square_of(source)
+        _convert(source, registry)
+    except EngineError as refusal:
+        found = _ask(source, registry, "to_sentence_transformers")
+        if found is None:
+            raise
+        logging.getLogger(__name__).info("texts alone: %s", refusal.message)
+        return cast("SentenceModel", found)
+    return None
+
+
+def _write_texts(source: Source, made: SentenceModel, folder: Path, say: Say) -> dict[str, Any]:
+    """A sentence encoder of the text side alone."""
+    tokenizer = fast_tokenizer(source)
+    if tokenizer is None:
+        raise WeightsError(
+            "the tokenizer of this model has no form in transformers",
+            hint="`engine.load(...).as_sentence_transformer()` has no such limits",
+        )
+    with writing(folder) as temporary, torch.no_grad(), _quiet():
+        say("comparing with sentence-transformers")
+        found = write_encoder(source, made, tokenizer, temporary)
+        rows = tokenizer(list(source.texts), truncation=True)["input_ids"]
+        pairs = zip(source.texts, source.rows, rows, strict=True)
+        differs_on = [text[:60] for text, right, ids in pairs if list(right) != list(ids)]
+        manifest: dict[str, Any] = {
+            "to": "sentence_transformers",
+            "transformers": _version(),
+            "class": f"{made.name}Model",
+            **source.story(),
+            **found,
+            "check": {"text": found["encode"]["texts"]},
+            "tokenizer": {"origin": source.built.tokenizer.origin, "library": "tokenizers",
+                          "differs_on": differs_on},
+            "notes": [],
+            "program": False,
+        }  # fmt: skip
+        (temporary / "README.md").write_text(sentences_readme(manifest), encoding="utf-8")
         return seal(temporary, manifest)
 
 
@@ -127,7 +178,19 @@ def _version() -> str:
 
 
 def _convert(source: Source, registry: Registry) -> TransformersModel:
-    """Ask the layouts in turn; the last refusal is reported where all refuse."""
+    """The model in transformers' terms; the last refusal is reported where all refuse."""
+    found = _ask(source, registry, "to_transformers")
+    if found is None:
+        raise PluginError("no installed checkpoint_adapter plugin writes transformers' folders")
+    return cast("TransformersModel", found)
+
+
+def _ask(source: Source, registry: Registry, method: str) -> object:
+    """What the first checkpoint adapter that has an answer gives; ``None``: none has.
+
+    Raises:
+        WeightsError: an adapter refuses, and no other has an answer.
+    """
     model, refusal = source.built.model, None
     parts = ModelParts(
         vision=model.vision,
@@ -140,15 +203,15 @@ def _convert(source: Source, registry: Registry) -> TransformersModel:
         plugin = registry.get("checkpoint_adapter", name)
         layout = plugin.load()(plugin.load_settings()())
         try:
-            found: TransformersModel | None = layout.to_transformers(parts)
+            found = getattr(layout, method)(parts)
         except WeightsError as error:
             refusal = error
             continue
         if found is not None:
             return found
-    raise refusal or PluginError(
-        "no installed checkpoint_adapter plugin writes transformers' folders"
-    )
+    if refusal is not None:
+        raise refusal
+    return None
 
 
 def _in_form(made: TransformersModel, form: Form) -> TransformersModel:
@@ -307,12 +370,12 @@ def _text_inputs(ids: Tensor, mask: Tensor, fill: int | None, longest: int) -> d
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """Keep transformers' notices and progress bars from the user's screen."""
-    from transformers.utils import logging
+    from transformers.utils import logging as notices
 
-    level = logging.get_verbosity()
-    logging.set_verbosity_error()
+    level = notices.get_verbosity()
+    notices.set_verbosity_error()
     try:
         with contextlib.redirect_stderr(io.StringIO()):
             yield
     finally:
-        logging.set_verbosity(level)
+        notices.set_verbosity(level)

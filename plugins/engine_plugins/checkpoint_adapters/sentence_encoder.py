@@ -12,6 +12,8 @@ import re
 from collections.abc import Collection
 
 from engine.contracts import CheckpointAdapter
+from engine.contracts.checkpoint_adapter import ModelParts, SentenceModel
+from engine_plugins.checkpoint_adapters import bert_export
 
 _ENCODER = "0.auto_model."
 _DENSE = re.compile(r"\d+\.linear\.(weight|bias)")
@@ -30,3 +32,7 @@ class SentenceEncoder(CheckpointAdapter):
             return f"text.{key[len(_ENCODER) :]}"
         dense = _DENSE.fullmatch(key)
         return key if dense is None else f"text_projection.linear.{dense[1]}"
+
+    def to_sentence_transformers(self, parts: ModelParts) -> SentenceModel | None:
+        """See the contract."""
+        return bert_export.sentence_model(parts)

@@ -9,8 +9,9 @@ CLIP's vision tower  ``CLIPVisionModel``            always: both pool at the cla
 CLIP's text tower    ``CLIPTextModel``              every text ends with one mark, which stands
                                                     nowhere else and whose id is not 2 (there 2
                                                     means: pool at the largest id)
-``rubert``           ``BertModel``                  ``pooling: first``; its pooler is made to pass
-                                                    the first token on (``POOLER_FACTOR``)
+BERT, XLM-RoBERTa    ``BertModel`` and its like     ``pooling: pooler``; with ``first`` a pooler is
+                                                    made that passes the first token on
+                                                    (``POOLER_FACTOR``)
 ``identity``,        the matrix, times the tower's  there is no bias
 ``linear``           own where it has one
 ==================== ============================== =============================================
@@ -28,9 +29,10 @@ from torch import Tensor
 
 from engine.contracts import Projection, TextEncoder, VisionTower
 from engine.errors import WeightsError
+from engine_plugins.checkpoint_adapters import bert_export
 from engine_plugins.checkpoint_adapters import transformers_names as names
 from engine_plugins.projections.simple import Identity, Linear
-from engine_plugins.text.bert import BertText
+from engine_plugins.text.bert import BertFamily, DistilBertText
 from engine_plugins.text.clip import ClipText
 from engine_plugins.text.gpt import GptText
 from engine_plugins.vision.clip import ClipVision
@@ -55,7 +57,7 @@ def describe(
     read_config, read, read_own = _text(text, end_mark)
     seen_matrix = matrix(vision_projection, seen_own, "vision")
     read_matrix = matrix(text_projection, read_own, "text")
-    if isinstance(text, BertText):
+    if isinstance(text, BertFamily) and text.settings.pooling == "first":
         read |= _passing_pooler(text.width)
         read_matrix = read_matrix / names.POOLER_FACTOR
     tensors = {f"vision_model.{name}": tensor for name, tensor in seen.items()}
@@ -95,7 +97,7 @@ def _vision(tower: VisionTower) -> Part:
 def _text(tower: TextEncoder, end_mark: int | None) -> Part:
     if isinstance(tower, ClipText):
         return _clip_text(tower, end_mark)
-    if isinstance(tower, BertText):
+    if isinstance(tower, BertFamily):
         return _bert(tower)
     if isinstance(tower, GptText):
         raise WeightsError(
@@ -142,29 +144,16 @@ def _clip_text(tower: ClipText, end_mark: int | None) -> Part:
     return config, _clip_tensors("text_model", own), own["text_projection"]
 
 
-def _bert(tower: BertText) -> Part:
-    settings = tower.settings
-    if settings.pooling != "first":
+def _bert(tower: BertFamily) -> Part:
+    pooling = tower.settings.pooling
+    if pooling == "mean" or isinstance(tower, DistilBertText):
+        what = f"by `pooling: {pooling}`" if pooling == "mean" else "has no pooler"
         raise WeightsError(
-            f"transformers' BertModel pools at the first token, and this text encoder by"
-            f" `pooling: {settings.pooling}`",
+            "transformers' VisionTextDualEncoderModel takes BERT's pooler at the first token, and"
+            f" this text encoder ({type(tower).__name__}) {what}",
             hint=_INSTEAD,
         )
-    config = {
-        "model_type": "bert",
-        "vocab_size": settings.vocab_size,
-        "max_position_embeddings": settings.n_positions,
-        "type_vocab_size": settings.token_types,
-        "hidden_size": settings.width,
-        "intermediate_size": settings.mlp_width,
-        "num_hidden_layers": settings.layers,
-        "num_attention_heads": settings.heads,
-        "hidden_act": "gelu",
-        "layer_norm_eps": tower.embeddings.LayerNorm.eps,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
-    }
-    return config, _own(tower), None
+    return bert_export.config_of(tower), bert_export.tensors_of(tower), None
 
 
 def _own(tower: VisionTower | TextEncoder) -> Tensors:

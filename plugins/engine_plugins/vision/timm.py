@@ -129,6 +129,11 @@ class TimmVision(VisionTower):
                 return rows.reshape(len(rows), self.width).float()
         return None
 
+    def classifier_place(self) -> str | None:
+        """timm's name of the classifier, as one linear layer behind the pooling; ``None``: none."""
+        found = self._classifiers()
+        return found[0] if len(found) == 1 else None
+
     def _classifiers(self) -> tuple[str, ...]:
         found = _record(self.settings, self.model).get("classifier") or ()
         return (found,) if isinstance(found, str) else tuple(found)

@@ -75,7 +75,7 @@ OTHERS = (
     Table("open_clip", ("timm",), (
         Fact("timm_model_name", _arch, "arch"),
         Fact("image_size", lambda t: t.preprocess.size, "image_size", 224, same_square),
-        Fact("timm_pool", lambda t: _pool(t.model), "arch", "avg",
+        Fact("timm_pool", lambda t: pool_of(t.model), "arch", "avg",
              same=lambda theirs, ours: theirs == ours or not theirs),
         Fact("quick_gelu", lambda t: False, default=False, same=lambda theirs, ours: True),
     ), ("timm_", "output_tokens", "heads", "layers", "width", "patch_")),
@@ -125,7 +125,7 @@ def _of_config(
             continue
         yield Difference(f"`model_args.{key}` is {shown(value)} in {place}; TimmVision builds the"
                          f" architecture without it")  # fmt: skip
-    pool, ours = values.get("global_pool"), _pool(model)
+    pool, ours = values.get("global_pool"), pool_of(model)
     if isinstance(pool, str) and ours is not None and pool != ours:
         yield Difference(f"`global_pool` is {shown(pool)} in {place}; timm's `{arch}` pools by"
                          f" {shown(ours)}")  # fmt: skip
@@ -164,7 +164,7 @@ def _record(name: str) -> Mapping[str, Any]:
         return {}
 
 
-def _pool(model: nn.Module) -> str | None:
+def pool_of(model: nn.Module) -> str | None:
     """How a model pools by its own word, where it has one."""
     for holder in (model, getattr(model, "head", None)):
         found = getattr(holder, "global_pool", None)

@@ -65,7 +65,7 @@ def test_onnx(built: Engine) -> None:
     assert names == {
         "vision.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "preprocess.py",
         "export.json", "README.md",
-        "pictures.zip",
+        "pictures.zip", "classify.py",
     }  # fmt: skip
 
 

@@ -10,6 +10,7 @@ import torch
 import transformers
 from open_clip.push_to_hf_hub import save_config_for_hf
 from safetensors.torch import save_file
+from sentence_transformers import SentenceTransformer, models
 
 from ...plugins import siglip_models
 from ...plugins.tokenizers import hub_folders
@@ -65,6 +66,7 @@ def open_clip_siglip(folder: Path) -> Any:
     for file in (folder / "fast").iterdir():
         file.rename(folder / file.name)
     (folder / "fast").rmdir()
+    tokenizer.pad_token = "</s>"
     config = {
         "embed_dim": 48, "init_logit_bias": -10.0,
         "vision_cfg": {"image_size": siglip_models.SIZE, "timm_model_name": siglip_models.ARCH,
@@ -97,6 +99,34 @@ def convnext(folder: Path, proj: str = "mlp") -> Any:
                      "layers": 2},
     }  # fmt: skip
     return open_clip_folder(folder, config, resize_mode="shortest")
+
+
+def sentences(folder: Path, kind: str, *, dense: bool) -> Any:
+    """A sentence encoder of BERT's family, to the width 20: by a dense layer, or by itself."""
+    width = 24 if dense else 20
+    inner, top = folder.with_name(f"{folder.name}-inner"), folder.with_name("vocabulary")
+    tokenizer: Any = foreign.bert_tokenizer(lower=True)
+    numbers: dict[str, Any] = {**foreign.BERT, "hidden_size": width}
+    if kind == "DistilBert":
+        numbers = {"vocab_size": 400, "dim": width, "n_layers": 2, "n_heads": 4, "hidden_dim": 50,
+                   "max_position_embeddings": LONGEST}  # fmt: skip
+    elif kind == "XLMRoberta":
+        top.mkdir()
+        tokenizer = hub_folders.xlm_roberta(top)[2]
+        numbers |= {"max_position_embeddings": LONGEST + 2, "type_vocab_size": 1,
+                    "layer_norm_eps": 1e-5, "pad_token_id": 1}  # fmt: skip
+    config = getattr(transformers, f"{kind}Config")(**numbers)
+    foreign.shaken(getattr(transformers, f"{kind}Model")(config)).save_pretrained(inner)
+    tokenizer.model_max_length = LONGEST
+    tokenizer.save_pretrained(inner)
+    first = models.Transformer(str(inner), max_seq_length=10)
+    modules: list[Any] = [first, models.Pooling(width, pooling_mode="mean")]
+    if dense:
+        modules.append(models.Dense(width, 20, activation_function=torch.nn.Identity()))
+    made = SentenceTransformer(modules=[*modules, models.Normalize()])
+    foreign.shaken(made)
+    made.save(str(folder))
+    return made
 
 
 def pixels(size: int) -> torch.Tensor:

@@ -98,7 +98,7 @@ REFUSED: dict[str, tuple[list[dict[str, Any]], str, str]] = {
     ),
     "BERT's mean": (
         [WITHOUT, {**BERT, "pooling": "mean"}, LINEAR, LINEAR],
-        "transformers", "BertModel pools at the first token.*`pooling: mean`",
+        "transformers", "pooler at the first token.*`pooling: mean`",
     ),
     "a bias": (
         [WITHOUT, BERT, {"use": "linear", "bias": True}, LINEAR],
