@@ -22,7 +22,17 @@ RINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("4  what people touch", ("cli", "bench", "scaffold", "testing", "serve")),
     (
         "3  the work, one room each",
-        ("train", "search", "evaluate", "exchange", "clusters", "cache", "data", "report"),
+        (
+            "train",
+            "search",
+            "evaluate",
+            "exchange",
+            "prepare",
+            "clusters",
+            "cache",
+            "data",
+            "report",
+        ),
     ),
     ("2  config to model", ("core",)),
     ("1  contracts", ("contracts",)),

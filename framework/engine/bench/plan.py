@@ -20,7 +20,7 @@ from typing import Any
 
 from engine.bench.code import packages_of, why_model_stale, why_stale
 from engine.bench.datasets import EvaluatedDataset
-from engine.bench.fingerprints import Counted, Prints, files_digest
+from engine.bench.fingerprints import Counted, Prints
 from engine.bench.job import Job
 from engine.bench.keys import digest, machine
 from engine.bench.results import (
@@ -38,6 +38,7 @@ from engine.core.config import dump_config, load_config
 from engine.core.config.schema import EngineConfig
 from engine.core.files import write_text
 from engine.core.manifest import model_folder
+from engine.core.named_files import files_digest
 from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.cli import data_filter, data_text
+from engine.cli import data_filter, data_prepare, data_text
 from engine.cli import download as download_commands
 from engine.cli.options import Json
 from engine.cli.progress import tracking
@@ -34,6 +34,9 @@ app.command("verify", short_help="Look at every row and image of a download.")(
 app.command("clean", short_help="Clean the texts into a new table, with a report.")(data_text.clean)
 app.command("stats", short_help="Understand the texts: lengths, n-grams, scripts.")(data_text.stats)
 app.command("show", short_help="A contact sheet of random images with their texts.")(data_text.show)
+app.command("prepare", short_help="Compute once what training needs of its data.")(
+    data_prepare.command
+)
 app.command("filter", short_help="Drop pairs whose text does not match the picture.")(
     data_filter.command
 )

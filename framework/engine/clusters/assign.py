@@ -88,12 +88,22 @@ def _assign_batch(
 
 
 def label_dataset(
-    clusters: Clusters, dataset: Dataset, say: Callable[[str], None] = lambda line: None
+    clusters: Clusters,
+    dataset: Dataset,
+    say: Callable[[str], None] = lambda line: None,
+    rows: range | None = None,
 ) -> DatasetLabels:
-    """The clusters of a whole data set, 8 bytes a row and 8 a text.
+    """The clusters of a data set, 8 bytes a row and 8 a text.
 
     The texts of a row are its queries or, where it has none, the name of its class.
+
+    Args:
+        clusters: fitted.
+        dataset: any.
+        say: receives how it goes.
+        rows: only these; ``None``: all.
     """
+    asked = range(len(dataset)) if rows is None else rows
 
     def texts_of(index: int) -> Sequence[str]:
         record = dataset.record(index)
@@ -101,15 +111,15 @@ def label_dataset(
             return record.queries
         return (dataset.classes[record.label],)
 
-    rows, texts = array("q"), array("q")
-    found = assign_rows(clusters, (texts_of(i) for i in range(len(dataset))))
+    labels, texts = array("q"), array("q")
+    found = assign_rows(clusters, (texts_of(i) for i in asked))
     for done, (label, own) in enumerate(found):
-        rows.append(label)
+        labels.append(label)
         texts.extend(own.tolist())
         if done % (_TELL_EVERY * 1000) == 0:
-            say(f"clusters: {done:,} of {len(dataset):,} images")
+            say(f"clusters: {done:,} of {len(asked):,} images")
     return DatasetLabels(
-        np.asarray(rows, dtype=np.int64), np.asarray(texts, dtype=np.int64), clusters.count
+        np.asarray(labels, dtype=np.int64), np.asarray(texts, dtype=np.int64), clusters.count
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from engine.contracts.settings import Settings
 from engine.errors import DataError
@@ -122,6 +122,39 @@ class Dataset(ABC):
             IndexError: there is no row ``index``.
         """
         raise DataError(f"data set `{self.name}` has no activations")
+
+    @classmethod
+    def fingerprint(cls, settings: Any) -> str | None:
+        """Names what the rows hold, found without reading every row: of a file's bytes, say.
+
+        ``engine data prepare`` keeps what it computes under this name, so another text, id, label,
+        weight or order must give another name. Pictures do not count.
+
+        Args:
+            settings: the plugin's settings, an instance of its own class.
+
+        Returns:
+            Any text; ``None``: only reading all rows can tell.
+
+        Raises:
+            DataError: the data are not there.
+        """
+        return None
+
+    def index(self) -> Mapping[str, NDArray[Any]]:
+        """What took long to find out when the data set was opened, as arrays without objects.
+
+        ``engine data prepare`` keeps them; :meth:`from_index` gets them back, read-only and mapped
+        into memory that processes share.
+        """
+        return {}
+
+    @classmethod
+    def from_index(cls, settings: Any, index: Mapping[str, NDArray[Any]]) -> Self:
+        """Open the data set with what :meth:`index` gave for equal settings and fingerprint."""
+        made: Any = cls
+        opened: Self = made(settings)
+        return opened
 
     def texts(self) -> Iterator[str]:
         """Every query in order; where there are none, the class name of every labelled image."""

@@ -114,6 +114,33 @@ def records(it: DatasetSubject) -> None:
 
 
 @rule(
+    contract=_DATASET,
+    says="What took long to find out when the data set was opened, as arrays without objects.",
+    why="`engine data prepare` keeps the arrays, and training opens the data set with them.",
+    needs=("records",),
+)
+def opens_from_its_index(it: DatasetSubject) -> None:
+    """from_index(settings, index()) has the same rows, with arrays that cannot be written to."""
+    import numpy as np
+
+    arrays = call(it.dataset.index, expected="index() to give arrays by name")
+    for name, array in arrays.items():
+        if not isinstance(name, str) or not isinstance(array, np.ndarray) or array.dtype.hasobject:
+            fault("arrays of numbers by name", f"index()[{name!r}] is {shorten(array)}")
+    kept = {name: np.array(array) for name, array in arrays.items()}
+    for array in kept.values():
+        array.flags.writeable = False
+    made = call(it.target.from_index, it.settings, kept, expected="from_index to open the data set")
+    if len(made) != len(it.dataset):
+        fault(f"{len(it.dataset)} rows, as without the index", f"{len(made)} rows")
+    for row in it.rows:
+        if _read(made, row) != _read(it.dataset, row):
+            fault(f"row {row} as without the index", "another row")
+    if it.target.fingerprint(it.settings) != it.target.fingerprint(it.settings):
+        fault("one fingerprint for the same data", "another one at the second call")
+
+
+@rule(
     contract="engine.contracts.dataset.Record",
     says="No two rows of a data set have one id.",
     why="Predictions go by the id: one of two rows would be lost.",

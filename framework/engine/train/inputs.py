@@ -203,7 +203,9 @@ class StageInputs:
             text_clusters = data.text_clusters[texts]
             given["cluster"] = text_clusters if one_text else data.clusters[rows]
         given |= self._sources.teachers.given(rows, texts, counts)
-        return Batch(images, data.sequence[texts], counts, given, text_clusters, shares)
+        return Batch(
+            images, data.sequence[texts].astype(np.int64), counts, given, text_clusters, shares
+        )
 
     @property
     def broken(self) -> dict[str, str]:

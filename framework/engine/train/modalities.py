@@ -20,7 +20,7 @@ from engine.contracts.preprocess import Pixels, to_batch
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
-from engine.train.data import TokenTable
+from engine.prepare.tables import TokenTable
 from engine.train.pixels import PixelReader
 
 _IMAGES_AT_ONCE = 32
@@ -123,7 +123,7 @@ class TextModality:
 
     def groups(self, sequences: Rows) -> list[Group]:
         """Groups of different sequences [U]."""
-        lengths = self._table.lengths[sequences]
+        lengths = self._table.lengths_of(sequences)
         split = [np.arange(len(sequences))]
         if not self._whole:
             split = group_by_length(lengths, self._cost, self._chunk)

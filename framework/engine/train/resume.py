@@ -21,6 +21,7 @@ def resume_signature(config: EngineConfig) -> dict[str, Any]:
     plain = config.model_dump(mode="json", by_alias=True)
     for name in _FREE:
         plain["train"].pop(name)
+    plain["data"].pop("prepared")
     if not plain["train"]["callbacks"]:  # a callback may end a stage, so evaluations count there
         plain["train"].pop("evaluate_every")
     return {name: plain[name] for name in ("name", "model", "data", "clusters", "train", "seed")}

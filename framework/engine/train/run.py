@@ -27,6 +27,8 @@ from engine.core.config import dump_config
 from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import explained, write_text
 from engine.core.size import SizeReport
+from engine.prepare.chunks import Reading
+from engine.prepare.folder import Opened, PreparedFolder
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
@@ -34,7 +36,7 @@ from engine.train.evaluator import Evaluator, evaluator_of
 from engine.train.folder import RunFolder, holding, is_run
 from engine.train.loop import Trainer
 from engine.train.names import CONFIG, MODEL, START, STARTING
-from engine.train.parts import RunParts, resolve
+from engine.train.parts import DataParts, RunParts, resolve
 
 Say = Callable[[str], None]
 
@@ -99,15 +101,10 @@ def _train(
     if run is not None:
         loggers = tuple(run.waiting(use.create()) for use in parts.loggers)
         callbacks = tuple((use.name, use.create()) for use in parts.callbacks)
-    built = _start(config, folder, processes, run, resume=resume, say=say)
     say("training data")
-    dataset = parts.data.dataset.create()
-    clusters = clusters_of(built)
-    labels = None if clusters is None else label_dataset(clusters, dataset, say)
-    data = TrainingRows(
-        dataset, built.tokenizer, parts.data.max_tokens, labels,
-        languages=parts.data.languages, taught_in=parts.data.taught_in,
-    )  # fmt: skip
+    opened = PreparedFolder.of(config, say).open()
+    built = _start(config, folder, processes, run, opened, resume=resume, say=say)
+    data = training_rows(parts.data, built, opened, say)
     trainer = Trainer(
         built,
         data,
@@ -130,11 +127,31 @@ def _train(
     return built, save(built, folder / MODEL)
 
 
+def training_rows(
+    parts: DataParts, built: Built, opened: Opened, say: Say = lambda line: None
+) -> TrainingRows:
+    """The training data: from what was prepared, else read and tokenised now.
+
+    Raises:
+        DataError: no row has a text.
+    """
+    dataset, clusters = opened.dataset, clusters_of(built)
+    labels = None
+    if clusters is not None:
+        labels = opened.labels(clusters) or label_dataset(clusters, dataset, say)
+    reading = Reading(built.tokenizer, parts.max_tokens, parts.languages, parts.taught_in)
+    return TrainingRows(
+        dataset, built.tokenizer, reading.max_tokens, labels, languages=reading.languages,
+        taught_in=reading.taught_in, tables=opened.tables(reading),
+    )  # fmt: skip
+
+
 def _start(
     config: EngineConfig,
     folder: Path,
     processes: Processes,
     run: RunFolder | None,
+    opened: Opened,
     *,
     resume: bool,
     say: Say,
@@ -142,7 +159,7 @@ def _start(
     """The model before training: built once, read by every process and at every resume."""
     built, staged = None, False
     if run is not None and not (resume and (folder / START / MANIFEST).is_file()):
-        built = build_clustered(config, say)
+        built = opened.start(config) or build_clustered(config, say)
         staged = not resume
         place = run.stage() if staged else folder
         # Every bit is kept, however the artifact will be stored: a run that goes on needs them.

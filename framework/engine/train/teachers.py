@@ -21,7 +21,8 @@ from engine.contracts.teacher import Teacher, TeacherSettings
 from engine.contracts.training import Rows
 from engine.data.pictures import rgb
 from engine.errors import BrokenImageError, ConfigError, DataError, PluginError
-from engine.train.data import TrainingRows, texts_of
+from engine.prepare.chunks import texts_of
+from engine.train.data import TrainingRows
 from engine.train.distribution import Processes
 from engine.train.entries import read_by
 from engine.train.parts import CacheParts, TeacherRefs

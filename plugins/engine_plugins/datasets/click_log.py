@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, overload
+from typing import IO, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,6 +62,13 @@ class BadLines(Sequence[BadLine]):
     def __len__(self) -> int:
         return len(self._numbers)
 
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Numbers of lines and codes of reasons."""
+        return {
+            "bad_numbers": np.asarray(self._numbers, dtype=np.uint64),
+            "bad_reasons": np.asarray(self._reasons, dtype=np.uint8),
+        }
+
     @overload
     def __getitem__(self, index: int) -> BadLine: ...
     @overload
@@ -68,6 +77,39 @@ class BadLines(Sequence[BadLine]):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         return BadLine(self._numbers[index], REASONS[self._reasons[index]])
+
+
+class _Lines:
+    """The lines of a file by their first byte: read ahead, from several threads, after a fork.
+
+    A file is opened once a process, and read in pieces, so that rows in order cost few reads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open()
+
+    def _open(self) -> None:
+        self._process, self._local = os.getpid(), threading.local()
+
+    def __getstate__(self) -> Path:
+        return self._path
+
+    def __setstate__(self, path: Path) -> None:
+        self.__init__(path)  # type: ignore[misc]
+
+    def at(self, start: int) -> bytes:
+        """The line that begins at a byte, its end included, at most ``MAX_LINE + 1`` bytes."""
+        if self._process != os.getpid():
+            self._open()
+        file: IO[bytes] | None = getattr(self._local, "file", None)
+        if file is None:
+            file = self._local.file = self._path.open("rb", buffering=_PIECE)
+        file.seek(start)  # within what was read ahead, this reads nothing
+        return file.readline(MAX_LINE + 1)
+
+
+_PIECE = 1 << 15
 
 
 class ClickLog(Dataset):
@@ -80,7 +122,9 @@ class ClickLog(Dataset):
         DataError: folder, metadata or images are missing, or no line is good.
     """
 
-    def __init__(self, settings: ClickLogSettings) -> None:
+    def __init__(
+        self, settings: ClickLogSettings, index: Mapping[str, NDArray[Any]] | None = None
+    ) -> None:
         self.settings = settings
         self.name = settings.path.absolute().name
         self._metadata = settings.path / settings.metadata
@@ -99,7 +143,12 @@ class ClickLog(Dataset):
                     f" <id>{settings.suffix}, or {settings.shards}/ of tar shards"
                     " (settings `metadata`, `images`, `suffix`, `shards`)",
                 )
-        self._starts, self.bad_lines = _index(self._metadata)
+        self._file: _Lines = _Lines(self._metadata)
+        if index is None:
+            self._starts, self.bad_lines = _index(self._metadata)
+        else:
+            self._starts = index["starts"]
+            self.bad_lines = BadLines(index["bad_numbers"].tolist(), index["bad_reasons"].tolist())
         if not len(self._starts):
             first = self.bad_lines[0] if self.bad_lines else None
             raise DataError(
@@ -107,14 +156,44 @@ class ClickLog(Dataset):
                 + (f": line {first.number} is {first.reason}" if first else ": it is empty"),
                 hint='expected JSON lines such as {"image": 1, "queries": ["...", "..."]}',
             )
-        if self.bad_lines:
+        if self.bad_lines and index is None:
             worst = "; ".join(f"line {b.number}: {b.reason}" for b in self.bad_lines[:3])
             _log.warning(
                 "%s: %d of %d lines left out (%s%s)",
                 self._metadata, len(self.bad_lines), len(self.bad_lines) + len(self._starts),
                 worst, "; ..." if len(self.bad_lines) > 3 else "",
             )  # fmt: skip
-        self._shards = Shards(folder, self._ids()) if packed else None
+        self._shards: Shards | None = None
+        if packed:
+            self._shards = (
+                Shards(folder, self._ids()) if index is None else Shards.of(folder, index)
+            )
+
+    @classmethod
+    def fingerprint(cls, settings: ClickLogSettings) -> str | None:
+        """See the contract: the bytes of the metadata, and the tables of the shards."""
+        metadata, folder = settings.path / settings.metadata, settings.path / settings.shards
+        digest = hashlib.sha256()
+        try:
+            with metadata.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise DataError(f"click log: {metadata} cannot be read: {error.strerror}") from error
+        if not (settings.path / settings.images).is_dir() and folder.is_dir():
+            for table in sorted(folder.glob("*.parquet")):
+                about = table.stat()
+                digest.update(f"{table.name} {about.st_size} {about.st_mtime_ns}\n".encode())
+        return digest.hexdigest()
+
+    def index(self) -> Mapping[str, NDArray[Any]]:
+        """See the contract: where lines begin, and where images lie in shards."""
+        shards = {} if self._shards is None else self._shards.arrays()
+        return {"starts": self._starts, **self.bad_lines.arrays(), **shards}
+
+    @classmethod
+    def from_index(cls, settings: ClickLogSettings, index: Mapping[str, NDArray[Any]]) -> ClickLog:
+        """See the contract."""
+        return cls(settings, index)
 
     def __len__(self) -> int:
         return len(self._starts)
@@ -122,28 +201,24 @@ class ClickLog(Dataset):
     def record(self, index: int) -> Record:
         if not 0 <= index < len(self):
             raise IndexError(index)
-        with self._metadata.open("rb") as file:
-            return self._read(file, index)
+        return self._parse(self._file.at(int(self._starts[index])))
 
     def texts(self) -> Iterator[str]:
-        with self._metadata.open("rb") as file:
-            for index in range(len(self)):
-                yield from self._read(file, index).queries
+        for index in range(len(self)):
+            yield from self.record(index).queries
 
     def _ids(self) -> Iterator[str]:
-        with self._metadata.open("rb") as file:
-            for index in range(len(self)):
-                yield self._read(file, index).id
+        for index in range(len(self)):
+            yield self.record(index).id
 
     def image(self, index: int) -> Image:
         if self._shards is not None:
             return self._shards.image(index, self.record(index).id)
         return open_image(self._images / f"{self.record(index).id}{self.settings.suffix}")
 
-    def _read(self, file: IO[bytes], index: int) -> Record:
-        file.seek(int(self._starts[index]))
+    def _parse(self, line: bytes) -> Record:
         try:
-            return parse_queries(file.readline(MAX_LINE + 1))
+            return parse_queries(line)
         except BadLineError as error:
             raise DataError(f"{self._metadata} was changed while it was in use ({error})") from None
 

@@ -7,7 +7,7 @@ Beside each ``<number>.tar`` stands ``<number>.parquet`` with the columns ``id``
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +42,7 @@ class Shards:
     """
 
     def __init__(self, folder: Path, ids: Iterable[str]) -> None:
-        tables = sorted(folder.glob("*.parquet"))
-        if not tables:
-            raise DataError(f"{folder} holds no shard: no .parquet table lies in it")
+        tables = _tables(folder)
         self._tars = [table.with_suffix(".tar") for table in tables]
         found = [_read_table(table, number) for number, table in enumerate(tables)]
         keys, shards, offsets, sizes = (np.concatenate(some) for some in zip(*found, strict=True))
@@ -60,6 +58,20 @@ class Shards:
         self._shards[there] = shards[places]
         self._offsets[there] = offsets[places]
         self._sizes[there] = sizes[places]
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """Where each row's image lies, for :meth:`of`."""
+        return {"shard": self._shards, "offset": self._offsets, "size": self._sizes}
+
+    @classmethod
+    def of(cls, folder: Path, arrays: Mapping[str, NDArray[Any]]) -> Shards:
+        """The shards of a folder whose tables were read before."""
+        made = cls.__new__(cls)
+        made._tars = [table.with_suffix(".tar") for table in _tables(folder)]
+        made._shards, made._offsets, made._sizes = (
+            arrays[name] for name in ("shard", "offset", "size")
+        )
+        return made
 
     def image(self, row: int, id_: str) -> Image:
         """Decode a row's image.
@@ -83,6 +95,13 @@ class Shards:
             raise BrokenImageError(f"image {id_} in {tar}: {error.reason}", reason=error.reason)  # noqa: B904
         except OSError as error:
             raise BrokenImageError(f"image {id_}: {tar} cannot be read: {error}") from error
+
+
+def _tables(folder: Path) -> list[Path]:
+    found = sorted(folder.glob("*.parquet"))
+    if not found:
+        raise DataError(f"{folder} holds no shard: no .parquet table lies in it")
+    return found
 
 
 def _look_up(keys: NDArray[np.uint64], wanted: NDArray[np.uint64]) -> NDArray[np.int64]:

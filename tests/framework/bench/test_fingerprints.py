@@ -13,8 +13,9 @@ import pytest
 
 from engine.bench import fingerprints
 from engine.bench.datasets import use_of
-from engine.bench.fingerprints import Prints, file_lines, files_digest
+from engine.bench.fingerprints import Prints
 from engine.contracts.settings import Settings
+from engine.core.named_files import file_lines, files_digest
 
 SHAPES = {"use": "shapes", "split": "test", "size": 16, "count": 6}
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from engine.bench.fingerprints import files_digest
+from engine.core.named_files import files_digest
 from engine.core.sources import UnreachableError, find_source, local_path
 from engine.core.weights import fetch
 from engine.errors import WeightsError

@@ -15,7 +15,7 @@ from PIL import Image
 
 from engine.core.config.schema import EngineConfig
 from engine.errors import TrainingError
-from engine.train.contents import Contents
+from engine.prepare.contents import Contents
 from engine.train.run import train
 
 Make = Callable[..., EngineConfig]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -68,6 +69,9 @@ class DataSettings(Settings):
         description="training data; its queries also train a tokenizer that is built from scratch",
     )
     evaluate: tuple[DatasetRef, ...] = Field((), description="data sets to be evaluated on")
+    prepared: Path | None = Field(
+        None, description="folder of `engine data prepare` (build/prepared)"
+    )
 
 
 class ClustersSettings(Settings):

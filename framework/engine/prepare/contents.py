@@ -10,6 +10,9 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 _BLOCKS = 256
 """Digests are kept of so many blocks of rows, so that an error can say where data changed."""
 
@@ -17,15 +20,25 @@ _BYTES = 8
 
 
 class Contents:
-    """The ids and texts of a data set, row by row."""
+    """The ids and texts of a data set, row by row, 16 bytes a row.
 
-    def __init__(self) -> None:
-        self._ids, self._texts = array("Q"), array("Q")
+    Args:
+        ids: [rows] uint64, :func:`number_of` each row's id.
+        texts: [rows] uint64, of its texts in order.
+    """
+
+    def __init__(
+        self, ids: NDArray[np.uint64] | None = None, texts: NDArray[np.uint64] | None = None
+    ) -> None:
+        self._ids: Any = array("Q") if ids is None else ids
+        self._texts: Any = array("Q") if texts is None else texts
+        self._summary: dict[str, Any] | None = None
 
     def add(self, id: str, texts: Sequence[str]) -> None:
         """Take in the next row: its id, and its texts in order."""
-        self._ids.append(_number([id]))
-        self._texts.append(_number(texts))
+        self._ids.append(number_of([id]))
+        self._texts.append(number_of(texts))
+        self._summary = None
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -37,14 +50,16 @@ class Contents:
 
     def summary(self) -> dict[str, Any]:
         """Rows, and the digest of the ids and of the texts of each block; JSON types."""
-        starts = range(0, len(self), self._block)
-        return {
-            "rows": len(self),
-            **{
-                name: [_digest(values[i : i + self._block]) for i in starts]
-                for name, values in (("ids", self._ids), ("texts", self._texts))
-            },
-        }
+        if self._summary is None:  # every checkpoint asks for it
+            starts = range(0, len(self), self._block)
+            self._summary = {
+                "rows": len(self),
+                **{
+                    name: [_digest(values[i : i + self._block]) for i in starts]
+                    for name, values in (("ids", self._ids), ("texts", self._texts))
+                },
+            }
+        return self._summary
 
     def change(self, then: Mapping[str, Any] | None, name_of: Callable[[int], str]) -> str | None:
         """What is different from an earlier summary, in words; ``None`` where nothing is.
@@ -82,7 +97,7 @@ def _more(blocks: int) -> str:
     return f", and so have later rows, in {blocks} place{'s' if blocks > 1 else ''}"
 
 
-def _number(texts: Sequence[str]) -> int:
+def number_of(texts: Sequence[str]) -> int:
     """64 bits that name some texts in order."""
     digest = hashlib.blake2b(digest_size=_BYTES)
     for text in texts:
@@ -92,6 +107,6 @@ def _number(texts: Sequence[str]) -> int:
     return int.from_bytes(digest.digest(), "big")
 
 
-def _digest(values: array[int]) -> str:
-    whole = b"".join(value.to_bytes(_BYTES, "big") for value in values)
+def _digest(values: Any) -> str:
+    whole = np.asarray(values, dtype=np.uint64).astype(">u8").tobytes()
     return hashlib.blake2b(whole, digest_size=_BYTES).hexdigest()

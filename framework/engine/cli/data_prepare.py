@@ -1,0 +1,86 @@
+"""``engine data prepare``: tokens, digests, labels and the start of a training, once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from engine.cli.options import Json, Overrides
+
+if TYPE_CHECKING:
+    from engine.prepare.work import Share
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="The config that is to be trained.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Instead of the config's data.prepared (build/prepared)."),
+    ] = None,
+    worker: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N", help="Compute the parts of process I of N (from 1), in a shared folder."
+        ),
+    ] = "1/1",
+    overrides: Overrides = None,
+    json: Json = False,
+) -> None:
+    """Compute once what every training of CONFIG needs of its data.
+
+    Every text is tokenised, every row gets its cluster, and the model before training is built; all
+    of it is kept in files that training maps into memory. `engine train CONFIG` then starts in
+    seconds, with the same numbers. Ctrl-C loses one part; the same command goes on. Changed data,
+    another tokenizer or other clusters are prepared beside what is there.
+    """
+    from dataclasses import asdict
+
+    from engine.cli.progress import counting
+    from engine.cli.tables import human, stdout
+    from engine.core.config import load_config
+    from engine.core.terminal import print_json
+    from engine.prepare.work import prepare
+
+    share = _share(worker)
+    given = [*(overrides or ()), *([] if folder is None else [f"data.prepared={folder}"])]
+    settings = load_config(config, given)
+    with counting(transient=True) as bar:
+        task = bar.add_task("starting", total=None)
+
+        def tell(what: str, done: int, of: int) -> None:
+            bar.update(task, description=what, completed=done, total=of or None)
+
+        found = prepare(settings, share, tell)
+    if json:
+        print_json({**asdict(found), "folder": str(found.folder)})
+        return
+    if found.missing:
+        stdout().print(
+            f"{found.missing} parts of other processes are missing: whoever ends last joins them"
+        )
+        return
+    labels = ", cluster labels" if found.clusters else ""
+    stdout().print(
+        f"{settings.name}: {found.rows:,} rows, {found.texts:,} texts, {found.sequences:,}"
+        f" different token sequences{labels} in {found.folder} ({human(found.bytes)});"
+        f" `engine train {config}` uses them",
+        soft_wrap=True,
+    )
+
+
+def _share(text: str) -> Share:
+    """``2/8`` -> the second of eight.
+
+    Raises:
+        DataError: it is not of this form, or there is no such process.
+    """
+    from engine.errors import DataError
+    from engine.prepare.work import Share
+
+    match = re.fullmatch(r"([0-9]{1,5})/([0-9]{1,5})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise DataError(f"--worker {text}: expected I/N, for example 2/8, the second of eight")
+    return Share(int(match[1]) - 1, int(match[2]))
