@@ -30,6 +30,8 @@ class Job(_Fact):
         path: what the entry named.
         config: file of the resolved config; ``None`` where there is none.
         run: folder of the training; the model is ``run/model``. For an artifact its own folder.
+        fit: bytes that the model is made to fit under; ``None``: it stays as it is.
+        fitted: the artifact of the fitted model.
         datasets: see ``EvaluatedDataset.to_json``.
         threads: of the arithmetic.
         device: of training, answers and timing; ``None``: as configs say, and the CPU answers.
@@ -50,6 +52,8 @@ class Job(_Fact):
     overrides: tuple[str, ...] = ()
     config: str | None = None
     run: str = ""
+    fit: int | None = None
+    fitted: str = ""
     datasets: tuple[Mapping[str, Any], ...] = ()
     threads: int = 1
     device: str | None = None
@@ -64,6 +68,11 @@ class Job(_Fact):
     @property
     def model(self) -> Path:
         """The artifact that is evaluated."""
+        return Path(self.fitted) if self.fitted else self.made
+
+    @property
+    def made(self) -> Path:
+        """The artifact that was trained or named, before it is made to fit."""
         return Path(self.run) if self.source == "artifact" else Path(self.run) / "model"
 
     def load_config(self) -> EngineConfig:

@@ -137,7 +137,7 @@ def plan(
     prints = Prints(registry, counted)
     data = [[each.to_json(), prints.of(each.use)] for each in evaluated]
     tasks = []
-    for entry in suite.entries:
+    for entry in suite.all_entries:
         for seed in suite.seeds_of(entry):
             overrides = suite.overrides_of(entry, seed) if entry.source == "config" else []
             provenance = Provenance(
@@ -172,7 +172,8 @@ class _Planner:
         if entry.source == "config":
             settings = load_config(entry.path, overrides, registry=self.registry)
             model = digest("config", self._of_config(settings), self.suite.threads, *self._device)
-            run = self.out / "models" / f"{entry.name}.{seed}.{model[:12]}"
+            trained = self.suite.trained_as(entry)
+            run = self.out / "models" / f"{trained}.{seed}.{model[:12]}"
             config = self.out / "models" / f"{run.name}.yaml"
             write_text(config, dump_config(settings))
             zero_shot = settings.zero_shot.model_dump(mode="json")
@@ -188,14 +189,16 @@ class _Planner:
             run = self.out
             model = digest("predictions", sha256(entry.path))
         measured = [self.suite.threads, dict(machine()), *self._device]
-        key = digest(model, self.data, zero_shot, measured)
+        fit = [] if entry.fit is None else [f"fit to {entry.fit}"]
+        key = digest(model, self.data, zero_shot, measured, *fit)
         uses = [*self._plugins(settings), *(each.use for each in self.evaluated)]
         stem = f"{entry.name}.{seed}.{key[:12]}"
         results = self.out / "results"
         return Job(
             phase="evaluate", entry=entry.name, seed=seed, key=key, source=entry.source,
             path=str(entry.path), overrides=tuple(overrides),
-            config=None if config is None else str(config), run=str(run),
+            config=None if config is None else str(config), run=str(run), fit=entry.fit,
+            fitted="" if entry.fit is None else str(self.out / "models" / f"{stem}.fitted"),
             datasets=tuple(datasets), threads=self.suite.threads,
             device=self.suite.device,
             output=str(results / f"{stem}.json"), answers=str(results / f"{stem}.answers.json"),

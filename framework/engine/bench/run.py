@@ -156,7 +156,7 @@ def gather(
             found = Outcome(result, found.answers)
         outcomes.append(found)
     leaderboard = make_leaderboard(
-        suite.name, [entry.name for entry in suite.entries], outcomes,
+        suite.name, [entry.name for entry in suite.all_entries], outcomes,
         size_buckets=suite.size_buckets, failed=failed, skipped=skipped, failures=results,
         draws=suite.measure.draws,
         provenance={

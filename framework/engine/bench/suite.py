@@ -6,6 +6,7 @@
     name: small
     seeds: [0]
     limits: [1 MB, 3 MB]
+    fit: [500 kB]                                # every entry, made to fit, as a row of its own
     entries:
       - {name: sber, config: configs/tiny/sber.yaml, set: {train.stages.0.epochs: 10}}
       - {name: bought, artifact: build/bought}
@@ -27,6 +28,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from engine.bench.formatting import limit_words
 from engine.contracts.limits import MAX_SEED, MAX_WORKERS
 from engine.contracts.refs import DatasetRef
 from engine.contracts.settings import Settings
@@ -58,6 +60,9 @@ class EntrySettings(Settings):
     seeds: tuple[Annotated[int, Field(ge=0, le=MAX_SEED)], ...] | None = Field(
         None, min_length=1, description="instead of the suite's"
     )
+    fit: Bytes | None = Field(
+        None, description="made as good as possible under so many bytes, as `engine fit` does"
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -66,6 +71,8 @@ class EntrySettings(Settings):
             raise ValueError(f"entry `{self.name}` needs {_ONE_OF}")
         if self.config is None and (self.set or self.seeds):
             raise ValueError(f"entry `{self.name}`: `set` and `seeds` belong to a `config`")
+        if self.predictions is not None and self.fit is not None:
+            raise ValueError(f"entry `{self.name}`: predictions alone have no model to `fit`")
         return self
 
     @property
@@ -154,6 +161,10 @@ class SuiteSettings(Settings):
         (50 * 10**6, 150 * 10**6, 500 * 10**6, 10**9),
         description="a leaderboard for each, most bytes of the weight file",
     )
+    fit: tuple[Bytes, ...] = Field(
+        (),
+        description="every entry also made to fit under each of these limits, as rows of its own",
+    )
     set: dict[str, Any] = Field({}, description="laid over every config, before the entry's own")
     entries: tuple[EntrySettings, ...] = Field(min_length=1)
     data: tuple[DataEntry, ...] = Field(min_length=1)
@@ -166,6 +177,16 @@ class SuiteSettings(Settings):
         if twice:
             raise ValueError(f"two entries are called `{twice[0]}`: each needs a name of its own")
         return entries
+
+    @model_validator(mode="after")
+    def _different_fitted_names(self) -> Self:
+        names = [entry.name for entry in self.all_entries]
+        for name, count in Counter(names).items():
+            if count > 1:
+                raise ValueError(
+                    f"an entry is called `{name}`, as one that `fit` makes: give it another name"
+                )
+        return self
 
     @field_validator("seeds")
     @classmethod
@@ -194,8 +215,38 @@ class SuiteSettings(Settings):
 
     @property
     def size_buckets(self) -> tuple[int, ...]:
-        """The limits, each once, the strictest first."""
-        return tuple(sorted(set(self.limits)))
+        """The limits, and those that models were made to fit, each once, the strictest first."""
+        fitted = [entry.fit for entry in self.all_entries if entry.fit is not None]
+        return tuple(sorted({*self.limits, *fitted}))
+
+    @property
+    def all_entries(self) -> tuple[EntrySettings, ...]:
+        """The entries, and behind them each one under each limit of ``fit``."""
+        return (
+            *self.entries,
+            *(
+                entry.model_copy(update={"name": fitted_name(entry.name, limit), "fit": limit})
+                for entry in self.entries
+                if entry.source != "predictions" and entry.fit is None
+                for limit in sorted(set(self.fit))
+            ),
+        )
+
+    def trained_as(self, entry: EntrySettings) -> str:
+        """The name of the entry whose trained model this one is made of: most often its own."""
+        return next(
+            (
+                own.name
+                for own in self.entries
+                if entry.fit is not None and entry.name == fitted_name(own.name, entry.fit)
+            ),
+            entry.name,
+        )
+
+
+def fitted_name(name: str, limit: int) -> str:
+    """``sber``, 10,000,000 -> ``sber-10MB``."""
+    return f"{name}-{limit_words(limit).replace(' ', '')}"
 
 
 def load_suite(

@@ -24,6 +24,10 @@ _WAIT = 120.0
 """Seconds: a process of a killed bench sees that soon, finishes its step and saves."""
 
 
+_WAIT_FOR_TRAINING = 7 * 24 * 3600.0
+"""Seconds: what is to be made to fit may still be in training, for another entry of the suite."""
+
+
 def make_model(job: Job) -> Path:
     """The artifact of an entry's config, made where it is not there yet or its code changed.
 
@@ -31,7 +35,7 @@ def make_model(job: Job) -> Path:
         EngineError: whatever building or training says.
     """
     config, folder = for_bench(job.load_config(), job.threads, job.device), Path(job.run)
-    with _alone(folder):
+    with _alone(folder, _WAIT if job.fit is None else _WAIT_FOR_TRAINING):
         why = why_model_stale(folder, Path(job.code))
         if why and folder.exists():
             print(f"made again: {why}", flush=True)
@@ -81,9 +85,9 @@ def for_bench(config: EngineConfig, threads: int, device: str | None = None) -> 
 
 
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def _alone(folder: Path, wait: float) -> Iterator[None]:
     """One process at a time in a folder: one of a killed bench may still be saving."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     path = folder.parent / f".{folder.name}.lock"
-    with locked(path, f"{folder} is in use by another process", wait=_WAIT):
+    with locked(path, f"{folder} is in use by another process", wait=wait):
         yield

@@ -50,11 +50,15 @@ def _do(path: str, started_at: float) -> None:
         torch.set_num_threads(job.threads)
         for phase in ("speed", "contest"):  # of the model and the code before
             Path(job.output).with_suffix(f".{phase}.json").unlink(missing_ok=True)
-        folder = job.model
+        folder = job.made
         if job.source == "config":
             from engine.bench.training import make_model
 
             folder = make_model(job)
+        if job.fit is not None:
+            from engine.bench.fitting import fitted_model
+
+            folder = fitted_model(job, folder)
         from engine.bench.evaluator import (
             evaluate_entry,  # after the model: it does not follow from this
         )

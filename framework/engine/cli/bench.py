@@ -58,6 +58,13 @@ def run(
     limit: Annotated[
         list[str] | None, typer.Option(help="Bytes allowed, instead of the suite's limits; again.")
     ] = None,
+    fit: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZES",
+            help="Every entry also made to fit under each of these limits: 10MB,25MB,100MB.",
+        ),
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
     device: Annotated[
         str | None,
@@ -99,7 +106,7 @@ def run(
     from engine.bench.run import LEADERBOARD, PAGE, run_suite
     from engine.errors import DataError
 
-    settings = _suite(suite, overrides or [], limit, jobs, device, contest=contest)
+    settings = _suite(suite, overrides or [], limit, fit, jobs, device, contest=contest)
     read = files_of_suite(suite or DEFAULT, settings)
     out = folder or Path("build/bench") / settings.name
     page = html or out / PAGE
@@ -133,6 +140,7 @@ def _suite(
     path: Path | None,
     overrides: list[str],
     limits: list[str] | None,
+    fit: str | None,
     jobs: int | None,
     device: str | None,
     *,
@@ -152,6 +160,9 @@ def _suite(
     given = list(overrides)
     if limits:
         given.append("limits=[" + ", ".join(f"'{each}'" for each in limits) + "]")
+    if fit is not None:
+        sizes = [each.strip() for each in fit.split(",") if each.strip()]
+        given.append("fit=[" + ", ".join(f"'{each}'" for each in sizes) + "]")
     if jobs is not None:
         given.append(f"jobs={jobs}")
     if device is not None:
@@ -230,7 +241,7 @@ def _prediction_files(suite: SuiteSettings, folder: Path | None) -> list[Path]:
         return []
     return [
         folder / f"{entry.name}.{seed}.json"
-        for entry in suite.entries
+        for entry in suite.all_entries
         for seed in suite.seeds_of(entry)
     ]
 

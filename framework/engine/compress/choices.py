@@ -45,6 +45,11 @@ class Choice:
     name: str
     bytes: int
 
+    @property
+    def learned(self) -> bool:
+        """Whether its storage is learned from the numbers."""
+        return self.ref is not None and bool(self.ref.target().learned)
+
     def to_config(self) -> dict[str, Any] | None:
         """As a config names it."""
         if self.ref is None:
@@ -167,14 +172,15 @@ def _distinct(choices: Sequence[Choice]) -> tuple[Choice, ...]:
 
 
 def needed(items: Sequence[ChoiceItem], limit: int) -> list[ChoiceItem]:
-    """The items without storages of fewer than 4 bits a number, where the limit needs none of them.
+    """The items without learned storages, and those of under 4 bits a number, if none is needed.
 
-    They lose much and take long to learn, so they are for limits that nothing else meets.
+    They take long or lose much, so they are for limits that nothing else meets.
     """
     plain = [
         ChoiceItem(item.name, item.tensors, tuple(
             choice for number, choice in enumerate(item.choices)
-            if number == 0 or 8 * choice.bytes / max(1, item.numbers) >= _FEW_BITS
+            if number == 0 or (not choice.learned
+            and 8 * choice.bytes / max(1, item.numbers) >= _FEW_BITS)
         ))
         for item in items
     ]  # fmt: skip

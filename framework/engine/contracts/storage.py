@@ -128,6 +128,10 @@ class Storage(ABC):
     lossless: ClassVar[bool] = False
     """Whether ``decode`` gives exactly the numbers that ``encode`` got."""
 
+    learned: ClassVar[bool] = False
+    """Whether ``encode`` learns from the numbers and takes long: ``engine fit`` then tries it only
+    where nothing else meets the limit."""
+
     def __init__(self, settings: StorageSettings) -> None:
         self.settings = settings
 

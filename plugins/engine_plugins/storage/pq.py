@@ -8,6 +8,7 @@ doi:10.1109/TPAMI.2010.57; the codebooks are learned by faiss.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -31,6 +32,7 @@ class Pq(Storage):
     """
 
     settings: PqSettings
+    learned: ClassVar[bool] = True
 
     def fits(self, shape: Shape) -> bool:
         """Matrices whose rows can be cut evenly."""
