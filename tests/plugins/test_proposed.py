@@ -20,6 +20,7 @@ OPEN_CLIP = {
     "xlm-roberta-base-ViT-B-32": "laion5b_s13b_b90k",
     "xlm-roberta-large-ViT-H-14": "frozen_laion5b_s13b_b90k",
     "MobileCLIP2-S0": "dfndr2b",
+    "nllb-clip-base-siglip": "v1",
 }
 FREE = {"weights", "tokenizer", "arch", "image_size", "quick_gelu"}
 """Settings that a config may leave to others: an architecture's name stands for its numbers."""

@@ -195,11 +195,12 @@ def _sorted(
 def _of_sentences(source: str, files: Mapping[str, Path]) -> Foreign:
     """A folder of sentence-transformers: a transformer, pooling, perhaps a dense layer.
 
-    A model of CLIP in such a folder is a folder of transformers.
+    A model of CLIP in such a folder is a folder of transformers; a table of static embeddings is
+    described by model2vec's own file.
     """
     modules = _modules(files[_MODULES])
     kinds = [kind for kind, _ in modules]
-    if kinds == ["CLIPModel"]:
+    if kinds in (["CLIPModel"], ["StaticEmbedding"], ["StaticEmbedding", "Normalize"]):
         return _inside(source, modules[0][1])
     if "Normalize" in kinds[-1:]:
         modules = modules[:-1]  # Engine's embeddings have length 1 anyway

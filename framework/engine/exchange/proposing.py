@@ -57,7 +57,7 @@ def propose_config(
     model: dict[str, Any] = {"embed_dim": widths["vision"]}
     for part, (use, proposal) in found.items():
         model[part] = {"use": use, **proposal.settings}
-    model["text"].setdefault("tokenizer", _tokenizer(text, registry))
+    model["text"]["tokenizer"] = _own_tokenizer(model["text"], text) or _tokenizer(text, registry)
     model["projection"] = {part: dict(proposal.projection) for part, (_, proposal) in found.items()}
     return _checked({"engine": 1, "name": name, "model": {**model, **logits}}, text, overrides)
 
@@ -110,6 +110,15 @@ def _only(found: Mapping[str, Any], kind: str, what: str) -> tuple[str, Any]:
         f"{what}, which no installed {called} computes",
         hint=f"`engine plugins {kind}` lists what is installed; a plugin can be added",
     )
+
+
+def _own_tokenizer(settings: Mapping[str, Any], text: Foreign) -> dict[str, Any] | None:
+    """The tokenizer that the text encoder's own proposal names; its files are the source's."""
+    named = settings.get("tokenizer")
+    if not isinstance(named, Mapping):
+        return None
+    source = {} if text.tokenizer is None else {"from": text.tokenizer}
+    return {**source, **named}
 
 
 def _tokenizer(foreign: Foreign, registry: Registry) -> dict[str, Any]:

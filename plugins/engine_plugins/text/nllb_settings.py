@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import Field
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_HEADS, MAX_LAYERS, MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import Plan, TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.refs import TokenizerRef
 from engine_plugins import plans
+from engine_plugins.text import proposed
 from engine_plugins.text.settings import TransformerSettings
 
 
@@ -37,6 +41,11 @@ class NllbTextSettings(TransformerSettings):
         description="the features: `first` the first token's, which is the language, `mean` the"
         " mean over all",
     )
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return proposed.nllb(description)
 
     def plan(self) -> TowerPlan:
         """The tensors of ``engine_plugins.text.nllb.NllbText``."""

@@ -7,11 +7,13 @@ names its pooling, and a dense layer where it has one.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.contracts.description import Description
 from engine.contracts.proposal import Proposal, number, ratio
+from engine.core.descriptions import find_beside, read_beside
 
 _PROGRAM = "sentence_transformers"
 _BERT = {"bert": "pooler", "chinese_clip_text_model": "first"}
@@ -31,6 +33,16 @@ _NAMED = {
 }
 
 
+_NLLB = {
+    "nllb-200-distilled-600M": {
+        "vocab_size": 256206, "width": 1024, "layers": 12, "heads": 16, "mlp_ratio": 4.0,
+    },
+    "nllb-200-distilled-1.3B": {
+        "vocab_size": 256206, "width": 1024, "layers": 24, "heads": 16, "mlp_ratio": 8.0,
+    },
+}  # fmt: skip
+
+
 def bert(description: Description, aside: Sequence[Description]) -> Proposal | None:
     """BERT and what reads its output."""
     if description.program != "transformers" or description.kind not in _BERT:
@@ -41,7 +53,9 @@ def bert(description: Description, aside: Sequence[Description]) -> Proposal | N
 def xlm_roberta(description: Description, aside: Sequence[Description]) -> Proposal | None:
     """XLM-RoBERTa, of transformers or inside of open_clip."""
     if description.program == "open_clip" and description.kind == "hf":
-        return _of_open_clip(description)
+        return _of_open_clip(description, _named_xlm_roberta(description, "hf_model_name"))
+    if description.program == "transformers" and description.kind == "M-CLIP":
+        return _m_clip(description, aside)
     if description.program != "transformers" or description.kind not in _XLM_ROBERTA:
         return None
     numbers = _numbers(description.values)
@@ -110,24 +124,124 @@ def _encoder(
     return Proposal({**settings, "pooling": _POOLING[pooling]}, projection, joint)
 
 
-def _of_open_clip(description: Description) -> Proposal | None:
-    """A text tower of transformers inside of open_clip; ``None`` for an encoder of another name."""
-    values = description.values
-    named = str(values.get("hf_model_name")).rpartition("/")[2]
-    if named not in _NAMED:
+def nllb(description: Description) -> Proposal | None:
+    """NLLB's encoder inside of open_clip."""
+    if description.program != "open_clip" or description.kind != "hf":
         return None
+    name = str(description.values.get("hf_model_name"))
+    numbers = _NLLB.get(name.rpartition("/")[2]) or _nllb_numbers(_config_of(name))
+    return _of_open_clip(description, numbers)
+
+
+def _nllb_numbers(values: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The numbers of transformers' M2M100, whose encoder is NLLB's."""
+    if values.get("model_type") != "m2m_100":
+        return None
+    width = number(values, "d_model", default=1024)
+    return {
+        "vocab_size": number(values, "vocab_size", default=128112),
+        "width": width,
+        "layers": number(values, "encoder_layers", default=12),
+        "heads": number(values, "encoder_attention_heads", default=16),
+        "mlp_ratio": ratio(width, number(values, "encoder_ffn_dim", default=4096)),
+    }
+
+
+def _named_xlm_roberta(description: Description, key: str) -> dict[str, Any] | None:
+    """The numbers of an XLM-RoBERTa that a description names, published or in the hub's cache."""
+    name = str(description.values.get(key))
+    known = _NAMED.get(name.rpartition("/")[2])
+    if known is not None:
+        return {**known, "vocab_size": 250002, "n_positions": 514, "norm_eps": 1e-5}
+    values = _config_of(name)
+    return _numbers(values) if values.get("model_type") in _XLM_ROBERTA else None
+
+
+def _config_of(name: str) -> Mapping[str, Any]:
+    """The ``config.json`` of a repository of the hub; empty where it is out of reach."""
+    if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", name) or "/" not in name:
+        return {}
+    found = find_beside(f"hf:{name}", ("config.json",))
+    return read_beside(found["config.json"]) if found else {}
+
+
+def _m_clip(description: Description, aside: Sequence[Description]) -> Proposal | None:
+    """M-CLIP: the mean of an XLM-RoBERTa, and one linear layer with a bias."""
+    numbers = _named_xlm_roberta(description, "modelBase")
+    if numbers is None:
+        raise ValueError(
+            f"`modelBase` is {description.values.get('modelBase')!r:.60} in {description.place};"
+            f" Engine knows the numbers of {', '.join(_NAMED)}, and of what the hub's cache has"
+        )
+    width = number(description.values, "transformerDimensions", default=numbers["width"])
+    if width != numbers["width"]:
+        raise ValueError(
+            f"`transformerDimensions` is {width} in {description.place}, and its `modelBase` is"
+            f" {numbers['width']} wide"
+        )
+    settings = {**numbers, "max_tokens": longest(aside, numbers["n_positions"] - 2),
+                "pooling": "mean"}  # fmt: skip
+    joint = number(description.values, "numDims", default=512)
+    return Proposal(settings, {**_LINEAR, "bias": True}, joint)
+
+
+def static(description: Description, aside: Sequence[Description]) -> Proposal | None:
+    """A folder of model2vec: a table, and the tokenizer that lies beside it."""
+    if description.program != "transformers" or description.kind != "model2vec":
+        return None
+    document = next((one.values for one in aside if one.program == "tokenizers"), None)
+    if document is None:
+        raise ValueError(f"{description.place} has no tokenizer.json beside it")
+    pooling = description.values.get("pooling", "mean")
+    if pooling != "mean":
+        raise ValueError(
+            f"`pooling` is {pooling!r:.60} in {description.place}; Engine has the mean"
+        )
+    rows, unknown = _entries(document)
+    longest_text = description.values.get("max_length") or description.values.get("seq_length")
+    width = number(description.values, "hidden_dim")
+    settings = {
+        "vocab_size": rows,
+        "width": width,
+        "max_tokens": longest_text if isinstance(longest_text, int) else 512,
+        "unknown_id": unknown,
+        "tokenizer": {"use": "tokenizer_json", "marks": False},
+    }
+    return Proposal(settings, _IDENTITY, width)
+
+
+def _entries(document: Mapping[str, Any]) -> tuple[int, int | None]:
+    """How many tokens a ``tokenizer.json`` has, and the id of its unknown one."""
+    model = document["model"]
+    vocabulary = model.get("vocab") or {}
+    if isinstance(vocabulary, Mapping):
+        ids = {str(token): int(index) for token, index in vocabulary.items()}
+        unknown = ids.get(str(model.get("unk_token")))
+    else:
+        ids = {str(entry[0]): index for index, entry in enumerate(vocabulary)}
+        unknown = model.get("unk_id")
+    added = [one.get("id", 0) for one in document.get("added_tokens") or []]
+    return max([*ids.values(), *added], default=0) + 1, unknown
+
+
+def _of_open_clip(description: Description, numbers: dict[str, Any] | None) -> Proposal | None:
+    """A text tower of transformers inside of open_clip; ``None`` for an encoder of another name."""
+    if numbers is None:
+        return None
+    values = description.values
+    has_pooler = "n_positions" in numbers  # NLLB has none: there it is the first token itself
+    poolers = _POOLERS if has_pooler else {**_POOLERS, "cls_pooler": "first"}
     pooler = values.get("hf_pooler_type", "mean_pooler")
-    if pooler not in _POOLERS:
-        raise ValueError(f"`hf_pooler_type` is {pooler!r:.60}; Engine has {', '.join(_POOLERS)}")
+    if pooler not in poolers:
+        raise ValueError(f"`hf_pooler_type` is {pooler!r:.60}; Engine has {', '.join(poolers)}")
     kind = values.get("hf_proj_type", "mlp")
     projections = {"mlp": {"use": "mlp"}, "linear": _LINEAR, None: _IDENTITY, "": _IDENTITY}
     if kind not in projections:
         raise ValueError(f"`hf_proj_type` is {kind!r:.60}; Engine has mlp and linear")
-    numbers = {**_NAMED[named], "vocab_size": 250002, "n_positions": 514, "norm_eps": 1e-5}
     settings = {
         **numbers,
         "max_tokens": number(values, "context_length", default=77),
-        "pooling": _POOLERS[pooler],
+        "pooling": poolers[pooler],
     }
     return Proposal(settings, projections[kind], number(description.model, "embed_dim"))
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pydantic import Field
 
+from engine.contracts.description import Description
 from engine.contracts.limits import MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import TowerPlan
+from engine.contracts.proposal import Proposal
 from engine.contracts.refs import TokenizerRef
 from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans
+from engine_plugins.text import proposed
 
 
 class StaticTextSettings(TextEncoderSettings):
@@ -33,6 +38,11 @@ class StaticTextSettings(TextEncoderSettings):
         description="id of unknown tokens, which model2vec leaves out of the mean (WordPiece: 1);"
         " null: every token counts",
     )
+
+    @classmethod
+    def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
+        """See the contract."""
+        return proposed.static(description, aside)
 
     def plan(self) -> TowerPlan:
         """The tensor of ``engine_plugins.text.static.StaticText``."""

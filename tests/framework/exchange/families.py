@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
 import transformers
+from open_clip.hf_model import HFTextEncoder
 from open_clip.push_to_hf_hub import save_config_for_hf
 from safetensors.torch import save_file
 from sentence_transformers import SentenceTransformer, models
@@ -131,3 +133,75 @@ def sentences(folder: Path, kind: str, *, dense: bool) -> Any:
 
 def pixels(size: int) -> torch.Tensor:
     return torch.randn(3, 3, size, size, generator=torch.Generator().manual_seed(1))
+
+
+XLM_R: dict[str, Any] = {
+    "vocab_size": 400, "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4,
+    "intermediate_size": 50, "max_position_embeddings": LONGEST + 2, "type_vocab_size": 1,
+    "layer_norm_eps": 1e-5, "pad_token_id": 1,
+}  # fmt: skip
+NLLB: dict[str, Any] = {
+    "vocab_size": 700, "d_model": 24, "encoder_layers": 2, "encoder_attention_heads": 4,
+    "encoder_ffn_dim": 50, "decoder_layers": 1, "decoder_attention_heads": 4,
+    "decoder_ffn_dim": 16, "max_position_embeddings": 20, "scale_embedding": True,
+    "pad_token_id": 1,
+}  # fmt: skip
+
+
+def encoder(folder: Path, kind: str) -> Any:
+    """A repository of an encoder alone: its config and its tokenizer."""
+    folder.mkdir(parents=True)
+    tokenizer = (hub_folders.xlm_roberta if kind == "xlm" else hub_folders.nllb)(folder)[2]
+    tokenizer.model_max_length = LONGEST
+    tokenizer.save_pretrained(folder)
+    config: Any = (
+        transformers.XLMRobertaConfig(**XLM_R) if kind == "xlm"
+        else transformers.M2M100Config(**NLLB)
+    )  # fmt: skip
+    config.save_pretrained(folder)
+    return config
+
+
+def open_clip_of_encoder(folder: Path, kind: str, config: Any) -> Any:
+    """open_clip's CLIP over an encoder of the hub, ``tiny/<kind>``."""
+    head = ("mean_pooler", "mlp") if kind == "xlm" else ("cls_pooler", "linear")
+    text_cfg = {
+        "hf_model_name": f"tiny/{kind}", "hf_tokenizer_name": f"tiny/{kind}",
+        "hf_pooler_type": head[0], "hf_proj_type": head[1], "context_length": LONGEST,
+        "hf_model_pretrained": False,
+    }  # fmt: skip
+    vision = {**foreign.OPEN_CLIP["vision_cfg"]}
+    plain = {"width": 8, "heads": 1, "layers": 1}
+    model: Any = open_clip.CustomTextCLIP(20, vision, plain)
+    model.text = HFTextEncoder("", 20, config, *head, pretrained=False)
+    if kind == "xlm":
+        model.text.transformer.pooler = None
+    else:
+        model.text.transformer = model.text.transformer.encoder
+    foreign.shaken(model)
+    model.visual.image_mean, model.visual.image_std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+    model.visual.preprocess_cfg = {"interpolation": "bicubic", "resize_mode": "shortest"}
+    folder.mkdir()
+    save_file({n: t.contiguous().clone() for n, t in model.state_dict().items()},
+              folder / "open_clip_model.safetensors")  # fmt: skip
+    whole = {"embed_dim": 20, "vision_cfg": vision, "text_cfg": text_cfg, "custom_text": True}
+    save_config_for_hf(model, folder / "open_clip_config.json", whole)
+    return model
+
+
+def m_clip(folder: Path, config: Any) -> tuple[Any, torch.nn.Linear]:
+    """M-CLIP's folder over ``tiny/xlm``, its encoder and its linear layer."""
+    folder.mkdir()
+    tokenizer = hub_folders.xlm_roberta(folder)[2]
+    tokenizer.model_max_length = LONGEST
+    tokenizer.save_pretrained(folder)
+    model = foreign.shaken(transformers.XLMRobertaModel(config))
+    linear = foreign.shaken(torch.nn.Linear(24, 20))
+    tensors = {f"transformer.{n}": t for n, t in model.state_dict().items()}
+    tensors |= {f"LinearTransformation.{n}": t for n, t in linear.state_dict().items()}
+    save_file({n: t.contiguous().clone() for n, t in tensors.items()},
+              folder / "model.safetensors")  # fmt: skip
+    about = {"model_type": "M-CLIP", "modelBase": "tiny/xlm", "numDims": 20,
+             "transformerDimensions": 24}  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(about))
+    return model, linear
