@@ -2,87 +2,34 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import json
 import math
-import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-import engine.core.build
-from engine.contracts import Tokenizer
 from engine.contracts.filling import tied_names, with_ties
-from engine.contracts.hooks import GROUP
 from engine.core import artifact
-from engine.core.build import Built, assemble, build, make_tokenizer, read_artifact, save
-from engine.core.config.schema import EngineConfig
+from engine.core.build import build, read_artifact, save
 from engine.core.making import make_model
 from engine.core.registry import Registry
 from engine.core.size import artifact_size, config_size, plan_of_module
-from engine.errors import ArtifactError, EngineError, LimitError, WeightsError
+from engine.errors import ArtifactError, EngineError, WeightsError
 from engine.exchange.source import source_of
 
-VISION = {
-    "use": "small_vit", "image_size": 16, "width": 8, "layers": 1, "heads": 2, "convolutions": 2,
-}  # fmt: skip
-BAG = {"use": "bag_of_tokens", "width": 8, "layers": 2}
-WORDS = {"vocab_size": 200, "max_tokens": 12, "tokenizer": {"use": "trained", "from": "scratch"}}
+from .small_builds import BAG, artifact_size_of, config_of, made, tied, tied_registry
 
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[Registry]:
-    """Everything installed, and the tied towers."""
-    spec = importlib.util.spec_from_file_location(
-        "tied_towers", Path(__file__).with_name("tied_towers.py")
-    )
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["tied_towers"] = module
-    spec.loader.exec_module(module)
-    point: Any = SimpleNamespace(name="tied", value="tied_towers", dist=None, load=lambda: module)
-    made = Registry([*entry_points(group=GROUP), point])
-    assert not [broken for broken in made.broken if "tied" in broken.entry_point]
-    yield made
-    del sys.modules["tied_towers"]
-
-
-def config_of(registry: Registry, text: dict[str, Any], **changes: Any) -> EngineConfig:
-    data = {
-        "engine": 1,
-        "name": "small",
-        "model": {
-            "embed_dim": 8,
-            "vision": VISION,
-            "text": {**text, **WORDS},
-            "projection": {"vision": {"use": "linear"}, "text": {"use": "linear"}},
-        },
-        "data": {"train": {"use": "shapes", "size": 16}},
-        **changes,
-    }
-    return EngineConfig.model_validate(data, context={"registry": registry})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def tokenizer(registry: Registry) -> Iterator[Tokenizer]:
-    """One tokenizer for all: to train it takes as long as everything else."""
-    trained = make_tokenizer(config_of(registry, BAG))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.core.build.make_tokenizer", lambda config: trained)
-        yield trained
-
-
-def made(config: EngineConfig) -> Built:
-    return assemble(config, make_model(config), engine.core.build.make_tokenizer(config), {})
+    """See :func:`tied_registry`."""
+    with tied_registry() as found:
+        yield found
 
 
 def put(state: dict[str, Tensor], name: str, number: float) -> None:
@@ -246,10 +193,6 @@ TIES = {
 }
 
 
-def tied(tie: str) -> dict[str, Any]:
-    return {"use": "tied", "width": 8, "tie": tie}
-
-
 @pytest.mark.parametrize("tie", TIES)
 def test_tied_tensors_are_stored_once_counted_once_and_tied_again(
     registry: Registry, tmp_path: Path, tie: str
@@ -281,13 +224,6 @@ def test_tied_tensors_are_stored_once_counted_once_and_tied_again(
     assert same == (tie in ("weight", "module"))
     save(again, tmp_path / "b", registry)
     assert (tmp_path / "b" / artifact.WEIGHTS).stat().st_size == report.total
-
-
-def artifact_size_of(folder: Path, registry: Registry) -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("engine.core.registry.default_registry", lambda: registry)
-        patch.setattr("engine.core.config.loader.default_registry", lambda: registry, raising=False)
-        return artifact_size(folder)
 
 
 @pytest.mark.parametrize("given", ["both", "first", "second"])
@@ -422,67 +358,3 @@ def test_the_organisers_baseline_as_the_contest_counts_it(root: Path) -> None:
     report = config_size(load_config(root / "configs" / "organisers_baseline.yaml"))
     assert report.num_parameters == 64_039_633
     assert report.num_parameters + report.num_buffers == 64_095_212
-
-
-# --- storage and limits ------------------------------------------------------------------------
-
-STORAGES = [
-    {},
-    {"default": "float16"},
-    {"default": "bfloat16", "keep": ["norms", "biases"], "keep_as": "float32"},
-    {"default": "int8_rows"},
-    {"default": "float16", "rules": [{"match": "text.first.*", "use": "int8_rows"}]},
-]
-
-
-@pytest.mark.parametrize("storage", STORAGES)
-def test_an_artifact_in_any_storage(
-    registry: Registry, tmp_path: Path, storage: dict[str, Any]
-) -> None:
-    config = config_of(registry, tied("weight"), storage=storage)
-    built = made(config)
-    predicted = config_size(config)
-    report = save(built, tmp_path / "a", registry)
-    assert report.total == predicted.total == (tmp_path / "a" / artifact.WEIGHTS).stat().st_size
-    assert report.tensors == predicted.tensors == artifact_size_of(tmp_path / "a", registry).tensors
-    assert sum(tensor.bytes for tensor in report.tensors) + report.header == report.total
-    assert [sum(part.storage.values()) for part in report.parts] == [p.bytes for p in report.parts]
-    manifest = json.loads((tmp_path / "a" / artifact.MANIFEST).read_text(encoding="utf-8"))
-    listed = {name for entry in manifest["storage"] for name in entry["tensors"]}
-    assert listed == {tensor.name for tensor in report.tensors}
-    again = read_artifact(tmp_path / "a", registry)
-    assert tied_names(again.model) == tied_names(built.model)
-    for name, tensor in built.model.state_dict().items():
-        found = again.model.state_dict()[name]
-        assert found.dtype == tensor.dtype
-        assert torch.allclose(found, tensor, rtol=8e-3, atol=tensor.abs().max().item() / 250), name
-    save(again, tmp_path / "b", registry)  # decoded and encoded once more: nothing drifts
-    assert (tmp_path / "b" / artifact.WEIGHTS).read_bytes() == (
-        tmp_path / "a" / artifact.WEIGHTS
-    ).read_bytes()
-
-
-def test_an_artifact_in_any_storage_is_a_source(registry: Registry, tmp_path: Path) -> None:
-    built = made(config_of(registry, BAG, storage={"default": "int8_rows"}, seed=4))
-    save(built, tmp_path / "a", registry)
-    stored = read_artifact(tmp_path / "a", registry).model.text.state_dict()
-    source = {**BAG, "weights": {"from": f"artifact:{tmp_path / 'a'}"}}
-    found = build(config_of(registry, source)).model.text.state_dict()
-    assert all(torch.equal(stored[name], found[name]) for name in stored)
-
-
-def test_the_whole_folder_has_a_limit(registry: Registry, tmp_path: Path) -> None:
-    config = config_of(registry, BAG)
-    report = save(made(config), tmp_path / "a", registry)
-    whole = sum(path.stat().st_size for path in (tmp_path / "a").iterdir())
-    assert report.folder == whole > report.total
-    assert artifact_size(tmp_path / "a").folder == whole
-    tight = config_of(registry, BAG, limits={"folder": whole - 100})
-    with pytest.raises(LimitError, match="all files of small together"):
-        save(made(tight), tmp_path / "b", registry)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a"]
-    # More digits in the config are more bytes of the folder itself.
-    roomy = config_of(registry, BAG, limits={"folder": whole + 100})
-    assert save(made(roomy), tmp_path / "c", registry).folder_over == 0
-    with pytest.raises(LimitError, match="all files"):  # before anything is built
-        build(config_of(registry, BAG, limits={"folder": report.total + 10}))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,134 +11,26 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 
 from engine.contracts.hooks import Plugin
 from engine.contracts.plan import Plan, TensorPlan
 from engine.contracts.settings import Settings
-from engine.contracts.storage import (
-    Shape,
-    Storage,
-    StorageSettings,
-    StoredArray,
-    StoredTensor,
-)
-from engine.core.config.schema import WeightStorageSettings
 from engine.core.manifest import Stored
-from engine.core.registry import default_registry
 from engine.core.size import header_bytes
-from engine.core.storage import StoragePlan, file_parts, plan_storage, to_manifest
+from engine.core.storage import StoragePlan, file_parts, to_manifest
 from engine.core.storage_file import encode, write_parts
 from engine.core.weights import read_weights
-from engine.errors import ArtifactError, ConfigError, PluginError, WeightsError
+from engine.errors import ConfigError, PluginError
 
-
-class Pairs(Storage):
-    """Two numbers a byte, four bits each, with the largest of the tensor: odd ones need a shape."""
-
-    def plan(self, shape: Shape) -> Mapping[str, StoredTensor]:
-        count = int(np.prod(shape))
-        return {"": StoredTensor("U8", (-(-count // 2),)), ".largest": StoredTensor("F32", ())}
-
-    def encode(self, array: np.ndarray) -> Mapping[str, StoredArray]:
-        largest = np.abs(array).max(initial=0).astype(np.float32)
-        levels = np.rint(array.ravel() / (largest or 1) * 7 + 8).astype(np.uint8)
-        levels = np.append(levels, [0] * (levels.size % 2)).astype(np.uint8)
-        return {
-            "": StoredArray("U8", levels[::2] | levels[1::2] << 4),
-            ".largest": StoredArray("F32", np.float32(largest).reshape(())),
-        }
-
-    def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
-        packed, count = parts[""].array, int(np.prod(shape))
-        levels = np.stack([packed & 15, packed >> 4], axis=1).ravel()[:count].astype(np.float32)
-        largest = parts[".largest"].array
-        return ((levels - 8) / np.float32(7) * largest).astype(np.float32).reshape(shape)
-
-
-class Liar(Pairs):
-    """Plans something else than it gives."""
-
-    def plan(self, shape: Shape) -> Mapping[str, StoredTensor]:
-        return {**super().plan(shape), "": StoredTensor("U8", (1,))}
-
-
-class Unreadable(Pairs):
-    """Gives infinity back."""
-
-    def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
-        return np.full(shape, np.inf, np.float32)
-
-
-class NoDtype(Pairs):
-    """Plans a dtype that no file has."""
-
-    def plan(self, shape: Shape) -> Mapping[str, StoredTensor]:
-        return {"": StoredTensor("I3", shape)}
-
-
-class Carrier(Pairs):
-    """Carries bytes in an array of another dtype."""
-
-    def encode(self, array: np.ndarray) -> Mapping[str, StoredArray]:
-        parts = super().encode(array)
-        return {**parts, "": StoredArray("U8", parts[""].array.astype(np.int16))}
-
-
-class PairsSettings(StorageSettings):
-    """With something to choose."""
-
-    note: str = ""
+from .storage_worlds import OWN, PLAN, WORLD, numbers, planned, section
 
 
 class NotStorageSettings(Settings):
     """Of another base."""
 
 
-OWN = {
-    one.__name__.lower(): Plugin(
-        "storage", one.__name__.lower(), f"{__name__}:{one.__name__}", f"{__name__}:PairsSettings"
-    )
-    for one in (Pairs, Liar, Unreadable, NoDtype, Carrier)
-}
 OWN["foreign"] = Plugin("storage", "foreign", f"{__name__}:Pairs", f"{__name__}:NotStorageSettings")
-
-
-class World:
-    """The installed plugins and those above."""
-
-    def get(self, kind: str, name: str) -> Plugin:
-        return OWN[name] if name in OWN else default_registry().get(kind, name)
-
-    def names(self, kind: str) -> list[str]:
-        return default_registry().names(kind)
-
-
-WORLD: Any = World()
 USES = [None, "float32", "float16", "bfloat16", "int8_rows", "pairs"]
-
-
-def section(**values: Any) -> WeightStorageSettings:
-    return WeightStorageSettings.model_validate(values, context={"registry": WORLD})
-
-
-def planned(plan: Plan, **values: Any) -> StoragePlan:
-    return plan_storage(plan, section(**values))
-
-
-PLAN: Plan = {
-    "text.embedding.weight": TensorPlan((10, 4)),
-    "text.block.norm.weight": TensorPlan((4,)),
-    "text.block.norm.bias": TensorPlan((4,)),
-    "text.block.norm.running_mean": TensorPlan((4,), buffer=True),
-    "text.block.norm.num_batches_tracked": TensorPlan((), "int64", buffer=True),
-    "text.block.linear.weight": TensorPlan((3, 4)),
-    "text.block.linear.bias": TensorPlan((3,)),
-    "text.block.attention.in_proj_bias": TensorPlan((12,)),
-    "text.token": TensorPlan((4,)),
-    "vision.conv.weight": TensorPlan((3, 2, 5, 5)),
-    "logit_scale": TensorPlan(()),
-}
 
 
 def names(plan: StoragePlan) -> dict[str, str]:
@@ -246,15 +137,6 @@ plans = st.dictionaries(
 )
 
 
-def numbers(plan: Plan, seed: int) -> dict[str, np.ndarray]:
-    random = np.random.default_rng(seed)
-    dtypes = {"float": np.float32, "int64": np.int64, "bool": np.bool_}
-    return {
-        name: (random.normal(size=tensor.shape) * 10).astype(dtypes[tensor.dtype])
-        for name, tensor in plan.items()
-    }
-
-
 @settings(max_examples=150, deadline=None)
 @given(st.data(), plans)
 def test_the_predicted_file_is_written_and_read(data: st.DataObject, plan: Plan) -> None:
@@ -325,95 +207,3 @@ def test_the_manifest_says_for_every_tensor_how_it_is_stored() -> None:
     }  # fmt: skip
     assert found["vision.conv.weight"] == "int8_rows"
     assert found["logit_scale"] is None
-
-
-# --- what goes wrong ---------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("use", "number", "advice"),
-    [
-        ("float16", 65_520.0, "bfloat16"),
-        ("float16", -70_000.0, "bfloat16"),
-        ("float16", 3.4e38, "float32"),
-        ("bfloat16", 3.4e38, "float32"),
-        ("int8_rows", 9e6, "float8"),
-        ("int8_rows", -3.4e38, "float32"),
-        ("unreadable", 1.0, "int4_groups"),
-    ],
-)
-def test_a_number_that_its_storage_cannot_hold(use: str, number: float, advice: str) -> None:
-    plan = {"small": TensorPlan((3, 30)), "large": TensorPlan((2, 30))}
-    arrays = {name: np.ones(tensor.shape, np.float32) for name, tensor in plan.items()}
-    arrays["large"][1, 1] = number
-    stored = planned(plan, rules=[{"match": "large", "use": use}])
-    with pytest.raises(WeightsError, match=f"here: large holds .*{use}") as caught:
-        encode("here", stored, arrays, WORLD)
-    assert f"set storage.default to {advice}," in str(caught.value.hint)
-
-
-@pytest.mark.parametrize(
-    ("use", "words"),
-    [("liar", "encoded a as .* and planned"), ("carrier", "int16 cannot carry the dtype U8")],
-)
-def test_a_storage_that_breaks_its_word(use: str, words: str) -> None:
-    plan = {"a": TensorPlan((4, 4))}
-    with pytest.raises(PluginError, match=words):
-        encode("here", planned(plan, default=use), numbers(plan, 0), WORLD)
-
-
-def test_a_storage_of_an_unknown_dtype() -> None:
-    with pytest.raises(PluginError, match="unknown dtype `I3`"):
-        planned({"a": TensorPlan((4, 4))}, default="nodtype")
-
-
-def written(folder: Path, **values: Any) -> tuple[Path, list[dict[str, Any]]]:
-    stored = planned(PLAN, **values)
-    path = folder / "x.safetensors"
-    write_parts(path, encode("here", stored, numbers(PLAN, 0), WORLD))
-    return path, to_manifest(stored)
-
-
-CONV, SCALE = "vision.conv.weight", "vision.conv.weight.scale"
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda parts: {SCALE: None}, r"missing: vision\.conv\.weight\.scale$"),
-        (lambda parts: {CONV: None}, r"missing: vision\.conv\.weight$"),
-        (
-            lambda parts: {SCALE: parts[SCALE][:1]},
-            r"shape of .*scale: \(1,\) there, \(3,\) expected",
-        ),
-        (lambda parts: {CONV: parts[CONV].float()}, r"dtype of .*weight: F32 there, I8 expected"),
-    ],
-)
-def test_a_file_that_does_not_fit_its_manifest(change: Any, words: str, tmp_path: Path) -> None:
-    from safetensors.torch import save_file
-
-    path, entries = written(tmp_path, default="int8_rows")
-    parts = load_file(path)
-    parts |= change(parts)
-    save_file({name: tensor for name, tensor in parts.items() if tensor is not None}, path)
-    with pytest.raises(ArtifactError, match=f"(?m){words}"):
-        read_weights(path, {"storage": entries}, WORLD)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"use": "int99_rows"}, "int99_rows"),
-        ({"settings": {"colour": 3}}, "int8_rows"),
-        ({"tensors": {"vision.conv.weight": [10**15, 3]}}, "shape of vision.conv.weight"),
-        ({"tensors": {"vision.conv.weight": [7]}}, "cannot hold the shape of vision.conv.weight"),
-    ],
-)
-def test_a_manifest_that_does_not_fit_its_file(
-    change: dict[str, Any], words: str, tmp_path: Path
-) -> None:
-    path, entries = written(tmp_path, default="int8_rows")
-    entry = next(one for one in entries if one["use"] == "int8_rows")
-    entry.update(change)
-    with pytest.raises(ArtifactError, match=words):
-        read_weights(path, {"storage": entries}, WORLD)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
-import os
 import re
-import sqlite3
 import zlib
-from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 import pytest
@@ -20,38 +16,13 @@ from yarl import URL
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.headers import forbids, packing_of, robot_names, seconds_to_wait
 from engine.data.download.heads import MAX_BYTES, Heads, HeadTooLongError, mend
-from engine.data.download.outcome import Cause, Failed, Refusal, plain, without_password
-from engine.data.download.shards import shard_paths
+from engine.data.download.outcome import Cause, Refusal
 from engine.data.download.urls import parse
-from engine.data.verify import verify
-from engine.errors import DataError
 
-from .conftest import QUICK, Lists, Request, Server, picture
+from .conftest import QUICK, Lists, Request, Server
+from .wire import PICTURE, TEXT, answer, raw
 
-PICTURE = picture(1)
 OURS = robot_names(QUICK.user_agent)
-
-
-def raw(*pieces: bytes, close: bool = False) -> Callable[[Request], Awaitable[None]]:
-    """An answer of exactly these bytes, in pieces."""
-
-    async def answer(request: Request) -> None:
-        for piece in pieces:
-            request.writer.write(piece)
-            await request.writer.drain()
-            if len(pieces) > 1:
-                await asyncio.sleep(0.005)
-        if close:
-            request.writer.close()
-
-    return answer
-
-
-def answer(*fields: bytes, body: bytes = PICTURE, length: bool = True) -> bytes:
-    lines = [b"HTTP/1.1 200 OK", *fields]
-    if length:
-        lines.append(b"Content-Length: %d" % len(body))
-    return b"\r\n".join([*lines, b"", body])
 
 
 def chunked(body: bytes) -> bytes:
@@ -152,7 +123,6 @@ def test_urls_that_are_none(url: str) -> None:
     assert found.kind == Cause.BAD_URL
 
 
-TEXT = st.text() | st.binary().map(lambda b: b.decode("utf-8", "surrogateescape"))
 SAFE = st.text("abcXYZ019-._~!$&'()*+,;=:@/", max_size=12)
 PIECE = SAFE | st.integers(0, 255).map("%{:02x}".format) | st.integers(0, 255).map("%{:02X}".format)
 
@@ -384,117 +354,3 @@ def test_robots_over_the_wire(server: Server, lists: Lists) -> None:
     assert {i: kind for i, (kind, _) in lists.failures().items()} == {
         "ours": Cause.ROBOTS, "everyone": Cause.ROBOTS
     }  # fmt: skip
-
-
-# ---- foreign text in the state ----------------------------------------------------------------
-
-FOREIGN = {
-    "robots": answer(b"X-Robots-Tag: noai, caf\xe9\x1b[31m"),
-    "coding": answer(b"Content-Encoding: br, \xff\xfe"),
-    "coding2": answer(b"Content-Encoding: \xff\xfe, br"),
-    "redirect": b"HTTP/1.1 302 F\xff\r\nLocation: ftp\xe9://caf\xe9/\r\nContent-Length: 0\r\n\r\n",
-    "host": b"HTTP/1.1 302 F\xff\r\nLocation: http://caf\xe9/\xe9\r\nContent-Length: 0\r\n\r\n",
-    "reason": b"HTTP/1.1 404 Pas trouv\xe9\r\nContent-Length: 0\r\n\r\n",
-    "retry": b"HTTP/1.1 404 Pas\r\nRetry-After: \xe9\r\nContent-Length: 0\r\n\r\n",
-    "status": b"HTTP/1.1 \xe9\xe9\xe9 OK\r\n\r\n",
-    "differ": answer(b"Content-Length: 7", b"X: caf\xe9"),
-    "body": answer(body=b"<html>caf\xe9 \xed\xa0\x80"),
-}
-
-
-@pytest.mark.parametrize("kind", ["files", "webdataset"])
-def test_bytes_that_are_not_utf8_cost_their_image_alone(
-    server: Server, lists: Lists, kind: str
-) -> None:
-    server.answers = {name: raw(data, close=True) for name, data in FOREIGN.items()}
-    server.answers["good"] = PICTURE
-    lists.write({name: server.url(name) for name in server.answers})
-    choices = replace(QUICK, retries=0, timeout=3, format=kind)  # type: ignore[arg-type]
-    for again in (False, False, True):
-        report = lists.run(choices, retry_failed=again).report
-        assert report["images"] == {
-            "listed": len(FOREIGN) + 1, "downloaded": 1, "failed": len(FOREIGN), "left": 0
-        }  # fmt: skip
-    failures = lists.failures()
-    assert failures["robots"] == (Cause.ROBOTS, "noai, caf\ufffd [31m")
-    for _, detail in failures.values():
-        assert detail.isprintable()
-    assert verify(lists.out).whole
-
-
-def test_a_folder_whose_name_is_not_utf8(server: Server, lists: Lists) -> None:
-    server.answers["1"] = PICTURE
-    lists.write({1: server.url("1")})
-    lists.out = lists.folder / os.fsdecode(b"caf\xe9")
-    assert lists.run().report["images"]["downloaded"] == 1
-    assert verify(lists.out).whole
-    lists.out = lists.folder / os.fsdecode(b"\xff")
-    assert lists.run(replace(QUICK, format="webdataset")).report["images"]["downloaded"] == 1
-    assert verify(lists.out).whole
-    with pytest.raises(DataError, match="begun otherwise"):
-        lists.run(QUICK)
-
-
-@given(TEXT)
-def test_any_text_can_be_stored(text: str) -> None:
-    lost = Failed(1, text, Refusal("x", text), 0)
-    for stored in (lost.host, lost.failure.detail):
-        assert stored.isprintable()
-        assert len(stored) <= 300
-    table = sqlite3.connect(":memory:")
-    assert table.execute("SELECT ?", (lost.failure.detail,)).fetchone() == (lost.failure.detail,)
-    table.close()
-
-
-# ---- passwords --------------------------------------------------------------------------------
-
-SECRET = "s3cr3t"
-
-
-@pytest.mark.parametrize("kind", ["files", "webdataset"])
-def test_passwords_stay_in_the_lists(
-    server: Server, lists: Lists, kind: str, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """They are sent, and kept for going on; nothing that is written for people holds them."""
-    server.answers["good"] = PICTURE
-    server.answers["away"] = raw(
-        b"HTTP/1.1 302 Found\r\nLocation: ftp://user:%s@x/\r\nContent-Length: 0\r\n\r\n"
-        % SECRET.encode()
-    )
-    server.answers["bad"] = raw(answer(b"Content-Length: 7"))
-    host = f"user:{SECRET}@127.0.0.1"
-    urls = {path: server.url(path, host) for path in ("good", "missing", "away", "bad")}
-    urls |= {
-        "port": f"http://user:{SECRET}@h:99999/", "space": f"http://user:{SECRET}@a b/",
-        "slash": f"http://user:x/{SECRET}@h/", "hash": f"http://user:x#{SECRET}@h/",
-        "scheme": f"ftp://user:{SECRET}@h/", "token": f"http://{SECRET}@h:0/",
-        "refused": f"http://user:{SECRET}@127.0.0.1:1/",
-    }  # fmt: skip
-    lists.write(urls)
-    choices = replace(QUICK, retries=0, format=kind)  # type: ignore[arg-type]
-    report = lists.run(choices).report
-    assert report["images"]["downloaded"] == 1
-    assert SECRET not in json.dumps(report)
-    for name, content in lists.content().items():
-        assert SECRET.encode() not in content, name
-    if kind == "webdataset":
-        assert b"http://***@127.0.0.1" in shard_paths(lists.out, 0)[0].read_bytes()
-    captured = capfd.readouterr()
-    assert SECRET not in captured.out + captured.err
-    assert verify(lists.out).whole
-    server.answers["missing"] = PICTURE  # going on still knows the password
-    assert lists.run(choices, retry_failed=True).report["images"]["downloaded"] == 2
-
-
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
-        ("http://u:p@h/x", "http://***@h/x"), ("https://token@h", "https://***@h"),
-        ("see //u:p@h", "see //u:p@h"), ("//u:p@h/", "//***@h/"), ("http://h/@me", "http://h/@me"),
-        ("http://h:80/a@b", "http://h:80/a@b"), ("http://h//@me", "http://h//@me"),
-        ("http://h/?u=http://a:b@c", "http://h/?u=http://***@c"), ("a@b", "a@b"),
-        ("http://u:a/b@h/", "http://***@h/"), ("http://u:p@q@h", "http://***@h"),
-    ],
-)  # fmt: skip
-def test_passwords_are_left_out(text: str, shown: str) -> None:
-    assert without_password(text) == plain(text) == shown
