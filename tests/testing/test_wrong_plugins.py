@@ -69,8 +69,10 @@ def text(name: str, check: str, *words: str, settings: str = "", **hints: Any) -
 
 
 def part(kind: str, name: str, check: str, *words: str, **hints: Any) -> Case:
-    home = "wrong_data" if kind in ("tokenizer", "embedder", "clusterer", "dataset") else (
-        "wrong_towers" if kind == "vision_tower" else "wrong_parts")  # fmt: skip
+    home = {
+        "tokenizer": "wrong_data", "embedder": "wrong_data", "clusterer": "wrong_data",
+        "dataset": "wrong_datasets", "vision_tower": "wrong_vision",
+    }.get(kind, "wrong_parts")  # fmt: skip
     return Case(kind, f"{home}:{name}", check, words, "", hints)
 
 
