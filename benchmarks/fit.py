@@ -7,6 +7,7 @@
 - EfficientNet-Lite0 under 3.6 MB: its ImageNet answers to 570 photographs before and after.
 - ``xlm-roberta-base-ViT-B-32`` at full size with random weights and a vocabulary of 250,002 pieces:
   under 250 MB for Russian and English.
+- ViT-B/32 images through onnxruntime: int8 over float32 (``benchmarks/int8.py`` in full).
 
 Each part alone: ``--only minilm``.
 """
@@ -342,9 +343,24 @@ def seconds_of_plan(config: Path, sets: list[str]) -> float:
     return time.perf_counter() - started
 
 
+def speed_ratio(folder: Path, table: Table) -> Figures:
+    """int8 over float32, both onnxruntime, one thread."""
+    from int8 import speed
+
+    started = time.perf_counter()
+    found = speed(folder, rounds=5)
+    table.add_row(
+        "ViT-B/32 as ONNX in int8", f"{found['int8_mb'] * 1e6:,.0f}",
+        f"{found['speed_ratio']:.2f} times float32's images per second, cosine"
+        f" {found['gate_cosine']:.5f} ({', '.join(found['vnni']) or 'no VNNI'})",
+        f"{time.perf_counter() - started:.0f}",
+    )  # fmt: skip
+    return {key: found[key] for key in ("speed_ratio", "vnni")}
+
+
 PARTS: dict[str, Callable[[Path, Table], Figures]] = {
     "minilm": minilm, "photos": photos, "rubert": rubert, "rubert_russian": rubert_russian,
-    "xlmr": xlmr,
+    "xlmr": xlmr, "speed_ratio": speed_ratio,
 }  # fmt: skip
 
 

@@ -34,14 +34,14 @@ def run_contest(path: str, started_at: float) -> None:
     from engine.bench.job import read_job, reporting
     from engine.bench.results import Contest
     from engine.bench.speed import peak_mb
-    from engine.core.build import read_artifact
     from engine.core.files import scratch, write_text
+    from engine.evaluate.loading import read_model
     from engine.evaluate.runner import run
 
     job = read_job(path)
     with reporting(job):
         torch.set_num_threads(1)
-        built = read_artifact(job.model)
+        built = read_model(job.model, job.backend)
         predictions = {}
         for value in job.datasets:
             evaluated = EvaluatedDataset.from_json(value)

@@ -25,7 +25,7 @@ from engine.bench.results import (
 from engine.bench.training_time import seconds_of
 from engine.contracts.dataset import Dataset
 from engine.contracts.metric import Answers
-from engine.core.build import Built, read_artifact
+from engine.core.build import Built
 from engine.core.config import dump_config
 from engine.core.devices import find_device
 from engine.core.size import artifact_size
@@ -33,10 +33,12 @@ from engine.data.contest import read_predictions
 from engine.errors import DataError
 from engine.evaluate.calibration import CalibrationBin, calibration_bins
 from engine.evaluate.features import FeatureCache
+from engine.evaluate.loading import read_model
 from engine.evaluate.predictor import Predictor, random_weights
 from engine.evaluate.retrieval import retrieval
 from engine.evaluate.runner import DatasetRun, run
 from engine.evaluate.scores import class_recall
+from engine.exchange.exported import is_export, read_onnx_export
 
 FEATURES_BUDGET = 4 * 10**9
 """Bytes of vision features that a bench keeps."""
@@ -57,7 +59,7 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
         return _evaluate_predictions(job, evaluated)
     print("evaluating", flush=True)
     device = find_device(job.device or "cpu")
-    built = read_artifact(folder, stored_tables=True)
+    built = read_model(folder, job.backend, print)
     built.model.to(device)
     training = Training(built.config.data.train, built.config)
     results, answers = [], {}
@@ -100,7 +102,9 @@ def predictor_for(built: Built, evaluated: EvaluatedDataset) -> Predictor:
 
 
 def size_of(folder: Path) -> ModelSize:
-    """The size of an artifact's weights."""
+    """The size of an artifact's weights, or of an export's files of both towers."""
+    if is_export(folder):
+        return _size_of_export(folder)
     report = artifact_size(folder, None)
     parts = tuple(
         Part(
@@ -119,6 +123,19 @@ def size_of(folder: Path) -> ModelSize:
         buffers=report.num_buffers,
         parts=parts,
     )
+
+
+def _size_of_export(folder: Path) -> ModelSize:
+    manifest = read_onnx_export(folder, verify=False)
+    parts = []
+    for side in ("vision", "text"):
+        file = manifest[side]["file"]  # and what lies beside it where it is too large for one
+        sizes = [e["bytes"] for n, e in manifest["files"].items() if n in (file, f"{file}.data")]
+        parts.append(Part(name=side, plugin="", parameters=0, buffers=0, bytes=sum(sizes)))
+    return ModelSize(
+        bytes=sum(part.bytes for part in parts), parameters=int(manifest["num_parameters"]),
+        buffers=0, parts=tuple(parts),
+    )  # fmt: skip
 
 
 def _progress(name: str) -> Callable[[str, int, int], None]:

@@ -35,6 +35,7 @@ class Job(_Fact):
         datasets: see ``EvaluatedDataset.to_json``.
         threads: of the arithmetic.
         device: of training, answers and timing; ``None``: as configs say, and the CPU answers.
+        backend: what computes the answers; ``None``: what the folder is for.
         output: the file that the job writes, whole, at its end.
         answers: in the same way, of ``evaluate``.
         features: folder of vision features that all entries share.
@@ -57,6 +58,7 @@ class Job(_Fact):
     datasets: tuple[Mapping[str, Any], ...] = ()
     threads: int = 1
     device: str | None = None
+    backend: Literal["torch", "onnxruntime"] | None = None
     output: str
     answers: str = ""
     features: str = ""

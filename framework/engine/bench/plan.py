@@ -41,6 +41,7 @@ from engine.core.manifest import model_folder
 from engine.core.named_files import files_digest
 from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError
+from engine.exchange import exported
 
 
 @dataclass(frozen=True)
@@ -155,6 +156,13 @@ def plan(
     return tasks
 
 
+def _manifest_of(folder: Path) -> tuple[dict[str, Any], str]:
+    """The manifest of an artifact or an export, and the name of the config in it."""
+    if exported.is_export(folder):
+        return exported.read_onnx_export(folder, verify=False), exported.CONFIG
+    return read_manifest(folder, verify=False), CONFIG
+
+
 @dataclass(frozen=True)
 class _Planner:
     suite: SuiteSettings
@@ -178,9 +186,9 @@ class _Planner:
             write_text(config, dump_config(settings))
             zero_shot = settings.zero_shot.model_dump(mode="json")
         elif entry.source == "artifact":
-            run = model_folder(entry.path)
-            manifest = read_manifest(run, verify=False)
-            settings = load_config(run / CONFIG, registry=self.registry)
+            run = entry.path if exported.is_export(entry.path) else model_folder(entry.path)
+            manifest, name = _manifest_of(run)
+            settings = load_config(run / name, registry=self.registry)
             data = settings.data.train  # looked at for pictures that it has in common
             prints = "" if data is None else self.prints.of(data)
             model = digest("artifact", manifest["files"], prints)
@@ -188,7 +196,8 @@ class _Planner:
         else:
             run = self.out
             model = digest("predictions", sha256(entry.path))
-        measured = [self.suite.threads, dict(machine()), *self._device]
+        backend = [self.suite.backend] if self.suite.backend else []
+        measured = [self.suite.threads, dict(machine()), *self._device, *backend]
         fit = [] if entry.fit is None else [f"fit to {entry.fit}"]
         key = digest(model, self.data, zero_shot, measured, *fit)
         uses = [*self._plugins(settings), *(each.use for each in self.evaluated)]
@@ -200,7 +209,7 @@ class _Planner:
             config=None if config is None else str(config), run=str(run), fit=entry.fit,
             fitted="" if entry.fit is None else str(self.out / "models" / f"{stem}.fitted"),
             datasets=tuple(datasets), threads=self.suite.threads,
-            device=self.suite.device,
+            device=self.suite.device, backend=self.suite.backend,
             output=str(results / f"{stem}.json"), answers=str(results / f"{stem}.answers.json"),
             features=str(self.out / "features"), code=str(self.out / "code"),
             packages=packages_of(uses, self.registry), draws=self.suite.measure.draws,

@@ -35,7 +35,7 @@ def measure_speed(job: Job) -> Speed:
     from engine.evaluate.loading import load
 
     torch.set_num_threads(job.threads)
-    predictor = load(job.model, device=job.device or "cpu")
+    predictor = load(job.model, device=job.device or "cpu", backend=job.backend)
     loaded = time.perf_counter() - started
 
     import numpy as np

@@ -50,7 +50,9 @@ class EntrySettings(Settings):
 
     name: str = Field(pattern=NAME, max_length=60, description="name on the leaderboard")
     config: Path | None = Field(None, description="a config: built, trained, then evaluated")
-    artifact: Path | None = Field(None, description="a folder that `engine build` or `train` wrote")
+    artifact: Path | None = Field(
+        None, description="a folder that `engine build`, `train` or `export --to onnx` wrote"
+    )
     predictions: Path | None = Field(
         None, description="the contest's `{data set: {image id: class index}}`; no model is seen"
     )
@@ -153,6 +155,11 @@ class SuiteSettings(Settings):
         None,
         description="where every process trains, answers and is timed; by default configs say where"
         " they train, and the CPU answers",
+    )
+    backend: Literal["torch", "onnxruntime"] | None = Field(
+        None,
+        description="what computes the answers and is timed; by default PyTorch, and onnxruntime"
+        " for entries that are ONNX exports",
     )
     jobs: int = Field(
         1, ge=1, le=MAX_WORKERS, description="processes that train and evaluate at once"

@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from engine.cli.inputs import check_files, check_folder, files_of_suite
 from engine.cli.options import Json, Overrides
+from engine.cli.predict import BackendOption
 
 if TYPE_CHECKING:
     from engine.bench.compare import Compared, Side
@@ -70,6 +71,7 @@ def run(
         str | None,
         typer.Option(metavar="NAME", help="Where models train and answer, instead of the suite's."),
     ] = None,
+    backend: BackendOption = None,
     contest: Annotated[
         bool,
         typer.Option("--contest", help="Also a run of each: one thread, no network, cold start."),
@@ -106,7 +108,7 @@ def run(
     from engine.bench.run import LEADERBOARD, PAGE, run_suite
     from engine.errors import DataError
 
-    settings = _suite(suite, overrides or [], limit, fit, jobs, device, contest=contest)
+    settings = _suite(suite, overrides or [], limit, fit, jobs, device, backend, contest=contest)
     read = files_of_suite(suite or DEFAULT, settings)
     out = folder or Path("build/bench") / settings.name
     page = html or out / PAGE
@@ -143,6 +145,7 @@ def _suite(
     fit: str | None,
     jobs: int | None,
     device: str | None,
+    backend: str | None,
     *,
     contest: bool,
 ) -> SuiteSettings:
@@ -167,6 +170,8 @@ def _suite(
         given.append(f"jobs={jobs}")
     if device is not None:
         given.append(f"device={device}")
+    if backend is not None:
+        given.append(f"backend={backend}")
     if contest:
         given.append("measure.contest=true")
     return load_suite(path, given)

@@ -1,5 +1,7 @@
 """Evaluation: zero-shot classification, its scores, and the page that shows it.
 
+``loading`` opens artifacts, and exports through the room ``exchange``.
+
 Names are imported on first use: scoring files (``engine.evaluate.scores``) never imports torch.
 """
 

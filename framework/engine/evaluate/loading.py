@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 import torch
 
+from engine.core.build import Built, read_artifact
 from engine.core.devices import find_device
 from engine.errors import DataError
 from engine.evaluate.predictor import Predictor
@@ -44,9 +45,23 @@ def load(
             there.
         PluginError: the backend's package is not installed; tells the command that installs it.
     """
-    from engine.core.build import read_artifact
+    target = find_device(device)
+    return Predictor(read_model(Path(path), backend, say)).to(target)
 
-    target, path = find_device(device), Path(path)
+
+def read_model(
+    path: Path, backend: str | None = None, say: Callable[[str], None] = lambda line: None
+) -> Built:
+    """What :func:`load` makes a predictor of: the model, on the CPU.
+
+    Args:
+        path: as for :func:`load`.
+        backend: as for :func:`load`.
+        say: receives lines of progress.
+
+    Raises:
+        EngineError: as :func:`load`.
+    """
     if backend not in (None, *get_args(Backend)):
         raise DataError(f"backend={backend!r}: expected {' or '.join(get_args(Backend))}")
     exported = is_export(path)
@@ -58,5 +73,5 @@ def load(
     if exported or backend == "onnxruntime":
         from engine.exchange.running import exported_beside, read_exported
 
-        return Predictor(read_exported(exported_beside(path, say))).to(target)
-    return Predictor(read_artifact(path, stored_tables=True)).to(target)
+        return read_exported(exported_beside(path, say))
+    return read_artifact(path, stored_tables=True)

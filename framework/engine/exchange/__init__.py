@@ -4,6 +4,8 @@
 ``engine.exchange.by_name``  a source's own description becomes a config, its tensors a model
 ``.importing``             a checkpoint and a config of the user's
 ``.onnx``                  both towers as ONNX files, for onnxruntime alone
+``.int8``                  their matrices as 8-bit numbers, behind a gate of quality
+``.running``               such an export answers in the place of the model
 ``.transformers``          a folder that transformers loads: the class that fits the towers
 ``.sentences``             what makes one that sentence-transformers loads of it
 ``.open_clip``             a folder that open_clip loads: ``local-dir:FOLDER``
