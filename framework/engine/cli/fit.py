@@ -60,6 +60,14 @@ def fit(
     budget: Annotated[
         float, typer.Option(min=1, help="Seconds of a core for measuring, by counted operations.")
     ] = 300.0,
+    train: Annotated[
+        bool,
+        typer.Option(
+            "--train",
+            help="Some hundred steps of distillation from the original repair the loss, where they"
+            " can.",
+        ),
+    ] = False,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -96,7 +104,7 @@ def fit(
     if not lines:
         lines = _default_texts(built, datasets)
     fitted = _fitted(
-        built, most, lines, datasets, labels, named, budget,
+        built, most, lines, datasets, labels, named, budget, train,
         state=output.with_name(f".{output.name}.fit.json"), html=html, output=output,
         inputs=[f"{texts}: {len(lines):,} texts" if texts else f"{len(lines):,} texts",
                 *([] if data is None else [str(data)])],
@@ -273,12 +281,13 @@ def _default_texts(built: Built, datasets: Sequence[Any]) -> list[str]:
 
 def _fitted(
     built: Built, limit: int, lines: list[str], datasets: list[Any], labels: Any,
-    languages: list[str], budget: float, *, state: Path, html: Path | None, output: Path,
-    inputs: list[str],
+    languages: list[str], budget: float, train: bool, *, state: Path, html: Path | None,
+    output: Path, inputs: list[str],
 ) -> FittedModel:  # fmt: skip
     from engine.cli.progress import sharing
     from engine.compress.fit import fit as fitting
     from engine.compress.labelled import judge_of, pictures_of
+    from engine.compress.repair import repair, score_again, targets_of
     from engine.compress.report import page_of
     from engine.core.build import save
     from engine.core.files import write_text
@@ -287,10 +296,16 @@ def _fitted(
     pictures = pictures_of(built, datasets, _PICTURES)
     try:
         with sharing() as report:
+            targets = targets_of(built, lines, pictures) if train else None
+            original = scorer(built) if train and scorer else None
             fitted = fitting(
                 built, limit, texts=lines, pictures=pictures, languages=languages, scorer=scorer,
                 budget=budget, state=state, report=report,
             )  # fmt: skip
+            if targets is not None and fitted.candidates:
+                repair(fitted, targets, report=report)
+                if scorer is not None and original is not None:
+                    score_again(fitted, scorer, original)
             report("writing", 0.98)
             limits = fitted.built.config.limits.model_copy(update={"weights": limit})
             fitted.built.config = fitted.built.config.model_copy(update={"limits": limits})

@@ -84,6 +84,23 @@ def test_a_fit_writes_an_artifact_under_the_limit_and_a_page(run: Engine, small:
     assert bytes_of(small / "again") == found["bytes"]
 
 
+def test_training_repairs_and_says_so(run: Engine, small: Path) -> None:
+    words = ("круг", "квадрат", "треугольник", "звезда")
+    colours = ("красный", "синий", "зелёный", "жёлтый")
+    (small / "many.txt").write_text("\n".join(f"{c} {w}" for c in colours for w in words))
+    fit = ("fit", "small", "--limit", "110kB", "--texts", "many.txt", "--json")
+    plain = json.loads(run(*fit, "-o", "plain").stdout)
+    done = run(*fit, "--train", "-o", "trained")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["bytes"] == plain["bytes"] == bytes_of(small / "trained")
+    assert any("steps of distillation from the original" in note for note in found["notes"])
+    assert found["quality"]["cosine"]["text"] > plain["quality"]["cosine"]["text"]
+    done = run("fit", "small", "--limit", "110kB", "--texts", "texts.txt", "--train", "-o", "few")
+    assert done.exit_code == 2
+    assert "4 texts are too few to train with" in " ".join(done.output.split())
+
+
 def test_a_plan_needs_neither_weights_nor_torch(small: Path) -> None:
     code = (
         "import sys\nfrom engine.cli.main import app\n"
