@@ -79,7 +79,6 @@ class Encoder:
     def __init__(self, predictor: Predictor, settings: ServeSettings, metrics: Metrics) -> None:
         self.predictor, self._metrics = predictor, metrics
         self._texts: Recent[str, Vector] = Recent(settings.text_cache)
-        self._tokens: Recent[str, int] = Recent(settings.text_cache)
         self._classes: Recent[tuple[str, ...], _Classes] = Recent(settings.class_cache)
         self._making: dict[tuple[str, ...], asyncio.Task[_Classes]] = {}
         vision = predictor.model.vision
@@ -114,7 +113,15 @@ class Encoder:
         return rows
 
     def _compute_texts(self, texts: Sequence[str]) -> Vector:
-        return self.predictor.encode_texts(texts)
+        """[N] texts -> [N, J + 1]: the vector, and how many tokens the text has.
+
+        Both at once: a job of its own to count the tokens of each request would wait behind whole
+        batches, in a thread that has better to do.
+        """
+        most = int(self.predictor.model.text.settings.max_tokens)
+        rows = self.predictor.encode_texts(texts)
+        counts = [len(row) for row in self.predictor.tokenizer.encode(texts, most + 1)]
+        return np.concatenate([rows, np.array(counts, np.float32)[:, None]], axis=1)
 
     async def encode_images(
         self, files: Sequence[bytes | Fault], until: float
@@ -143,8 +150,18 @@ class Encoder:
         Raises:
             Fault: the deadline passed.
         """
+        return (await self.encode_and_count(texts, until))[0]
+
+    async def encode_and_count(self, texts: Sequence[str], until: float) -> tuple[Vector, int, int]:
+        """As :meth:`encode_texts`, with the tokens that the model reads of them, and how many texts
+        are longer than that.
+
+        Raises:
+            Fault: the deadline passed.
+        """
+        model = self.predictor.model
         if not texts:
-            return np.empty((0, self.predictor.model.embed_dim), np.float32)
+            return np.empty((0, model.embed_dim), np.float32), 0, 0
         found = {text: self._texts.get(text) for text in dict.fromkeys(texts)}
         todo = [text for text, row in found.items() if row is None]
         self._metrics.cached("text", len(found) - len(todo), len(todo))
@@ -152,26 +169,9 @@ class Encoder:
             for text, row in zip(todo, await self.texts.compute(todo, until), strict=True):
                 found[text] = row
                 self._texts.put(text, row)
-        rows = [found[text] for text in texts]
-        return np.stack([row for row in rows if row is not None])
-
-    async def count_tokens(self, texts: Sequence[str]) -> tuple[int, int]:
-        """Tokens of texts, as many as the model reads, and how many texts are longer than that."""
-        if not texts:
-            return 0, 0
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self.texts.thread, self._count_now, texts)
-
-    def _count_now(self, texts: Sequence[str]) -> tuple[int, int]:
-        most = int(self.predictor.model.text.settings.max_tokens)
-        unique = {text: self._tokens.get(text) for text in dict.fromkeys(texts)}
-        todo = [text for text, count in unique.items() if count is None]
-        rows = self.predictor.tokenizer.encode(todo, most + 1) if todo else []
-        for text, row in zip(todo, rows, strict=True):
-            unique[text] = len(row)
-            self._tokens.put(text, len(row))
-        counts = [unique[text] or 0 for text in texts]
-        return sum(min(count, most) for count in counts), sum(count > most for count in counts)
+        rows = np.stack([row for row in (found[text] for text in texts) if row is not None])
+        counts, most = rows[:, -1].astype(np.int64), int(model.text.settings.max_tokens)
+        return rows[:, :-1], int(np.minimum(counts, most).sum()), int((counts > most).sum())
 
     async def classify(
         self,
