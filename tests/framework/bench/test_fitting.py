@@ -107,7 +107,7 @@ def test_the_option_gives_the_limits(tmp_path: Path) -> None:
     path.write_text(
         "engine: 1\nname: s\nentries: [{name: a, artifact: x}]\ndata: [{folder: photographs}]\n"
     )
-    made = _suite(path, [], None, "10MB, 25MB,100MB", None, None, contest=False)
+    made = _suite(path, [], None, "10MB, 25MB,100MB", None, None, None, contest=False)
     assert made.fit == (10_000_000, 25_000_000, 100_000_000)
     with pytest.raises(ConfigError, match=r"fit\.0: expected a size"):
-        _suite(path, [], None, "large", None, None, contest=False)
+        _suite(path, [], None, "large", None, None, None, contest=False)
