@@ -5,7 +5,7 @@ A text is taken as it is, without the config's templates, which are class names'
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -23,10 +23,17 @@ from engine.errors import DataError
 def prepare(model: DualEncoder, tokenizer: Tokenizer, inputs: Sequence[Any]) -> dict[str, Tensor]:
     """Texts or pictures of one kind -> what :func:`embed` takes.
 
+    Args:
+        model: whose towers compute them.
+        tokenizer: of the texts.
+        inputs: texts, pictures, or either in a dictionary under its kind, ``{"image": picture}``,
+            as sentence-transformers and MTEB name them.
+
     Raises:
-        DataError: texts and pictures in one list.
+        DataError: texts and pictures in one list, or in one dictionary.
         BrokenImageError: a picture does not decode.
     """
+    inputs = [_alone(one) for one in inputs]
     pictures = [not isinstance(one, str) for one in inputs]
     if any(pictures) and not all(pictures):
         raise DataError("texts and pictures in one list", hint="encode each kind by itself")
@@ -39,6 +46,18 @@ def prepare(model: DualEncoder, tokenizer: Tokenizer, inputs: Sequence[Any]) -> 
     rows = tokenizer.encode(list(inputs), longest)
     batch = pad_tokens(rows, tokenizer.pad_id)
     return {"input_ids": batch["ids"], "attention_mask": batch["mask"].long()}
+
+
+def _alone(given: Any) -> Any:
+    """The text or picture of a dictionary with one of them; anything else is given back."""
+    if not isinstance(given, Mapping):
+        return given
+    if len(given) != 1 or not set(given) <= {"text", "image"}:
+        raise DataError(
+            f"an input of {', '.join(sorted(map(str, given)))} has no one vector",
+            hint='one text or one picture each: {"text": ...} or {"image": ...}',
+        )
+    return next(iter(given.values()))
 
 
 def embed(model: DualEncoder, features: dict[str, Tensor]) -> Tensor:

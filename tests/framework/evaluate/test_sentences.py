@@ -28,6 +28,19 @@ def test_texts_and_pictures(predictor: Predictor, colours: dict[str, Image.Image
     assert similar.shape == (2, len(pictures))
 
 
+def test_inputs_under_their_kind(predictor: Predictor, colours: dict[str, Image.Image]) -> None:
+    """As MTEB hands them over."""
+    model = predictor.as_sentence_transformer()
+    pictures = list(colours.values())
+    found = model.encode([{"image": picture} for picture in pictures])
+    np.testing.assert_allclose(found, predictor.encode_images(pictures), atol=1e-6)
+    np.testing.assert_allclose(
+        model.encode([{"text": text} for text in TEXTS]), predictor.encode_texts(TEXTS), atol=1e-6
+    )
+    with pytest.raises((DataError, ValueError)):
+        model.encode([{"text": "x", "image": pictures[0]}])
+
+
 def test_the_right_picture_is_the_nearest(
     predictor: Predictor, colours: dict[str, Image.Image]
 ) -> None:
