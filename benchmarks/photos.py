@@ -53,12 +53,13 @@ STUDENTS = {
 }
 _OF, _TEXT = "model.projection.vision.of.texts", "model.projection.text"
 MAPS = {
-    "names, not definitions": [f"{_OF}=names", f"{_TEXT}.of.texts=names"],
+    "names alone": [f"{_OF}=names", f"{_TEXT}.of.texts=names"],
+    "definitions alone": [f"{_OF}=definitions", f"{_TEXT}.of.texts=definitions"],
     "256 dimensions": ["model.embed_dim=256"],
     "900 dimensions": ["model.embed_dim=900"],
-    "gamma 1": [f"{_TEXT}.gamma=1"],
-    "gamma 4": [f"{_TEXT}.gamma=4"],
-    "ridge 0.3": [f"{_TEXT}.ridge=0.3"],
+    "gamma 2": [f"{_TEXT}.gamma=2"],
+    "gamma 8": [f"{_TEXT}.gamma=8"],
+    "ridge 1": [f"{_TEXT}.ridge=1"],
 }
 
 

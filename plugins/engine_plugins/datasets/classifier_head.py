@@ -20,6 +20,8 @@ from engine_plugins.datasets.settings import ClassifierHeadSettings
 from engine_plugins.vision.timm import TimmVision
 
 _MAX_BYTES = 64 << 20
+_DEFINITION = 2.0
+"""What a class's definition counts where its names, which count 1 together, stand beside it."""
 _SUBSETS = {1000: "imagenet-1k", 11821: "imagenet-12k", 21841: "imagenet-22k",
             21843: "imagenet-21k-goog", 11221: "imagenet-21k-miil"}  # fmt: skip
 """timm's names of the classes, by how many classes a head has."""
@@ -70,7 +72,11 @@ class ClassifierHead(Dataset):
 
     def record(self, index: int) -> Record:
         names = self._names[self._checked(index)]
-        return Record(str(index), names, languages=(self.settings.language,) * len(names))
+        weights: tuple[float, ...] = ()
+        if self.settings.names is None and self.settings.texts == "both":
+            weights = (_DEFINITION, *(1 / (len(names) - 1) for _ in names[1:]))
+        languages = (self.settings.language,) * len(names)
+        return Record(str(index), names, languages=languages, text_weights=weights)
 
     def activation(self, index: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self._rows[self._checked(index)]
@@ -125,10 +131,15 @@ def _of_timm(count: int, texts: str) -> list[tuple[str, ...]]:
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo(subset)
-    if texts == "definitions":
-        return [(info.index_to_description(i, detailed=True),) for i in range(count)]
-    lemmas = (info.index_to_description(i) for i in range(count))
-    return [tuple(name.strip() for name in each.split(",")) for each in lemmas]
+    found: list[tuple[str, ...]] = []
+    for number in range(count):
+        definition = info.index_to_description(number, detailed=True)
+        lemmas = [name.strip() for name in info.index_to_description(number).split(",")]
+        if texts == "definitions":
+            found.append((definition,))
+        else:
+            found.append((definition, *lemmas) if texts == "both" else tuple(lemmas))
+    return found
 
 
 def _of_file(path: Path) -> list[tuple[str, ...]]:

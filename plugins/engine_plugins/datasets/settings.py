@@ -172,9 +172,10 @@ class ClassifierHeadSettings(DatasetSettings):
         description="names of the classes in the head's order: a JSON list of names or of lists of"
         " names, or a text with a class a line; null: timm's, of ImageNet",
     )
-    texts: Literal["names", "definitions"] = Field(
+    texts: Literal["names", "definitions", "both"] = Field(
         "definitions",
-        description="of timm's names: each by itself, or all with the definition in one text",
+        description="of timm's names: each by itself; all with the definition in one text; or both,"
+        " where the definition counts twice as much as all names together",
     )
     language: Language = Field("en", description="of the names")
 

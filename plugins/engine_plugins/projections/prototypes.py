@@ -143,7 +143,7 @@ def _axes(prototypes: Matrix, width: int, name: str) -> tuple[Matrix, Matrix]:
 
 
 def _named(dataset: Dataset, teacher: Teacher, width: int) -> Matrix:
-    """[C, D] the teacher's mean vector of each row's texts.
+    """[C, D] the teacher's mean vector of each row's texts, by their weights.
 
     Raises:
         DataError: a row has no text, or the teacher is of another width than the features.
@@ -155,22 +155,24 @@ def _named(dataset: Dataset, teacher: Teacher, width: int) -> Matrix:
         )
     language = teacher.settings.language
     texts: dict[str, int] = {}
-    places: list[tuple[int, int]] = []
+    places: list[tuple[int, int, float]] = []
     for row in range(len(dataset)):
         record = dataset.record(row)
-        own = record.queries if language is None else [t for t, _ in record.texts_in(language)]
+        weights = record.text_weights or (1.0,) * len(record.queries)
+        own = (tuple(zip(record.queries, weights, strict=True)) if language is None
+               else record.texts_in(language))  # fmt: skip
         if not own:
             raise DataError(f"kernel_ridge: `{record.id}` of `{dataset.name}` has no text")
-        places += [(row, texts.setdefault(text, len(texts))) for text in own]
+        places += [(row, texts.setdefault(text, len(texts)), weight) for text, weight in own]
     order = sorted(texts, key=len)
     vectors = np.empty((len(texts), width))
     for start in range(0, len(order), _TEXTS_AT_ONCE):
         some = order[start : start + _TEXTS_AT_ONCE]
         vectors[[texts[text] for text in some]] = teacher.encode_texts(some)
     sums, counts = np.zeros((len(dataset), width)), np.zeros((len(dataset), 1))
-    for row, place in places:
-        sums[row] += vectors[place]
-        counts[row] += 1
+    for row, place, weight in places:
+        sums[row] += weight * vectors[place]
+        counts[row] += weight
     return sums / counts
 
 

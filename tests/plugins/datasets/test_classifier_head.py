@@ -74,6 +74,9 @@ def test_names_of_imagenet(make_use: MakeUse, tmp_path: Path) -> None:
     assert len(set(dataset.classes)) == 1000  # two of them are cranes
     plain = head(make_use, "test_vit", path, texts="names")
     assert plain.record(1).queries == ("goldfish", "Carassius auratus")
+    both = head(make_use, "test_vit", path, texts="both").record(1)
+    assert both.queries == (*dataset.record(1).queries, *plain.record(1).queries)
+    assert dict(both.texts_in("en")) == dict(zip(both.queries, (2.0, 0.5, 0.5), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -111,6 +111,19 @@ def test_kernel_ridge_is_scikit_learns(tower: Any) -> None:
     np.testing.assert_allclose(found, original.predict(unit), rtol=1e-3, atol=1e-5)
 
 
+def test_texts_count_by_their_weights(tower: Any) -> None:
+    """A text that counts three times as much is one that stands there three times."""
+    fitted_on = []
+    for texts, weights in ((("a", "b"), (3.0, 1.0)), (("a", "a", "a", "b"), ())):
+        dataset = Prototypes(tower_fingerprint(tower))
+        dataset.record = lambda index, texts=texts, weights=weights: Record(  # type: ignore
+            str(index), tuple(f"{text}{index}" for text in texts),
+            languages=("en",) * len(texts), text_weights=weights,
+        )  # fmt: skip
+        fitted_on.append(fitted(dataset, tower)[1].anchors.detach().numpy())
+    np.testing.assert_allclose(*fitted_on, rtol=1e-5, atol=1e-6)
+
+
 def test_cosines_are_scores_standardised_by_class(tower: Any) -> None:
     """At full rank, up to a factor of the image: (x . t) / deviation of p . t over prototypes."""
     dataset = Prototypes(tower_fingerprint(tower))
