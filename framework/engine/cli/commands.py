@@ -28,6 +28,7 @@ OWN: dict[str, tuple[str, str]] = {
     "show": ("show:command", "Show a training run: stages, scores, curves."),
     "predict": ("predict:command", "Classify images into class names."),
     "eval": ("evaluate:command", "Score a model, or a file of predictions."),
+    "embed": ("embed:command", "Write a tower's vectors of any data, shard by shard."),
     "index": ("index:command", "Make an index of pictures for `engine search`."),
     "search": ("search:command", "Find pictures by text, or by a picture."),
     "serve": ("serve:command", "A model over HTTP: embeddings, classes, search, a page."),

@@ -50,6 +50,9 @@ Bytes = Annotated[
 _FROM = re.compile(r"scratch|(hf|open_clip|file|artifact|package):\S.*")
 
 
+Url = Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]{0,30}://[^/].*$", max_length=1000)]
+"""The address of a file or a folder in a store of fsspec: ``s3://bucket/folder``."""
+
 Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]{1,3})?)$", max_length=8)]
 """Where PyTorch computes: ``auto`` is a GPU where there is one, else the CPU."""
 

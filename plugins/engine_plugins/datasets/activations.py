@@ -5,18 +5,25 @@ They were computed once, here or elsewhere; training then needs neither images n
 
 from __future__ import annotations
 
+import io
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import ActivationPoint, Dataset, Record
+from engine.data.place import Place
 from engine.errors import DataError
 from engine_plugins.datasets.settings import ActivationsSettings
 
 _KEY = "engine"
 """In the file's metadata: JSON with ``point``, ``fingerprint`` and, for safetensors, ``texts``."""
+
+_SHARD = re.compile(r"[0-9]{5}-of-[0-9]{5}\.parquet")
+"""The name of a shard of ``engine embed``."""
 
 
 class Activations(Dataset):
@@ -36,10 +43,15 @@ class Activations(Dataset):
 
     def __init__(self, settings: ActivationsSettings) -> None:
         self.settings = settings
-        self.name = settings.path.stem
-        read = _parquet if settings.path.suffix == ".parquet" else _safetensors
+        self.name = str(settings.path).rstrip("/").rsplit("/", 1)[-1].partition(".")[0] or "vectors"
+        self._ids: list[str] | None = None
         try:
-            self._vectors, self._texts, about = read(settings)
+            if isinstance(settings.path, str) or settings.path.is_dir():
+                self._vectors, self._texts, about, self._ids = _shards(settings)
+            elif settings.path.suffix == ".parquet":
+                self._vectors, self._texts, about = _parquet(settings, settings.path)
+            else:
+                self._vectors, self._texts, about = _safetensors(settings, settings.path)
         except DataError:
             raise
         except Exception as error:  # the libraries raise many kinds on damaged files
@@ -70,7 +82,8 @@ class Activations(Dataset):
     def record(self, index: int) -> Record:
         texts = self._texts[self._checked(index)]
         language = self.settings.language
-        return Record(str(index), texts, languages=(language,) * len(texts) if language else ())
+        id_ = str(index) if self._ids is None else self._ids[index]
+        return Record(id_, texts, languages=(language,) * len(texts) if language else ())
 
     def activation(self, index: int) -> NDArray[np.float32]:
         row: NDArray[np.float32] = self._vectors[self._checked(index)]
@@ -85,24 +98,76 @@ class Activations(Dataset):
 Read = tuple[NDArray[np.float32], list[tuple[str, ...]], dict[str, Any]]
 
 
-def _parquet(settings: ActivationsSettings) -> Read:
+def _parquet(settings: ActivationsSettings, source: Any) -> Read:
     from pyarrow import parquet
 
-    table = parquet.read_table(settings.path, columns=[settings.vectors, settings.texts])
-    rows = table.column(settings.vectors).to_pylist()
-    vectors = np.asarray(rows, dtype=np.float32)
+    table = parquet.read_table(source, columns=[settings.vectors, settings.texts])
     texts = [_texts(value) for value in table.column(settings.texts).to_pylist()]
     metadata = table.schema.metadata or {}
-    return vectors, texts, _about(metadata.get(_KEY.encode(), b"{}").decode("utf-8"))
+    about = _about(metadata.get(_KEY.encode(), b"{}").decode("utf-8"))
+    return _rows(table.column(settings.vectors)), texts, about
 
 
-def _safetensors(settings: ActivationsSettings) -> Read:
+def _rows(column: Any) -> NDArray[np.float32]:
+    """[N, width] of a column of lists of one length."""
+    if not len(column):
+        return np.zeros((0, 0), np.float32)
+    joined = column.combine_chunks()
+    if column.null_count == 0 and hasattr(joined.type, "list_size"):
+        flat: NDArray[np.float32] = joined.flatten().to_numpy().astype(np.float32, copy=False)
+        return flat.reshape(len(column), -1)
+    return np.asarray(column.to_pylist(), dtype=np.float32)
+
+
+def _shards(
+    settings: ActivationsSettings,
+) -> tuple[NDArray[np.float32], list[tuple[str, ...]], dict[str, Any], list[str]]:
+    """What `engine embed` wrote: every shard, in order.
+
+    Raises:
+        DataError: a shard is missing, or two are of different towers.
+    """
+    from pyarrow import parquet
+
+    place = Place(settings.path)
+    names = sorted(name for name in place.names() if _SHARD.fullmatch(name))
+    if not names:
+        raise DataError(f"{place.url} holds no shard", hint="`engine embed` writes them")
+    count = int(names[0][-13:-8])
+    missing = [n for n in range(count) if f"{n:05d}-of-{count:05d}.parquet" not in names]
+    if missing or len(names) != count:
+        raise DataError(
+            f"{place.url} holds {len(names)} shards, and {count} belong together"
+            + (f": shard {missing[0]} is missing" if missing else ""),
+            hint="`engine embed` with the arguments that began it goes on",
+        )
+    vectors: list[NDArray[np.float32]] = []
+    texts: list[tuple[str, ...]] = []
+    ids: list[str] = []
+    about: dict[str, Any] = {}
+    for name in names:
+        data = place.read(name)
+        own, own_texts, said = _parquet(settings, io.BytesIO(data))
+        said = {key: value for key, value in said.items() if key != "rows"}
+        if about and said != about:
+            raise DataError(f"{place.url}/{name} is of another model than the shards before it")
+        about = said
+        if len(own):
+            vectors.append(own)
+        texts += own_texts
+        ids += parquet.read_table(io.BytesIO(data), columns=["id"]).column("id").to_pylist()
+    if not vectors:
+        raise DataError(f"{place.url} holds no vector")
+    return np.concatenate(vectors), texts, about, ids
+
+
+def _safetensors(settings: ActivationsSettings, path: Path) -> Read:
     from safetensors import safe_open
 
-    with safe_open(settings.path, framework="np") as file:
+    with safe_open(path, framework="np") as file:
         vectors = np.asarray(file.get_tensor(settings.vectors), dtype=np.float32)
         about = _about((file.metadata() or {}).get(_KEY, "{}"))
-    beside = settings.path.with_suffix(".jsonl")
+    beside = path.with_suffix(".jsonl")
     try:
         lines = beside.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from engine.contracts import DatasetRef, DatasetSettings, VisionTowerRef
 from engine.contracts.limits import MAX_SEED
+from engine.contracts.values import Url
 
 EMOJI_FONT = Path("/usr/share/fonts/truetype/noto/NotoColorEmoji.ttf")
 """Where Debian's package fonts-noto-color-emoji puts the font."""
@@ -239,7 +240,10 @@ class ParallelTextsSettings(DatasetSettings):
 class ActivationsSettings(DatasetSettings):
     """A vision tower's outputs with texts, instead of images."""
 
-    path: Path = Field(description="a .safetensors file with a .jsonl of texts beside it; .parquet")
+    path: Path | Url = Field(
+        description="a .safetensors file with a .jsonl of texts beside it; .parquet; or what"
+        " `engine embed` wrote: a folder, or a URL such as s3://bucket/folder"
+    )
     vectors: str = Field("vectors", min_length=1, description="name of the tensor or the column")
     texts: str = Field("texts", min_length=1, description="parquet: name of the column of texts")
     language: Language | None = Field(None, description="of the texts")

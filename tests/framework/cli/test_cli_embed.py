@@ -1,0 +1,77 @@
+"""`engine embed` as a user runs it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from engine.evaluate import loading as module
+from engine.evaluate.predictor import Predictor
+
+Engine = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(autouse=True)
+def colour_model(monkeypatch: pytest.MonkeyPatch, predictor: Predictor) -> None:
+    """Every artifact is the colour model."""
+    monkeypatch.setattr(module, "load", lambda path, **how: predictor)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, colours: dict[str, Image.Image]) -> Path:
+    """A folder of pictures, one of them broken."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name, picture in colours.items():
+        picture.save(folder / f"{name}.png")
+    (folder / "z.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_it_writes_goes_on_and_says_what_is_broken(engine: Engine, pictures: Path) -> None:
+    call = ("embed", pictures, "-m", "MODEL", "-o", "out", "--rows", 3)
+    code, out, err = engine(*call)
+    assert code == 0, err
+    assert "3 shards" in out
+    assert "z.png" in err
+    assert len(list(Path("out").iterdir())) == 3
+    code, out, _ = engine(*call, "--json")
+    assert code == 0
+    assert json.loads(out)["skipped"] == 3
+
+
+def test_a_config_names_its_training_data(engine: Engine, tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(
+        "engine: 1\nname: c\nmodel:\n  embed_dim: 8\n"
+        "  vision: {use: small_vit, image_size: 16, convolutions: 2, width: 8, layers: 1,"
+        " heads: 2}\n"
+        "  text: {use: gpt3small, width: 8, layers: 1, heads: 2, vocab_size: 300, max_tokens: 15,"
+        " n_positions: 16, tokenizer: {use: trained}}\n"
+        "  projection: {vision: {use: residual}, text: {use: residual}}\n"
+        "data: {train: {use: shapes, count: 6, size: 16}}\n",
+        encoding="utf-8",
+    )
+    code, out, err = engine("embed", "c.yaml", "-m", "MODEL", "-o", "memory://cli/c", "--json")
+    assert code == 0, err
+    assert json.loads(out)["rows"] == 6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("missing", "-o", "out"), "missing"),
+        (("pictures", "-o", "nowhere://x/y"), "nowhere"),
+        (("pictures", "-o", "out", "--device", "cuda:99"), "cuda:99"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    engine: Engine, pictures: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    code, _, err = engine("embed", *arguments, "-m", "MODEL")
+    assert code == 2, err
+    assert words in err
+    assert not Path("out").exists()
