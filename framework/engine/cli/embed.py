@@ -56,7 +56,7 @@ def command(
     from engine.evaluate.embed import embed
 
     place, dataset = Place(output), _open(data)
-    predictor = open_predictor(model, None, device)
+    predictor = open_predictor(model, None, device=device)
     try:
         with counting() as bar:
             task = bar.add_task("shards", total=None)
