@@ -166,7 +166,7 @@ def photos(folder: Path, table: Table) -> Figures:
 
     started = time.perf_counter()
     before = answers(built)
-    fitted = fit(built, 3_600_000, texts=["a", "b", "a b"], budget=60,
+    fitted = fit(built, 3_600_000, texts=["a", "b", "a b"], budget=300,
                  pictures=pictures_of(built, datasets, 48))  # fmt: skip
     again, size = written(fitted, folder / "fitted")
     same = (before == answers(again)).numpy()

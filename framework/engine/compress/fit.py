@@ -5,12 +5,13 @@
    of bytes and loss (``frontier.py``) gives the best combination under any limit.
 3. Losses do not add up exactly, so the best combinations are measured as a whole, and the best of
    these is taken.
+4. Its numbers are rounded once more, by what they are multiplied with (``rounding.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +29,19 @@ from engine.compress.calibration import (
     pixels_of,
     text_probe,
 )
-from engine.compress.choices import ChoiceItem, fixed_bytes, items_of, needed, with_choices
+from engine.compress.choices import Choice, ChoiceItem, fixed_bytes, items_of, needed, with_choices
 from engine.compress.frontier import Frontier, Point, frontier
-from engine.compress.losses import MeasuredLoss, Report, measured_losses, replaced, stored_again
-from engine.compress.state import FitState
+from engine.compress.losses import (
+    OPERATIONS_A_SECOND,
+    Again,
+    MeasuredLoss,
+    Report,
+    measured_losses,
+    replaced,
+    stored_again,
+)
+from engine.compress.rounding import Rounder
+from engine.compress.state import FitState, known_losses, signature_of
 from engine.compress.steps import (
     compressed,
     facts_of,
@@ -44,7 +54,6 @@ from engine.core.registry import Registry, default_registry
 from engine.core.size import SizeReport, plan_of_module, size_of_plan
 from engine.errors import LimitError
 from engine.evaluate.statistics import Correct, paired_test
-from engine.version import __version__
 
 CHECKED = 4
 """Combinations that are measured as a whole."""
@@ -197,6 +206,7 @@ class _Choosing:
     state: Path | None
     registry: Registry
     report: Report
+    rounder: Rounder = field(init=False)
 
     def choose(self, scorer: Scorer | None, original: Correct | None) -> None:
         """Fill the answer in."""
@@ -204,6 +214,9 @@ class _Choosing:
         plan = plan_of_module(built.model)
         probes, notes = probes_for(built, self.texts, self.pictures)
         fitted.notes += notes
+        names = [name for item in fitted.items for name in item.tensors]
+        self.report("what each tensor is multiplied with", 0.0)
+        self.rounder = Rounder(built.model, names, probes)
         kept = self._measure(probes)
         items = fitted.items = [_held(item, fitted.losses[item.name]) for item in fitted.items]
         front = fitted.front = frontier(
@@ -214,37 +227,54 @@ class _Choosing:
         if not points:
             least = smallest(items, plan)
             raise impossible(built.config.name, self.limit, least, fitted.original)
+        measured: dict[int, dict[str, Tensor]] = {}
         for number, (point, size) in enumerate(points):
             self.report(f"measuring combination {number + 1} of {len(points)}", 0.9)
-            with replaced(built.model, _tensors(built, items, point)):
-                quality = quality_of(probes, real_pictures=bool(len(self.pictures)))
-                correct = scorer(built) if scorer else None
-            accuracy = None if correct is None else _accuracy(correct)
-            fitted.candidates.append(Candidate(point, size.total, quality, accuracy, correct))
-        fitted.candidates.sort(key=lambda c: (-(c.accuracy or 0.0), c.quality.loss, c.bytes))
+            one, measured[size.total] = self._candidate(point, size.total, probes, scorer)
+            fitted.candidates.append(one)
+        fitted.candidates.sort(key=_order)
         best = fitted.candidates[0]
         if original is not None and best.correct is not None:
             fitted.accuracy = _accuracy(original)
             fitted.images = sum(rows.shape[1] for rows in original)
             fitted.difference = paired_test(best.correct, original)
-        take(fitted, best, self.registry)
+        take(fitted, best, measured[best.bytes], self.registry)
         if kept is not None:
             kept.remove()
+
+    def _candidate(
+        self, point: Point, bytes_: int, probes: Mapping[str, SideProbe], scorer: Scorer | None
+    ) -> tuple[Candidate, dict[str, Tensor]]:
+        """A combination measured as a whole, its numbers rounded in the better of two ways."""
+        built, items = self.fitted.built, self.fitted.items
+        found = []
+        for again in (_plain, self.rounder):
+            tensors = _tensors(built, items, point, again)
+            with replaced(built.model, tensors):
+                quality = quality_of(probes, real_pictures=bool(len(self.pictures)))
+                correct = scorer(built) if scorer else None
+            accuracy = None if correct is None else _accuracy(correct)
+            found.append((Candidate(point, bytes_, quality, accuracy, correct), tensors))
+        return min(found, key=lambda each: _order(each[0]))
 
     def _measure(self, probes: Mapping[str, SideProbe]) -> FitState | None:
         """Measure every choice; what is known from before is not measured again."""
         fitted, built = self.fitted, self.fitted.built
-        signature = _signature(built, probes, fitted.items) if self.state else {}
+        signature = signature_of(built, probes, fitted.items) if self.state else {}
+        # Of a large model only the measured combinations are rounded by moments.
+        cheap = self.rounder.operations(fitted.items) <= self.budget * OPERATIONS_A_SECOND
+        signature["rounded"] = cheap
         kept = FitState(self.state, signature) if self.state else None
 
         def keep(name: str, losses: Mapping[str, MeasuredLoss | None]) -> None:
             if kept is not None:
                 kept.keep(name, {key: one and asdict(one) for key, one in losses.items()})
 
-        known = {} if kept is None else _known(kept.values)
+        known = {} if kept is None else known_losses(kept.values)
         fitted.losses = measured_losses(
             built.model, fitted.items, probes,
             budget=self.budget, known=known, keep=keep, report=self.report,
+            again=self.rounder if cheap else None,
         )  # fmt: skip
         estimated = sum(
             not one.measured for own in fitted.losses.values() for one in own.values() if one
@@ -262,7 +292,9 @@ def _accuracy(correct: Correct) -> float:
     return 100 * float(np.mean([rows.mean() for rows in correct]))
 
 
-def take(fitted: FittedModel, candidate: Candidate, registry: Registry) -> None:
+def take(
+    fitted: FittedModel, candidate: Candidate, tensors: Mapping[str, Tensor], registry: Registry
+) -> None:
     """Make a measured combination the answer: its config, its numbers, its manifest."""
     built, items = fitted.built, fitted.items
     plan = plan_of_module(built.model)
@@ -271,7 +303,7 @@ def take(fitted: FittedModel, candidate: Candidate, registry: Registry) -> None:
     fitted.size = size_of_plan(plan, built.config, None)
     own = built.model.state_dict()
     with torch.no_grad():
-        for name, tensor in _tensors(built, items, candidate.point).items():
+        for name, tensor in tensors.items():
             own[name].copy_(tensor)
     built.manifest = recorded(
         built.manifest,
@@ -289,10 +321,21 @@ def take(fitted: FittedModel, candidate: Candidate, registry: Registry) -> None:
     )  # fmt: skip
 
 
-def _tensors(built: Built, items: Sequence[ChoiceItem], point: Point) -> dict[str, Tensor]:
+def _plain(choice: Choice, name: str, tensor: Tensor) -> Tensor:
+    return stored_again(choice, tensor)
+
+
+def _order(candidate: Candidate) -> tuple[float, float, int]:
+    """The best first: by accuracy where it is known, then by loss, then by bytes."""
+    return -(candidate.accuracy or 0.0), candidate.quality.loss, candidate.bytes
+
+
+def _tensors(
+    built: Built, items: Sequence[ChoiceItem], point: Point, again: Again
+) -> dict[str, Tensor]:
     own = built.model.state_dict()
     return {
-        name: stored_again(item.choices[number], own[name])
+        name: again(item.choices[number], name, own[name])
         for item, number in zip(items, point.choices, strict=True)
         for name in item.tensors
     }
@@ -336,32 +379,4 @@ def _points(
             continue
         found.append((point, size))
         allowed = int(point.bytes * _GRID)
-    return found
-
-
-def _signature(
-    built: Built, probes: Mapping[str, SideProbe], items: Sequence[ChoiceItem]
-) -> dict[str, Any]:
-    """Everything on which the measured losses depend."""
-    sums = {
-        name: [float(tensor.double().sum()), float(tensor.double().square().sum())]
-        for name, tensor in built.model.state_dict().items()
-        if tensor.is_floating_point()
-    }
-    return {
-        "engine": __version__,
-        "tensors": sums,
-        "inputs": {n: [len(p), float(p.reference.double().sum())] for n, p in probes.items()},
-        "texts": [batch["ids"].tolist() for batch in probes["text"].inputs],
-        "choices": {item.name: [choice.name for choice in item.choices] for item in items},
-    }
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, dict[str, MeasuredLoss | None]]:
-    found: dict[str, dict[str, MeasuredLoss | None]] = {}
-    for name, own in values.items():
-        try:
-            found[name] = {key: one and MeasuredLoss(**one) for key, one in own.items()}
-        except (TypeError, ValueError, AttributeError):
-            continue
     return found

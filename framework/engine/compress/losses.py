@@ -25,6 +25,9 @@ from engine.errors import WeightsError
 OPERATIONS_A_SECOND = 2e10
 """Multiplications that a core of a usual processor does in a second, for the budget."""
 
+Again = Callable[[Choice, str, Tensor], Tensor]
+"""A choice, the name of a tensor and the tensor: what a reader of the file will have."""
+
 Report = Callable[[str, float], None]
 """Called with what is being done, and how far the work is (0..1)."""
 
@@ -84,6 +87,7 @@ def measured_losses(
     budget: float,
     known: Mapping[str, Mapping[str, MeasuredLoss | None]],
     keep: Callable[[str, Mapping[str, MeasuredLoss | None]], None],
+    again: Again | None = None,
     report: Report = lambda what, share: None,
 ) -> dict[str, dict[str, MeasuredLoss | None]]:
     """The loss of every choice of every item.
@@ -95,6 +99,7 @@ def measured_losses(
         budget: seconds that running the model may take, by counted operations.
         known: items whose losses are known from before, by name of the choice.
         keep: is given each item's losses once they are known.
+        again: how a tensor is stored again; by default each number by itself.
         report: progress.
 
     Returns:
@@ -111,7 +116,7 @@ def measured_losses(
         if item.name in known and names <= known[item.name].keys():
             found[item.name] = {name: known[item.name][name] for name in names}
         else:
-            found[item.name] = _of_item(model, item, probes, every=every)
+            found[item.name] = _of_item(model, item, probes, again, every=every)
             keep(item.name, found[item.name])
         done += item.numbers
     return found
@@ -148,7 +153,12 @@ def probes_of(item: ChoiceItem, probes: Mapping[str, SideProbe]) -> list[SidePro
 
 
 def _of_item(
-    model: DualEncoder, item: ChoiceItem, probes: Mapping[str, SideProbe], *, every: bool
+    model: DualEncoder,
+    item: ChoiceItem,
+    probes: Mapping[str, SideProbe],
+    better: Again | None,
+    *,
+    every: bool,
 ) -> dict[str, MeasuredLoss | None]:
     own = model.state_dict()
     size = sum(float(own[name].double().square().sum()) for name in item.tensors) or 1.0
@@ -174,8 +184,14 @@ def _of_item(
         if worst is not None:
             stored[worst.name] = {n: stored_again(worst, own[n]) for n in item.tensors}
     values: dict[str, float] = {}
+    choices = {choice.name: choice for choice in item.choices}
     for name, again in stored.items():
-        values[name] = 0.0 if errors[name] == 0 else _measure(model, item, again, probes)
+        if errors[name] == 0:
+            values[name] = 0.0
+            continue
+        if better is not None:
+            again = {n: better(choices[name], n, own[n]) for n in again}
+        values[name] = _measure(model, item, again, probes)
     found: dict[str, MeasuredLoss | None] = {}
     for choice in item.choices:
         error = errors[choice.name]

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.compress.calibration import SideProbe
+from engine.compress.choices import ChoiceItem
+from engine.compress.losses import MeasuredLoss
+from engine.core.build import Built
 from engine.core.files import write_text
 from engine.core.strict_json import parse_json
+from engine.version import __version__
 
 _MAX_BYTES = 64 << 20
 
@@ -50,3 +55,32 @@ class FitState:
     def remove(self) -> None:
         """The fit is done: the file is no longer needed."""
         self.path.unlink(missing_ok=True)
+
+
+def signature_of(
+    built: Built, probes: Mapping[str, SideProbe], items: Sequence[ChoiceItem]
+) -> dict[str, Any]:
+    """Everything on which the measured losses depend."""
+    sums = {
+        name: [float(tensor.double().sum()), float(tensor.double().square().sum())]
+        for name, tensor in built.model.state_dict().items()
+        if tensor.is_floating_point()
+    }
+    return {
+        "engine": __version__,
+        "tensors": sums,
+        "inputs": {n: [len(p), float(p.reference.double().sum())] for n, p in probes.items()},
+        "texts": [batch["ids"].tolist() for batch in probes["text"].inputs],
+        "choices": {item.name: [choice.name for choice in item.choices] for item in items},
+    }
+
+
+def known_losses(values: Mapping[str, Any]) -> dict[str, dict[str, MeasuredLoss | None]]:
+    """The losses that a state holds; what is not one is left out."""
+    found: dict[str, dict[str, MeasuredLoss | None]] = {}
+    for name, own in values.items():
+        try:
+            found[name] = {key: one and MeasuredLoss(**one) for key, one in own.items()}
+        except (TypeError, ValueError, AttributeError):
+            continue
+    return found

@@ -100,6 +100,23 @@ class StoredArray:
         return StoredTensor(self.dtype, tuple(self.array.shape))
 
 
+@dataclass(frozen=True)
+class Grid:
+    """The levels that a storage has for the numbers of a tensor: ``step`` times whole numbers.
+
+    Each is float32 and broadcasts to [rows, numbers of a row].
+
+    Attributes:
+        step: the distance between neighbouring levels; 0 where there is one level only.
+        low: the lowest level.
+        high: the highest level.
+    """
+
+    step: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+
+
 class StorageSettings(Settings):
     """Base of every storage's settings."""
 
@@ -166,6 +183,19 @@ class Storage(ABC):
             WeightsError: it cannot hold a number as large as one of these. The message continues
                 the sentence "the storage ...", for example "holds numbers up to 65,504".
         """
+
+    def grid(self, array: np.ndarray) -> Grid | None:
+        """The levels that :meth:`encode` chooses for this tensor; ``None``: they are not evenly
+        spaced, or not known.
+
+        ``engine fit`` rounds by them with regard to what the tensor is multiplied with. A tensor of
+        these levels, in which each number at ``low`` or ``high`` stays there, must be encoded
+        exactly.
+
+        Args:
+            array: as for ``encode``.
+        """
+        return None
 
     @abstractmethod
     def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:

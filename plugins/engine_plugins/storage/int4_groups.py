@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.contracts.storage import Shape, StoredArray, StoredTensor
+from engine.contracts.storage import Grid, Shape, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import (
     LARGEST_SCALE,
@@ -93,6 +93,21 @@ class Int4Groups(GroupedStorage):
             if ".zero" in parts:
                 parts[".zero"].array[block] = pack(zero.reshape(shape))
         return parts
+
+    def grid(self, array: np.ndarray) -> Grid:
+        """16 levels for each group."""
+        parts, length = self.encode(array), row_length(array.shape)
+        step = parts[".scale"].array.astype(np.float32)
+        zero: np.ndarray = np.full(step.shape, 8, np.float32)
+        if ".zero" in parts:
+            zero = unpack(parts[".zero"].array, step.shape[1]).astype(np.float32)
+        ends = np.stack([-zero * step, (15 - zero) * step])
+        # A symmetric scale may be negative: level 0 is then the largest number.
+        low, high, step = (
+            np.repeat(each, self.settings.group, axis=1)[:, :length]
+            for each in (ends.min(axis=0), ends.max(axis=0), np.abs(step))
+        )
+        return Grid(step, low, high)
 
     def _rows(self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray) -> np.ndarray:
         # Exact in float32: 5 bits times 11.

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.contracts.storage import Shape, StoredArray, StoredTensor
+from engine.contracts.storage import Grid, Shape, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import (
     GroupedStorage,
@@ -51,6 +51,12 @@ class Int8Groups(GroupedStorage):
             "": StoredArray("I8", levels.reshape(array.shape)),
             ".scale": StoredArray("F16", scales),
         }
+
+    def grid(self, array: np.ndarray) -> Grid:
+        """127 levels on each side of zero, for each group."""
+        scale = self.encode(array)[".scale"].array.astype(np.float32)
+        step = np.repeat(scale, self.settings.group, axis=1)[:, : row_length(array.shape)]
+        return Grid(step, -127 * step, 127 * step)
 
     def _rows(self, parts: Mapping[str, StoredArray], shape: Shape, rows: np.ndarray) -> np.ndarray:
         # Exact in float32: 7 bits times 11.

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from engine.contracts.storage import Shape, Storage, StoredArray, StoredTensor
+from engine.contracts.storage import Grid, Shape, Storage, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import blocks
 
@@ -56,6 +56,11 @@ class Int8Rows(Storage):
             "": StoredArray("I8", levels.reshape(array.shape)),
             ".scale": StoredArray("F16", scale),
         }
+
+    def grid(self, array: np.ndarray) -> Grid:
+        """127 levels on each side of zero."""
+        scale = self.encode(array)[".scale"].array.astype(np.float32)[:, None]
+        return Grid(scale, -_LEVELS * scale, _LEVELS * scale)
 
     def decode(self, parts: Mapping[str, StoredArray], shape: Shape) -> np.ndarray:
         """Levels times scales: exact in float32 (7 bits times 11)."""
