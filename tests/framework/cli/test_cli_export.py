@@ -11,6 +11,7 @@ import open_clip
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from engine.core.build import read_artifact
@@ -65,8 +66,59 @@ def test_onnx(built: Engine) -> None:
     assert names == {
         "vision.onnx", "text.onnx", "tokenizer.json", "preprocess.json", "preprocess.py",
         "export.json", "README.md",
-        "pictures.zip", "classify.py",
+        "pictures.zip", "classify.py", "engine_config.yaml", "engine_tokenizer.bin",
     }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_int8_and_the_backend(built: Engine, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    gate = ("--min-cosine", "0.9", "--min-agreement", "0.1")
+    export = ("export", "build/small", "--to", "onnx", "--int8")
+    code, out, err = built(*export, *gate, "-o", "small-int8")
+    assert code == 0, err
+    assert "matrices in int8, mean cosine 0.9" in out
+    code, out, err = built(*export, "--min-cosine", "1", "-o", "small-worse")
+    assert code == 2, out
+    assert "rounding hurts most in" in " ".join(err.split())
+    assert not Path("small-worse").exists()
+    Path("photos").mkdir()
+    for number in range(3):
+        Image.new("RGB", (20, 30), (80 * number, 200, 9)).save(f"photos/{number}.png")
+    answers = {}
+    for name, more in {
+        "torch": ["build/small"],
+        "float32": ["build/small", "--backend", "onnxruntime"],
+        "int8": ["small-int8", "--threads", "1"],
+    }.items():
+        asked = (*more, "photos", "--classes", "кошка,собака", "-o", f"{name}.json")
+        code, _, err = built("predict", *asked)
+        assert code == 0, err
+        answers[name] = json.loads(Path(f"{name}.json").read_text(encoding="utf-8"))
+    assert Path("build/small-onnx/export.json").is_file()
+    assert [len(each) for each in answers.values()] == [len(answers["torch"])] * 3
+    code, out, err = built("index", "photos", "-m", "small-int8", "-o", "my.index", "--json")
+    assert code == 0, err
+    assert json.loads(out)["encoded"] == 3
+    code, out, err = built("search", "my.index", "кошка", "--json")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--to", "clip", "--int8"], "`--int8` is for `--to onnx`"),
+        (["--to", "onnx", "--per-tensor"], "add `--int8`"),
+        (["--to", "onnx", "--texts", "t.txt"], "add `--int8`"),
+        (["--to", "onnx", "--pictures", "photos"], "add `--int8`"),
+    ],
+)
+def test_options_of_int8_that_have_no_meaning(
+    engine: Engine, options: list[str], words: str
+) -> None:
+    code, _, err = engine("export", "nothing", *options)
+    assert code == 2
+    assert words in err
 
 
 @pytest.mark.slow
