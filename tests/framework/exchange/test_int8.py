@@ -75,6 +75,9 @@ def test_the_manifest_says_scheme_figures_and_bytes(int8: tuple[Path, dict[str, 
         assert found["inputs"] >= 8
     assert {path.name for path in folder.iterdir()} >= {"vision.onnx", "text.onnx", "export.json"}
     assert not [path for path in folder.iterdir() if path.name.startswith(("int8-", "probe-"))]
+    readme = (folder / "README.md").read_text(encoding="utf-8")
+    assert f"vision {manifest['int8']['vision']['cosine']:.4f}" in readme
+    assert "no number differed" not in readme
 
 
 def test_the_recorded_figures_are_those_of_the_files(
