@@ -13,7 +13,6 @@ from typing import Any
 
 from engine.contracts.description import Description
 from engine.contracts.proposal import Proposal, number, ratio
-from engine.core.descriptions import find_beside, read_beside
 
 _PROGRAM = "sentence_transformers"
 _BERT = {"bert": "pooler", "chinese_clip_text_model": "first"}
@@ -161,6 +160,8 @@ def _config_of(name: str) -> Mapping[str, Any]:
     """The ``config.json`` of a repository of the hub; empty where it is out of reach."""
     if not re.fullmatch(r"[\w.-]+(?:/[\w.-]+)?", name) or "/" not in name:
         return {}
+    from engine.core.descriptions import find_beside, read_beside  # they import torch
+
     found = find_beside(f"hf:{name}", ("config.json",))
     return read_beside(found["config.json"]) if found else {}
 
