@@ -10,8 +10,8 @@ many requests of 64 clients go to Engine, every eighth of them hostile. In parts
 `--clients 8`, `--seconds 5`.
 
 No text comes twice, so Engine's cache of text vectors answers none of them; pictures come again,
-and neither server keeps their vectors. infinity-emb has no deadline of a request, so Engine's is 300
-seconds here.
+and neither server keeps their vectors. infinity-emb has no deadline of a request, so Engine's
+is 300 seconds here.
 
 Targets: image_ratio at least 1.1 and text_ratio at least 1.5 (Engine over infinity, the smallest
 over the numbers of clients), p99 no worse; ratio (int8 images over infinity's) at least 2;
