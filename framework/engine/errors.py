@@ -6,8 +6,9 @@ line prints it on one screen and exits with code 2; a traceback means a fault of
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 
 
 class EngineError(Exception):
@@ -16,9 +17,14 @@ class EngineError(Exception):
     Args:
         message: what is wrong and where (name the file, the line, the plugin).
         hint: what the user can do, or ``None`` where the message already says it.
+
+    Attributes:
+        setting: the dotted path of the setting that is at fault, where that is known
+            (:func:`at_setting`): who has the config's file adds its line.
     """
 
     exit_code = 2
+    setting: str | None = None
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -27,6 +33,16 @@ class EngineError(Exception):
 
     def __str__(self) -> str:
         return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+@contextlib.contextmanager
+def at_setting(path: str) -> Iterator[None]:
+    """Errors raised inside belong to the setting at a dotted path, ``"data.train"``."""
+    try:
+        yield
+    except EngineError as error:
+        error.setting = error.setting or path
+        raise
 
 
 class ConfigError(EngineError):

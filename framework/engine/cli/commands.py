@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 OWN: dict[str, tuple[str, str]] = {
     "build": ("build:command", "A config becomes a model on disk."),
     "size": ("size:command", "The exact bytes of models; checks limits."),
+    "check": ("check:command", "What training would refuse, in seconds."),
     "train": ("train:command", "Train a model."),
     "show": ("show:command", "Show a training run: stages, scores, curves."),
     "predict": ("predict:command", "Classify images into class names."),
@@ -37,6 +38,7 @@ OWN: dict[str, tuple[str, str]] = {
     "fit": ("fit:fit", "The best model under N megabytes."),
     "trim": ("fit:trim", "Leave out what some languages cannot need."),
     "plugins": ("plugins:command", "List what is installed, with its settings."),
+    "explain": ("explain:command", "Every key of a config: type, default, example."),
     "schema": ("schema:command", "JSON Schema of configs, for editors."),
     "bench": ("bench:app", "The leaderboard: who is best under N bytes."),
     "plugin": ("plugin_new:app", "Write a plugin of your own."),

@@ -44,10 +44,10 @@ def command(
     Several processes: torchrun --nproc-per-node 2 -m engine train CONFIG -o RUN; or --on ray.
     Ctrl-C and SIGTERM finish the step, save and leave.
     """
-    from engine.core.config import load_config
+    from engine.core.config import EngineConfig, load_located
 
     given = [*(overrides or ()), *([] if device is None else [f"train.device={device}"])]
-    settings = load_config(config, given)
+    settings, places = load_located(EngineConfig, config, given)
     folder = output or Path("runs") / settings.name
     from engine.core.size import config_size
 
@@ -62,7 +62,8 @@ def command(
         return
     from engine.train.run import train
 
-    built, report = train(settings, folder, resume=resume, force=force, say=_say)
+    with places.located():
+        built, report = train(settings, folder, resume=resume, force=force, say=_say)
     if report is not None:
         outcome = {"manifest": built.manifest, "bytes": report.total, "warnings": built.warnings}
         _tell(settings.name, folder, outcome, as_json=json)

@@ -43,9 +43,11 @@ BUILT_IN = frozenset(
     {
         "bench",
         "build",
+        "check",
         "cluster",
         "data",
         "eval",
+        "explain",
         "export",
         "fit",
         "import",

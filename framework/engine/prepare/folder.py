@@ -28,7 +28,7 @@ from engine.core.build import Built, save
 from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import locked
 from engine.core.named_files import files_digest
-from engine.errors import ArtifactError
+from engine.errors import ArtifactError, at_setting
 from engine.prepare.chunks import Reading
 from engine.prepare.keys import data_key, labels_key, start_key, tables_key
 from engine.prepare.store import DamagedError, read
@@ -68,6 +68,10 @@ class PreparedFolder:
 
     def open(self) -> Opened:
         """The data set, opened with its index where that was prepared."""
+        with at_setting("data.train"):
+            return self._open()
+
+    def _open(self) -> Opened:
         if not self.folder.is_dir():
             return Opened(self, self.use.create(), None)
         key = self.key()

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from engine.core.build import Built
+from engine.errors import at_setting
 
 _log = logging.getLogger(__name__)
 
@@ -25,7 +26,10 @@ def evaluator_of(built: Built) -> Evaluator | None:
     from engine.evaluate.predictor import Predictor
     from engine.evaluate.runner import run, score_runs
 
-    datasets = [use.create() for use in config.data.evaluate]
+    datasets = []
+    for number, use in enumerate(config.data.evaluate):
+        with at_setting(f"data.evaluate.{number}"):
+            datasets.append(use.create())
     workers = config.train.workers if config.train else None
     logged: set[str] = set()
 

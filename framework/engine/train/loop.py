@@ -118,7 +118,7 @@ class Trainer:
                 the disk is full.
             KeyboardInterrupt, SystemExit: Ctrl-C or SIGTERM came (the state is saved).
         """
-        plans = self._prepare()
+        plans = self.prepare()
         watched = Watched(self.model)
         self.faults = Faults(self.data, self.processes, self.checkpoints, self.place, watched)
         self._begin(self._restore() if resume else None)
@@ -138,7 +138,7 @@ class Trainer:
 
     # ---- prepare --------------------------------------------------------------------------------
 
-    def _prepare(self) -> list[StagePlan]:
+    def prepare(self) -> list[StagePlan]:
         """The model on its device, and every stage checked and planned."""
         apply_threads(self.parts.compute.threads)
         if self.device.type == "cpu":

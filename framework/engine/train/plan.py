@@ -10,7 +10,7 @@ import torch
 from engine.contracts.training import Epoch, Loss, Sampler
 from engine.core.config.train_schema import StageSettings
 from engine.core.model import DualEncoder
-from engine.errors import DataError
+from engine.errors import DataError, at_setting
 from engine.train.activations import check_trains
 from engine.train.data import TrainingRows, seed_of
 from engine.train.entries import available_entries, check_loss, sort_of
@@ -70,24 +70,38 @@ def plan_stages(
     """
     plans = []
     given = available_entries(model, data, mean=parts.mean) | parts.from_teachers
-    for number, settings in enumerate(parts.stages):
+    for number in range(len(parts.stages)):
         where = f"train.stages.{number}"
-        freeze(model, settings.trains, where)
-        vision = any(p.requires_grad for p in model.vision.parameters())
-        check_trains(sort_of(data.dataset), data.dataset.name, where, vision=vision)
-        check_mixing(model, settings, where, processes, compiled=parts.compile)
-        for use in settings.losses:
-            check_loss(use, given, where)
-        _check_optimizer(model, settings)
-        sampler: Sampler = settings.sampler.create()
-        known = settings.epochs or 1
-        batches = sampler.batches(epoch_of(settings, data, parts.seed, number, 0, known))
-        if not batches:
-            raise DataError(f"{where}: the sampler `{settings.sampler.name}` gives no batch")
-        steps = settings.steps or known * len(batches)
-        epochs = settings.epochs or math.ceil(steps / len(batches))
-        plans.append(StagePlan(settings, where, sampler, epochs, steps))
+        with at_setting(where):
+            plans.append(_plan_stage(parts, data, model, given, number, processes))
     return plans
+
+
+def _plan_stage(
+    parts: PlanParts,
+    data: TrainingRows,
+    model: DualEncoder,
+    given: frozenset[str],
+    number: int,
+    processes: int,
+) -> StagePlan:
+    """One stage, see :func:`plan_stages`; ``given`` is what losses may read."""
+    settings, where = parts.stages[number], f"train.stages.{number}"
+    freeze(model, settings.trains, where)
+    vision = any(p.requires_grad for p in model.vision.parameters())
+    check_trains(sort_of(data.dataset), data.dataset.name, where, vision=vision)
+    check_mixing(model, settings, where, processes, compiled=parts.compile)
+    for use in settings.losses:
+        check_loss(use, given, where)
+    _check_optimizer(model, settings)
+    sampler: Sampler = settings.sampler.create()
+    known = settings.epochs or 1
+    batches = sampler.batches(epoch_of(settings, data, parts.seed, number, 0, known))
+    if not batches:
+        raise DataError(f"{where}: the sampler `{settings.sampler.name}` gives no batch")
+    steps = settings.steps or known * len(batches)
+    epochs = settings.epochs or math.ceil(steps / len(batches))
+    return StagePlan(settings, where, sampler, epochs, steps)
 
 
 def _check_optimizer(model: DualEncoder, settings: StageSettings) -> None:

@@ -73,7 +73,7 @@ class ShapesSettings(DatasetSettings):
 class DigitsSettings(DatasetSettings):
     """scikit-learn's scans of handwritten digits (UCI, 1797 of 8 x 8) with Russian names."""
 
-    split: Literal["train", "test"] = "train"
+    split: Literal["train", "test"] = Field("train", description="`test`: what is held out")
     count: int | None = Field(None, ge=1, description="at most this many images (default: all)")
     seed: int = Field(0, ge=0, le=MAX_SEED, description="of the queries and the split")
     size: int = Field(64, ge=8, le=1024, description="side of an image, in pixels")

@@ -13,9 +13,11 @@ module              what it does
 ``yaml_reader``     YAML to :class:`Node`: plain values with line and column
 ``nodes``           those values, and how one is laid over another
 ``validation``      pydantic's errors as diagnostics in the words and places of the file
+``places``          where each setting was written, for errors found later
 ``diagnostics``        what is wrong and where, gathered into one error
 ``dump``            :func:`dump_config`: the resolved config as YAML
 ``editor_schema``   :func:`json_schema`: for editors that complete and check configs
+``explain``         every key in words, with default and example
 ``settings_table``  the settings of a plugin as rows for a person
 ==================  =======================================================================
 
@@ -30,7 +32,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from engine.core.config.dump import dump_config
     from engine.core.config.editor_schema import config_schema, json_schema
-    from engine.core.config.loader import load_config, load_settings
+    from engine.core.config.loader import load_config, load_located, load_settings
     from engine.core.config.schema import EngineConfig
 
 _HOME = {
@@ -39,6 +41,7 @@ _HOME = {
     "dump_config": "dump",
     "json_schema": "editor_schema",
     "load_config": "loader",
+    "load_located": "loader",
     "load_settings": "loader",
 }
 __all__ = [
@@ -47,6 +50,7 @@ __all__ = [
     "dump_config",
     "json_schema",
     "load_config",
+    "load_located",
     "load_settings",
 ]
 

@@ -19,6 +19,7 @@ from engine.core.config.diagnostics import Diagnostic, Place, Refused, config_er
 from engine.core.config.fields import fields_of
 from engine.core.config.nodes import Node, bounded, lay_over
 from engine.core.config.overrides import apply_overrides
+from engine.core.config.places import Places
 from engine.core.config.schema import EngineConfig
 from engine.core.config.validation import validate
 from engine.core.config.yaml_reader import MAX_BYTES, read_yaml
@@ -64,6 +65,17 @@ def load_settings(
     registry: Registry | None = None,
 ) -> S:
     """Read a YAML file of any settings, as :func:`load_config` does."""
+    return load_located(settings, path, overrides, registry=registry)[0]
+
+
+def load_located(
+    settings: type[S],
+    path: Path,
+    overrides: Sequence[str] = (),
+    *,
+    registry: Registry | None = None,
+) -> tuple[S, Places]:
+    """:func:`load_settings`, and where each of them was written, for errors that come later."""
     if registry is None:
         from engine.core.registry import default_registry
 
@@ -71,6 +83,7 @@ def load_settings(
     diagnostics: list[Diagnostic] = []
     files: list[str] = []
     found: S | None = None
+    root: Node | None = None
     try:
         root = _read_chain(Path(path), settings, diagnostics, files)
         root = bounded(apply_overrides(root, overrides, diagnostics))
@@ -80,7 +93,8 @@ def load_settings(
     if diagnostics:
         raise config_error(diagnostics, files)
     assert found is not None
-    return found
+    assert root is not None
+    return found, Places(root)
 
 
 def _read_chain(

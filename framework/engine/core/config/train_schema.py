@@ -93,9 +93,9 @@ class Trains(Settings):
 
     vision: bool | VisionTrains = Field(False, description="true: all of it, false: none of it")
     text: bool | TextTrains = Field(False, description="true: all of it, false: none of it")
-    vision_projection: bool = True
-    text_projection: bool = True
-    logit_scale: bool = True
+    vision_projection: bool = Field(True, description="the projection of images")
+    text_projection: bool = Field(True, description="the projection of texts, with its router")
+    logit_scale: bool = Field(True, description="the factor on the cosines")
     logit_bias: bool = Field(True, description="where the model has one")
     parameters: tuple[Annotated[str, Field(min_length=1, max_length=200)], ...] = Field(
         (),
@@ -107,7 +107,9 @@ class Trains(Settings):
 class ScheduleSettings(Settings):
     """How the learning rate goes over a stage."""
 
-    name: Literal["cosine", "linear", "constant", "multistep"] = "cosine"
+    name: Literal["cosine", "linear", "constant", "multistep"] = Field(
+        "cosine", description="the shape of the rate's way after the warm-up"
+    )
     warmup: int | float = Field(
         0, ge=0, description="steps of linear rise; below 1 a share of the stage (0.1)"
     )
@@ -142,7 +144,9 @@ class AugmentSettings(Settings):
 class StageSettings(Settings):
     """A part of training with its own freezing."""
 
-    name: str = Field(min_length=1, max_length=80)
+    name: str = Field(
+        min_length=1, max_length=80, description="for tables, curves and messages", examples=["all"]
+    )
     trains: Trains = Trains()
     epochs: int | None = Field(
         None, ge=1, le=MAX_COUNT, description="passes over the data (or give `steps`)"
@@ -157,10 +161,20 @@ class StageSettings(Settings):
         description="rows that the towers hold at once, the gradient is that of the whole batch"
         " (GradCache); by default all of them",
     )
-    optimizer: OptimizerRef = KIND_DEFAULT  # type: ignore[assignment]
+    optimizer: OptimizerRef = Field(
+        KIND_DEFAULT,  # type: ignore[arg-type]
+        description="changes the weights; its settings hold the learning rate",
+    )
     schedule: ScheduleSettings = ScheduleSettings()
-    sampler: SamplerRef = KIND_DEFAULT  # type: ignore[assignment]
-    losses: tuple[LossRef, ...] = Field((KIND_DEFAULT,), min_length=1)  # type: ignore[assignment,arg-type]
+    sampler: SamplerRef = Field(
+        KIND_DEFAULT,  # type: ignore[arg-type]
+        description="chooses the rows of each batch",
+    )
+    losses: tuple[LossRef, ...] = Field(
+        (KIND_DEFAULT,),  # type: ignore[assignment,arg-type]
+        min_length=1,
+        description="what training makes small: their sum, each with its weight",
+    )
     teacher_forcing: bool = Field(
         False, description="a text goes through the projection of its own cluster, not the router's"
     )
@@ -194,7 +208,9 @@ TeacherName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
 class TrainSettings(Settings):
     """How a model is trained."""
 
-    stages: tuple[StageSettings, ...] = Field(min_length=1)
+    stages: tuple[StageSettings, ...] = Field(
+        min_length=1, description="parts of training, one after the other, each with its freezing"
+    )
     teachers: dict[TeacherName, TeacherRef] = Field(
         {}, description="frozen models that losses learn from, by the names that losses use"
     )
@@ -241,4 +257,7 @@ class TrainSettings(Settings):
     callbacks: tuple[CallbackRef, ...] = Field(
         (), description="what accompanies the run: weight averaging, early stopping"
     )
-    loggers: tuple[LoggerRef, ...] = (KIND_DEFAULT,)  # type: ignore[assignment]
+    loggers: tuple[LoggerRef, ...] = Field(
+        (KIND_DEFAULT,),  # type: ignore[arg-type]
+        description="what shows or stores the numbers of training, beside the history",
+    )
