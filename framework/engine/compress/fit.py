@@ -247,15 +247,17 @@ class _Choosing:
     ) -> tuple[Candidate, dict[str, Tensor]]:
         """A combination measured as a whole, its numbers rounded in the better of two ways."""
         built, items = self.fitted.built, self.fitted.items
-        found = []
+        real, ways = bool(len(self.pictures)), []
         for again in (_plain, self.rounder):
             tensors = _tensors(built, items, point, again)
             with replaced(built.model, tensors):
-                quality = quality_of(probes, real_pictures=bool(len(self.pictures)))
-                correct = scorer(built) if scorer else None
-            accuracy = None if correct is None else _accuracy(correct)
-            found.append((Candidate(point, bytes_, quality, accuracy, correct), tensors))
-        return min(found, key=lambda each: _order(each[0]))
+                ways.append((quality_of(probes, real_pictures=real), tensors))
+        quality, tensors = min(ways, key=lambda way: way[0].loss)
+        if scorer is None:
+            return Candidate(point, bytes_, quality), tensors
+        with replaced(built.model, tensors):
+            correct = scorer(built)
+        return Candidate(point, bytes_, quality, _accuracy(correct), correct), tensors
 
     def _measure(self, probes: Mapping[str, SideProbe]) -> FitState | None:
         """Measure every choice; what is known from before is not measured again."""
