@@ -16,7 +16,7 @@ from engine.errors import EngineError, TrainingError
 Outcome = dict[str, Any]
 """What a worker comes back with; ``error`` and ``hint`` where an error of ours ended it."""
 
-PATIENCE = 60.0
+PATIENCE = 25.0
 """Seconds that a cluster has to give all workers their place."""
 
 _START = 300.0
