@@ -135,7 +135,8 @@ class MetricComparison:
 @dataclass(frozen=True)
 class Compared:
     """The whole comparison: the difference of the mean accuracies, a minus b, and every metric that
-    both sides have."""
+    both sides have.
+    """
 
     a: Side
     b: Side

@@ -220,7 +220,8 @@ class Result(_Fact):
 
 class QueryRanks(_Fact):
     """Where retrieval put the best right candidate of each query, see ``RetrievalRanks`` of
-    ``engine.contracts.metric``."""
+    ``engine.contracts.metric``.
+    """
 
     image_to_text: tuple[int, ...]
     text_to_image: tuple[int, ...]

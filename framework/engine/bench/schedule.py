@@ -42,7 +42,8 @@ class Doing:
 class Watch(Protocol):
     """Receives how the work goes."""
 
-    def __call__(self, done: int, total: int, doing: Sequence[Doing]) -> None: ...
+    def __call__(self, done: int, total: int, doing: Sequence[Doing]) -> None:
+        """Take how many of all tasks are done, and what is under way."""
 
 
 Failures = Mapping[tuple[str, int, str], Failure]

@@ -59,7 +59,7 @@ class Cluster(_Strict):
 
 
 class Document(_Strict):
-    """``clusters.json``. Numbers of the fit as in the config and in ``NGrams``, and:
+    """What ``clusters.json`` holds; numbers of the fit as in the config and in ``NGrams``.
 
     Attributes:
         unknown: n-grams that the embedder knows nothing of, which were left out.

@@ -34,9 +34,11 @@ class Probe(Protocol):
 
     def __len__(self) -> int: ...
 
-    def embeddings(self, start: int = 0) -> Tensor: ...
+    def embeddings(self, start: int = 0) -> Tensor:
+        """[N, embed_dim] of the calibration data, computed from the segment ``start`` on."""
 
-    def segment_of(self, parameter: str) -> int: ...
+    def segment_of(self, parameter: str) -> int:
+        """Number of the segment that has a parameter, by its dotted name."""
 
 
 @dataclass
@@ -162,7 +164,8 @@ def image_probe(model: DualEncoder, pixels: Iterable[Tensor]) -> SideProbe:
 
 def drawn_pixels(model: DualEncoder, count: int) -> list[Tensor]:
     """Pictures of coloured noise, soft at every scale as photographs are, where there are no real
-    ones: always the same."""
+    ones: always the same.
+    """
     preprocess = model.vision.preprocess
     side = preprocess.size
     draw = np.random.default_rng(20)

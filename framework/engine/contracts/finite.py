@@ -70,7 +70,7 @@ def find_not_finite(tensors: Mapping[str, Tensor]) -> list[NotFinite]:
 
 
 def _sum(tensor: Tensor) -> Tensor:
-    """Finite only if every number is. (It may overflow where all are: then they are looked at.)"""
+    """Finite only if every number is. It may overflow where all are: then they are looked at."""
     if tensor.is_complex():
         return torch.view_as_real(tensor.resolve_conj()).sum(dtype=torch.float64)
     if tensor.element_size() == 1:  # the float8 dtypes have no arithmetic

@@ -79,22 +79,28 @@ class PluginLike(Protocol):
     """What :class:`PluginRef` needs of a registered plugin, ``engine.contracts.hooks.Plugin``."""
 
     @property
-    def kind(self) -> str: ...
+    def kind(self) -> str:
+        """One of the kinds of ``engine.contracts.kinds``."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """The name that a config writes after ``use:``."""
 
-    def load(self) -> type[Any]: ...
+    def load(self) -> type[Any]:
+        """Import the plugin's class."""
 
-    def load_settings(self) -> type[Settings]: ...
+    def load_settings(self) -> type[Settings]:
+        """Import the class of its settings, without the plugin's own imports."""
 
 
 class Lookup(Protocol):
     """What validation needs of the registry: it raises PluginError for an unknown name."""
 
-    def get(self, kind: str, name: str) -> PluginLike: ...
+    def get(self, kind: str, name: str) -> PluginLike:
+        """The plugin of a kind and a name; raises PluginError where there is none."""
 
-    def default(self, kind: str) -> str: ...
+    def default(self, kind: str) -> str:
+        """Name of the plugin that a config gets without naming one."""
 
 
 S_co = TypeVar("S_co", bound=Settings, covariant=True, default=Settings)

@@ -193,7 +193,8 @@ def _assign(
 
 class _Uninitialised(TorchFunctionMode):
     """Leaves out ``torch.nn.init``: on the meta device it would import PyTorch's compiler, a second
-    or two for nothing."""
+    or two for nothing.
+    """
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None

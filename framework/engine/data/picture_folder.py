@@ -43,11 +43,13 @@ class PictureFolder(Dataset):
         return len(self.paths)
 
     def record(self, index: int) -> Record:
+        """The picture's path below the folder is its id; there is no text and no class."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         return Record(clean_name(self.paths[index].relative_to(self.folder).as_posix()))
 
     def image(self, index: int) -> Image:
+        """The picture in RGB; raises BrokenImageError where it does not decode."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         return open_image(self.paths[index])

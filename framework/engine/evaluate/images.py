@@ -28,9 +28,11 @@ class ImageRows(Protocol):
 
     def __len__(self) -> int: ...
 
-    def record(self, index: int) -> Record: ...
+    def record(self, index: int) -> Record:
+        """Id, class and texts of a row."""
 
-    def image(self, index: int) -> Image.Image: ...
+    def image(self, index: int) -> Image.Image:
+        """The picture of a row; raises BrokenImageError where it cannot be read."""
 
 
 @dataclass(frozen=True)

@@ -274,7 +274,8 @@ def _seeds(correct: Correct) -> _Seeds:
 
 def _interaction(correct: NDArray[np.bool_]) -> float:
     """Variance of a seed's accuracy that comes from chance answers to single images: the mean
-    square of the interaction of seeds and images, over the images."""
+    square of the interaction of seeds and images, over the images.
+    """
     seeds, images = correct.shape
     if images < 2:
         return 0.0
@@ -386,7 +387,8 @@ def student(t: float, freedom: float) -> float:
 
 def _beta(x: float, a: float, b: float) -> float:
     """Regularised incomplete beta function for x < (a + 1) / (a + b + 2): its continued fraction
-    (Digital Library of Mathematical Functions, 8.17.22), from the far end."""
+    (Digital Library of Mathematical Functions, 8.17.22), from the far end.
+    """
     if x == 0:
         return 0.0
     fraction = 1.0

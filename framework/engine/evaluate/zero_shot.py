@@ -24,7 +24,8 @@ that an image may show several or none of them (SigLIP, Zhai et al., 2023, arXiv
 class EncodeTexts(Protocol):
     """Texts -> [N, J] float32; of length 1 unless ``raw``."""
 
-    def __call__(self, texts: Sequence[str], *, raw: bool = False) -> Tensor: ...
+    def __call__(self, texts: Sequence[str], *, raw: bool = False) -> Tensor:
+        """[N] texts -> [N, embed_dim] float32; rows of length 1 unless ``raw``."""
 
 
 def prompts(names: Sequence[str], settings: ZeroShotSettings) -> list[str]:

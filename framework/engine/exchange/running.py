@@ -80,7 +80,8 @@ class _Images(VisionTower):
 
 class _Texts(TextEncoder):
     """``ids``, ``mask`` -> ``pooled`` [B, J], rows as long as the model makes them where the file
-    says how long that is, else of length 1."""
+    says how long that is, else of length 1.
+    """
 
     def __init__(
         self, model: DualEncoder, session: _Session, outputs: list[str], digest: str

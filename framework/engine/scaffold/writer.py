@@ -128,6 +128,7 @@ def commands(names: Names, own: PackageKind) -> tuple[str, ...]:
 
 
 def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with every ``$name`` replaced; raises KeyError for an unknown name."""
     return Template(template).substitute(values)
 
 

@@ -48,13 +48,16 @@ class ProjectionSubject(ModuleSubject):
         return self.target(self.settings, wide, joint, embedding_width=tokens)
 
     def create(self) -> Any:
+        """A new projection of the hinted widths."""
         return self._create(*self.widths)
 
     def own_plan(self) -> Plan | None:
+        """The plan that its settings give without torch."""
         found: Plan | None = self.settings.plan(*self.widths)
         return found
 
     def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
+        """A state with pooled vectors and token embeddings of texts of several lengths."""
         wide, _, tokens = self.widths
         generator = torch.Generator().manual_seed(seed)
         lengths = torch.arange(_ROWS) % _TOKENS + 1

@@ -32,6 +32,7 @@ class TextEncoderSubject(TowerSubject):
         return pad_tokens(rows, pad_id=0)
 
     def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
+        """Texts of several lengths; ``dtype`` does not concern token ids."""
         return self.texts(self.lengths, seed)
 
     def stored_inputs(self) -> tuple[State, State, State, list[int]]:

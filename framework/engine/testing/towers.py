@@ -25,9 +25,11 @@ class TowerSubject(ModuleSubject):
     output = "pooled"
 
     def create(self) -> Any:
+        """A new tower with these settings."""
         return self.target(self.settings)
 
     def own_plan(self) -> Plan | None:
+        """The plan that its settings give without torch."""
         plan = self.settings.plan()
         return None if plan is None else plan.tensors
 

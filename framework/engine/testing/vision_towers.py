@@ -29,6 +29,7 @@ class VisionTowerSubject(TowerSubject):
     """A vision tower."""
 
     def feed(self, dtype: torch.dtype = torch.float32, seed: int = 0) -> State:
+        """Three random pictures of the tower's size."""
         size = self.module.preprocess.size
         generator = torch.Generator().manual_seed(seed)
         return {"pixels": torch.randn(3, 3, size, size, generator=generator).to(dtype)}

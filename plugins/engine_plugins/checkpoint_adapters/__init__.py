@@ -1,1 +1,1 @@
-
+"""How checkpoints of other programs name their tensors."""

@@ -1,1 +1,1 @@
-
+"""Data sets: folders, tables, shards, and small ones that are generated."""

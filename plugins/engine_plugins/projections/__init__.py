@@ -1,1 +1,1 @@
-
+"""From a tower's width into the joint space."""

@@ -173,7 +173,8 @@ class BertFamily(TextEncoder):
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the encoder of a file of ``BertModel``, ``BertForPreTraining``, their like in its
-        family, open_clip's or M-CLIP's, old or new."""
+        family, open_clip's or M-CLIP's, old or new.
+        """
         own = bert_names.own_part(weights, pooler=self.settings.pooling == "pooler")
         places = "embeddings.position_embeddings.weight"
         if places in own:

@@ -1,1 +1,1 @@
-
+"""Tokenizers, read from a model's files or trained."""

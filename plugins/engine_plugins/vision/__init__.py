@@ -1,1 +1,1 @@
-
+"""Vision towers."""

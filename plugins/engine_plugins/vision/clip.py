@@ -108,7 +108,8 @@ class ClipVision(VisionTower):
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the vision part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's, or
-        transformers')."""
+        transformers').
+        """
         named = clip_part(weights, "vision_model", "visual_projection.weight", "proj")
         if any(name.startswith("visual.") for name in named):
             prefix = len("visual.")

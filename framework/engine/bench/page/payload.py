@@ -178,7 +178,8 @@ def _cell(
 
 def _confusion(found: DatasetAnswers) -> dict[str, Any]:
     """How often images of one class got another as answer: ``[class, answer, images, ...]``, the
-    most frequent first, right answers apart; -1 for no answer. ``left`` pairs are left out."""
+    most frequent first, right answers apart; -1 for no answer. ``left`` pairs are left out.
+    """
     counts = Counter(
         (label, -1 if answer is None else answer[0])
         for _, label, answer in rows(found)

@@ -38,7 +38,8 @@ Answer = Body | Redirect | Refusal
 class Get(Protocol):
     """One request."""
 
-    def __call__(self, url: URL, seconds: float) -> Awaitable[Answer]: ...
+    def __call__(self, url: URL, seconds: float) -> Awaitable[Answer]:
+        """Ask for a URL, giving up after so many seconds."""
 
 
 Decode = Callable[[Item, Body], Awaitable[Downloaded | Refusal]]

@@ -115,6 +115,7 @@ class Counting:
         self._link = re.compile(r"(?i)https?://|www\.")
 
     def __call__(self, batch: TextBatch) -> Counted:
+        """Count one batch of the table."""
         queries: list[str] = []
         places: list[int] = []
         sizes: list[int] = []

@@ -119,6 +119,7 @@ class Work:
         self._table = None if stage.table is None else make_table(stage.table[1])
 
     def __call__(self, item: TextBatch | Piece) -> Done:
+        """Run the steps over one batch, or over what an earlier stage left of it."""
         ids, owners, texts = _rows(item)
         read, images_read = len(texts), len(ids)
         tallies: dict[int, Tally] = {}
