@@ -273,9 +273,7 @@ def _seeds(correct: Correct) -> _Seeds:
 
 
 def _interaction(correct: NDArray[np.bool_]) -> float:
-    """Variance of a seed's accuracy that comes from chance answers to single images: the mean
-    square of the interaction of seeds and images, over the images.
-    """
+    """Variance of a seed's accuracy by chance answers: the interaction's mean square / images."""
     seeds, images = correct.shape
     if images < 2:
         return 0.0
