@@ -9,6 +9,8 @@ photographs (`../shared/data/contest_sample`, caltech101: 570 photographs, 19 Ru
 - the map: names instead of definitions, fewer dimensions, other kernels. These take the trained
   text encoder of the first seed and fit the projections again.
 
+What a teacher gave is kept in build/teachers for all runs, a finished training in --work.
+
 By class, and by whether ImageNet has the class (the lexicon's translations of the name, against the
 names of the classes of the head). Nothing is chosen by these photographs.
 """
@@ -65,7 +67,7 @@ MAPS = {
 
 def train(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
     """Train one entry, unless its run is there; its bytes, CPU seconds and folder."""
-    run, cache = folder / name.replace(" ", "_").replace(",", ""), folder / "cache"
+    run, cache = folder / name.replace(" ", "_").replace(",", ""), ROOT / "build" / "teachers"
     figures = run / "figures.json"
     if figures.is_file():
         return json.loads(figures.read_text(encoding="utf-8"))  # type: ignore[no-any-return]

@@ -10,7 +10,10 @@ from engine.core.config import load_config
 from engine.core.size import config_size
 
 FOLDER = Path(__file__).resolve().parents[2] / "configs" / "teach"
-MEGABYTES = {"siglip2_ru": 20, "siglip2_ru_40": 40, "siglip2_ru_60": 60, "clip_b32_ru": 20}
+MEGABYTES = {
+    "siglip2_ru": 20, "siglip2_ru_40": 40, "siglip2_ru_60": 60,
+    "clip_b32_ru": 20, "clip_b32_ru_40": 40, "clip_b32_ru_60": 60,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)
