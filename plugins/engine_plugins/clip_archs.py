@@ -1,7 +1,9 @@
 """CLIP architectures by open_clip's names. Nothing here imports torch, nor open_clip itself.
 
 open_clip carries one JSON file an architecture, ``model_configs/<name>.json``; importing the
-package to read it would cost seconds. Source: github.com/mlfoundations/open_clip.
+package to read it would cost seconds. Where it is not installed (a light installation, which only
+counts bytes), ``open_clip_archs.json`` beside this module has the same values, one line an
+architecture; a test holds it to the installed package. Source: github.com/mlfoundations/open_clip.
 """
 
 from __future__ import annotations
@@ -259,16 +261,30 @@ _PLAIN = "ViT-B-32-quickgelu, ViT-B-16, ViT-L-14"
 
 @cache
 def arch_names() -> tuple[str, ...]:
-    """Every architecture of the installed open_clip, sorted."""
-    return tuple(sorted(path.stem for path in _folder().glob("*.json")))
+    """Every architecture of the installed open_clip, or of its table here; sorted."""
+    folder = _folder()
+    if folder is None:
+        return tuple(sorted(_table()))
+    return tuple(sorted(path.stem for path in folder.glob("*.json")))
 
 
 @cache
-def _folder() -> Path:
-    spec = importlib.util.find_spec("open_clip")  # finds the package without importing it
+def _folder() -> Path | None:
+    """Where the installed open_clip keeps its architectures."""
+    try:
+        spec = importlib.util.find_spec("open_clip")  # finds the package without importing it
+    except ImportError:  # an import hook that refuses it
+        return None
     if spec is None or spec.origin is None:
-        raise ValueError("the package open_clip_torch, which knows the architectures, is missing")
+        return None
     return Path(spec.origin).parent / "model_configs"
+
+
+@cache
+def _table() -> Mapping[str, Any]:
+    path = Path(__file__).with_name("open_clip_archs.json")
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return table
 
 
 @cache
@@ -277,5 +293,10 @@ def _read(arch: str) -> Mapping[str, Any]:
         raise ValueError(
             f"open_clip has no architecture `{arch}`{did_you_mean(arch, arch_names())}"
         )
-    config: dict[str, Any] = json.loads((_folder() / f"{arch}.json").read_text(encoding="utf-8"))
+    folder = _folder()
+    config: Mapping[str, Any] = (
+        _table()[arch]
+        if folder is None
+        else json.loads((folder / f"{arch}.json").read_text(encoding="utf-8"))
+    )
     return config

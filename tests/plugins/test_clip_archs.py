@@ -36,6 +36,11 @@ PLAIN_VISION = [arch for arch in ARCHS if is_plain(clip_archs.vision_numbers, ar
 WEIGHTS = open_clip.list_pretrained()
 
 
+def test_the_table_of_a_light_installation_is_open_clips() -> None:
+    assert list(clip_archs._table()) == sorted(ARCHS)
+    assert all(clip_archs._table()[arch] == clip_archs._read(arch) for arch in ARCHS)
+
+
 def test_the_names_are_open_clips() -> None:
     assert list(ARCHS) == sorted(open_clip.list_models())
     assert len(PLAIN_TEXT) > 80

@@ -77,9 +77,11 @@ def fit(
     the calibration texts and pictures. What is chosen is measured as a whole. Exit code 1: the
     limit cannot be met.
     """
+    from engine.cli.size import parse_limit
     from engine.errors import DataError
 
-    most = parse_limit(limit)
+    most = parse_limit("--limit", limit)
+    assert most is not None
     named = [one.strip() for one in (languages or "").split(",") if one.strip()]
     lines = read_texts(texts) if texts else []
     config, is_artifact = read_config(model, overrides or ())
@@ -163,25 +165,6 @@ def trim(
     for note in done.notes:
         print_warning(note)
     stdout().print(f"written to {output}")
-
-
-def parse_limit(text: str) -> int:
-    """``25MB`` -> bytes.
-
-    Raises:
-        DataError: it is not a number of bytes.
-    """
-    from pydantic import TypeAdapter, ValidationError
-
-    from engine.contracts.values import Bytes
-    from engine.errors import DataError
-
-    try:
-        found: int = TypeAdapter(Bytes).validate_python(text)
-    except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"]
-        raise DataError(f"--limit {text}: {reason}", hint="for example --limit 25MB") from error
-    return found
 
 
 def read_texts(path: Path) -> list[str]:

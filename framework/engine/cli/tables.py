@@ -68,31 +68,35 @@ def tensor_table(report: SizeReport) -> Table:
 def size_table(report: SizeReport, origins: Mapping[str, str] | None = None) -> Table:
     """Parts, numbers and bytes of one model; buffers where it stores some."""
     table = Table(title=report.name, title_justify="left", title_style="bold")
-    table.add_column("part")
-    table.add_column("plugin")
-    table.add_column("parameters", justify="right")
+    table.add_column("part", overflow="fold")
+    table.add_column("plugin", overflow="fold")
+    table.add_column("parameters", justify="right", no_wrap=True)  # a number is never cut
     if report.num_buffers:
-        table.add_column("buffers", justify="right")
-    table.add_column("bytes", justify="right")
-    table.add_column("share", justify="right")
+        table.add_column("buffers", justify="right", no_wrap=True)
+    table.add_column("bytes", justify="right", no_wrap=True)
+    table.add_column("share", justify="right", no_wrap=True)
     table.add_column("storage")
     if origins is not None:
         table.add_column("weights")
 
     def counts(of: SizeReport | PartSize) -> list[str]:
         buffers = [f"{of.num_buffers:,}"] if report.num_buffers else []
-        return [f"{of.num_parameters:,}", *buffers]
+        return [f"{of.num_parameters:,}" if report.counted else "", *buffers]
 
     for part in report.parts:
         storages = sorted(part.storage, key=lambda name: -part.storage[name])
         row = [part.name, part.plugin, *counts(part), f"{part.bytes:,}",
-               f"{part.bytes / report.total:.1%}", ", ".join(storages)]  # fmt: skip
+               f"{part.bytes / (report.total or 1):.1%}", ", ".join(storages)]  # fmt: skip
         table.add_row(*row, *([] if origins is None else [origins.get(part.name, "")]))
     blank = [""] * len(counts(report))
-    table.add_row("header", "", *blank, f"{report.header:,}", f"{report.header / report.total:.1%}")
+    if report.header:  # none is counted of an export
+        share = f"{report.header / report.total:.1%}"
+        table.add_row("header", "", *blank, f"{report.header:,}", share)
     table.add_section()
     last = ["total", "", *counts(report), f"{report.total:,}", "", ""]
     table.add_row(*last, *([] if origins is None else [""]), style="bold")
-    table.caption = Text.assemble(human(report.total), " of weights: ", verdict(report))
+    table.caption = Text.assemble(
+        human(report.total), " of weights: " if report.counted else " of files: ", verdict(report)
+    )
     table.caption_justify = "left"
     return table

@@ -22,6 +22,7 @@ from engine.core import artifact
 from engine.core.config.schema import EngineConfig
 from engine.core.manifest import model_folder
 from engine.core.storage import file_parts, plan_storage
+from engine.core.tensor_header import read_header
 from engine.errors import ArtifactError, LimitError
 
 if TYPE_CHECKING:
@@ -85,6 +86,9 @@ class SizeReport:
         tensors: tensor by tensor.
         folder: bytes of all files of the artifact; ``None`` where none is written yet.
         folder_limit: bytes allowed for them, or ``None``.
+        kind: what was asked: ``config``, ``artifact``, ``run`` (a training run's model) or
+            ``export`` (its parts are files, its parameters are not counted).
+        path: as it was given; empty where there is none.
     """
 
     name: str
@@ -94,6 +98,8 @@ class SizeReport:
     tensors: tuple[TensorSize, ...] = ()
     folder: int | None = None
     folder_limit: int | None = None
+    kind: str = "config"
+    path: str = ""
 
     @property
     def total(self) -> int:
@@ -109,6 +115,11 @@ class SizeReport:
     def num_buffers(self) -> int:
         """Numbers in all stored buffers together."""
         return sum(part.num_buffers for part in self.parts)
+
+    @property
+    def counted(self) -> bool:
+        """Whether parameters and buffers are known; of an export only its files are."""
+        return self.kind != "export"
 
     @property
     def over(self) -> int:
@@ -158,9 +169,11 @@ class SizeReport:
         """
         found: dict[str, object] = {
             "name": self.name,
+            "path": self.path,
+            "kind": self.kind,
             "bytes": self.total,
-            "num_parameters": self.num_parameters,
-            "num_buffers": self.num_buffers,
+            "num_parameters": self.num_parameters if self.counted else None,
+            "num_buffers": self.num_buffers if self.counted else None,
             "header_bytes": self.header,
             "limit": self.limit,
             "over": self.over,
@@ -325,14 +338,17 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     """
     from engine.core.config import load_config
 
-    folder = model_folder(folder)
+    path_given, folder = folder, model_folder(folder)
     config = load_config(folder / artifact.CONFIG)
     artifact.read_manifest(folder, verify=False)
     path = folder / artifact.WEIGHTS
     own = config.limits.weights if limit is None else limit
     plan = model_plan(config)
-    _compare(path, _parts_of_file(path), file_parts(plan_storage(plan, config.storage)))
-    report = replace(size_of_plan(plan, config, own), folder=artifact.folder_bytes(folder))
+    _compare(path, read_header(path), file_parts(plan_storage(plan, config.storage)))
+    kind = "artifact" if folder == path_given else "run"
+    report = replace(
+        size_of_plan(plan, config, own), folder=artifact.folder_bytes(folder), kind=kind
+    )
     if report.total != path.stat().st_size:
         raise ArtifactError(
             f"{path} is {path.stat().st_size:,} bytes long, its own header says {report.total:,}",
@@ -357,20 +373,3 @@ def _compare(
                 " is expected",
                 hint="build or copy the artifact again",
             )
-
-
-def _parts_of_file(path: Path) -> dict[str, StoredTensor]:
-    from safetensors import SafetensorError, safe_open
-
-    parts: dict[str, StoredTensor] = {}
-    try:
-        with safe_open(str(path), framework="np") as file:
-            for name in file.keys():  # noqa: SIM118 - safe_open is not a mapping
-                part = file.get_slice(name)
-                parts[name] = StoredTensor(part.get_dtype(), tuple(part.get_shape()))
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ArtifactError(
-            f"{path}: not a whole safetensors file ({error})",
-            hint="the file is cut short or damaged: copy or build it again",
-        ) from error
-    return parts

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from engine.core import artifact
+from engine.core.size import PartSize, SizeReport
 from engine.core.strict_json import parse_json
 from engine.errors import ArtifactError
 from engine.printable import one_line
@@ -61,6 +62,34 @@ class _OnnxExport(_Export):
 def is_export(folder: Path) -> bool:
     """Whether a path is a folder that ``engine export`` wrote."""
     return (folder / MANIFEST).is_file()
+
+
+def export_size(folder: Path, limit: int | None = None) -> SizeReport:
+    """The bytes of an export: all its files, one part each; parameters are not counted.
+
+    Args:
+        folder: the export, of any program.
+        limit: bytes allowed for all files together.
+
+    Raises:
+        ArtifactError: its manifest is damaged, or a file that it lists is missing or was changed.
+    """
+    found = _parse(folder / MANIFEST)
+    try:
+        files = _Export.model_validate(found).files
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = one_line(".".join(map(str, first["loc"])))
+        raise ArtifactError(f"{folder / MANIFEST} is damaged: {place}: {first['msg']}") from error
+    for name, entry in files.items():
+        artifact.check_file(folder, name, entry.sha256, entry.bytes, verify=False)
+    inside = {
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    parts = tuple(PartSize(name, "", 0, 0, size) for name, size in inside.items())
+    return SizeReport(folder.name, parts, 0, limit, folder=sum(inside.values()), kind="export")
 
 
 def identity_of(manifest: Mapping[str, Any]) -> dict[str, str]:

@@ -7,17 +7,22 @@ mantissa, steps of 2^-9 below 2^-6.
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
+from functools import cache
+from typing import TYPE_CHECKING
 
 from engine.contracts.storage import Shape, Storage, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import LARGEST_SCALE, blocks, row_length
 from engine_plugins.storage.settings import Float8Settings
 
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from engine_plugins import lazy_numpy as np
+
 _LARGEST = 448.0
 _SMALLEST_NORMAL = 2.0**-6
-_SMALLEST_SCALE = float(np.finfo(np.float16).smallest_subnormal)
+_SMALLEST_SCALE = 2.0**-24  # float16's smallest number above 0
 
 
 class Float8(Storage):
@@ -98,6 +103,7 @@ def to_codes(numbers: np.ndarray) -> np.ndarray:
     return found
 
 
+@cache
 def _table() -> np.ndarray:
     codes = np.arange(128)
     exponent, mantissa = codes >> 3, codes & 7
@@ -108,9 +114,6 @@ def _table() -> np.ndarray:
     return np.concatenate([positive, -positive]).astype(np.float32)
 
 
-_NUMBERS = _table()
-
-
 def _decoded(codes: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    found: np.ndarray = _NUMBERS[codes] * scale.astype(np.float32)[:, None]
+    found: np.ndarray = _table()[codes] * scale.astype(np.float32)[:, None]
     return found

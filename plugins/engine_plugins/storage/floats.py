@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from engine.contracts.storage import Shape, Storage, StoredArray, StoredTensor
 from engine.errors import WeightsError
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from engine_plugins import lazy_numpy as np
 
 
 class _Float(Storage):

@@ -10,10 +10,14 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from engine.contracts.storage import Shape, Storage, StoredArray
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from engine_plugins import lazy_numpy as np
 
 _BLOCK = 1 << 21  # numbers that are encoded at once, so that temporary arrays stay small
 

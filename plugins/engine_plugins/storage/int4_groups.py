@@ -9,9 +9,7 @@ learned).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from engine.contracts.storage import Grid, Shape, StoredArray, StoredTensor
 from engine.errors import WeightsError
@@ -29,13 +27,19 @@ from engine_plugins.storage.groups import (
 )
 from engine_plugins.storage.settings import Int4GroupsSettings
 
+if TYPE_CHECKING:
+    import numpy as np
+
+    _Coded = tuple[np.ndarray, np.ndarray, np.ndarray]
+else:
+    from engine_plugins import lazy_numpy as np
+
 _RATIOS = (1.0, 0.95, 0.9, 0.85, 0.8, 0.72)
 """Parts of a group's range that its levels may cover; what lies outside is clipped. 1 comes first:
 where the error is 0 there, as in what was decoded before, it stays."""
 _MAX_ROUNDS = 1000
-_SMALLEST = float(np.finfo(np.float16).smallest_subnormal)
+_SMALLEST = 2.0**-24  # float16's smallest number above 0
 
-_Coded = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Levels [N, group] from 0 to 15, scales float16 [N], zero points [N] from 0 to 15."""
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from engine.contracts.storage import Grid, Shape, StoredArray, StoredTensor
 from engine.errors import WeightsError
@@ -18,6 +17,11 @@ from engine_plugins.storage.groups import (
 )
 from engine_plugins.storage.int8_rows import LARGEST, settled_levels
 from engine_plugins.storage.settings import Int8GroupsSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from engine_plugins import lazy_numpy as np
 
 
 class Int8Groups(GroupedStorage):

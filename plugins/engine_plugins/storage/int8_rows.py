@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from engine.contracts.storage import Grid, Shape, Storage, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import blocks
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from engine_plugins import lazy_numpy as np
 
 _LEVELS = 127
 LARGEST = _LEVELS * 65_504

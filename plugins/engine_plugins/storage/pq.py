@@ -8,14 +8,17 @@ doi:10.1109/TPAMI.2010.57; the codebooks are learned by faiss.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, ClassVar
 
 from engine.contracts.storage import Shape, Storage, StoredArray, StoredTensor
 from engine.errors import WeightsError
 from engine_plugins.storage.groups import LARGEST_SCALE, blocks
 from engine_plugins.storage.settings import PqSettings
+
+if TYPE_CHECKING:
+    import numpy as np
+else:
+    from engine_plugins import lazy_numpy as np
 
 _CODES = 256
 _SEED = 1234

@@ -234,7 +234,7 @@ class TimmVisionSettings(VisionTowerSettings):
         return std if std is None else _positive(std)
 
     def plan(self) -> TowerPlan | None:
-        """The tensors of a ResNet, a SigLIP or a FastViT of MobileCLIP.
+        """The tensors of a ResNet, an EfficientNet-Lite, a SigLIP or a FastViT of MobileCLIP.
 
         ``None`` for other models, which the meta device then builds.
         """

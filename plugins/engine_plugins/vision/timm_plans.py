@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from engine.contracts.plan import Plan, TowerPlan
 from engine_plugins import plans
+from engine_plugins.vision.efficientnet_plan import efficientnet_plan
 from engine_plugins.vision.resnet_plan import resnet_plan
 
 _SIGLIP = re.compile(
@@ -64,7 +65,7 @@ def timm_plan(arch: str, image_size: int | None) -> TowerPlan | None:
         return _siglip(_VITS[match["size"]], int(match["patch"]), side)
     if arch in _FAST_VITS:
         return _fast_vit(_FAST_VITS[arch])
-    return resnet_plan(arch)
+    return resnet_plan(arch) or efficientnet_plan(arch)
 
 
 def _siglip(vit: _Vit, patch: int, side: int) -> TowerPlan:

@@ -14,6 +14,7 @@ from engine_plugins.vision.timm_plans import timm_plan
 
 MakeUse = Callable[..., PluginRef]
 SIGLIP = [m for m in timm.list_models("vit_*_siglip_*") if "gap" not in m]
+LITE = timm.list_models("tf_efficientnet_lite*")
 FAST = ["fastvit_mci0", "fastvit_mci1", "fastvit_mci2"]
 
 
@@ -22,6 +23,8 @@ FAST = ["fastvit_mci0", "fastvit_mci1", "fastvit_mci2"]
     [
         *((arch, None) for arch in FAST),
         ("fastvit_mci0", 192),
+        *((arch, None) for arch in LITE),
+        ("efficientnet_lite0", 64),
         ("vit_base_patch16_siglip_256", None),
         ("vit_base_patch32_siglip_256", 96),
         *(pytest.param(arch, None, marks=pytest.mark.slow) for arch in SIGLIP),
@@ -39,6 +42,7 @@ def test_a_plan_is_timms_module(arch: str, size: int | None, make_use: MakeUse) 
 
 def test_every_siglip_of_timm_has_a_plan() -> None:
     assert len(SIGLIP) > 10
+    assert len(LITE) == 5
     assert all(timm_plan(arch, None) for arch in SIGLIP)
     assert timm_plan("convnext_tiny", None) is None
     assert timm_plan("vit_base_patch16_siglip_gap_256", None) is None
