@@ -17,20 +17,20 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib.util
-import random
-import struct
+import itertools
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import yaml
-from measure import ROOT, finish
+from fit_vocabularies import CYRILLIC_AND_LATIN, SCRIPTS, pieces, queries, unigram_model
+from measure import ROOT, engine_command, finish
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -42,8 +42,10 @@ from engine.core.build import Built, build, read_artifact, save
 from engine.core.config import load_config
 from engine.core.registry import default_registry
 from engine.core.weights import fetch
+from engine.data.formats import ZERO_SHOT
 from engine.evaluate.predictor import Predictor
 from engine.evaluate.runner import encode_batches
+from engine.evaluate.runner import run as answers_to
 from engine.evaluate.statistics import paired_test
 from engine.evaluate.texts import encode_texts
 
@@ -56,13 +58,6 @@ LITE0 = (
 BY_HAND = {45_130_000: (1.0, 0.997), 22_700_000: (0.9996, 0.986), 17_510_000: (0.997, 0.94),
            13_400_000: (0.976, 0.86)}  # fmt: skip
 """Bytes that a scheme chosen by hand takes: mean cosine, and share of nearest names kept."""
-
-SCRIPTS = {
-    "Cyrillic": (0x430, 0x450), "Latin": (0x61, 0x7B), "Greek": (0x3B1, 0x3CA),
-    "Hebrew": (0x5D0, 0x5EB), "Arabic": (0x621, 0x64B), "Devanagari": (0x905, 0x93A),
-    "Han": (0x4E00, 0x9FA0), "Hangul": (0xAC00, 0xD7A0), "Thai": (0xE01, 0xE2F),
-    "Georgian": (0x10D0, 0x10F1), "Armenian": (0x561, 0x587), "Tamil": (0xB85, 0xBBA),
-}  # fmt: skip
 
 Figures = dict[str, Any]
 
@@ -182,44 +177,8 @@ def photos(folder: Path, table: Table) -> Figures:
 
 def _dataset(path: Path) -> Any:
     registry = default_registry()
-    from engine.data.formats import ZERO_SHOT
-
     plugin = registry.get("dataset", registry.reader(ZERO_SHOT))
     return plugin.load()(plugin.load_settings()(path=str(path)))
-
-
-def pieces(
-    count: int, seed: int = 0, scripts: dict[str, tuple[int, int]] = SCRIPTS
-) -> Iterator[str]:
-    """Different words of some scripts, the first two of them more often."""
-    draw = random.Random(seed)
-    names, seen = list(scripts), set[str]()
-    for first, last in scripts.values():
-        for code in range(first, min(last, first + 60)):
-            seen.add(chr(code))
-            yield chr(code)
-    while len(seen) < count:
-        first, last = scripts[draw.choices(names, [3, 8, *[1] * (len(names) - 2)])[0]]
-        word = "".join(chr(draw.randrange(first, last)) for _ in range(draw.randint(2, 7)))
-        if word not in seen:
-            seen.add(word)
-            yield word
-
-
-def queries(count: int) -> list[str]:
-    """Texts of Russian and English letters."""
-    draw = random.Random(9)
-    letters = ["абвгдеёжзийклмнопрстуфхцчшщъыьэюя", "abcdefghijklmnopqrstuvwxyz"]
-    return [
-        " ".join(
-            "".join(draw.choices(draw.choice(letters), k=draw.randint(1, 8)))
-            for _ in range(draw.randint(1, 5))
-        )
-        for _ in range(count)
-    ]
-
-
-CYRILLIC_AND_LATIN = {name: SCRIPTS[name] for name in ("Cyrillic", "Latin")}
 
 
 def clip_rubert(folder: Path, scripts: dict[str, tuple[int, int]]) -> Built:
@@ -276,28 +235,6 @@ def rubert_russian(folder: Path, table: Table) -> Figures:
                   f"{time.perf_counter() - started:.0f}")  # fmt: skip
     return {"rubert_russian_mb": fitted.size.total / 1e6, "rubert_russian_cosine": cosine,
             "rubert_russian_said": bool(said)}  # fmt: skip
-
-
-def _field(number: int, kind: int, data: bytes) -> bytes:
-    return bytes([number << 3 | kind]) + (_varint(len(data)) if kind == 2 else b"") + data
-
-
-def _varint(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out, value = out + bytes([value & 127 | 128]), value >> 7
-    return out + bytes([value])
-
-
-def unigram_model(words: list[str]) -> bytes:
-    """A SentencePiece `.model` file of these pieces."""
-    entries = [("<unk>", 0.0, 2), ("<s>", 0.0, 3), ("</s>", 0.0, 3)]
-    entries += [(word, -8.0 - i / len(words), 1) for i, word in enumerate(words)]
-    return b"".join(
-        _field(1, 2, _field(1, 2, text.encode()) + _field(2, 5, struct.pack("<f", score))
-               + _field(3, 0, _varint(kind)))
-        for text, score, kind in entries
-    )  # fmt: skip
 
 
 def xlmr(folder: Path, table: Table) -> Figures:
@@ -358,6 +295,51 @@ def speed_ratio(folder: Path, table: Table) -> Figures:
     return {key: found[key] for key in ("speed_ratio", "vnni")}
 
 
+def photos_fit(folder: Path, table: Table, run: Path | None = None) -> Figures:
+    """``configs/photos.yaml``, trained, under 10 MB: its answers on the caltech sample."""
+    if run is None:
+        run = folder / "run"
+        command = [engine_command(), "train", str(ROOT / "configs" / "photos.yaml"), "-o", str(run)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    model = run / "model" if (run / "model").is_dir() else run
+    registry = default_registry()
+    plugin = registry.get("dataset", registry.reader(ZERO_SHOT))
+    values = {"path": str(PHOTOS / "caltech101"), "truth": str(PHOTOS / "gt.json")}
+    dataset = plugin.load()(plugin.load_settings().model_validate(values))
+    labels = np.array([dataset.record(i).label for i in range(len(dataset))])
+
+    def right(one: Built) -> np.ndarray:
+        found = {row.index: row.classes[0] for row in answers_to(Predictor(one), dataset).rows}
+        return np.array([[found.get(i) == label for i, label in enumerate(labels)]])
+
+    started = time.perf_counter()
+    built = read_artifact(model)
+    before = right(built)
+    size_before = (model / "model.safetensors").stat().st_size
+    train = built.config.data.train
+    assert train is not None
+    texts = list(dict.fromkeys(itertools.islice(train.create().texts(), 2000)))[:500]
+    # The pictures of the calibration set are not those that are classified.
+    others = [
+        _dataset(p) for p in sorted(PHOTOS.iterdir()) if p.is_dir() and p.name != "caltech101"
+    ]
+    pictures = pictures_of(built, others, 48) if others else []
+    fitted = fit(built, 10_000_000, texts=texts, pictures=pictures, languages=["ru"], budget=60)
+    again, size = written(fitted, folder / "fitted")
+    after = right(again)
+    test = paired_test([after], [before])
+    table.add_row(
+        "configs/photos.yaml, trained, at most 10,000,000", f"{size:,}",
+        f"of {size_before:,}; {after.mean():.2%} of {after.size} photographs right"
+        f" ({before.mean():.2%} before; {test.value:+.2f} points, 95 % {test.low:+.2f} to"
+        f" {test.high:+.2f})", f"{time.perf_counter() - started:.0f}",
+    )  # fmt: skip
+    return {"photos_fit_mb": size / 1e6, "photos_fit_before_mb": size_before / 1e6,
+            "photos_fit_accuracy": 100 * float(after.mean()),
+            "photos_fit_points": test.value, "photos_fit_low": test.low,
+            "photos_fit_high": test.high}  # fmt: skip
+
+
 PARTS: dict[str, Callable[[Path, Table], Figures]] = {
     "minilm": minilm, "photos": photos, "rubert": rubert, "rubert_russian": rubert_russian,
     "xlmr": xlmr, "speed_ratio": speed_ratio,
@@ -371,6 +353,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", action="store_true", help="one JSON object as the last line")
     parser.add_argument("--only", choices=list(PARTS), help="one part alone")
+    parser.add_argument("--run", type=Path, help="of photos_fit: a trained configs/photos.yaml")
     options = parser.parse_args()
     torch.set_num_threads(1)
     table = Table(title="engine fit")
@@ -380,7 +363,11 @@ def main() -> None:
     for name, part in PARTS.items():
         if options.only in (None, name):
             with tempfile.TemporaryDirectory() as folder:
-                figures |= part(Path(folder), table)
+                figures |= (
+                    photos_fit(Path(folder), table, options.run)
+                    if part is photos_fit
+                    else part(Path(folder), table)
+                )
     figures["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     Console().print(table)
     finish(options.json, figures)
