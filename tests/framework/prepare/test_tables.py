@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.contracts.dataset import Dataset, Record
@@ -54,6 +54,7 @@ rows = st.lists(
 )
 
 
+@settings(deadline=None)  # the first example imports what a loaded machine reads slowly
 @given(rows, st.integers(1, 12))
 def test_chunks_of_any_size_give_the_tables_of_one_pass(rows: Rows, size: int) -> None:
     found = tables(rows, size)
@@ -75,6 +76,7 @@ def test_chunks_of_any_size_give_the_tables_of_one_pass(rows: Rows, size: int) -
     assert len(found.row_ids) == len(found.row_texts) == len(rows)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), max_size=40))
 def test_keys_that_share_a_half_are_different(keys: list[tuple[int, int]]) -> None:
     array = np.array(keys, dtype=np.uint64).reshape(-1, 2)
