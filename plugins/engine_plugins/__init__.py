@@ -252,6 +252,8 @@ def engine_plugins() -> list[Plugin]:
         _plugin("optimizer", "sparse_adam", "optimizers.sparse_adam.SparseAdam",
                 "SparseAdamSettings",
                 "Adam for large tables: a sparse gradient touches only the rows that it names"),
+        _plugin("command", "demo", "commands.demo.Demo", "CommandSettings",
+                "the whole way on drawn data, from a config to a page"),
         _plugin("callback", "ema", "callbacks.ema.Ema", "EmaSettings",
                 "an exponential moving average of the weights, evaluated and kept as the model"),
         _plugin("callback", "early_stopping", "callbacks.early_stopping.EarlyStopping",
