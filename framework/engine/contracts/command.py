@@ -46,6 +46,7 @@ BUILT_IN = frozenset(
         "check",
         "cluster",
         "data",
+        "embed",
         "eval",
         "explain",
         "export",
