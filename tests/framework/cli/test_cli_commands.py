@@ -130,7 +130,7 @@ def test_help_lists_commands_without_importing_their_code(engine: Call) -> None:
         (["hello", "--help"], 0, "Who is greeted."),
         (["hello", "-h"], 0, "Greet somebody by name."),
         (["hello"], 2, "Missing argument"),
-        (["count", "plugins"], 0, "command 2"),
+        (["count", "plugins"], 0, "command 3"),  # the built-in demo, too
         (["count", "--help"], 0, "How many lines a file has."),
         (["count", "lines", "nothing.txt"], 2, "error: nothing.txt"),
         (["helo"], 2, "No such command"),
