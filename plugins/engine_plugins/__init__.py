@@ -217,6 +217,8 @@ def engine_plugins() -> list[Plugin]:
                 default=True),
         _plugin("logger", "json_lines", "loggers.json_lines.JsonLines", "JsonLinesSettings",
                 "a JSON object a line in the run's folder"),
+        _plugin("logger", "csv", "loggers.csv_rows.CsvRows", "CsvSettings",
+                "a CSV file in the run's folder: step, name, value"),
         _plugin("logger", "tensorboard", "loggers.tensorboard.TensorBoard", "TensorBoardSettings",
                 "TensorBoard's files in the run's folder (needs the package tensorboard)"),
         _plugin("storage", "float32", "storage.floats.Float32", "FloatSettings",

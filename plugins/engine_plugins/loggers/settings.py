@@ -21,6 +21,12 @@ class JsonLinesSettings(LoggerSettings):
     file: str = Field("log.jsonl", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")
 
 
+class CsvSettings(LoggerSettings):
+    """A CSV file of steps, names and values, in the run's folder."""
+
+    file: str = Field("log.csv", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="its name")
+
+
 class TensorBoardSettings(LoggerSettings):
     """TensorBoard's files, in the run's folder."""
 

@@ -98,3 +98,19 @@ def test_tensorboard_writes_events_and_forgets_steps_that_come_again(
     assert found["accuracy"][-1] == (3, pytest.approx(10))
     notes = events.Tensors("notes/text_summary")
     assert [note.tensor_proto.string_val[0].decode() for note in notes] == ["стадия 1"] * 2
+
+
+def test_csv_has_a_row_for_each_number_and_goes_on(make_use: Make, tmp_path: Path) -> None:
+    use = make_use("logger", "csv")
+    for step, values in ((0, {"loss": 0.1, "a, b": math.nan}), (5, {"accuracy accent": 91.25})):
+        logger = use.create()
+        logger.start(info(tmp_path, step))
+        logger.log(step + 1, values)
+        logger.close()
+        logger.close()
+    assert (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines() == [
+        "step,name,value",
+        "1,loss,0.1",
+        '1,"a, b",nan',
+        "6,accuracy accent,91.25",
+    ]
