@@ -23,6 +23,7 @@ from teach_jobs import (
 )
 from torch.nn import functional
 
+from engine.contracts.optimizer import NamedParameter
 from engine.core.build import make_model, make_tokenizer
 from engine.core.config import load_config
 from engine.evaluate.statistics import paired_test
@@ -145,12 +146,11 @@ def _trained(known: Any, phrases: list[str], names: list[str]) -> tuple[Vectors,
     torch.manual_seed(0)
     torch.set_num_threads(1)
     text, tokenizer = make_model(config).text, make_tokenizer(config)
+    assert config.train is not None
     optimizer = (
         config.train.stages[0]
         .optimizer.create()
-        .create(  # type: ignore[union-attr]
-            [(f"text.{name}", parameter) for name, parameter in text.named_parameters()]
-        )
+        .create([NamedParameter(f"text.{name}", each) for name, each in text.named_parameters()])
     )
     rates = [group["lr"] for group in optimizer.param_groups]
 
