@@ -39,7 +39,7 @@ STAND_INS = (
     ),
 )
 
-MAX_LEFT_OUT = 5  # three of them need a service that runs
+MAX_LEFT_OUT = 9  # three need a service that runs, four are the steps of a CI
 
 
 def test_what_a_page_may_hold() -> None:

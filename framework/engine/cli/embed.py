@@ -52,10 +52,10 @@ def command(
     from engine.cli.progress import counting
     from engine.cli.tables import print_warning, stdout
     from engine.core.terminal import print_json
-    from engine.data.place import Place
+    from engine.data.store_folder import StoreFolder
     from engine.evaluate.embed import embed
 
-    place, dataset = Place(output), _open(data)
+    place, dataset = StoreFolder(output), _open(data)
     predictor = open_predictor(model, None, device=device)
     try:
         with counting() as bar:

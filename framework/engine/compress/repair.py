@@ -38,7 +38,7 @@ Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
-class Targets:
+class OriginalOutputs:
     """What a model answered before it was made smaller.
 
     Attributes:
@@ -76,7 +76,9 @@ class Repaired:
         return self.after < self.before
 
 
-def targets_of(built: Built, texts: Sequence[str], pictures: Sequence[np.ndarray] = ()) -> Targets:
+def targets_of(
+    built: Built, texts: Sequence[str], pictures: Sequence[np.ndarray] = ()
+) -> OriginalOutputs:
     """The answers to be learned, of a model that is not yet smaller.
 
     Raises:
@@ -91,12 +93,12 @@ def targets_of(built: Built, texts: Sequence[str], pictures: Sequence[np.ndarray
     vision = None
     if len(pictures) >= _FEWEST:
         vision = image_probe(built.model, pixels_of(built.model, pictures)).reference
-    return Targets(texts, pictures if vision is not None else (), text, vision)
+    return OriginalOutputs(texts, pictures if vision is not None else (), text, vision)
 
 
 def repair(
     fitted: FittedModel,
-    targets: Targets,
+    targets: OriginalOutputs,
     *,
     steps: int = STEPS,
     report: Report = lambda what, share: None,
@@ -139,7 +141,7 @@ def repair(
     return found
 
 
-def _measured_again(fitted: FittedModel, targets: Targets, sides: Sequence[_Side]) -> None:
+def _measured_again(fitted: FittedModel, targets: OriginalOutputs, sides: Sequence[_Side]) -> None:
     """The cosines of the answer are those of the repaired model."""
     quality = fitted.quality
     if quality is None:
@@ -167,7 +169,7 @@ def score_again(fitted: FittedModel, scorer: Scorer, original: Correct) -> None:
 class _Side:
     """One tower with its projection, its inputs and what it is to answer."""
 
-    def __init__(self, built: Built, targets: Targets, name: str) -> None:
+    def __init__(self, built: Built, targets: OriginalOutputs, name: str) -> None:
         self.name, self._built, self._targets = name, built, targets
         model = built.model
         self.inputs: list[tuple[dict[str, Tensor], Tensor]] = []

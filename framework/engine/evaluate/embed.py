@@ -20,7 +20,7 @@ import torch
 from engine.contracts.dataset import Dataset, Record
 from engine.contracts.projection import project_state
 from engine.core.fingerprint import tower_fingerprint
-from engine.data.place import Place
+from engine.data.store_folder import StoreFolder
 from engine.errors import DataError
 from engine.evaluate.images import read_batches
 from engine.evaluate.predictor import Predictor
@@ -51,7 +51,7 @@ class Embedded:
 def embed(
     predictor: Predictor,
     dataset: Dataset,
-    place: Place,
+    place: StoreFolder,
     *,
     point: Point = "pooled",
     rows: int = ROWS,
@@ -110,7 +110,7 @@ def embed(
     return done
 
 
-def _other(place: Place, name: str) -> DataError:
+def _other(place: StoreFolder, name: str) -> DataError:
     return DataError(
         f"{place.url}/{name} holds activations of another model or of other data",
         hint="choose another folder, or `--force` to replace them",
@@ -191,7 +191,7 @@ def _to_parquet(rows: list[Any], source: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def _source_of(place: Place, name: str) -> dict[str, Any] | None:
+def _source_of(place: StoreFolder, name: str) -> dict[str, Any] | None:
     """What a shard says that it follows from; ``None`` where it is not whole."""
     from pyarrow import parquet
 

@@ -31,7 +31,7 @@ from engine.core.named_files import files_digest
 from engine.errors import ArtifactError, at_setting
 from engine.prepare.chunks import Reading
 from engine.prepare.keys import data_key, labels_key, start_key, tables_key
-from engine.prepare.store import DamagedError, read
+from engine.prepare.store import DamagedPartError, read
 from engine.prepare.tables import RowTables, tables_of
 
 DEFAULT = Path("build/prepared")
@@ -121,7 +121,7 @@ class PreparedFolder:
             found = read(self.folder / name)
         except FileNotFoundError:
             return None
-        except DamagedError as error:
+        except DamagedPartError as error:
             self.say(f"prepared data: {error}; it is computed as without")
             return None
         return found

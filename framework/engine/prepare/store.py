@@ -28,7 +28,7 @@ ABOUT = "about.json"
 _FORMAT = 1
 
 
-class DamagedError(Exception):
+class DamagedPartError(Exception):
     """What lies in a folder is not what was written there."""
 
 
@@ -79,7 +79,7 @@ def is_whole(folder: Path) -> bool:
     """Whether a folder is there, and holds what was written."""
     try:
         read(folder)
-    except (DamagedError, FileNotFoundError):
+    except (DamagedPartError, FileNotFoundError):
         return False
     return True
 
@@ -88,26 +88,26 @@ def read(folder: Path) -> dict[str, NDArray[Any]]:
     """The arrays of a folder by name, read-only, mapped into memory.
 
     Raises:
-        DamagedError: a file is missing or was changed; says which.
+        DamagedPartError: a file is missing or was changed; says which.
         FileNotFoundError: there is no such folder.
     """
     if folder.is_dir() and not (folder / ABOUT).exists():
-        raise DamagedError(f"{folder} has no {ABOUT}")
+        raise DamagedPartError(f"{folder} has no {ABOUT}")
     if not folder.exists():
         raise FileNotFoundError(folder)
     try:
         about = json.loads((folder / ABOUT).read_bytes())
         files = about["files"] if about.get("format") == _FORMAT else None
         if not isinstance(files, dict):
-            raise DamagedError(f"{folder / ABOUT} is of another format")
+            raise DamagedPartError(f"{folder / ABOUT} is of another format")
         found = {}
         for name, said in files.items():
             path = folder / name
             if Path(name).name != name or _print(path) != said:
-                raise DamagedError(f"{path} was changed since it was written")
+                raise DamagedPartError(f"{path} was changed since it was written")
             found[path.stem] = _mapped(path)
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise DamagedError(f"{folder} cannot be read: {error}") from error
+        raise DamagedPartError(f"{folder} cannot be read: {error}") from error
     return found
 
 
@@ -152,7 +152,7 @@ class Parts:
         """The arrays of a part.
 
         Raises:
-            DamagedError: it cannot be read; it is then gone, and missing.
+            DamagedPartError: it cannot be read; it is then gone, and missing.
         """
         path = self._path(number)
         try:
@@ -160,7 +160,7 @@ class Parts:
                 return dict(file)
         except Exception as error:  # zipfile and numpy have many kinds for damaged files
             path.unlink(missing_ok=True)
-            raise DamagedError(f"{path} cannot be read") from error
+            raise DamagedPartError(f"{path} cannot be read") from error
 
     def remove(self) -> None:
         """Remove all parts."""

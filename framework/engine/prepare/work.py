@@ -25,7 +25,7 @@ from engine.errors import ConfigError
 from engine.prepare.chunks import Chunk, Reading, chunk_ranges, read_chunk
 from engine.prepare.folder import PreparedFolder, reading_of
 from engine.prepare.keys import labels_key, tables_key
-from engine.prepare.store import DamagedError, Parts, is_whole, writing
+from engine.prepare.store import DamagedPartError, Parts, is_whole, writing
 from engine.prepare.tables import join
 
 Tell = Callable[[str, int, int], None]
@@ -172,7 +172,7 @@ class _Work:
                 tell(f"{self.what}: joining", 0, 0)
                 try:
                     self._join(parts, folder)
-                except DamagedError as error:
+                except DamagedPartError as error:
                     tell(f"{error}: it is computed again", 0, 0)
                     continue
                 parts.remove()

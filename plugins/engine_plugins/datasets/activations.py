@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.contracts import ActivationPoint, Dataset, Record
-from engine.data.place import Place
+from engine.data.store_folder import StoreFolder
 from engine.errors import DataError
 from engine_plugins.datasets.settings import ActivationsSettings
 
@@ -129,7 +129,7 @@ def _shards(
     """
     from pyarrow import parquet
 
-    place = Place(settings.path)
+    place = StoreFolder(settings.path)
     names = sorted(name for name in place.names() if _SHARD.fullmatch(name))
     if not names:
         raise DataError(f"{place.url} holds no shard", hint="`engine embed` writes them")

@@ -11,7 +11,7 @@ import torch
 from compress_texts import TEXTS
 
 from engine.compress.fit import fit
-from engine.compress.repair import Targets, repair, score_again, targets_of
+from engine.compress.repair import OriginalOutputs, repair, score_again, targets_of
 from engine.core import artifact
 from engine.core.build import read_artifact, save
 from engine.errors import DataError
@@ -65,7 +65,7 @@ def test_what_does_not_help_is_taken_back(model: Model) -> None:
     wanted = torch.nn.functional.normalize(torch.randn(own.text.shape), dim=1)
     wanted[::5] = own.text[::5]
     before = {n: t.clone() for n, t in fitted.built.model.state_dict().items()}
-    done = repair(fitted, Targets(TEXTS, (), wanted, None), steps=20)
+    done = repair(fitted, OriginalOutputs(TEXTS, (), wanted, None), steps=20)
     assert not done.kept
     assert all(torch.equal(before[n], t) for n, t in fitted.built.model.state_dict().items())
     assert "made nothing better" in fitted.notes[-1]

@@ -20,7 +20,7 @@ from PIL import Image
 from engine.core.fingerprint import tower_fingerprint
 from engine.core.registry import default_registry
 from engine.data.picture_folder import PictureFolder
-from engine.data.place import Place
+from engine.data.store_folder import StoreFolder
 from engine.errors import DataError
 from engine.evaluate.embed import embed
 from engine.evaluate.predictor import Predictor
@@ -45,7 +45,7 @@ def dataset(name: str, path: object) -> Any:
     return plugin.load()(plugin.load_settings().model_validate({"path": path}))
 
 
-def contents(place: Place) -> dict[str, bytes]:
+def contents(place: StoreFolder) -> dict[str, bytes]:
     return {name: place.read(name) for name in place.names()}
 
 
@@ -56,7 +56,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def test_the_dataset_reads_what_was_written(predictor: Predictor, log: Path, url: str) -> None:
-    done = embed(predictor, dataset("click_log", log), Place(url), rows=3)
+    done = embed(predictor, dataset("click_log", log), StoreFolder(url), rows=3)
     assert (done.shards, done.skipped, done.rows, list(done.broken)) == (3, 0, 6, ["3"])
     found = dataset("activations", url)
     source = dataset("click_log", log)
@@ -76,22 +76,22 @@ def test_a_stop_costs_one_shard_and_changes_no_byte(
     predictor: Predictor, log: Path, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = dataset("click_log", log)
-    whole = Place(tmp_path / "whole")
+    whole = StoreFolder(tmp_path / "whole")
     embed(predictor, data, whole, rows=2)
-    place, real = Place(url), Place.write
+    place, real = StoreFolder(url), StoreFolder.write
 
-    def killed(self: Place, name: str, data: bytes) -> None:
+    def killed(self: StoreFolder, name: str, data: bytes) -> None:
         if name.startswith("00002"):
             raise KeyboardInterrupt
         real(self, name, data)
 
-    monkeypatch.setattr(Place, "write", killed)
+    monkeypatch.setattr(StoreFolder, "write", killed)
     with pytest.raises(KeyboardInterrupt):
         embed(predictor, data, place, rows=2)
     assert sorted(place.names()) == ["00000-of-00004.parquet", "00001-of-00004.parquet"]
     with pytest.raises(DataError, match="shard 2 is missing"):
         dataset("activations", url)
-    monkeypatch.setattr(Place, "write", real)
+    monkeypatch.setattr(StoreFolder, "write", real)
     again = embed(predictor, data, place, rows=2)
     assert (again.skipped, again.shards) == (2, 4)
     assert contents(place) == contents(whole)
@@ -101,7 +101,7 @@ def test_a_stop_costs_one_shard_and_changes_no_byte(
 def test_shards_of_something_else_are_not_mixed_in(
     predictor: Predictor, log: Path, url: str
 ) -> None:
-    data, place = dataset("click_log", log), Place(url)
+    data, place = dataset("click_log", log), StoreFolder(url)
     embed(predictor, data, place, rows=4)
     with pytest.raises(DataError, match="another model or of other data"):
         embed(predictor, data, place, rows=4, point="embedding")
@@ -118,7 +118,7 @@ def test_shards_of_something_else_are_not_mixed_in(
 
 def test_pictures_without_texts(predictor: Predictor, log: Path, url: str) -> None:
     (log / "images" / "3.jpg").unlink()
-    embed(predictor, PictureFolder(log / "images"), Place(url))
+    embed(predictor, PictureFolder(log / "images"), StoreFolder(url))
     assert len(dataset("activations", url)) == 6
 
 
@@ -127,9 +127,9 @@ def test_places_that_there_are_not(url: str, tmp_path: Path, monkeypatch: Any) -
     monkeypatch.chdir(tmp_path)
     if "://" in url:
         with pytest.raises(DataError, match="nothing"):
-            Place(url)
+            StoreFolder(url)
     else:
-        assert Place(url).names() == set()
+        assert StoreFolder(url).names() == set()
 
 
 @pytest.fixture
@@ -170,9 +170,9 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.mark.slow
 def test_an_object_store(predictor: Predictor, log: Path, s3: str, tmp_path: Path) -> None:
     data = dataset("click_log", log)
-    embed(predictor, data, Place(s3), rows=3)
-    embed(predictor, data, Place(tmp_path / "here"), rows=3)
-    assert contents(Place(s3)) == contents(Place(tmp_path / "here"))
+    embed(predictor, data, StoreFolder(s3), rows=3)
+    embed(predictor, data, StoreFolder(tmp_path / "here"), rows=3)
+    assert contents(StoreFolder(s3)) == contents(StoreFolder(tmp_path / "here"))
     assert len(dataset("activations", s3)) == 6
-    assert embed(predictor, data, Place(s3), rows=3).skipped == 3
+    assert embed(predictor, data, StoreFolder(s3), rows=3).skipped == 3
     assert os.environ["AWS_ACCESS_KEY_ID"] == "test"

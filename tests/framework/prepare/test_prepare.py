@@ -16,7 +16,7 @@ from engine.core.config.schema import EngineConfig
 from engine.errors import ConfigError, EngineError
 from engine.prepare import chunks, folder, work
 from engine.prepare.folder import PreparedFolder, reading_of
-from engine.prepare.store import DamagedError, Parts, read, writing
+from engine.prepare.store import DamagedPartError, Parts, read, writing
 from engine.prepare.work import Share, prepare
 from engine.train import run as run_module
 from engine.train.parts import resolve
@@ -209,7 +209,7 @@ def test_arrays_come_back_read_only_and_shared(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "b")
     (tmp_path / "a" / "about.json").write_text("[1]", encoding="utf-8")
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedPartError):
         read(tmp_path / "a")
 
 
@@ -218,7 +218,7 @@ def test_a_part_is_whole_or_missing(tmp_path: Path) -> None:
     parts.write(1, {"a": np.arange(3)})
     assert parts.missing() == [0, 2]
     (tmp_path / "parts" / "000002.npz").write_bytes(b"PK\x03\x04 not a part")
-    with pytest.raises(DamagedError):
+    with pytest.raises(DamagedPartError):
         parts.read(2)
     assert parts.missing() == [0, 2]
 

@@ -16,7 +16,7 @@ MAX_FILES = 1_000_000
 """Files of a folder that are looked at."""
 
 
-class Place:
+class StoreFolder:
     """A folder of files.
 
     Args:
