@@ -9,7 +9,7 @@ import typer
 from engine.cli.options import Json
 
 if TYPE_CHECKING:
-    from engine.core.config.explain import Key
+    from engine.core.config.explain import ConfigKey
 
 
 def command(
@@ -46,11 +46,11 @@ def command(
             typer.echo(f"{one.path}: {one.type}{_default(one)}")
 
 
-def _default(key: Key) -> str:
+def _default(key: ConfigKey) -> str:
     return " (required)" if key.required else f" ({key.default})"
 
 
-def _print(key: Key) -> None:
+def _print(key: ConfigKey) -> None:
     from rich.text import Text
 
     from engine.cli.tables import stdout

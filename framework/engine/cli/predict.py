@@ -152,7 +152,7 @@ def command(
     else:
         from engine.evaluate.tables import answers_csv, answers_json
 
-        write_text(output, (answers_csv if kind == "csv" else answers_json)(runs, top))
+        write_text(output, (answers_json if kind == "json" else answers_csv)(runs, top))
     if html:
         show_gallery(html, predictor, runs, labels, pictures)
     if json:

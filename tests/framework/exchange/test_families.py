@@ -82,6 +82,7 @@ def test_m_clip_beside_openai_s_vision_tower(tmp_path: Path, hub_cache: HubCache
 
 
 def test_a_static_encoder_beside_a_vision_tower(tmp_path: Path) -> None:
+    pytest.importorskip("model2vec")
     from ...plugins.text.test_static import folder_of
 
     folder, theirs = folder_of(tmp_path / "model", "wordpiece", factors=True)
@@ -219,6 +220,7 @@ def test_a_wrong_folder_of_m_clip(case: str, tmp_path: Path, hub_cache: HubCache
 def test_a_wrong_static_folder(
     file: str, changes: dict[str, Any] | None, reason: str, tmp_path: Path
 ) -> None:
+    pytest.importorskip("model2vec")
     from ...plugins.text.test_static import folder_of
 
     folder, _ = folder_of(tmp_path / "model", "wordpiece")

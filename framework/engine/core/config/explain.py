@@ -40,7 +40,7 @@ _BYTES = "whole number ≥ 0 or text"
 
 
 @dataclass(frozen=True)
-class Key:
+class ConfigKey:
     """One key of a config.
 
     Attributes:
@@ -70,7 +70,7 @@ class Key:
         return asdict(self)
 
 
-def explain(path: str, registry: Registry) -> list[Key]:
+def explain(path: str, registry: Registry) -> list[ConfigKey]:
     """A key and all that stand below it; every key of a config where the path is empty.
 
     Args:
@@ -88,7 +88,7 @@ def explain(path: str, registry: Registry) -> list[Key]:
     return found or _of_plugins(wanted, keys, registry)
 
 
-def _of_plugins(wanted: str, keys: list[Key], registry: Registry) -> list[Key]:
+def _of_plugins(wanted: str, keys: list[ConfigKey], registry: Registry) -> list[ConfigKey]:
     """The keys below a plugin's place.
 
     Raises:
@@ -98,7 +98,7 @@ def _of_plugins(wanted: str, keys: list[Key], registry: Registry) -> list[Key]:
     known = [key.path for key in keys]
     for key in above:
         rest = wanted.removeprefix(f"{key.path}.").removeprefix("use.")
-        below: list[Key] = []
+        below: list[ConfigKey] = []
         for name in key.plugins:
             own = list(plugin_keys(key.kind, name, registry, f"{key.path}.{name}"))
             known += [f"{key.path}.{name}", *(one.path for one in own)]
@@ -137,7 +137,7 @@ def _near(word: str, known: list[str]) -> str:
     return f" (did you mean {' or '.join(shown)}?)" if shown else ""
 
 
-def plugin_keys(kind: str, name: str, registry: Registry, before: str) -> Iterator[Key]:
+def plugin_keys(kind: str, name: str, registry: Registry, before: str) -> Iterator[ConfigKey]:
     """The keys of one plugin's settings; none where its code does not import."""
     try:
         settings = registry.get(kind, name).load_settings()
@@ -146,7 +146,7 @@ def plugin_keys(kind: str, name: str, registry: Registry, before: str) -> Iterat
     yield from _keys(settings, before, registry)
 
 
-def _keys(settings: type[BaseModel], before: str, registry: Registry) -> Iterator[Key]:
+def _keys(settings: type[BaseModel], before: str, registry: Registry) -> Iterator[ConfigKey]:
     schema = settings.model_json_schema()
     defs = schema.get("$defs", {})
     for name, field in fields_of(settings).items():
@@ -158,7 +158,7 @@ def _keys(settings: type[BaseModel], before: str, registry: Registry) -> Iterato
         default = (
             "" if field.is_required() else _plain(field.get_default(call_default_factory=True))
         )
-        yield Key(
+        yield ConfigKey(
             path=path,
             type=words,
             required=field.is_required(),
@@ -282,7 +282,7 @@ def page(registry: Registry) -> str:
         "A list's items are named without their numbers. A plugin stands as `use: NAME` with its",
         "settings beside it.",
     ]
-    groups: dict[str, list[Key]] = {}
+    groups: dict[str, list[ConfigKey]] = {}
     for key in _keys(EngineConfig, "", registry):
         groups.setdefault(key.path.partition(".")[0], []).append(key)
     for name, keys in groups.items():
@@ -296,7 +296,7 @@ def page(registry: Registry) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table(keys: list[Key]) -> Iterator[str]:
+def _table(keys: list[ConfigKey]) -> Iterator[str]:
     yield "| key | type | default | example | what it is |"
     yield "| --- | --- | --- | --- | --- |"
     for key in keys:

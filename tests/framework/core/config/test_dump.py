@@ -33,6 +33,7 @@ def test_every_default_is_filled_in(load: Load) -> None:
     assert nested["of"]["of"] == {"use": "plain", "bias": False}
     assert plain["data"] == {
         "train": {"use": "pictures", "path": "here", "count": "all", "notes": {}}, "evaluate": [],
+        "prepared": None,
     }  # fmt: skip
     assert plain["storage"] == {"default": None, "rules": [], "keep": [], "keep_as": None}
     assert plain["limits"] == {"weights": None, "folder": None}

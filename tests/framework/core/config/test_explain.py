@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from engine.contracts.kinds import KINDS
-from engine.core.config.explain import Key, explain, page, plugin_keys
+from engine.core.config.explain import ConfigKey, explain, page, plugin_keys
 from engine.core.registry import default_registry
 from engine.errors import ConfigError
 
 REGISTRY = default_registry()
 
 
-def _all() -> list[Key]:
+def _all() -> list[ConfigKey]:
     of_plugins = [
         key
         for kind in KINDS
