@@ -73,15 +73,18 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
     """Print what came out."""
     from engine.cli.tables import human, print_warning, stdout
     from engine.core.terminal import print_json
+    from engine.train.chance import chance_warning
     from engine.train.names import MODEL
 
     artifact, manifest = folder / MODEL, outcome["manifest"]
+    chance = chance_warning(manifest["scores"])
+    warnings = [*outcome["warnings"], *([] if chance is None else [chance])]
     if as_json:
         print_json(
             {"run": str(folder), "artifact": str(artifact), "bytes": outcome["bytes"],
              "stages": manifest["stages"], "scores": manifest["scores"],
              "trained_weights": manifest["trained_weights"],
-             "warnings": outcome["warnings"]}
+             "warnings": warnings}
         )  # fmt: skip
     else:
         from engine.cli.show import stages_table
@@ -91,7 +94,7 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
             f"written to {artifact} ({human(outcome['bytes'])}): the"
             f" {manifest['trained_weights']}; `engine show {folder}` draws the curves",
         )  # fmt: skip
-    for warning in outcome["warnings"]:
+    for warning in warnings:
         print_warning(warning)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 
 from engine.core.build import Built
 from engine.errors import at_setting
+from engine.train.chance import chance_scores
 
 _log = logging.getLogger(__name__)
 
@@ -18,7 +19,8 @@ def evaluator_of(built: Built) -> Evaluator | None:
     """What evaluates a model in memory; ``None`` where the config names no data for it.
 
     Gives ``accuracy``, the plain mean in percent, and ``accuracy <data set>`` where there are
-    several; and ``chance``, the accuracy of a model that knows nothing.
+    several; ``chance``, the accuracy of a model that guesses; and ``chance_high``, up to which
+    an accuracy is not measurably better than that.
     """
     config = built.config
     if not config.data.evaluate:
@@ -43,8 +45,8 @@ def evaluator_of(built: Built) -> Evaluator | None:
         score = score_runs(runs, intervals=False)
         if score is None:
             return {}
-        chance = sum(100 / each.classes for each in score.datasets) / len(score.datasets)
-        found = {"accuracy": score.accuracy, "chance": chance}
+        guessed = chance_scores([(each.images, each.classes) for each in score.datasets])
+        found = {"accuracy": score.accuracy, **guessed}
         if len(score.datasets) > 1:
             found |= {f"accuracy {each.name}": each.accuracy for each in score.datasets}
         return found
