@@ -15,7 +15,7 @@ CHANCE_HIGH = "chance_high"
 def chance_scores(datasets: Sequence[tuple[int, int]]) -> dict[str, float]:
     """What a model that guesses reaches: ``chance``, its mean accuracy, and ``chance_high``.
 
-    ``chance_high`` is the upper end of what guessing gives in 95 % of all cases, by the normal
+    ``chance_high`` is the upper end of what guessing gives in 97.5 % of all cases, by the normal
     approximation. On one data set an accuracy is above it exactly where the lower end of its Wilson
     interval is above chance (Wilson, 1927: the interval inverts this test).
 
@@ -37,5 +37,5 @@ def chance_warning(scores: Mapping[str, float]) -> str | None:
     return (
         f"the accuracy of {accuracy:.1f} % is not measurably better than chance"
         f" ({scores['chance']:.1f} %): on these images, guessing reaches up to {high:.1f} % in"
-        " 95 % of all cases; train longer, or evaluate on more images"
+        " 97.5 % of all cases; train longer, or evaluate on more images"
     )
