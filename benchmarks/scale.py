@@ -62,7 +62,7 @@ train:
   threads: 1
   device: cpu
   loggers: []
-  stages: [{name: one, trains: {text: {blocks: last 1}}, epochs: 1, batch_size: 256}]
+  stages: [{name: one, trains: {text: {blocks: last 1}}, epochs: 2, batch_size: 256}]
 """
 
 
