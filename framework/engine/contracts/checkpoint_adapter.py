@@ -162,8 +162,10 @@ class CheckpointAdapter(ABC):
 
         Returns:
             A ``model_cfg`` of open_clip without its tokenizer and logits, and the tensors without
-            ``logit_scale`` and ``logit_bias``, float32. By default ``None``: this adapter does not
-            write for open_clip.
+            ``logit_scale`` and ``logit_bias``, float32. Where open_clip makes the text tower from
+            a config of transformers, ``text_cfg`` holds that config as ``hf_config``, which is
+            written as ``config.json`` and named by ``hf_model_name``. By default ``None``: this
+            adapter does not write for open_clip.
 
         Raises:
             WeightsError: open_clip has no form that computes the same; says of which part.

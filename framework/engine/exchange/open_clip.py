@@ -4,6 +4,8 @@
 ``open_clip_config.json``       architecture and preparation of pictures
 ``open_clip_model.safetensors`` float32, whatever the artifact stores
 ``tokenizer.json`` and its like where the tokenizer is not OpenAI's, which open_clip carries
+``config.json``                 of a text encoder of transformers; open_clip reads it from the place
+                                that ``text_cfg.hf_model_name`` names, which is this folder's
 ``export.json``                 where it came from, differences measured, sha256 of every file
 ``README.md``                   how to use it
 =============================== =================================================================
@@ -29,6 +31,7 @@ from torch.nn import functional
 from engine.contracts.checkpoint_adapter import ModelParts
 from engine.contracts.preprocess import SquarePreprocess
 from engine.core.build import Say
+from engine.core.files import target_of
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
@@ -38,6 +41,10 @@ from engine.exchange.source import Source, Worst, read_source
 from engine.exchange.transformers import fast_tokenizer
 
 _MODES = {"shorter_side": "shortest", "squash": "squash"}
+_FIXED_PLACE = (
+    "open_clip reads the text encoder's `config.json` from the place that `text_cfg.hf_model_name`"
+    " in `open_clip_config.json` names. Where this folder is moved, change it to the new place."
+)
 
 
 def export_open_clip(artifact: Path, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
@@ -77,17 +84,21 @@ def write_open_clip(
     with writing(folder) as temporary, torch.no_grad(), _quiet():
         say("writing")
         tokenizer = _write_tokenizer(source, config, temporary)
-        _write(temporary, config, tensors, preparation)
+        padding = _take_encoder(config, temporary, source.built.tokenizer.pad_id)
+        _write_weights(temporary, tensors)
+        _write_config(temporary, config, preparation, place=None if padding is None else temporary)
         say("comparing with open_clip")
-        checks, differs_on = _check(source, temporary)
+        checks, differs_on = _check(source, temporary, padding)
         manifest: dict[str, Any] = {
             "to": "open_clip",
             "open_clip": str(open_clip.__version__),
             **source.story(),
             "check": checks,
             "tokenizer": {**tokenizer, "differs_on": differs_on},
-            "notes": [],
+            "notes": [] if padding is None else [_FIXED_PLACE],
         }
+        if padding is not None:
+            _write_config(temporary, config, preparation, place=target_of(folder).absolute())
         preprocess = source.built.model.vision.preprocess
         manifest["program"] = write_program(preprocess, temporary, manifest)
         (temporary / "README.md").write_text(open_clip_readme(manifest), encoding="utf-8")
@@ -155,17 +166,40 @@ def _with_logits(
     return described, own
 
 
-def _write(
-    folder: Path,
-    config: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    preparation: Mapping[str, Any],
-) -> None:
-    from safetensors.torch import save_file
+def _take_encoder(config: dict[str, Any], folder: Path, pad_id: int) -> int | None:
+    """Write the config of a text encoder of transformers, if the tower is one; its padding id."""
+    text_cfg = dict(config["text_cfg"])
+    about = text_cfg.pop("hf_config", None)
+    if about is None:
+        return None
+    config["text_cfg"] = text_cfg
+    text = json.dumps(about, ensure_ascii=False, indent=2)
+    (folder / "config.json").write_text(text + "\n", encoding="utf-8")
+    padding = int(about.get("pad_token_id", 0))  # transformers' own default for BERT
+    if padding != pad_id:
+        raise WeightsError(
+            f"open_clip masks the id {padding} out of this text encoder, and the tokenizer fills"
+            f" texts up with the id {pad_id}",
+            hint="`engine export --to onnx` has no such limits",
+        )
+    return padding
 
-    whole = {"model_cfg": config, "preprocess_cfg": preparation}
+
+def _write_config(
+    folder: Path, config: Mapping[str, Any], preparation: Mapping[str, Any], place: Path | None
+) -> None:
+    """``open_clip_config.json``; ``place`` is where open_clip reads ``config.json``."""
+    own = dict(config)
+    if place is not None:
+        own["text_cfg"] = {**own["text_cfg"], "hf_model_name": str(place)}
+    whole = {"model_cfg": own, "preprocess_cfg": preparation}
     text = json.dumps(whole, ensure_ascii=False, indent=2)
     (folder / "open_clip_config.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _write_weights(folder: Path, tensors: Mapping[str, Tensor]) -> None:
+    from safetensors.torch import save_file
+
     own = {name: tensor.clone().contiguous() for name, tensor in tensors.items()}
     save_file(own, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
 
@@ -202,8 +236,11 @@ def _differing(source: Source, tokenizer: Any) -> list[str]:
     return [text[:60] for text, row, ids in pairs if ids[: len(row)] != list(row)]
 
 
-def _check(source: Source, folder: Path) -> tuple[dict[str, Any], list[str]]:
-    """Load the folder with open_clip and hold both towers to the model, and the tokenizer."""
+def _check(source: Source, folder: Path, padding: int | None) -> tuple[dict[str, Any], list[str]]:
+    """Load the folder with open_clip and hold both towers to the model, and the tokenizer.
+
+    ``padding`` is the id that an encoder of transformers masks out; it looks for no end mark.
+    """
     import open_clip
 
     name, model = f"local-dir:{folder}", source.built.model
@@ -212,12 +249,15 @@ def _check(source: Source, folder: Path) -> tuple[dict[str, Any], list[str]]:
     for pixels in source.images():
         found = loaded.encode_image(pixels, normalize=True)
         vision.compare(found, model.encode_image(pixels), pixels.shape)
-    end, longest = source.end_mark(), source.text_settings.max_tokens
-    own = source.text_settings.padding_id()
+    end = source.end_mark() if padding is None else None
+    longest = source.text_settings.max_tokens
+    own = source.text_settings.padding_id() if padding is None else padding
     pad = (1 if end == 0 else 0) if own is None else own
     for ids, mask in source.batches(end):
         # open_clip knows no mask: behind the end mark stands padding, up to the longest text.
         smaller = ids if end is None else torch.where(ids > end, pad, ids)
+        if padding is not None:  # an encoder of transformers masks it out wherever it stands
+            smaller = torch.where(ids == padding, padding + 1, ids)
         filled = smaller.masked_fill(~mask, pad)
         rows = functional.pad(filled, (0, longest - filled.shape[1]), value=pad)
         found = loaded.encode_text(rows, normalize=True)

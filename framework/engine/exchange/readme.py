@@ -151,7 +151,8 @@ Compared with the model in Engine, no number of an embedding differed by more th
 {manifest["check"]["vision"]["largest_difference"]:.1e} (images) and \
 {manifest["check"]["text"]["largest_difference"]:.1e} (texts), from the same pixels and ids.
 
-{_example(manifest)}{_warnings(manifest)}{_tokenizer(manifest)}"""
+{_example(manifest)}{_warnings(manifest)}{_tokenizer(manifest)}\
+{"".join(f"- {note}{chr(10)}" for note in manifest["notes"])}"""
 
 
 def _example(manifest: Mapping[str, Any]) -> str:

@@ -2,7 +2,8 @@
 
 ======================== ===========================================================================
 vision                   CLIP's own; timm's, with ``identity``, ``linear`` or ``mlp`` behind it
-text                     CLIP's own; SigLIP's and MobileCLIP's, which read padding
+text                     CLIP's own; SigLIP's and MobileCLIP's, which read padding; BERT's, XLM-R's
+                         and NLLB's encoders of transformers (:mod:`.open_clip_encoders`)
 ======================== ===========================================================================
 
 open_clip's names are Engine's own but for ``visual`` and the text transformer, which stands at the
@@ -20,6 +21,7 @@ from torch import Tensor
 from engine.contracts import Projection
 from engine.contracts.checkpoint_adapter import ModelParts
 from engine.errors import WeightsError
+from engine_plugins.checkpoint_adapters import open_clip_encoders
 from engine_plugins.checkpoint_adapters.transformers_export import matrix
 from engine_plugins.projections.simple import Identity, Linear, TwoLayers
 from engine_plugins.text.clip import ClipText
@@ -74,7 +76,7 @@ def _quick_gelu(parts: ModelParts) -> bool:
             " activation for both",
             hint=_INSTEAD,
         )
-    return found.pop()
+    return bool(found) and found.pop()
 
 
 def _vision(parts: ModelParts) -> tuple[dict[str, Any], Tensors, int]:
@@ -92,7 +94,8 @@ def _vision(parts: ModelParts) -> tuple[dict[str, Any], Tensors, int]:
 def _no_form(tower: Any) -> WeightsError:
     return WeightsError(
         f"{type(tower).__name__} has no form in open_clip that Engine writes; CLIP's own towers"
-        " (`openai_clip`, `ruclip`), SigLIP's, MobileCLIP's and timm's have",
+        " (`openai_clip`, `ruclip`), SigLIP's, MobileCLIP's and timm's have, and the encoders"
+        " BERT, XLM-RoBERTa and NLLB",
         hint=_INSTEAD,
     )
 
@@ -187,6 +190,8 @@ def _text(parts: ModelParts, width: int) -> tuple[dict[str, Any], Tensors]:
             parts.text_projection, read["text_projection"], "text"
         ).t()  # fmt: skip
         return _clip_text(tower, parts.end_mark), read
+    if open_clip_encoders.has_form(tower):
+        return open_clip_encoders.describe(parts)
     if not isinstance(tower, PaddedText):
         raise _no_form(tower)
     if not isinstance(parts.text_projection, Identity):

@@ -17,6 +17,7 @@ from engine.core.making import make_model
 from engine.core.registry import default_registry
 from engine.exchange.source import Source, source_of
 
+HubCache = Callable[[str, Path], None]
 TINY = Path(__file__).resolve().parents[3] / "configs" / "tiny"
 CLIP_VISION = {
     "use": "openai_clip", "image_size": 16, "patch_size": 8, "width": 24, "layers": 2, "heads": 4,
@@ -104,3 +105,20 @@ def small() -> Callable[[str], Source]:
 def make_source() -> Callable[..., Source]:
     """``make_source(vision, text, of_vision, of_text)``: a model of these parts."""
     return lambda *parts, **rest: source_of(make_built(small_config(*parts, **rest)))
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
+    """Puts a folder into the hub client's own cache, as a repository that was downloaded."""
+    import huggingface_hub.constants
+
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def put(repository: str, folder: Path) -> None:
+        home = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
+        (home / "refs").mkdir(parents=True)
+        (home / "refs" / "main").write_text("0" * 40)
+        (home / "snapshots").mkdir()
+        folder.rename(home / "snapshots" / ("0" * 40))
+
+    return put

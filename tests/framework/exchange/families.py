@@ -162,9 +162,14 @@ def encoder(folder: Path, kind: str) -> Any:
     return config
 
 
-def open_clip_of_encoder(folder: Path, kind: str, config: Any) -> Any:
+HEADS = {"xlm": ("mean_pooler", "mlp"), "nllb": ("cls_pooler", "linear")}
+
+
+def open_clip_of_encoder(
+    folder: Path, kind: str, config: Any, head: tuple[str, str] | None = None
+) -> Any:
     """open_clip's CLIP over an encoder of the hub, ``tiny/<kind>``."""
-    head = ("mean_pooler", "mlp") if kind == "xlm" else ("cls_pooler", "linear")
+    head = head or HEADS[kind]
     text_cfg = {
         "hf_model_name": f"tiny/{kind}", "hf_tokenizer_name": f"tiny/{kind}",
         "hf_pooler_type": head[0], "hf_proj_type": head[1], "context_length": LONGEST,

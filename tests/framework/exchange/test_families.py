@@ -20,26 +20,9 @@ from engine.exchange.by_name import import_source
 
 from . import families
 from . import foreign_folders as foreign
+from .conftest import HubCache
 
 TEXTS = ["красный кот", "a photo of a dog", "дом и река ночью"]
-HubCache = Callable[[str, Path], None]
-
-
-@pytest.fixture
-def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HubCache:
-    """Puts a folder into the hub client's own cache, as a repository that was downloaded."""
-    import huggingface_hub.constants
-
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-
-    def put(repository: str, folder: Path) -> None:
-        home = tmp_path / "hub" / f"models--{repository.replace('/', '--')}"
-        (home / "refs").mkdir(parents=True)
-        (home / "refs" / "main").write_text("0" * 40)
-        (home / "snapshots").mkdir()
-        folder.rename(home / "snapshots" / ("0" * 40))
-
-    return put
 
 
 def imported(folder: Path, **options: Any) -> Built:

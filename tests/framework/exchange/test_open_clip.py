@@ -20,7 +20,7 @@ from engine.exchange.open_clip import export_open_clip, write_open_clip
 from engine.exchange.source import Source
 
 from . import foreign_folders as foreign
-from .conftest import BERT, CLIP_TEXT, CLIP_VISION, IDENTITY, LINEAR, SMALL_VIT
+from .conftest import BAG, BERT, CLIP_TEXT, CLIP_VISION, IDENTITY, LINEAR, SMALL_VIT
 
 
 @pytest.mark.parametrize("bias", [None, -7.5])
@@ -70,8 +70,30 @@ def test_another_tokenizer_and_projections(
     torch.testing.assert_close(texts, torch.as_tensor(expected), rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("pooling", ["first", "mean"])
+def test_bert_of_our_own_tokenizer(
+    pooling: str, make_source: Callable[..., Source], tmp_path: Path
+) -> None:
+    source = make_source(CLIP_VISION, {**BERT, "pooling": pooling}, IDENTITY, LINEAR)
+    write_open_clip(source, tmp_path / "out")
+    name, names = f"local-dir:{tmp_path / 'out'}", ["красный круг", "синий квадрат"]
+    model, tokenizer = open_clip.create_model(name).eval(), open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        texts = model.encode_text(tokenizer(names), normalize=True)
+    expected = Predictor(source.built).encode_texts(names)
+    torch.testing.assert_close(texts, torch.as_tensor(expected), rtol=0, atol=1e-5)
+
+
 REFUSED: dict[str, tuple[list[Any], str]] = {
-    "BERT": ([{**CLIP_VISION, "project": False}, BERT, LINEAR, LINEAR], "BertText has no form"),
+    "a text encoder of our own": (
+        [{**CLIP_VISION, "project": False}, BAG, LINEAR, LINEAR], "BagText has no form",
+    ),
+    "BERT with its pooler": (
+        [CLIP_VISION, {**BERT, "pooling": "pooler"}, IDENTITY, LINEAR], "`pooler`",
+    ),
+    "a matrix with a bias behind BERT": (
+        [CLIP_VISION, BERT, IDENTITY, {"use": "linear", "bias": True}], "without a bias",
+    ),
     "another vision tower": ([SMALL_VIT, CLIP_TEXT, LINEAR, LINEAR], "SmallVit has no form"),
     "two activations": (
         [{**CLIP_VISION, "quick_gelu": False}, CLIP_TEXT, IDENTITY, IDENTITY], "one activation",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from engine.exchange.transformers import Form, export_transformers
 
 from . import families
 from . import foreign_folders as foreign
+from .conftest import HubCache
 
 NAMES = ["Красный КОТ", "дом", "слово и дело " * 9]
 TEXTS = ["красный кот", "Белый ДОМ; летом!", "a photo of a dog", "x"]
@@ -139,6 +141,37 @@ def test_open_clip(family: str, tmp_path: Path) -> None:
     torch.testing.assert_close(images, expected, rtol=0, atol=1e-6)
     np.testing.assert_allclose(predictor.encode_texts(TEXTS), texts, atol=1e-5)
     np.testing.assert_allclose(predictor.encode_images(picture), one, atol=1e-5)
+
+
+ENCODERS = [
+    ("xlm", "mean_pooler", "mlp"),
+    ("xlm", "cls_last_hidden_state_pooler", "linear"),
+    ("nllb", "cls_pooler", "linear"),
+    ("nllb", "mean_pooler", "mlp"),
+]
+
+
+@pytest.mark.parametrize(("kind", "pooler", "proj"), ENCODERS)
+def test_open_clip_over_an_encoder_of_transformers(
+    kind: str, pooler: str, proj: str, tmp_path: Path, hub_cache: HubCache
+) -> None:
+    """Every tensor bit for bit, without the encoder's repository."""
+    config = families.encoder(tmp_path / "encoder", kind)
+    hub_cache(f"tiny/{kind}", tmp_path / "encoder")
+    original = families.open_clip_of_encoder(tmp_path / "model", kind, config, (pooler, proj))
+    predictor = imported(tmp_path / "model")
+    shutil.rmtree(tmp_path / "hub")
+    manifest = export_open_clip(tmp_path / "artifact", tmp_path / "out")
+    assert any("hf_model_name" in note for note in manifest["notes"])
+    check_equal(*(tmp_path / name / "open_clip_model.safetensors" for name in ("model", "out")))
+    name = f"local-dir:{tmp_path / 'out'}"
+    model = open_clip.create_model(name, require_pretrained=True).eval()
+    tokenizer = open_clip.get_tokenizer(name)
+    with torch.no_grad():
+        texts = model.encode_text(tokenizer(TEXTS), normalize=True)
+        right = original.encode_text(tokenizer(TEXTS), normalize=True)
+    torch.testing.assert_close(texts, right, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(predictor.encode_texts(TEXTS), texts, atol=1e-5)
 
 
 PROGRAMS: dict[str, tuple[Callable[[Path], Any], str]] = {
