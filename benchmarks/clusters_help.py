@@ -2,7 +2,7 @@
 
     python benchmarks/clusters_help.py --workers 2 --json
     python benchmarks/clusters_help.py --only shapes hard --seeds 1
-    python benchmarks/clusters_help.py --longer 3    # the same towers, text sides trained longer
+    python benchmarks/clusters_help.py --longer 3    # the same towers, text towers trained longer
 
 Every finished training is a line of build/clusters_help/results.jsonl under a key made of its
 settings, so that a run that was killed goes on where it was. At the end: a table, the comparisons,
@@ -146,7 +146,7 @@ def trained(built: Any, dataset: Any, labels: Any, folder: Path) -> Plain:
 
 
 def train_variant(job: Job) -> Plain:
-    """Train a variant's text side against the shared vision tower, and evaluate it."""
+    """Train a variant's text tower against the shared vision tower, and evaluate it."""
     from engine.clusters.assign import DatasetLabels
     from engine.core.build import build
 
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", default=[], help="data sets and variants by name")
     parser.add_argument("--seeds", type=int, help="seeds, from 0 (as the settings say)")
     parser.add_argument("--workers", type=int, default=2, help="trainings at a time (2)")
-    parser.add_argument("--longer", type=int, default=1, help="text sides train so many times (1)")
+    parser.add_argument("--longer", type=int, default=1, help="text towers train so many times (1)")
     asked = parser.parse_args()
     os.chdir(ROOT)
     settings: Plain = yaml.safe_load(SETTINGS.read_text())

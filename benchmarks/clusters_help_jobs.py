@@ -114,7 +114,7 @@ def jobs_of(settings: Plain, base: Job, variants: Sequence[str]) -> Iterator[Job
     }
     for batches, how in settings["batches"].items():
         for variant in variants:
-            parts = [settings["text_side"], settings["variants"][variant], how, tower]
+            parts = [settings["text_tower"], settings["variants"][variant], how, tower]
             config = composed(settings, base.data, base.seed, *parts)
             key = key_of(base.key, config)
             yield Job(key, base.data, base.seed, variant, batches, config, base.key)

@@ -1,4 +1,4 @@
-"""The clustered projection with K = 10 beside one projection, alone and within the text side.
+"""The clustered projection with K = 10 beside one projection, alone and within the text tower.
 
 **Alone**: 256 texts, 768 -> 1024. A step is forwards and backwards, down to the gradients of the
 features and of every weight, in training (dropout included), float32, on one thread by default.
@@ -16,12 +16,12 @@ Each text has its own cluster at random, and 3 to 15 tokens.
 - `cost_straight_through`: hard choice by the router, its gradient by one drawn rival.
 - `cost_soft`: all ten, mixed.
 
-**The text side** of `configs/sber.yaml` at full size (ruGPT-3 small, 12 blocks, random weights),
+**The text tower** of `configs/sber.yaml` at full size (ruGPT-3 small, 12 blocks, random weights),
 batch 256, 10 tokens, clusters given, the router trained by its own loss; forwards and backwards to
 every weight, in CPU seconds:
 
-- `side_ratio`: K projections and the router's block over the text side with one projection; at most
-  1.12.
+- `side_ratio`: K projections and the router's block over the text tower with one projection; at
+  most 1.12.
 - `side_ratio_light`: the same with `clustered_light`; at most 1.03.
 
 Medians of pairs taken in turn; `--only alone` or `--only side` takes one part.
@@ -150,7 +150,7 @@ def alone(rounds: int) -> tuple[Table, dict[str, float]]:
 
 
 def side(rounds: int) -> tuple[Table, dict[str, float]]:
-    """The whole text side of ``sber``; the three variants share one text encoder."""
+    """The whole text tower of ``sber``; the three variants share one text encoder."""
     text = load_config(ROOT / "configs" / "sber.yaml").model.text
     encoder = text.create().train()
     ids = torch.randint(VOCABULARY, (ROWS, SIDE_TOKENS))
@@ -182,7 +182,7 @@ def side(rounds: int) -> tuple[Table, dict[str, float]]:
         *(lambda p=projection: seconds(p) for projection in variants.values()),  # type: ignore[misc]
     )
     ratios = [median_ratio(own, found[0]) for own in found]
-    table = Table(title=f"the text side of sber, {ROWS} texts of {SIDE_TOKENS} tokens")
+    table = Table(title=f"the text tower of sber, {ROWS} texts of {SIDE_TOKENS} tokens")
     for column in ("a step, forwards and backwards", "CPU s (median)", "ratio"):
         table.add_column(column, justify="left" if column.startswith("a") else "right")
     for name, own, ratio in zip(variants, found, ratios, strict=True):
@@ -195,7 +195,7 @@ def main() -> None:
     parser = arguments(__doc__)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", choices=("alone", "side"), help="one part alone")
-    parser.add_argument("--side-rounds", type=int, default=5, help="rounds of the text side (5)")
+    parser.add_argument("--side-rounds", type=int, default=5, help="rounds of the text tower (5)")
     parser.set_defaults(rounds=15)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

@@ -143,8 +143,8 @@ def text_numbers(arch: str) -> dict[str, Any]:
         odd.append("pool_type")
     if odd:
         raise ValueError(
-            f"the text side of `{arch}` is not CLIP's plain transformer ({', '.join(odd)}), which"
-            f" is all that `openai_clip` builds; plain ones are, for example, {_PLAIN}"
+            f"the text encoder of `{arch}` is not CLIP's plain transformer ({', '.join(odd)}),"
+            f" which is all that `openai_clip` builds; plain ones are, for example, {_PLAIN}"
         )
     return {
         "vocab_size": text.get("vocab_size", 49408),
@@ -176,8 +176,8 @@ def padded_text_numbers(arch: str) -> dict[str, Any]:
     if odd or not text.get("no_causal_mask") or text.get("pool_type", "argmax") == "first":
         what = ", ".join(odd) or "its tokens do not see the whole text"
         raise ValueError(
-            f"the text side of `{arch}` is another sort of transformer ({what}); of this sort are,"
-            " for example, ViT-B-16-SigLIP-i18n-256, ViT-B-32-SigLIP2-256, MobileCLIP2-S0"
+            f"the text encoder of `{arch}` is another sort of transformer ({what}); of this sort"
+            " are, for example, ViT-B-16-SigLIP-i18n-256, ViT-B-32-SigLIP2-256, MobileCLIP2-S0"
         )
     gelu = "gelu_tanh" if act.get("approximate") == "tanh" else "gelu"
     bias = "linear" if text.get("proj_bias") else "matrix"
@@ -238,14 +238,14 @@ def vision_numbers(arch: str) -> dict[str, Any]:
     }
 
 
-def arch_of(side: str, settings: Mapping[str, Any]) -> str | None:
-    """The architecture that has these numbers on one side; ``None`` where there is none.
+def arch_of(tower: str, settings: Mapping[str, Any]) -> str | None:
+    """The architecture that has these numbers in one tower; ``None`` where there is none.
 
     Args:
-        side: ``"text"`` or ``"vision"``.
+        tower: ``"text"`` or ``"vision"``.
         settings: of a tower; its activation counts too.
     """
-    numbers = {"text": text_numbers, "vision": vision_numbers}[side]
+    numbers = {"text": text_numbers, "vision": vision_numbers}[tower]
     for arch in arch_names():
         try:
             found = {**numbers(arch), "quick_gelu": bool(_read(arch).get("quick_gelu", False))}

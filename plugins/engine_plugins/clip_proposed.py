@@ -136,7 +136,7 @@ def _square(values: Mapping[str, Any], key: str, default: int) -> int:
     return number({key: found}, key)
 
 
-def _proposal(side: str, settings: dict[str, Any]) -> Proposal:
-    arch = arch_of(side, settings)
+def _proposal(tower: str, settings: dict[str, Any]) -> Proposal:
+    arch = arch_of(tower, settings)
     named = {"arch": arch, **settings} if arch else settings
     return Proposal(named, _IDENTITY, settings["embed_width"])

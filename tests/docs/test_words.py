@@ -38,6 +38,8 @@ FORBIDDEN = {
     r"OfKind": "PluginField",
     r"_?(?:MOST|LEAST)_[A-Z_]+": "MAX_, MIN_",
     r"mean_per_class_recall": "mean_recall",
+    r"(?:text|image|vision)[ _-]sides?": "modality, tower",
+    r"(?-i:Old[A-Z]\w+)": "what it is, not when it was made",
 }
 """A pattern between word boundaries, and what to write instead."""
 
@@ -61,7 +63,8 @@ def hits_of(text: str) -> list[tuple[int, str]]:
 @pytest.mark.parametrize(
     "text",
     ["trained anew", "a file\nthat is no artifact", "a Stranger's file", "MOST_ROWS = 3",
-     "the user is told", "what it weighs", "joint_width: 3", "x = key_layout", "for ever"],
+     "the user is told", "what it weighs", "joint_width: 3", "x = key_layout", "for ever",
+     "the text side", "image_sides"],
 )  # fmt: skip
 def test_forbidden_words_are_found(text: str) -> None:
     assert len(hits_of(text)) == 1

@@ -20,7 +20,7 @@ from engine.core.size import tower_plan
 from engine_plugins import ruclip_archs
 
 MakeUse = Callable[..., PluginRef]
-SIDES = ("vision_tower", "text_encoder")
+TOWERS = ("vision_tower", "text_encoder")
 FOLDER = {
     "embed_dim": 24, "image_resolution": 32, "vision_layers": 2, "vision_width": 128,
     "vision_patch_size": 8, "context_length": 20, "vocab_size": 160, "transformer_width": 48,
@@ -61,7 +61,7 @@ def test_the_published_models(arch: str, make_use: MakeUse) -> None:
     assert numbers(make_use, arch=arch) == CARDS[arch]
     for source in (f"hf:ai-forever/{arch}", f"hf:sberbank-ai/{arch}@main"):
         assert numbers(make_use, weights={"from": source}) == CARDS[arch]
-    plans = [tower_plan(make_use(side, "ruclip", arch=arch)) for side in SIDES]
+    plans = [tower_plan(make_use(tower, "ruclip", arch=arch)) for tower in TOWERS]
     count = sum(math.prod(t.shape) for plan in plans for t in plan.tensors.values())
     # The cards round: 150M and 430M.
     assert count == pytest.approx(430e6 if "large" in arch else 150e6, rel=0.01)
@@ -122,20 +122,20 @@ def test_the_vocabulary_comes_with_the_weights(
     assert settings.tokenizer.name == "trained"
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("tower", TOWERS)
 def test_the_resolved_settings_need_the_folder_no_more(
-    side: str, make_use: MakeUse, tmp_path: Path
+    tower: str, make_use: MakeUse, tmp_path: Path
 ) -> None:
-    use = make_use(side, "ruclip", weights=folder_with(tmp_path, FOLDER))
+    use = make_use(tower, "ruclip", weights=folder_with(tmp_path, FOLDER))
     saved = use.to_config()
     name, path = saved.pop("use"), tmp_path / "config.json"
     path.write_text("{")
-    assert make_use(side, name, **saved) == use
+    assert make_use(tower, name, **saved) == use
     path.unlink()
-    assert make_use(side, name, **saved) == use
+    assert make_use(tower, name, **saved) == use
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize(
     ("config", "message"),
     [
@@ -150,11 +150,11 @@ def test_the_resolved_settings_need_the_folder_no_more(
     ],
 )
 def test_a_config_json_that_is_no_ruclips(
-    side: str, config: object, message: str, make_use: MakeUse, tmp_path: Path
+    tower: str, config: object, message: str, make_use: MakeUse, tmp_path: Path
 ) -> None:
     weights = folder_with(tmp_path, config)
     with pytest.raises(ValidationError) as caught:
-        make_use(side, "ruclip", weights=weights)
+        make_use(tower, "ruclip", weights=weights)
     assert message in str(caught.value)
     assert "config.json" in str(caught.value)
 
@@ -171,9 +171,9 @@ def test_any_config_json_is_taken_or_refused(
     config: dict[str, Any], make_use: MakeUse, tmp_path: Path
 ) -> None:
     weights = folder_with(tmp_path, config)
-    for side in SIDES:
+    for tower in TOWERS:
         try:
-            use = make_use(side, "ruclip", weights=weights)
+            use = make_use(tower, "ruclip", weights=weights)
         except ValidationError:
             continue
         assert use.settings.embed_width == config["embed_dim"]
@@ -183,9 +183,9 @@ def test_any_config_json_is_taken_or_refused(
     "given", [{"arch": "ruclip-vit-base-patch32"}, {"arch": 3}, {"arch": ["x"]}, {"weights": 5}]
 )
 def test_bad_settings_are_reported(given: dict[str, Any], make_use: MakeUse) -> None:
-    for side in SIDES:
+    for tower in TOWERS:
         with pytest.raises(ValidationError, match=next(iter(given))):
-            make_use(side, "ruclip", **given)
+            make_use(tower, "ruclip", **given)
 
 
 def test_no_torch_is_imported_for_it() -> None:

@@ -128,10 +128,10 @@ def size_of(folder: Path) -> ModelSize:
 def _size_of_export(folder: Path) -> ModelSize:
     manifest = read_onnx_export(folder, verify=False)
     parts = []
-    for side in ("vision", "text"):
-        file = manifest[side]["file"]  # and what lies beside it where it is too large for one
+    for tower in ("vision", "text"):
+        file = manifest[tower]["file"]  # and what lies beside it where it is too large for one
         sizes = [e["bytes"] for n, e in manifest["files"].items() if n in (file, f"{file}.data")]
-        parts.append(Part(name=side, plugin="", parameters=0, buffers=0, bytes=sum(sizes)))
+        parts.append(Part(name=tower, plugin="", parameters=0, buffers=0, bytes=sum(sizes)))
     return ModelSize(
         bytes=sum(part.bytes for part in parts), parameters=int(manifest["num_parameters"]),
         buffers=0, parts=tuple(parts),

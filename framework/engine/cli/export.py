@@ -130,21 +130,23 @@ def _export(artifact: Path, folder: Path, to: str, say: Any) -> dict[str, Any]:
 def _lines(manifest: dict[str, Any]) -> list[str]:
     """One line a tower: what was measured."""
     if "int8" in manifest:
-        return [_int8_line(side, found) for side, found in manifest["int8"].items()]
-    checks = manifest.get("check") or {side: manifest[side]["check"] for side in ("vision", "text")}
+        return [_int8_line(tower, found) for tower, found in manifest["int8"].items()]
+    checks = manifest.get("check") or {
+        tower: manifest[tower]["check"] for tower in ("vision", "text")
+    }
     return [
-        f"{side}: largest difference {check['largest_difference']:.1e} over {check['batches']}"
+        f"{tower}: largest difference {check['largest_difference']:.1e} over {check['batches']}"
         f" batches ({check['allowed']:.0e} allowed)"
-        for side, check in checks.items()
+        for tower, check in checks.items()
     ]
 
 
-def _int8_line(side: str, found: dict[str, Any]) -> str:
+def _int8_line(tower: str, found: dict[str, Any]) -> str:
     if not found["layers"]:
-        return f"{side}: no product with a stored matrix, left in float32"
+        return f"{tower}: no product with a stored matrix, left in float32"
     kept = len(found["float_layers"])
     return (
-        f"{side}: {found['layers'] - kept} of {found['layers']} matrices in int8, mean cosine"
+        f"{tower}: {found['layers'] - kept} of {found['layers']} matrices in int8, mean cosine"
         f" {found['cosine']:.5f}, nearest neighbours kept {found['agreement']:.1%} on"
         f" {found['inputs']} inputs; {found['bytes']:,} bytes instead of"
         f" {found['float32_bytes']:,}"

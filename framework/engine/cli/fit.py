@@ -269,13 +269,13 @@ def _fitted(
 ) -> FittedModel:  # fmt: skip
     from engine.cli.progress import sharing
     from engine.compress.fit import fit as fitting
-    from engine.compress.labelled import judge_of, pictures_of
+    from engine.compress.labelled import pictures_of, scorer_of
     from engine.compress.repair import repair, score_again, targets_of
     from engine.compress.report import page_of
     from engine.core.build import save
     from engine.core.files import write_text
 
-    scorer: Scorer | None = judge_of(datasets, labels) if labels else None
+    scorer: Scorer | None = scorer_of(datasets, labels) if labels else None
     pictures = pictures_of(built, datasets, _PICTURES)
     try:
         with sharing() as report:

@@ -88,16 +88,16 @@ def stages_table(name: str, stages: Sequence[Mapping[str, Any]]) -> Table:
 def trains_in_words(trains: Mapping[str, Any]) -> str:
     """``text: last 3, embeddings; projections``."""
     words = []
-    for side, stem in (("vision", "stem"), ("text", "embeddings")):
-        trained = trains[side]
+    for tower, stem in (("vision", "stem"), ("text", "embeddings")):
+        trained = trains[tower]
         if isinstance(trained, bool):
-            words += [f"{side}: all"] if trained else []
+            words += [f"{tower}: all"] if trained else []
             continue
         parts = [str(trained["blocks"])] if trained["blocks"] != "none" else []
         parts += [stem] if trained[stem] else []
         parts += ["head"] if trained["head"] else []
-        words += [f"{side}: {', '.join(parts)}"] if parts else []
-    projections = [side for side in ("vision", "text") if trains[f"{side}_projection"]]
+        words += [f"{tower}: {', '.join(parts)}"] if parts else []
+    projections = [tower for tower in ("vision", "text") if trains[f"{tower}_projection"]]
     if len(projections) == 2:
         words.append("projections")
     elif projections:

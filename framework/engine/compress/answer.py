@@ -20,8 +20,8 @@ class Quality:
     """How near a model is to the original on the calibration set.
 
     Attributes:
-        cosine: mean cosine of the embeddings with the original's, by side.
-        kept: share of inputs whose nearest other input stayed, by side; without sides of one input.
+        cosine: mean cosine of the embeddings with the original's, by tower.
+        kept: share of inputs whose nearest other input stayed, by tower; not of one input.
         answers: share of pictures whose nearest text stayed; ``None`` without real pictures.
     """
 
@@ -31,7 +31,7 @@ class Quality:
 
     @property
     def loss(self) -> float:
-        """Sum over the sides of 1 - cosine."""
+        """Sum over the towers of 1 - cosine."""
         return sum(1 - value for value in self.cosine.values())
 
     def to_json(self) -> dict[str, Any]:

@@ -28,7 +28,7 @@ IMAGES_A_BATCH = 8
 
 
 class Probe(Protocol):
-    """A side of the model with its inputs."""
+    """A tower of the model with its inputs."""
 
     name: str
 
@@ -125,7 +125,7 @@ class SideProbe:
 
 
 def text_probe(model: DualEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -> SideProbe:
-    """The text side with some texts.
+    """The text encoder with some texts.
 
     Raises:
         DataError: there is none.
@@ -151,7 +151,7 @@ def text_probe(model: DualEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -
 
 
 def image_probe(model: DualEncoder, pixels: Iterable[Tensor]) -> SideProbe:
-    """The image side with some pictures.
+    """The vision tower with some pictures.
 
     Args:
         model: the model.

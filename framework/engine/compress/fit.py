@@ -154,7 +154,7 @@ def impossible(name: str, limit: int, least: int, original: int) -> LimitError:
 def probes_for(
     built: Built, texts: Sequence[str], pictures: Sequence[np.ndarray]
 ) -> tuple[dict[str, SideProbe], list[str]]:
-    """Both sides with the calibration set, and what the user should know of it."""
+    """Both towers with the calibration set, and what the user should know of it."""
     model, notes = built.model, []
     found = {"text": text_probe(model, built.tokenizer, spread(list(texts), _MAX_TEXTS))}
     if len(texts) > _MAX_TEXTS:
@@ -167,7 +167,7 @@ def probes_for(
             pixels = pixels_of(model, pictures)
         else:
             pixels = drawn_pixels(model, _DRAWN)
-            notes.append("no pictures were given: the image side is compared on drawn ones")
+            notes.append("no pictures were given: the vision tower is compared on drawn ones")
         found["vision"] = image_probe(model, pixels)
     return found, notes
 

@@ -40,7 +40,7 @@ class _Rows:
         return len(self._rows)
 
 
-def judge_of(datasets: Sequence[Dataset], labels: Labels) -> Scorer:
+def scorer_of(datasets: Sequence[Dataset], labels: Labels) -> Scorer:
     """Says which labelled images of some data sets a model answers rightly.
 
     Broken images count as wrong; data sets without a label are left out.

@@ -148,7 +148,7 @@ def _own(item: ChoiceItem, probe: SideProbe) -> list[str]:
 
 
 def probes_of(item: ChoiceItem, probes: Mapping[str, SideProbe]) -> list[SideProbe]:
-    """The sides on which an item's tensors lie."""
+    """The towers on which an item's tensors lie."""
     return [probe for probe in probes.values() if _own(item, probe)]
 
 

@@ -42,8 +42,8 @@ class OriginalOutputs:
     """What a model answered before it was made smaller.
 
     Attributes:
-        texts: inputs of the text side.
-        pictures: of the image side, uint8 [S, S, 3]; may be empty.
+        texts: inputs of the text encoder.
+        pictures: of the vision tower, uint8 [S, S, 3]; may be empty.
         text: [N, J] float32, rows of length 1.
         vision: in the same way; ``None`` without pictures.
     """
@@ -59,7 +59,7 @@ class Repaired:
     """How a repair went.
 
     Attributes:
-        before: mean of 1 - cosine on inputs that were not trained on, summed over the sides.
+        before: mean of 1 - cosine on inputs that were not trained on, summed over the towers.
         after: in the same way; at most ``before``: a repair that does not help is taken back.
         trained: tensors that were trained.
         steps: that were done.
@@ -110,20 +110,20 @@ def repair(
     Args:
         fitted: its tensors are as a reader of the file has them, and are so afterwards.
         targets: the original's answers.
-        steps: of the optimizer, for each side.
+        steps: of the optimizer, for each tower.
         report: progress.
     """
-    sides = [_Side(fitted.built, targets, name) for name in ("text", "vision")]
-    sides = [side for side in sides if side.inputs]
+    towers = [_RepairedTower(fitted.built, targets, name) for name in ("text", "vision")]
+    towers = [tower for tower in towers if tower.inputs]
     before, after, trained = 0.0, 0.0, 0
-    for number, side in enumerate(sides):
-        one = side.repair(
+    for number, tower in enumerate(towers):
+        one = tower.repair(
             steps,
-            lambda share, side=side, number=number: report(  # type: ignore[misc]
-                f"repairing the {side.name} side", (number + share) / len(sides)
+            lambda share, tower=tower, number=number: report(  # type: ignore[misc]
+                f"repairing the {tower.name} tower", (number + share) / len(towers)
             ),
         )
-        before, after, trained = before + one[0], after + one[1], trained + len(side.trained)
+        before, after, trained = before + one[0], after + one[1], trained + len(tower.trained)
     found = Repaired(before, after, trained, steps)
     if not found.kept:
         fitted.notes.append(f"{steps} steps of distillation made nothing better and are left out")
@@ -137,16 +137,18 @@ def repair(
         fitted.built.manifest,
         [{"use": "distillation", "summary": said, "lossless": None, "bytes_saved": 0}],
     )
-    _measured_again(fitted, targets, sides)
+    _measured_again(fitted, targets, towers)
     return found
 
 
-def _measured_again(fitted: FittedModel, targets: OriginalOutputs, sides: Sequence[_Side]) -> None:
+def _measured_again(
+    fitted: FittedModel, targets: OriginalOutputs, towers: Sequence[_RepairedTower]
+) -> None:
     """The cosines of the answer are those of the repaired model."""
     quality = fitted.quality
     if quality is None:
         return
-    cosine = {**quality.cosine, **{side.name: 1 - side.loss() for side in sides}}
+    cosine = {**quality.cosine, **{tower.name: 1 - tower.loss() for tower in towers}}
     fitted.quality = replace(quality, cosine=cosine)
     if fitted.candidates:
         fitted.candidates[0] = replace(fitted.candidates[0], quality=fitted.quality)
@@ -166,7 +168,7 @@ def score_again(fitted: FittedModel, scorer: Scorer, original: Correct) -> None:
     fitted.difference = paired_test(correct, original)
 
 
-class _Side:
+class _RepairedTower:
     """One tower with its projection, its inputs and what it is to answer."""
 
     def __init__(self, built: Built, targets: OriginalOutputs, name: str) -> None:

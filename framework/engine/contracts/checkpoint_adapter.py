@@ -59,7 +59,7 @@ class TransformersModel:
 
 @dataclass(frozen=True)
 class SentenceModel:
-    """The text side of a model in the terms of sentence-transformers.
+    """The text encoder of a model in the terms of sentence-transformers.
 
     Attributes:
         config: arguments of the class of the encoder's config.
@@ -142,7 +142,7 @@ class CheckpointAdapter(ABC):
         return None
 
     def to_sentence_transformers(self, parts: ModelParts) -> SentenceModel | None:
-        """The text side as a sentence encoder, for ``engine export --to sentence_transformers``.
+        """The text encoder as a sentence encoder, for ``engine export --to sentence_transformers``.
 
         Engine asks where :meth:`to_transformers` of no adapter has a form of both towers.
 

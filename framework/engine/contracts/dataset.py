@@ -62,13 +62,13 @@ class ActivationPoint:
         fingerprint: of the tower that gave them (``engine.core.fingerprint.tower_fingerprint``).
             Vectors of another tower are refused.
         point: the output of the tower, by the name in its ``outputs``.
-        side: ``"image"``: of the vision tower.
+        modality: ``"image"``: of the vision tower.
     """
 
     width: int
     fingerprint: str
     point: str = "pooled"
-    side: Literal["image"] = "image"
+    modality: Literal["image"] = "image"
 
 
 class Dataset(ABC):

@@ -33,8 +33,8 @@ class Projection(nn.Module, ABC):
         settings: the plugin's settings.
         in_width: width of the tower's features.
         out_width: the embedding dimension.
-        embedding_width: width E of ``state["token_embeddings"]`` on the text side, ``None`` on the
-            vision side.
+        embedding_width: width E of ``state["token_embeddings"]`` of a text encoder, ``None`` for a
+            vision tower.
     """
 
     mixes_rows: MixesRows = False
@@ -43,7 +43,7 @@ class Projection(nn.Module, ABC):
     """Entries of the state that this projection reads beside ``pooled``, for example
     ``{"token_embeddings", "mask"}``. The model computes ``token_embeddings`` only where they are
     read. A projection is given these, ``pooled``, and ``cluster`` where a text's cluster is known;
-    what it reads and the side does not give is an error (:func:`project_state`)."""
+    what it reads and the modality does not give is an error (:func:`project_state`)."""
 
     def __init__(
         self,
@@ -58,7 +58,7 @@ class Projection(nn.Module, ABC):
         self.in_width, self.out_width = in_width, out_width
         if embedding_width is None and "token_embeddings" in self.reads:
             raise PluginError(
-                f"{type(self).__name__} reads token embeddings, which only the text side has",
+                f"{type(self).__name__} reads token embeddings, which only the text modality has",
                 hint="use it under model.projection.text, and another kind for vision",
             )
 
@@ -99,8 +99,8 @@ def project_state(projection: Projection, state: State) -> State:
     without saying so fails everywhere, and not in training alone, where the rest is not kept.
 
     Args:
-        projection: the projection of the side that the state is of.
-        state: what the tower gave, with the tokens on the text side.
+        projection: the projection of the modality that the state is of.
+        state: what the tower gave, with the tokens of texts.
 
     Raises:
         PluginError: it reads an entry that the state does not have, or one that it does not name.
@@ -108,8 +108,8 @@ def project_state(projection: Projection, state: State) -> State:
     name = type(projection).__name__
     if missing := sorted(projection.reads - state.keys()):
         raise PluginError(
-            f"the projection {name} reads `{missing[0]}`, which this side does not give (it gives"
-            f" {', '.join(sorted(state))})",
+            f"the projection {name} reads `{missing[0]}`, which this modality does not give"
+            f" (it gives {', '.join(sorted(state))})",
             hint="choose another projection, or a tower that gives it",
         )
     wanted = _ALWAYS | projection.reads

@@ -117,7 +117,7 @@ class Tower(nn.Module, ABC):
         warned that nothing was compared.
 
         Args:
-            description: one file, or the section of it that is about this side.
+            description: one file, or the section of it that is about this tower.
         """
         return compare(self, self.described, description)
 

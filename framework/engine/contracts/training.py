@@ -21,8 +21,8 @@ Rows = NDArray[np.int64]
 class Loss(nn.Module, ABC):
     """What training makes small. A loss may have parameters of its own (a temperature, say).
 
-    It names the entries that it reads, of both sides of the model. It always sees the whole batch
-    of all processes: entries are gathered before it is called, with gradients, and every process
+    It names the entries that it reads, of both modalities. It always sees the whole batch of all
+    processes: entries are gathered before it is called, with gradients, and every process
     computes the same number. So a loss needs to know nothing of processes, of the chunks that a
     large batch is computed in, nor of the cache of frozen segments.
 
@@ -48,8 +48,8 @@ class Loss(nn.Module, ABC):
     ``cluster``             [N] int64        the cluster of the text, -1 where it is not known
     ======================= ================ ===================================================
 
-    Floats are float32. Where ``train.queries`` is ``mean``, an entry of the text side is the mean
-    over the texts of a row, and those that count tokens are not given.
+    Floats are float32. Where ``train.queries`` is ``mean``, an entry of the text modality is the
+    mean over the texts of a row, and those that count tokens are not given.
     """
 
     reads: ClassVar[frozenset[str]] = frozenset()

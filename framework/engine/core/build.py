@@ -231,7 +231,7 @@ def assemble(
     tokenizer_warnings: Sequence[str] = (),
 ) -> Built:
     """Put a finished model and its story together."""
-    # Numbers that an image-side identity or parameterless part lacks cannot be random.
+    # Numbers that an identity of the image modality or parameterless part lacks cannot be random.
     for part, origin in origins.items():
         if origin.source == "scratch" and not getattr(model, part).state_dict():
             origins[part] = Origin("scratch", "none")

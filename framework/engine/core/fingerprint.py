@@ -43,10 +43,10 @@ def check_point(name: str, point: ActivationPoint, tower: VisionTower) -> None:
     Raises:
         DataError: of another point, of another width, or of another tower.
     """
-    if point.side != "image" or point.point != "pooled":
+    if point.modality != "image" or point.point != "pooled":
         raise DataError(
-            f"data set `{name}` has vectors at `{point.side}.{point.point}`; training takes those"
-            " at `image.pooled`",
+            f"data set `{name}` has vectors at `{point.modality}.{point.point}`; training takes"
+            " those at `image.pooled`",
             hint="store what the vision tower gives before its projection",
         )
     if point.width != tower.width:

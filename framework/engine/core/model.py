@@ -12,7 +12,7 @@ from engine.contracts.tower import TextEncoder, VisionTower
 
 
 class DualEncoder(nn.Module):
-    """An image-text model: both sides end as unit vectors of one joint space.
+    """An image-text model: both modalities end as unit vectors of one joint space.
 
     State dict: ``vision.*``, ``vision_projection.*``, ``text.*``, ``text_projection.*``,
     ``logit_scale`` and, where the model has one, ``logit_bias``. Sources: CLIP (Radford et al.,

@@ -187,5 +187,5 @@ _HINTS: dict[Reason, str] = {
     "text": "give the classes different names, or set `zero_shot.lower` to false",
     "truncated": "shorten the templates (`zero_shot.templates`), or set a larger `max_tokens`",
     "tokens": "name the classes in a language that the tokenizer was trained on",
-    "vectors": "the weights of the text side have most likely collapsed, or are all zero",
+    "vectors": "the weights of the text encoder have most likely collapsed, or are all zero",
 }

@@ -279,7 +279,7 @@ def _check_rows(
         raise DataError(
             f"data set `{dataset.name}`: the embedding of every image is zero, so that the first"
             " class would be the answer to all",
-            hint="the weights of the image side have most likely collapsed, or are all zero",
+            hint="the weights of the vision tower have most likely collapsed, or are all zero",
         )
 
 

@@ -30,7 +30,7 @@ def encode_texts(
     tokens_a_batch: int = TOKENS_A_BATCH,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Tensor:
-    """Encode texts with a model's text side.
+    """Encode texts with a model's text encoder and text projection.
 
     Args:
         model: in eval mode.

@@ -28,7 +28,7 @@ from engine.core.making import make_model
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
 from engine.core.size import config_size
-from engine.exchange.foreign import SIDES, Foreign, find_foreign
+from engine.exchange.foreign import TOWERS, Foreign, find_foreign
 from engine.exchange.importing import LOGITS, Fitted, fill_model, find_adapter, finish, rename
 from engine.exchange.proposing import name_of, propose_config
 
@@ -41,7 +41,7 @@ class _Piece:
     adapter: str
     layout: CheckpointAdapter
     tensors: Mapping[str, Tensor]
-    sides: Sequence[str]
+    towers: Sequence[str]
 
 
 def import_source(
@@ -80,8 +80,8 @@ def import_source(
     pieces = []
     for name in dict.fromkeys(named.values()):
         say(f"reading {name}")
-        sides = [side for side in SIDES if named[side] == name]
-        pieces.append(_read(foreign[name], sides, registry, say))
+        towers = [tower for tower in TOWERS if named[tower] == name]
+        pieces.append(_read(foreign[name], towers, registry, say))
     logits = _logits(pieces, source)
     config = propose_config(
         name_of(source), foreign[named["vision"]], foreign[named["text"]],
@@ -96,20 +96,20 @@ def import_source(
     notes = _without_scale(tensors, model, where)
     origins: dict[str, Origin] = {}
     for piece in pieces:
-        for side in piece.sides:
+        for tower in piece.towers:
             origin = Origin(f"{piece.foreign.source} (layout {piece.adapter})", "loaded")
-            own = (*warnings.get(f"model.{side}", []), *(notes if side == "text" else []))
-            origins |= {side: replace(origin, warnings=own), f"{side}_projection": origin}
+            own = (*warnings.get(f"model.{tower}", []), *(notes if tower == "text" else []))
+            origins |= {tower: replace(origin, warnings=own), f"{tower}_projection": origin}
     fitted = Fitted(tensors, origins, warnings.get(TOKENIZER, []))
     return fill_model(config, model, tokenizer, fitted, where)
 
 
-def _read(foreign: Foreign, sides: Sequence[str], registry: Registry, say: Say) -> _Piece:
+def _read(foreign: Foreign, towers: Sequence[str], registry: Registry, say: Say) -> _Piece:
     tensors = foreign.read()
     name, layout = find_adapter(tensors, None, registry, foreign.source)
     renamed = rename(tensors, layout, foreign.source)
     say(f"layout {name}: {len(renamed)} tensors")
-    return _Piece(foreign, name, layout, renamed, sides)
+    return _Piece(foreign, name, layout, renamed, towers)
 
 
 def _logits(pieces: Iterable[_Piece], source: str) -> dict[str, Tensor]:
@@ -123,12 +123,12 @@ def _logits(pieces: Iterable[_Piece], source: str) -> dict[str, Tensor]:
 
 
 def _own(tensors: Mapping[str, Tensor], piece: _Piece) -> dict[str, Tensor]:
-    """What a source gives of a model: its sides, of the scale and the bias nothing.
+    """What a source gives of a model: its towers, of the scale and the bias nothing.
 
-    Of a source that gives both sides, names that are none of Engine's stay, to be reported.
+    Of a source that gives both towers, names that are none of Engine's stay, to be reported.
     """
-    begins = tuple(f"{side}{what}" for side in piece.sides for what in (".", "_projection."))
-    whole = len(piece.sides) == len(SIDES)
+    begins = tuple(f"{tower}{what}" for tower in piece.towers for what in (".", "_projection."))
+    whole = len(piece.towers) == len(TOWERS)
     return {
         name: tensor
         for name, tensor in tensors.items()

@@ -33,7 +33,7 @@ from engine.core.sources import find_source
 from engine.core.weights import fetch, read_checkpoint
 from engine.errors import WeightsError
 
-SIDES = ("vision", "text")
+TOWERS = ("vision", "text")
 
 _MODULES = "modules.json"
 _OPEN_CLIP = "open_clip_config.json"
@@ -150,7 +150,7 @@ def _of_open_clip(source: str, rest: str) -> Foreign:
     if not open_clip.get_pretrained_cfg(arch, tag):
         tags = ", ".join(open_clip.list_pretrained_tags_by_model(arch)) or "none"
         raise WeightsError(f"open_clip has no weights `{tag}` for `{arch}` (its tags: {tags})")
-    found = {part: describe_open_clip(source, part) for part in SIDES}
+    found = {part: describe_open_clip(source, part) for part in TOWERS}
     return _sorted(source, "open_clip", found, (), _named_tokenizer(found["text"]))
 
 
@@ -160,7 +160,7 @@ def _described(
     """A folder whose model one file describes, with the files about its pictures."""
     of_pictures = _PICTURES if name == _CONFIG else ()
     chosen = {key: files[key] for key in (name, *of_pictures) if key in files}
-    found = {part: describe_files(chosen, part) for part in SIDES}
+    found = {part: describe_files(chosen, part) for part in TOWERS}
     main = [one for some in found.values() for one in some if not one.aside]
     program = main[0].program if main else "unknown"
     if program == "timm":

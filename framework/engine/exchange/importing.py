@@ -40,7 +40,7 @@ _FILES = (
 """What may hold the weights in a folder of transformers or open_clip, the best first."""
 
 
-_SIDES = ("vision", "text")
+_TOWERS = ("vision", "text")
 LOGITS = ("logit_scale", "logit_bias")
 """What a model has beside its towers and projections."""
 
@@ -83,7 +83,7 @@ def import_checkpoint(
     warnings = _hold(model, found.describe(tensors), path, tokenizer)
     origin = Origin(f"file:{path.resolve().name} (layout {name})", "loaded")
     origins = dict.fromkeys(("vision", "vision_projection", "text", "text_projection"), origin)
-    for part in _SIDES:
+    for part in _TOWERS:
         origins[part] = replace(origin, warnings=tuple(warnings[f"model.{part}"]))
     of_tokenizer = warnings.get(TOKENIZER, []) + tokenizer_warnings(tokenizer, config)
     return assemble(config, model, tokenizer, origins, of_tokenizer)
@@ -138,7 +138,7 @@ def _hold(
 
     Args:
         model: of the config.
-        said: by the tensors, of each side.
+        said: by the tensors, of each tower.
         path: the checkpoint.
         tokenizer: of the config; ``None``: it is not made yet.
 
@@ -152,7 +152,7 @@ def _hold(
     settings = model.text.settings
     end = text_end(tokenizer, settings.max_tokens) if isinstance(tokenizer, Tokenizer) else None
     found = {}
-    for part in _SIDES:
+    for part in _TOWERS:
         own = [*([said[part]] if part in said else []), *describe_weights(source, part)]
         found[f"model.{part}"] = differences(getattr(model, part), own, end)
     if isinstance(tokenizer, Tokenizer):

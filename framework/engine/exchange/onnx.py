@@ -59,7 +59,7 @@ Example = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class OnnxTower:
-    """One side of a model as an ONNX file.
+    """One tower of a model, with its projection, as an ONNX file.
 
     Attributes:
         file: its name.
@@ -185,11 +185,11 @@ def _quantise(source: Source, wanted: Int8, folder: Path, say: Say) -> dict[str,
         "text": text_feeds(source, wanted.texts),
     }
     found = {}
-    for side, batches in feeds.items():
-        say(f"{side}.onnx in int8")
+    for tower, batches in feeds.items():
+        say(f"{tower}.onnx in int8")
         with _quiet():  # onnxruntime's tools give advice at every call
-            found[side] = quantise(
-                folder / f"{side}.onnx", batches, per_channel=wanted.per_channel, gate=wanted.gate
+            found[tower] = quantise(
+                folder / f"{tower}.onnx", batches, per_channel=wanted.per_channel, gate=wanted.gate
             )
     if not any(each["layers"] for each in found.values()):
         raise WeightsError(
@@ -318,7 +318,7 @@ def _explained(file: str, what: str) -> Iterator[None]:
         cause = next((line for line in lines if line.startswith("Caused by:")), "")
         reason = " ".join([*lines[:1], cause]).strip()
         raise WeightsError(
-            f"{file}: a part of this side {what} ({type(error).__name__}: {reason[:500]})",
+            f"{file}: a part of this tower {what} ({type(error).__name__}: {reason[:500]})",
             hint="a part that branches on its data, or changes its shapes by it, has no fixed"
             " graph: where torch.compiler.is_exporting(), it must take a form that has one",
         ) from error

@@ -54,8 +54,8 @@ def _compared(manifest: Mapping[str, Any]) -> str:
     """How near the files are to the model."""
     if "int8" in manifest:
         found = [
-            f"{side} {each['cosine']:.4f} and {each['agreement']:.0%}"
-            for side, each in manifest["int8"].items()
+            f"{tower} {each['cosine']:.4f} and {each['agreement']:.0%}"
+            for tower, each in manifest["int8"].items()
             if each["layers"]
         ]
         return (
@@ -63,7 +63,7 @@ def _compared(manifest: Mapping[str, Any]) -> str:
             f" and the share of nearest neighbours that stayed are: {', '.join(found)}; what is"
             " computed in one batch changes the last digits of its neighbours."
         )
-    vision, text = (manifest[side]["check"]["largest_difference"] for side in ("vision", "text"))
+    vision, text = (manifest[tower]["check"]["largest_difference"] for tower in ("vision", "text"))
     return (
         "Compared with the model in Engine, no number differed by more than"
         f" {vision:.1e} (images) and {text:.1e} (texts)."

@@ -128,7 +128,7 @@ def write_transformers(
 
 
 def _texts_alone(source: Source, registry: Registry) -> SentenceModel | None:
-    """The text side as a sentence encoder, where no class of transformers has both towers."""
+    """The text encoder as a sentence encoder, where no class of transformers has both towers."""
     try:
         _square_of(source)
         _convert(source, registry)
@@ -142,7 +142,7 @@ def _texts_alone(source: Source, registry: Registry) -> SentenceModel | None:
 
 
 def _write_texts(source: Source, made: SentenceModel, folder: Path, say: Say) -> dict[str, Any]:
-    """A sentence encoder of the text side alone."""
+    """A sentence encoder of the text encoder alone."""
     tokenizer = fast_tokenizer(source)
     if tokenizer is None:
         raise WeightsError(

@@ -64,9 +64,9 @@ class LossSubject(Subject):
         for name in self.names - batch.keys():
             if name.startswith("teacher."):
                 # A teacher, too, finds right pairs alike.
-                side = "text" if name.endswith(".text") else "image"
+                modality = "text" if name.endswith(".text") else "image"
                 noise = torch.randn(self.rows, _WIDTH, generator=generator)
-                batch[name] = 2 * (batch[f"{side}.embedding"] + 0.1 * noise)
+                batch[name] = 2 * (batch[f"{modality}.embedding"] + 0.1 * noise)
         return {name: tensor for name, tensor in batch.items() if name in self.names}
 
     @property
@@ -224,7 +224,7 @@ def determinism(it: LossSubject) -> None:
 @rule(
     contract=_FORWARD,
     says="differentiable in every entry that it depends on",
-    why="Training follows the gradient: an entry without one leaves its side of the model alone.",
+    why="Training follows the gradient: an entry without one leaves its tower as it is.",
     needs=("scalar",),
 )
 def gradients(it: LossSubject) -> None:

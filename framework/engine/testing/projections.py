@@ -78,22 +78,22 @@ SUBJECT = ProjectionSubject
 @rule(
     contract=_PROJECTION,
     says="Features [B, in_width] to embedding [B, out_width].",
-    why="Engine builds each side's projection as Class(settings, in_width, out_width,"
+    why="Engine builds each modality's projection as Class(settings, in_width, out_width,"
     " embedding_width=...), for the widths of the model's towers.",
     needs=("settings_valid",),
 )
 def build(it: ProjectionSubject) -> None:
-    """It is built for the text side; for the vision side too, unless it reads token embeddings."""
+    """It is built for texts; for images too, unless it reads token embeddings."""
     modules.check_weight(it)
     wide, joint, tokens = it.widths
     call(it.make, expected=f"{it.target.__name__}(settings, {wide}, {joint},"
          f" embedding_width={tokens}) to give a projection")  # fmt: skip
     without = (wide, joint, None)
     if "token_embeddings" in it.target.reads:
-        must_raise(PluginError, it._create, *without, expected="a PluginError on the vision side,"
-                   " which has no token embeddings (Projection.__init__ raises it)")  # fmt: skip
+        must_raise(PluginError, it._create, *without, expected="a PluginError behind a vision tower"
+                   ", which has no token embeddings (Projection.__init__ raises it)")  # fmt: skip
     else:
-        call(it._create, *without, expected="to be built on the vision side (embedding_width=None)")
+        call(it._create, *without, expected="to be built for images (embedding_width=None)")
 
 
 @rule(
@@ -129,7 +129,7 @@ def _names(state: State) -> str:
 @rule(
     contract=_FORWARD,
     says="Return the state with ``embedding`` [B, out_width] added (not normalised).",
-    why="Both sides meet in a space of `out_width` numbers.",
+    why="Both modalities meet in a space of `out_width` numbers.",
     needs=("forward",),
 )
 def width(it: ProjectionSubject) -> None:

@@ -16,7 +16,7 @@ from engine.testing.tokenizers import HOSTILE, TEXTS
 
 _TEACHER = "engine.contracts.teacher.Teacher"
 _CLOSE = 1e-3  # beyond rounding: batches of other sizes are computed by other routines
-_SIDES = ("text", "image")
+_MODALITIES = ("text", "image")
 
 
 class TeacherSubject(Subject):
@@ -33,7 +33,7 @@ class TeacherSubject(Subject):
 
     @property
     def inputs(self) -> list[tuple[str, Callable[[Sequence[Any]], Any], list[Any]]]:
-        """For each side that it gives: the side, the function, and what it is tried on."""
+        """For each modality that it gives: the modality, the function, and what it is tried on."""
         found: list[tuple[str, Callable[[Sequence[Any]], Any], list[Any]]] = []
         if "text" in self.teacher.gives:
             tried = [*dict.fromkeys(TEXTS), "кот " * 30, *HOSTILE]
@@ -60,7 +60,7 @@ def _pictures() -> list[Any]:
 @rule(
     contract=_TEACHER,
     says="Texts, images or both become vectors, always the same ones.",
-    why="Losses read what it gives by the sides that it names.",
+    why="Losses read what it gives by the modalities that it names.",
     needs=("settings_valid",),
 )
 def opens(it: TeacherSubject) -> None:
@@ -75,7 +75,7 @@ def opens(it: TeacherSubject) -> None:
     wide = getattr(found, "width", None)
     if not isinstance(wide, int) or wide < 1:
         fault("`width`, a whole number of at least 1", repr(wide))
-    if not found.gives or not set(found.gives) <= set(_SIDES):
+    if not found.gives or not set(found.gives) <= set(_MODALITIES):
         fault("`gives`, a set of `text`, `image` or both", repr(found.gives))
 
 
@@ -87,12 +87,12 @@ def opens(it: TeacherSubject) -> None:
 )
 def vectors(it: TeacherSubject) -> None:
     """Finite float32 rows, one an input, whatever the input."""
-    for side, encode, tried in it.inputs:
-        found = call(encode, tried, expected=f"any {side} to be taken")
+    for modality, encode, tried in it.inputs:
+        found = call(encode, tried, expected=f"any {modality} to be taken")
         right = (len(tried), it.teacher.width)
         if not isinstance(found, np.ndarray) or found.shape != right:
             shape = getattr(found, "shape", type(found).__name__)
-            fault(f"an array [N, width] of {side}s, here {list(right)}", f"{shape}")
+            fault(f"an array [N, width] of {modality}s, here {list(right)}", f"{shape}")
         if found.dtype != np.float32:
             fault("float32", str(found.dtype))
         if (bad := np.flatnonzero(~np.isfinite(found).all(axis=1))).size:
@@ -107,7 +107,7 @@ def vectors(it: TeacherSubject) -> None:
 )
 def batch_independence(it: TeacherSubject) -> None:
     """An input alone, in another order, or a second time has the same vector."""
-    for side, encode, tried in it.inputs:
+    for modality, encode, tried in it.inputs:
         right = encode(tried)
         for what, found in (
             ("a second time", encode(tried)),
@@ -117,7 +117,7 @@ def batch_independence(it: TeacherSubject) -> None:
             error = np.abs(found - right).max(axis=1)
             if not (error <= _CLOSE).all():
                 worst = int(error.argmax())
-                fault(f"the same vector of each {side} {what} (within {_CLOSE})",
+                fault(f"the same vector of each {modality} {what} (within {_CLOSE})",
                       f"{shorten(tried[worst], 40)} differs by {error[worst]:.2g}")  # fmt: skip
 
 
@@ -136,30 +136,30 @@ def identity(it: TeacherSubject) -> None:
     if other.identity() != found:
         fault("the same identity from a teacher of the same settings",
               f"{shorten(found)}, then {shorten(other.identity())}")  # fmt: skip
-    for side, encode, tried in it.inputs:
-        again = getattr(other, f"encode_{side}s")(tried)
+    for modality, encode, tried in it.inputs:
+        again = getattr(other, f"encode_{modality}s")(tried)
         if not np.allclose(again, encode(tried), atol=_CLOSE):
-            fault(f"the same vectors of {side}s from a teacher of the same identity", "others")
+            fault(f"the same vectors of {modality}s from a teacher of the same identity", "others")
 
 
 @rule(
     contract=_TEACHER,
     says='gives: ``"text"``, ``"image"`` or both.',
-    why="A loss that reads the other side must be refused before training, in words.",
+    why="A loss that reads the other modality must be refused before training, in words.",
     needs=("opens",),
 )
-def other_side(it: TeacherSubject) -> None:
+def other_modality(it: TeacherSubject) -> None:
     """What it does not give is refused."""
-    missing = [side for side in _SIDES if side not in it.teacher.gives]
+    missing = [modality for modality in _MODALITIES if modality not in it.teacher.gives]
     if not missing:
         raise NotApplicable("it gives both")
-    for side in missing:
-        tried: list[Any] = ["a"] if side == "text" else _pictures()[:1]
+    for modality in missing:
+        tried: list[Any] = ["a"] if modality == "text" else _pictures()[:1]
         try:
-            getattr(it.teacher, f"encode_{side}s")(tried)
+            getattr(it.teacher, f"encode_{modality}s")(tried)
         except Exception:
             continue
-        fault(f"an error from encode_{side}s, which `gives` leaves out", "vectors")
+        fault(f"an error from encode_{modality}s, which `gives` leaves out", "vectors")
 
 
-RULES = (opens, vectors, batch_independence, identity, other_side)
+RULES = (opens, vectors, batch_independence, identity, other_modality)

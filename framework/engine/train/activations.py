@@ -1,4 +1,4 @@
-"""The image side of a batch where the data have no images: activations, or nothing at all.
+"""The image modality of a batch where the data have no images: activations, or nothing at all.
 
 Both stand in for :class:`engine.train.modalities.ImageModality`.
 """

@@ -1,6 +1,6 @@
 """The entries that losses read by name: which ones there are, which ones a stage needs.
 
-The names are those of :class:`engine.contracts.training.Loss`. What belongs to one side of the
+The names are those of :class:`engine.contracts.training.Loss`. What belongs to one modality of the
 model begins with ``image.`` or ``text.``.
 """
 
@@ -38,9 +38,9 @@ def read_by(losses: Iterable[Loss]) -> frozenset[str]:
     return found
 
 
-def of_side(names: Iterable[str], side: str) -> frozenset[str]:
-    """The entries of one side, without its name: ``text.hidden`` becomes ``hidden``."""
-    prefix = f"{side}."
+def of_modality(names: Iterable[str], modality: str) -> frozenset[str]:
+    """The entries of one modality, without its name: ``text.hidden`` becomes ``hidden``."""
+    prefix = f"{modality}."
     return frozenset(name.removeprefix(prefix) for name in names if name.startswith(prefix))
 
 
@@ -92,7 +92,7 @@ def sort_of(dataset: Dataset) -> Sort:
 
 
 def _image_state(model: DualEncoder, device: torch.device) -> State:
-    """What the image side gives; the tower itself runs only where its projection reads of it."""
+    """What the image modality gives; the tower runs only where its projection reads of it."""
     projection = model.vision_projection
     if projection.reads:
         side = model.vision.preprocess.size
@@ -123,7 +123,7 @@ def check_loss(use: PluginRef, given: frozenset[str], where: str) -> None:
         return
     hints = {
         "cluster": "add a `clusters:` section",
-        "text.router_logits": "use the projection `clustered` on the text side",
+        "text.router_logits": "use the projection `clustered` of the text modality",
         "bias": "give the model a bias (`model.logit_bias: -10`)",
         "pair.weight": "give the rows of the data set weights",
         "image.embedding": "train on a data set with images or activations",

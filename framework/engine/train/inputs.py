@@ -22,7 +22,7 @@ from engine.core.model import DualEncoder
 from engine.train.activations import Activations, NoImages
 from engine.train.data import TrainingRows, draws, seed_of
 from engine.train.distribution import Processes
-from engine.train.entries import of_side, sort_of
+from engine.train.entries import of_modality, sort_of
 from engine.train.modalities import Group, ImageModality, TextModality
 from engine.train.parts import InputParts
 from engine.train.pixels import PixelFile, PixelReader
@@ -103,7 +103,7 @@ class StageInputs:
             model.text, data.table, text, device, stage.chunk_size,
             whole=mixes_rows(model.text, 0 if text is None else text.stop),
         )  # fmt: skip
-        sort = sort_of(data.dataset) if of_side(wanted, "image") else "none"
+        sort = sort_of(data.dataset) if of_modality(wanted, "image") else "none"
         vision = self._prefix("vision", 1) if sort == "images" else None
         pictures = len(data) * (stage.augment.views if stage.augment else 1)
         keep = parts.cache.use and vision is None and sort == "images"
@@ -135,7 +135,7 @@ class StageInputs:
         short, long = _probes(tower, name, sources.device)
         given = frozenset({"ids", "mask"} if name == "text" else ())
         keep = getattr(sources.model, f"{name}_projection").reads
-        keep |= of_side(self._wanted, "image" if name == "vision" else "text")
+        keep |= of_modality(self._wanted, "image" if name == "vision" else "text")
         entries = probe(tower, stop, short, long, cache.dtype, given=given, keep=keep)
         return open_prefix(
             name, tower, stop, sources.parts.towers[name], entries, self._budget,

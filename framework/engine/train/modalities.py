@@ -1,6 +1,6 @@
-"""The two sides of a batch, as the trainable rest of each tower takes them up.
+"""The two modalities of a batch, as the trainable rest of each tower takes them up.
 
-A side turns rows into groups: a group is a state at the end of the frozen prefix, and where its
+A modality turns rows into groups: a group is a state at the end of the frozen prefix, and where its
 rows belong in the batch. Texts of like length go together, equal texts once.
 """
 
@@ -45,7 +45,7 @@ class Group:
 
     Attributes:
         state: at the end of the frozen prefix, [R, ...] each.
-        rows: [R] int64, their places among the side's different rows.
+        rows: [R] int64, their places among the modality's different rows.
     """
 
     state: State

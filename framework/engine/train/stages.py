@@ -238,37 +238,37 @@ def check_mixing(
             hint="a larger batch, or fewer processes",
         )
     split = stage.chunk_size is not None and stage.chunk_size < stage.batch_size
-    for side in ("vision", "text"):
-        kind = mixing(getattr(model, side))
+    for tower in ("vision", "text"):
+        kind = mixing(getattr(model, tower))
         if not kind:
             continue
-        freezing = f"freeze that tower: `trains: {{{side}: false}}`"
+        freezing = f"freeze that tower: `trains: {{{tower}: false}}`"
         if split:
             raise ConfigError(
-                f"{where}.chunk_size: the {side} tower {_how(kind)}, so what it gives depends on"
+                f"{where}.chunk_size: the {tower} tower {_how(kind)}, so what it gives depends on"
                 " the whole batch, and cannot be computed in chunks",
                 hint=f"leave `chunk_size` out, or {freezing}",
             )
         if processes > 1 and kind is True:
             raise ConfigError(
-                f"{where}: the {side} tower {_how(kind)}, so {processes} processes, each with a"
+                f"{where}: the {tower} tower {_how(kind)}, so {processes} processes, each with a"
                 " part of the batch, would train another model than one process does",
                 hint=f"train in one process, or {freezing}",
             )
         if processes > 1 and compiled:
             raise ConfigError(
-                f"{where}: the {side} tower {_how(kind)}; compiled, it cannot take its statistics"
+                f"{where}: the {tower} tower {_how(kind)}; compiled, it cannot take its statistics"
                 f" over {processes} processes",
                 hint=f"leave `compile` out, train in one process, or {freezing}",
             )
-    for side in ("vision_projection", "text_projection"):
-        kind = mixing(getattr(model, side))
+    for projection in ("vision_projection", "text_projection"):
+        kind = mixing(getattr(model, projection))
         if kind and processes > 1:
             raise ConfigError(
-                f"{where}: the projection of the {side.partition('_')[0]} side {_how(kind)}, so"
+                f"{where}: the {projection.partition('_')[0]} projection {_how(kind)}, so"
                 f" {processes} processes, each with a part of the batch, would train another model"
                 " than one process does",
-                hint=f"train in one process, or freeze it: `trains: {{{side}: false}}`",
+                hint=f"train in one process, or freeze it: `trains: {{{projection}: false}}`",
             )
 
 

@@ -28,7 +28,7 @@ from engine.train.activations import NoImages
 from engine.train.entries import (
     OF_TOKENS,
     compute_loss,
-    of_side,
+    of_modality,
     read_by,
     text_ids,
     token_outputs,
@@ -137,7 +137,7 @@ class TowerPass:
 
 
 def _joined(outs: Sequence[State], groups: Sequence[Group]) -> State:
-    """Groups' rows in the order of the side's rows; what counts tokens is padded."""
+    """Groups' rows in the order of the modality's rows; what counts tokens is padded."""
     order = torch.cat([group.rows for group in groups]).argsort()
     found: State = {}
     for name in outs[0]:
@@ -190,8 +190,8 @@ class Step:
 
     Args:
         model: the model.
-        images: its side of pictures.
-        texts: its side of texts.
+        images: the image modality of the batch.
+        texts: the text modality of the batch.
         losses: what is made small, by name.
         gather: takes the rows of this process to those of all, with gradients; it is given the
             batch's ``shares``.
@@ -261,7 +261,7 @@ class Step:
         }
 
     def _image_entries(self, groups: Sequence[Group]) -> State:
-        projection, wanted = self.model.vision_projection, of_side(self._wanted, "image")
+        projection, wanted = self.model.vision_projection, of_modality(self._wanted, "image")
         if not groups or not wanted:
             return {}
         state = self._image_pass.forward(groups, projection.reads | wanted)
@@ -269,7 +269,7 @@ class Step:
         return _entries("image", out, wanted, len(state["pooled"]))
 
     def _text_entries(self, batch: Batch) -> State:
-        projection, wanted = self.model.text_projection, of_side(self._wanted, "text")
+        projection, wanted = self.model.text_projection, of_modality(self._wanted, "text")
         # Where the losses read the tower alone, what comes after it is not computed.
         projects = not wanted <= {*self.model.text.outputs, *OF_TOKENS}
         reads = (projection.reads if projects else frozenset()) | wanted
@@ -302,8 +302,8 @@ class Step:
         return found
 
 
-def _entries(side: str, state: State, wanted: frozenset[str], rows: int) -> State:
-    """Those entries of a side that are wanted, floats as float32, embeddings of length 1."""
+def _entries(modality: str, state: State, wanted: frozenset[str], rows: int) -> State:
+    """Those entries of a modality that are wanted, floats as float32, embeddings of length 1."""
     found: State = {}
     for name in sorted(wanted & state.keys()):
         tensor = state[name]
@@ -312,7 +312,7 @@ def _entries(side: str, state: State, wanted: frozenset[str], rows: int) -> Stat
         tensor = tensor.float() if tensor.dtype.is_floating_point else tensor
         if name == "embedding":
             tensor = functional.normalize(tensor, dim=-1)
-        found[f"{side}.{name}"] = tensor
+        found[f"{modality}.{name}"] = tensor
     return found
 
 

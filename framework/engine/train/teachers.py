@@ -37,7 +37,7 @@ _NOTED = 5 * _TEXTS_AT_ONCE
 
 
 class Targets:
-    """The vectors of one teacher for one side, and which of them belong to a row or a text.
+    """The vectors of one teacher for one modality, and which of them belong to a row or a text.
 
     Attributes:
         vectors: [distinct, width] float32.
@@ -127,16 +127,16 @@ class TeacherOutputs:
     def _compute(self, needed: frozenset[str], budget: Budget, note: Note) -> None:
         data = self._data
         for name, ref in self._teachers.items():
-            sides = [side for side in ("text", "image") if f"teacher.{name}.{side}" in needed]
-            if not sides:
+            modalities = [m for m in ("text", "image") if f"teacher.{name}.{m}" in needed]
+            if not modalities:
                 continue
             teacher = ref.create()
-            for side in sides:
-                _check(teacher, name, side, data)
-                cache = _open_cache(name, ref, teacher, side, budget, note)
-                make = _text_targets if side == "text" else _image_targets
+            for modality in modalities:
+                _check(teacher, name, modality, data)
+                cache = _open_cache(name, ref, teacher, modality, budget, note)
+                make = _text_targets if modality == "text" else _image_targets
                 with cache:
-                    self._targets[f"teacher.{name}.{side}"] = make(
+                    self._targets[f"teacher.{name}.{modality}"] = make(
                         name, teacher, ref.settings, data, cache, note
                     )
 
@@ -150,14 +150,14 @@ class TeacherOutputs:
         return {name: one.rows(rows, texts, counts) for name, one in self._targets.items()}
 
 
-def _check(teacher: Teacher, name: str, side: str, data: TrainingRows) -> None:
-    if side not in teacher.gives:
+def _check(teacher: Teacher, name: str, modality: str, data: TrainingRows) -> None:
+    if modality not in teacher.gives:
         raise ConfigError(
             f"train.teachers.{name}: `{type(teacher).__name__}` gives"
             f" {' and '.join(sorted(teacher.gives))} alone, and a loss reads"
-            f" `teacher.{name}.{side}`"
+            f" `teacher.{name}.{modality}`"
         )
-    if side == "image" and (not data.dataset.has_images or data.dataset.activations):
+    if modality == "image" and (not data.dataset.has_images or data.dataset.activations):
         raise ConfigError(
             f"train.teachers.{name}: a loss reads `teacher.{name}.image`, and the training data"
             f" (`{data.dataset.name}`) have no images"
@@ -165,15 +165,15 @@ def _check(teacher: Teacher, name: str, side: str, data: TrainingRows) -> None:
 
 
 def _open_cache(
-    name: str, ref: PluginRef, teacher: Teacher, side: str, budget: Budget, note: Note
+    name: str, ref: PluginRef, teacher: Teacher, modality: str, budget: Budget, note: Note
 ) -> ActivationCache:
     target = type(teacher)
     about = json.dumps(
-        [f"{target.__module__}.{target.__qualname__}", teacher.identity(), side, teacher.width]
+        [f"{target.__module__}.{target.__qualname__}", teacher.identity(), modality, teacher.width]
     )
     key = hashlib.sha256(about.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-    entry = Entry(f"teacher.{side}", (teacher.width,), False, "float32")
-    details = {"teacher": ref.name, "side": side}
+    entry = Entry(f"teacher.{modality}", (teacher.width,), False, "float32")
+    details = {"teacher": ref.name, "modality": modality}
     return ActivationCache(budget.folder / f"teacher-{key}", [entry], budget, details, note)
 
 

@@ -32,12 +32,12 @@ class Siglip(CheckpointAdapter):
 
     def rename(self, key: str) -> str | None:
         """See the contract."""
-        side, _, own = key.partition(".")
+        tower, _, own = key.partition(".")
         if own == "embeddings.position_ids":
             return None
-        if side == "text_model":
+        if tower == "text_model":
             return f"text.{names.text_name(own)}"
-        if side == "vision_model":
+        if tower == "vision_model":
             return f"vision.model.{names.vision_name(own)}"
         return key
 

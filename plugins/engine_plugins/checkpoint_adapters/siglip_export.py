@@ -29,12 +29,12 @@ def describe(parts: ModelParts) -> TransformersModel | None:
         return None
     if not isinstance(vision, TimmVision):
         raise _refused(f"its vision tower is SigLIP's, and this model's is {type(vision).__name__}")
-    for side, projection in (
+    for tower, projection in (
         ("vision", parts.vision_projection), ("text", parts.text_projection)
     ):  # fmt: skip
         if not isinstance(projection, Identity):
             raise _refused(
-                f"it has no projection behind its towers, and `model.projection.{side}` is"
+                f"it has no projection behind its towers, and `model.projection.{tower}` is"
                 f" {type(projection).__name__}"
             )
     config = {"text_config": _text(text), "vision_config": _vision(vision)}

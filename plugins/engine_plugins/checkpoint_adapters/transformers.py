@@ -51,12 +51,12 @@ class Transformers(CheckpointAdapter):
         if key in _MATRICES:
             return _MATRICES[key]
         key = names.flat(key)
-        side, _, own = key.partition(".")
-        if side not in ("vision_model", "text_model"):
+        tower, _, own = key.partition(".")
+        if tower not in ("vision_model", "text_model"):
             return key
         if own.endswith(names.NO_WEIGHTS):
             return None
-        return f"{side.removesuffix('_model')}.{names.to_engine(side, own)}"
+        return f"{tower.removesuffix('_model')}.{names.to_engine(tower, own)}"
 
     def finish(self, tensors: Mapping[str, Tensor], wanted: Collection[str]) -> dict[str, Tensor]:
         """Join, transpose and fold what :meth:`rename` could not.
@@ -71,8 +71,8 @@ class Transformers(CheckpointAdapter):
         done = names.join_attention(tensors)
         if _POOLER not in wanted:
             _fold_pooler(done)
-        for side, own in _OWN.items():
-            matrix, linear = f"{side}_projection.weight", f"{side}_projection.linear.weight"
+        for tower, own in _OWN.items():
+            matrix, linear = f"{tower}_projection.weight", f"{tower}_projection.linear.weight"
             if matrix not in done:
                 continue
             given = done.pop(matrix)

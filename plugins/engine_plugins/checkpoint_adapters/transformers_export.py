@@ -160,10 +160,10 @@ def _own(tower: VisionTower | TextEncoder) -> Tensors:
     return {name: tensor.detach().float() for name, tensor in tower.state_dict().items()}
 
 
-def _clip_tensors(side: str, own: Tensors) -> Tensors:
+def _clip_tensors(tower: str, own: Tensors) -> Tensors:
     kept = {n: t for n, t in own.items() if n not in ("proj", "text_projection")}
     split = names.split_attention(kept)
-    return {names.to_transformers(side, name): tensor for name, tensor in split.items()}
+    return {names.to_transformers(tower, name): tensor for name, tensor in split.items()}
 
 
 def _passing_pooler(width: int) -> Tensors:
@@ -173,14 +173,14 @@ def _passing_pooler(width: int) -> Tensors:
     }
 
 
-def matrix(projection: Projection, own: Tensor | None, side: str) -> Tensor:
+def matrix(projection: Projection, own: Tensor | None, tower: str) -> Tensor:
     """The whole way from the pooled vector into the joint space as one matrix [J, W]."""
     if isinstance(projection, Identity):
         return torch.eye(projection.in_width) if own is None else own.t()
     if not isinstance(projection, Linear) or projection.linear.bias is not None:
         what = "has a bias" if isinstance(projection, Linear) else "is not one matrix"
         raise WeightsError(
-            f"the {side} projection ({type(projection).__name__}) {what}; transformers'"
+            f"the {tower} projection ({type(projection).__name__}) {what}; transformers'"
             " VisionTextDualEncoderModel has one matrix without a bias there",
             hint=_INSTEAD,
         )

@@ -47,7 +47,7 @@ _PACKED = re.compile(r"(.*\battn)\.in_proj_(weight|bias)")
 _PARTS = ("q_proj", "k_proj", "v_proj")
 
 
-def to_engine(side: str, name: str) -> str:
+def to_engine(tower: str, name: str) -> str:
     """transformers' name below ``vision_model`` or ``text_model`` -> the tower's own.
 
     CLIP's names are translated; others (BERT's are Engine's too) stay as they are.
@@ -55,15 +55,15 @@ def to_engine(side: str, name: str) -> str:
     block = _THEIR_BLOCK.fullmatch(name)
     if block:
         return f"transformer.resblocks.{block[1]}.{_translated(block[2], _BLOCK)}"
-    return _translated(name, _OUTER[side])
+    return _translated(name, _OUTER[tower])
 
 
-def to_transformers(side: str, name: str) -> str:
+def to_transformers(tower: str, name: str) -> str:
     """The other way, for a tower of CLIP's architecture."""
     block = _OUR_BLOCK.fullmatch(name)
     if block:
         return f"encoder.layers.{block[1]}.{_translated(block[2], _turned(_BLOCK))}"
-    return _translated(name, _turned(_OUTER[side]))
+    return _translated(name, _turned(_OUTER[tower]))
 
 
 def _turned(table: Mapping[str, str]) -> dict[str, str]:
@@ -120,22 +120,24 @@ def flat(name: str) -> str:
     return name
 
 
-def clip_part(weights: Mapping[str, Tensor], side: str, matrix: str, own: str) -> dict[str, Tensor]:
+def clip_part(
+    weights: Mapping[str, Tensor], tower: str, matrix: str, own: str
+) -> dict[str, Tensor]:
     """One tower of a checkpoint under transformers' names, by OpenAI's; any other as it is.
 
     Args:
         weights: tensors by their names in the checkpoint.
-        side: ``"vision_model"`` or ``"text_model"``.
+        tower: ``"vision_model"`` or ``"text_model"``.
         matrix: transformers' name of the projection, [E, W].
         own: OpenAI's name of it, [W, E].
     """
     named = {flat(name): tensor for name, tensor in weights.items()}
-    if not any(name.startswith(f"{side}.") for name in named):
+    if not any(name.startswith(f"{tower}.") for name in named):
         return dict(weights)
-    start = len(side) + 1
-    inner = {n[start:]: t for n, t in named.items() if n.startswith(f"{side}.")}
+    start = len(tower) + 1
+    inner = {n[start:]: t for n, t in named.items() if n.startswith(f"{tower}.")}
     part = join_attention(
-        {to_engine(side, n): t for n, t in inner.items() if not n.endswith(NO_WEIGHTS)}
+        {to_engine(tower, n): t for n, t in inner.items() if not n.endswith(NO_WEIGHTS)}
     )
     if matrix in named and named[matrix].dim() == 2:
         part[own] = named[matrix].t().contiguous()

@@ -30,7 +30,7 @@ class Counts:
     """What was left out, and why.
 
     Attributes:
-        empty: rows with an empty side.
+        empty: rows with an empty text.
         long: rows with a line or a text of more than ``max_bytes``.
         malformed: rows with too few columns, or that are not JSON.
         repeated: rows that an earlier one equals.
@@ -52,7 +52,7 @@ class Counts:
     def describe(self) -> str:
         """In words; empty where there is nothing to report."""
         parts = [
-            (self.empty, "rows with an empty side left out"),
+            (self.empty, "rows with an empty text left out"),
             (self.long, "rows with an overlong line left out"),
             (self.malformed, "malformed rows left out"),
             (self.repeated, "repeated rows left out"),

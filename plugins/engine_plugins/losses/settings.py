@@ -66,7 +66,7 @@ class DistillSettings(TaughtSettings):
         description="the model's output: `text.pooled`, `text.embedding`, `image.embedding` ...",
     )
     from_: Literal["text", "image"] | None = Field(
-        None, alias="from", description="what the teacher reads; by default the side of `of`"
+        None, alias="from", description="what the teacher reads; by default the modality of `of`"
     )
     compare: Literal["cosine", "mse"] = Field(
         "cosine", description="1 - cosine, or the mean squared error"

@@ -42,8 +42,8 @@ class Distill(Loss):
 
     def __init__(self, settings: DistillSettings) -> None:
         super().__init__(settings)
-        side = settings.of.partition(".")[0]
-        self._target = f"teacher.{settings.teacher}.{settings.from_ or side}"
+        modality = settings.of.partition(".")[0]
+        self._target = f"teacher.{settings.teacher}.{settings.from_ or modality}"
         self.map = nn.Linear(*settings.map, bias=False) if settings.map else None
 
     def needed(self) -> frozenset[str]:
@@ -89,7 +89,8 @@ class Affinity(Loss):
         """See the contract."""
         teacher = f"teacher.{self.settings.teacher}"
         images, texts = (
-            functional.normalize(batch[f"{teacher}.{side}"], dim=-1) for side in ("image", "text")
+            functional.normalize(batch[f"{teacher}.{modality}"], dim=-1)
+            for modality in ("image", "text")
         )
         targets = self.settings.teacher_scale * images @ texts.T
         logits = batch["scale"] * batch["image.embedding"] @ batch["text.embedding"].T

@@ -1,7 +1,7 @@
 """Projections that are fitted in closed form on class prototypes, without a picture.
 
 The prototypes P [C, W] (``classifier_head``, say) stand in the vision tower's own space. With
-S = P'P / C = U diag(e) U' and its first J eigenvectors U, the image side is ``x U e^-1/2`` and a
+S = P'P / C = U diag(e) U' and its first J eigenvectors U, an image is ``x U e^-1/2`` and a
 prototype becomes ``p U e^1/2``: their product is that of the original space. In the new one the
 length of a class vector is the standard deviation of its products with all prototypes, so cosines
 there compare scores that are standardised class by class. Without that, a class that resembles

@@ -168,7 +168,7 @@ class RoutedSettings(ProjectionSettings):
         """The tensors of ``engine_plugins.projections.clustered.Clustered``."""
         if embedding_width is None:
             raise PluginError(
-                "a clustered projection reads token embeddings, which only the text side has",
+                "a clustered projection reads token embeddings, which only the text modality has",
                 hint="use it under model.projection.text, and another kind for vision",
             )
         router = self.router_plan(embedding_width)
@@ -217,7 +217,7 @@ class ClusteredLightSettings(RoutedSettings):
 class WhitenedSettings(ProjectionSettings):
     """A matrix, fitted on class prototypes, into a space where they spread evenly.
 
-    For the image side; the text side is `kernel_ridge` with the same prototypes.
+    For the image modality; the text modality is `kernel_ridge` with the same prototypes.
     """
 
     of: DatasetRef = Field(description="class prototypes: a data set with activations")

@@ -88,7 +88,7 @@ class Residual(Projection):
 
     With ``hidden_width`` a matrix stands before the gate: ``linear2(quick_gelu(hidden(e1)))``.
 
-    Source: github.com/ai-forever/ru-clip, both sides of the first generation (without ``hidden``).
+    Source: github.com/ai-forever/ru-clip, both towers of the first generation (without ``hidden``).
     """
 
     def __init__(

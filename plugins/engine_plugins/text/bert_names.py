@@ -61,14 +61,14 @@ def to_distilbert(name: str) -> str:
 
 
 def own_part(weights: Mapping[str, Tensor], *, pooler: bool) -> dict[str, Tensor]:
-    """The encoder of a file, under Engine's names; of a whole CLIP its text side.
+    """The encoder of a file, under Engine's names; of a whole CLIP its text encoder.
 
     Args:
         weights: tensors by their names in the file.
         pooler: whether BERT's pooler is wanted.
     """
-    sides = [n for n in weights if n.startswith(("text.", "text_model."))]
-    names = sides or list(weights)
+    towers = [n for n in weights if n.startswith(("text.", "text_model."))]
+    names = towers or list(weights)
     named = {to_engine(name): weights[name] for name in names}
     unused = _NOT_OURS if pooler else (*_NOT_OURS, "pooler.")
     return {name: tensor for name, tensor in named.items() if not name.startswith(unused)}

@@ -125,8 +125,8 @@ class NllbText(TextEncoder):
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the encoder of a file of transformers' ``M2M100Model``, or of open_clip's."""
-        sides = [n for n in weights if n.startswith(("text.", "text_model."))]
-        encoder = [n for n in sides or weights if _without_decoder(n)]
+        towers = [n for n in weights if n.startswith(("text.", "text_model."))]
+        encoder = [n for n in towers or weights if _without_decoder(n)]
         named = {_bare(name): weights[name] for name in encoder}
         shared = [name for name in weights if name.endswith("shared.weight")]
         if "embed_tokens.weight" not in named and shared:

@@ -384,23 +384,23 @@ def test_a_built_model_on_the_contests_own_photographs(
     assert "RANDOM" in err
 
 
-@pytest.mark.parametrize("side", ["text", "vision", "scale"])
+@pytest.mark.parametrize("part", ["text", "vision", "scale"])
 def test_numbers_that_are_not_finite_give_no_answer(
-    engine: Engine, data: Path, predictor: Predictor, side: str
+    engine: Engine, data: Path, predictor: Predictor, part: str
 ) -> None:
     """Class 0 for every image would score 100 % against a truth of zeros."""
     import torch
 
     model = predictor.model
     with torch.no_grad():
-        if side == "text":
+        if part == "text":
             model.text.table.weight[2] = float("nan")  # type: ignore[union-attr,operator,index]
-        elif side == "scale":
+        elif part == "scale":
             model.logit_scale.fill_(float("inf"))
         else:
             project = model.vision_projection.project
             model.vision_projection.project = lambda rows: project(rows) / 0.0  # type: ignore[method-assign]
-    words = {"text": "зелёный", "vision": "0-0-0", "scale": "logit_scale"}[side]
+    words = {"text": "зелёный", "vision": "0-0-0", "scale": "logit_scale"}[part]
     truth = {name: dict.fromkeys(each, 0) for name, each in read(str(data / "gt.json")).items()}
     Path("zeros.json").write_text(json.dumps(truth), encoding="utf-8")
     for command in (

@@ -50,9 +50,9 @@ def test_stored_matrices_become_int8_and_attention_stays_in_float(
     float32: Path, int8: tuple[Path, dict[str, Any]]
 ) -> None:
     folder, manifest = int8
-    for side, layers in (("vision", 2), ("text", 2)):
-        before, after = operators(float32 / f"{side}.onnx"), operators(folder / f"{side}.onnx")
-        found = manifest["int8"][side]
+    for tower, layers in (("vision", 2), ("text", 2)):
+        before, after = operators(float32 / f"{tower}.onnx"), operators(folder / f"{tower}.onnx")
+        found = manifest["int8"][tower]
         assert after["MatMulInteger"] == found["layers"] - len(found["float_layers"])
         stored = found["layers"]
         products = before["MatMul"] + before["Gemm"] - stored
@@ -64,11 +64,11 @@ def test_stored_matrices_become_int8_and_attention_stays_in_float(
 def test_the_manifest_says_scheme_figures_and_bytes(int8: tuple[Path, dict[str, Any]]) -> None:
     folder, manifest = int8
     assert json.loads((folder / "export.json").read_text()) == manifest
-    for side in ("vision", "text"):
-        found = manifest["int8"][side]
+    for tower in ("vision", "text"):
+        found = manifest["int8"][tower]
         assert found["weights"] == "int8"
         assert found["per_channel"] is True
-        assert found["bytes"] == (folder / f"{side}.onnx").stat().st_size
+        assert found["bytes"] == (folder / f"{tower}.onnx").stat().st_size
         assert found["bytes"] < found["float32_bytes"]
         assert 0.9 < found["cosine"] <= 1.0001
         assert 0 <= found["agreement"] <= 1

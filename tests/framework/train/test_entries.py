@@ -1,5 +1,5 @@
-"""Losses over named entries of both sides: what they are given, in pieces, from the cache, over
-processes; and what is refused."""
+"""Losses over named entries of both modalities: what they are given, in pieces, from the cache,
+over processes; and what is refused."""
 
 from __future__ import annotations
 
@@ -111,8 +111,8 @@ def test_a_loss_is_given_what_it_names_and_nothing_else(
     mask = batch["text.mask"]
     torch.testing.assert_close(batch["text.pooled"], text["pooled"])
     torch.testing.assert_close(batch["text.hidden"][mask], text["hidden"][mask])
-    for side in ("image", "text"):
-        length = batch[f"{side}.embedding"].norm(dim=1)
+    for modality in ("image", "text"):
+        length = batch[f"{modality}.embedding"].norm(dim=1)
         torch.testing.assert_close(length, torch.ones(16))
     data, table = trainer.data, trainer.data.table
     for row, ids, text_id, cluster in zip(

@@ -55,16 +55,16 @@ def projection(built: Built) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "side", "expected"),
+    ("model", "tower", "expected"),
     [(BAG, "text", "batch_norm"), (RESNET, "vision", "batch_norm"),
      (EFFICIENT, "vision", "batch_norm"), (VIT, "vision", False)],
     ids=["bag", "resnet", "efficientnet", "vit"],
 )  # fmt: skip
 def test_batch_norm_is_declared_and_found(
-    make_config: Make, trained: Run, model: str, side: str, expected: object
+    make_config: Make, trained: Run, model: str, tower: str, expected: object
 ) -> None:
     trainer, _ = trained(make_config(model), run=False)
-    part = getattr(trainer.model, side)
+    part = getattr(trainer.model, tower)
     assert part.mixes_rows == expected
     part.train()
     assert mixing(part) == expected
@@ -90,7 +90,7 @@ def test_only_what_trains_mixes(make_config: Make, trained: Run) -> None:
     [
         ([], declared, "the text tower mixes the rows of a batch in training"),
         ([], layer, "the text tower mixes the rows of a batch in training"),
-        ([], projection, "the projection of the text side trains BatchNorm"),
+        ([], projection, "the text projection trains BatchNorm"),
         ([BAG, "train.compile=true"], None, "compiled, it cannot take its statistics"),
         ([RESNET, "train.compile=true", "train.stages.0.trains={vision: true}"], None,
          "the vision tower trains BatchNorm"),

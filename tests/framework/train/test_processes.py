@@ -27,8 +27,8 @@ SCRIPT = Path(__file__).with_name("two_processes.py")
 def write_config(folder: Path, **train: object) -> Path:
     """The little config with another `train:` section, and no dropout: it differs by process."""
     config = json.loads(json.dumps(BASE))
-    for side in ("vision", "text"):
-        config["model"]["projection"][side] = {"use": "residual", "dropout": 0.0}
+    for tower in ("vision", "text"):
+        config["model"]["projection"][tower] = {"use": "residual", "dropout": 0.0}
     config["train"] |= train
     path = folder / "config.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")

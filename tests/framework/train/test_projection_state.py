@@ -20,7 +20,7 @@ from engine_plugins.projections.simple import Residual
 from .conftest import Run
 
 Make = Callable[..., EngineConfig]
-SIDES = ["vision", "text"]
+TOWERS = ["vision", "text"]
 
 
 def adding(name: str, value: Callable[[State], Tensor]) -> type[Residual]:
@@ -46,9 +46,9 @@ def reading(name: str, *, declared: bool) -> type[Residual]:
     return Reading
 
 
-def become(kind: type[Residual], side: str) -> Callable[[Built], None]:
+def become(kind: type[Residual], tower: str) -> Callable[[Built], None]:
     def change(built: Built) -> None:
-        getattr(built.model, f"{side}_projection").__class__ = kind
+        getattr(built.model, f"{tower}_projection").__class__ = kind
 
     return change
 
@@ -64,13 +64,13 @@ ADDED: dict[str, Callable[[State], Tensor]] = {
 
 
 @pytest.mark.parametrize("what", list(ADDED))
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("tower", TOWERS)
 def test_training_goes_on_with_whatever_a_projection_adds(
-    side: str, what: str, make_config: Make, trained: Run
+    tower: str, what: str, make_config: Make, trained: Run
 ) -> None:
     config = make_config("train.stages.0.epochs=1")
     _, plain = trained(config)
-    _, recorder = trained(config, change=become(adding("more", ADDED[what]), side))
+    _, recorder = trained(config, change=become(adding("more", ADDED[what]), tower))
     assert recorder.losses == plain.losses
 
 
@@ -83,18 +83,18 @@ def test_a_row_for_each(tensor: Tensor, expected: bool) -> None:
     assert is_by_row(tensor, 3) is expected
 
 
-@pytest.mark.parametrize("side", SIDES)
+@pytest.mark.parametrize("tower", TOWERS)
 @pytest.mark.parametrize("name", ["hiden", "embedings", "pixels", "router_logits"])
 def test_what_a_side_does_not_give_is_named(
-    name: str, side: str, make_config: Make, trained: Run
+    name: str, tower: str, make_config: Make, trained: Run
 ) -> None:
     kind = reading(name, declared=True)
-    with pytest.raises(PluginError, match=rf"reads `{name}`, which this side does not give"):
-        trained(make_config(), change=become(kind, side))
+    with pytest.raises(PluginError, match=rf"reads `{name}`, which this modality does not give"):
+        trained(make_config(), change=become(kind, tower))
     built = little(make_config())
-    become(kind, side)(built)
+    become(kind, tower)(built)
     with pytest.raises(PluginError, match=rf"reads `{name}`.*it gives .*pooled"):
-        answer(built, side)
+        answer(built, tower)
 
 
 @pytest.mark.parametrize(
@@ -149,9 +149,9 @@ def little(config: EngineConfig) -> Built:
     return build(config)
 
 
-def answer(built: Built, side: str) -> Tensor:
+def answer(built: Built, tower: str) -> Tensor:
     with torch.no_grad():
-        if side == "vision":
+        if tower == "vision":
             return built.model.encode_image(torch.randn(2, 3, 16, 16))
         ids = torch.tensor([[3, 4, 5], [6, 7, 8]])
         return built.model.encode_text(ids, torch.ones_like(ids, dtype=torch.bool))

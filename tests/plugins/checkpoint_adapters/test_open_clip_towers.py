@@ -129,7 +129,7 @@ def test_a_vision_tower_of_timm(
 
 @pytest.mark.parametrize("act", ["gelu", "quick_gelu"])
 def test_tinyclips_shapes(act: str, tmp_path: Path, shaken: Shaken) -> None:
-    """Fewer and narrower blocks on either side, in transformers' form."""
+    """Fewer and narrower blocks in either tower, in transformers' form."""
     common = {"hidden_act": act}
     theirs = shaken(CLIPModel(CLIPConfig(
         vision_config={**common, "hidden_size": 32, "intermediate_size": 128,

@@ -74,7 +74,7 @@ def test_what_is_bad_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert len(dataset) == 6
     assert ("кошка", "puss") in rows(dataset)  # other targets of one text: kept, and said
     said = " ".join(capsys.readouterr().err.split())
-    assert "2 rows with an empty side left out" in said
+    assert "2 rows with an empty text left out" in said
     assert "1 texts have different translations" in said
 
 

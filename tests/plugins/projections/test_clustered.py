@@ -221,7 +221,7 @@ def test_refusals(make_use: Any) -> None:
     for ask in (use.settings.plan, lambda a, b, e: use.create(a, b, embedding_width=e)):
         with pytest.raises(ConfigError, match=r"5 heads.*16 wide"):
             ask(IN, OUT, EMBEDDING)
-        with pytest.raises(PluginError, match="only the text side"):
+        with pytest.raises(PluginError, match="only the text modality"):
             ask(IN, OUT, None)
     identity = make_use("projection", "clustered", of="identity")
     with pytest.raises(ConfigError, match="keeps the width"):

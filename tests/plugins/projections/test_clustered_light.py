@@ -73,5 +73,5 @@ def test_refusals(make_use: Any) -> None:
         for inner in ("clustered", "clustered_light"):
             with pytest.raises(ValueError, match="another kind of projection than"):
                 make_use("projection", outer, of={"use": inner})
-    with pytest.raises(PluginError, match="only the text side"):
+    with pytest.raises(PluginError, match="only the text modality"):
         make_use("projection", "clustered_light").create(IN, OUT, embedding_width=None)

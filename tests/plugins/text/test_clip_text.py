@@ -1,4 +1,4 @@
-"""`openai_clip`'s text side: open_clip's own numbers, its checkpoints, its segments."""
+"""`openai_clip`'s text encoder: open_clip's own numbers, its checkpoints, its segments."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ def checkpoints(model: nn.Module) -> dict[str, dict[str, Tensor]]:
         "OpenAI": openai,
         "with a mask": {**plain, "attn_mask": mask},
         "SigLIP-like": {**plain, "logit_bias": torch.tensor(-10.0)},
-        "text side alone": {n: t for n, t in plain.items() if not n.startswith("visual.")},
+        "text encoder alone": {n: t for n, t in plain.items() if not n.startswith("visual.")},
     }
 
 

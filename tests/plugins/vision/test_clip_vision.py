@@ -1,4 +1,4 @@
-"""`openai_clip`'s vision side: open_clip's own numbers, its checkpoints, its preparation."""
+"""`openai_clip`'s vision tower: open_clip's own numbers, its checkpoints, its preparation."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_loads_every_kind_of_clip_checkpoint(make_use: MakeUse, shaken: Shaken) 
         "open_clip": plain,
         "CustomTextCLIP": custom.state_dict(),
         "OpenAI": {**plain, **{n: torch.tensor(number) for n, number in numbers.items()}},
-        "vision side alone": {
+        "vision tower alone": {
             n.removeprefix("visual."): t for n, t in plain.items() if n.startswith("visual.")
         },
     }

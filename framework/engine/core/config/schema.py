@@ -36,7 +36,7 @@ RUSSIAN_TEMPLATES = (
 
 
 class ProjectionsSettings(Settings):
-    """The projection of each side."""
+    """The projection of each modality."""
 
     vision: ProjectionRef
     text: ProjectionRef

@@ -56,7 +56,7 @@ def of_file(name: str, values: Mapping[str, Any], part: str, place: str) -> list
 
 
 def pictures(program: str, values: object, part: str, place: str) -> list[Description]:
-    """How a program prepares pictures, for the vision side alone."""
+    """How a program prepares pictures, for the vision tower alone."""
     if part != "vision" or not isinstance(values, Mapping):
         return []
     return [Description(program + PICTURES, picture_kind(values), place, values, aside=True)]

@@ -100,7 +100,7 @@ def recover(folder: Path) -> None:
     For readers that do not find ``folder``; does nothing where there is nothing to put back.
     """
     folder = target_of(folder)
-    if os.path.lexists(folder) or not temporary.olds_of(folder):
+    if os.path.lexists(folder) or not temporary.replaced_folders(folder):
         return
     with contextlib.suppress(OSError), _writing(folder, folder, DataError):
         _recover(folder)
@@ -109,7 +109,7 @@ def recover(folder: Path) -> None:
 def _recover(folder: Path) -> None:
     if os.path.lexists(folder):
         return
-    for old in temporary.olds_of(folder)[:1]:
+    for old in temporary.replaced_folders(folder)[:1]:
         steps.move(old, folder)
 
 

@@ -124,13 +124,13 @@ def same_file(path: Path, handle: int) -> bool:
 def sweep(folder: Path) -> None:
     """Remove the temporaries in a folder whose processes are gone. Errors are passed over."""
     for path, kind in _found(folder):
-        if kind == "old" and not os.path.lexists(target_of_old(path)):
+        if kind == "old" and not os.path.lexists(target_of_replaced(path)):
             continue  # the only copy: `recover` puts it back
         with contextlib.suppress(OSError):
             _remove_if_dead(path)
 
 
-def olds_of(target: Path) -> list[Path]:
+def replaced_folders(target: Path) -> list[Path]:
     """Folders that were set aside for a new ``target``, the latest first."""
     own = short_name(target.name)
     found = [path for path, kind in _found(target.parent) if kind == "old"]
@@ -138,7 +138,7 @@ def olds_of(target: Path) -> list[Path]:
     return sorted(mine, key=lambda path: path.lstat().st_ctime, reverse=True)
 
 
-def target_of_old(path: Path) -> Path:
+def target_of_replaced(path: Path) -> Path:
     """What a folder was called before it was set aside (a long name is found by its beginning)."""
     name = _name_in(path)
     if "~" not in name:

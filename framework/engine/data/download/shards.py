@@ -121,7 +121,7 @@ def _write_table(path: Path, rows: list[tuple[SavedRow, int]]) -> None:
     steps.write_synced(path, [buffer.getvalue()])
 
 
-class OldShard:
+class ShardFile:
     """The JPEGs of a tar that lies there already, found by their names alone.
 
     The table beside it may be of another moment, where a run was cut off between the two.

@@ -18,7 +18,7 @@ from pathlib import Path
 from engine.core.files import Lock, steps
 from engine.data.download.outcome import Downloaded, Failed, Item
 from engine.data.download.settings import DownloadSettings
-from engine.data.download.shards import FOLDER, OldShard, shard_paths, write_shard
+from engine.data.download.shards import FOLDER, ShardFile, shard_paths, write_shard
 from engine.data.download.spool import Spool, Spooled
 from engine.data.download.state import NAME, SavedRow, State
 from engine.errors import DataError
@@ -153,15 +153,15 @@ class Store:
         if not self._tar:
             return sum(1 for _ in self.state.rows(shard))
         tar, _ = shard_paths(self.out, shard)
-        with closing(OldShard(tar)) as old, Spooled(self.spool, shard) as spooled:
-            read = self._reader(old, spooled)
+        with closing(ShardFile(tar)) as written, Spooled(self.spool, shard) as spooled:
+            read = self._reader(written, spooled)
             return write_shard(self.out, shard, self.state.rows(shard), read)
 
-    def _reader(self, old: OldShard, spooled: Spooled) -> Callable[[SavedRow], bytes]:
+    def _reader(self, written: ShardFile, spooled: Spooled) -> Callable[[SavedRow], bytes]:
         def read(row: SavedRow) -> bytes:
             data = spooled.read(row.position, row.sha256)
             if data is None:
-                data = old.read(row)
+                data = written.read(row)
             if data is None:
                 raise DataError(
                     f"the picture {row.id} is gone from {self.out}, where it was before",
@@ -198,14 +198,14 @@ class Store:
     def _lost_pictures(self) -> Iterator[int]:
         for shard in self.state.unsealed() if self._tar else range(self.state.shards):
             tar, _ = shard_paths(self.out, shard)
-            with closing(OldShard(tar)) as old, Spooled(self.spool, shard) as spooled:
+            with closing(ShardFile(tar)) as written, Spooled(self.spool, shard) as spooled:
                 for row in self.state.rows(shard):
-                    if not self._is_there(row, old, spooled):
+                    if not self._is_there(row, written, spooled):
                         yield row.position
 
-    def _is_there(self, row: SavedRow, old: OldShard, spooled: Spooled) -> bool:
+    def _is_there(self, row: SavedRow, written: ShardFile, spooled: Spooled) -> bool:
         if self._tar:
-            data = spooled.read(row.position, row.sha256) or old.read(row)
+            data = spooled.read(row.position, row.sha256) or written.read(row)
         else:
             path = self._final(row.id)
             data = path.read_bytes() if path.exists() else None
