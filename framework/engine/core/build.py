@@ -28,6 +28,7 @@ from engine.core.making import FINITE, check_numbers, make_model, read_model
 from engine.core.manifest import model_folder
 from engine.core.model import DualEncoder
 from engine.core.registry import Registry, default_registry
+from engine.core.regular_file import prefetch
 from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan
 from engine.core.sources import UnreachableError
 from engine.core.storage import StoragePlan, plan_storage, to_manifest
@@ -358,6 +359,7 @@ def read_artifact(
         ConfigError: it uses plugins that are not installed here.
     """
     folder = model_folder(Path(folder))
+    prefetch(folder / artifact.WEIGHTS)  # the disk works while the tokenizer is made
     registry = registry or default_registry()
     manifest = artifact.read_manifest(folder)
     config = load_config(folder / artifact.CONFIG, registry=registry)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -41,3 +42,14 @@ def read_regular(path: Path, maximum: int) -> bytes:
         if size > maximum:
             raise OSError(f"the file has {size:,} bytes, and {maximum:,} are allowed")
         return file.read(size)  # memory is taken for what is there, not for what might be
+
+
+def prefetch(path: Path) -> None:
+    """Ask the system to read a regular file into its cache meanwhile; a hint, which may be ignored.
+
+    A mapped file is otherwise read page by page when its numbers are first used, in their order.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    with contextlib.suppress(OSError), open_regular(path) as file:
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
