@@ -42,7 +42,7 @@ _PICTURES = ("preprocessor_config.json", "processor_config.json")
 _INDEX = "model.safetensors.index.json"
 _OF_TRANSFORMERS = ("model.safetensors", _INDEX, "pytorch_model.bin")
 _OF_OPEN_CLIP = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
-_VOCABULARIES = (
+VOCABULARIES = (
     "vocab.txt", "vocab.json", "merges.txt", "spiece.model", "sentencepiece.bpe.model",
     "tokenizer.model", "bpe.model",
 )  # fmt: skip
@@ -77,7 +77,7 @@ class Foreign:
         found: list[Description] = []
         if self.tokenizer is not None:
             found = describe_vocabulary(self.tokenizer, {"tokenizers"})
-            files = find_beside(self.tokenizer, _VOCABULARIES)
+            files = find_beside(self.tokenizer, VOCABULARIES)
             found += [Description("file", name, str(path)) for name, path in files.items()]
         return [*found, *self.own_vocabulary()]
 
@@ -165,7 +165,7 @@ def _described(
     program = main[0].program if main else "unknown"
     if program == "timm":
         found = {"vision": found["vision"], "text": []}
-    own = bool(find_beside(source, (*BESIDE_VOCABULARY[:1], "tokenizer.json", *_VOCABULARIES)))
+    own = bool(find_beside(source, (*BESIDE_VOCABULARY[:1], "tokenizer.json", *VOCABULARIES)))
     tokenizer = source if own else _named_tokenizer(found["text"])
     return _sorted(source, program, found, [(weights, "")], tokenizer)
 

@@ -15,7 +15,7 @@ from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
 from engine.core.registry import Registry
 from engine.errors import ConfigError, WeightsError
-from engine.exchange.foreign import Foreign
+from engine.exchange.foreign import VOCABULARIES, Foreign
 from engine.printable import one_line
 
 _KINDS = {"vision": "vision_tower", "text": "text_encoder"}
@@ -137,10 +137,14 @@ def _tokenizer(foreign: Foreign, registry: Registry) -> dict[str, Any]:
         if settings is not None:
             found[name] = settings
     where = foreign.tokenizer or foreign.source
+    if not beside:
+        raise WeightsError(
+            f"{where} has no tokenizer: none of tokenizer.json, {', '.join(VOCABULARIES)} is there",
+            hint="copy the model's own tokenizer beside its weights",
+        )
     kinds = sorted({f"`{one_line(one.kind)}`" for one in beside if one.kind})
     named = f" ({', '.join(kinds)})" if kinds else ""
-    what = f"{where} has the texts' tokenizer{named}" if beside else f"{where} has no tokenizer"
-    name, settings = _only(found, "tokenizer", what)
+    name, settings = _only(found, "tokenizer", f"{where} has the texts' tokenizer{named}")
     source = {} if foreign.tokenizer is None else {"from": foreign.tokenizer}
     return {"use": name, **source, **settings}
 
