@@ -21,7 +21,8 @@ _MAX_SCANS = 200
 _MAX_SEGMENTS = 20_000
 
 _MARKER = re.compile(rb"\xff+([^\x00\xff])", re.DOTALL)
-_AFTER_SCAN = re.compile(rb"\xff+([^\x00\xd0-\xd7\xff])", re.DOTALL)
+_AFTER_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]", re.DOTALL)
+"""Begins with one literal byte, which ``re`` looks for twenty times as fast as for a run of it."""
 _RESTART = re.compile(rb"\xff[\xd0-\xd7]")
 
 _EOI, _SOS, _DRI = 0xD9, 0xDA, 0xDD
@@ -111,8 +112,7 @@ def layout(data: bytes) -> JpegLayout:
             scans += 1
             if scans > _MAX_SCANS:
                 raise DamagedError(f"it has more than {_MAX_SCANS} scans")
-            after = _AFTER_SCAN.search(data, place)
-            end = after.start() if after else len(data)
+            end = _end_of_scan(data, place)
             components, checked = _scan(frame, body, data[place:end], interval)
             place = end
             if frame.kind != 0xC2 and set(components) == set(frame.sampling):
@@ -122,6 +122,19 @@ def layout(data: bytes) -> JpegLayout:
     if frame is not None:
         _all_there(frame)
     return JpegLayout(place, checked)
+
+
+def _end_of_scan(data: bytes, place: int) -> int:
+    """Where the data of a scan end that begin at ``place``: at a marker or the bytes that fill up
+    to it.
+    """
+    after = _AFTER_SCAN.search(data, place)
+    if after is None:
+        return len(data)
+    end = after.start()
+    while end > place and data[end - 1] == 0xFF:
+        end -= 1
+    return end
 
 
 def _frame(kind: int, body: bytes) -> _Frame | None:

@@ -6,9 +6,11 @@ import io
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from engine.data.pictures import decode
+from engine.data.pictures import decode, jpeg
 from engine.errors import BrokenImageError
 
 EOI = b"\xff\xd9"
@@ -133,3 +135,17 @@ def test_two_pictures_in_one_file() -> None:
     soft().save(buffer, "MPO", save_all=True, append_images=[Image.new("RGB", (9, 9))])
     found = decode(buffer.getvalue())
     assert found.image.size == (131, 77)
+
+
+@given(st.lists(st.sampled_from([0, 1, 0xC4, 0xD0, 0xD7, 0xD8, 0xFF, 0xFF])), st.integers(0, 3))
+def test_a_scan_ends_before_the_bytes_that_fill_up_to_its_marker(
+    data: list[int], place: int
+) -> None:
+    """By the definition: the first run of 0xFF behind which stands neither 0 nor a restart."""
+    wanted = len(data)
+    for start in range(place, len(data)):
+        behind = next((byte for byte in data[start:] if byte != 0xFF), 0)
+        if data[start] == 0xFF and behind != 0 and not 0xD0 <= behind <= 0xD7:
+            wanted = start
+            break
+    assert jpeg._end_of_scan(bytes(data), place) == wanted
