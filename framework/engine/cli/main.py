@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli.commands import Commands
+from engine.cli.commands import Commands, without_collections
 from engine.core import terminal
 from engine.core.signals import ending_in_order
 from engine.errors import EngineError
@@ -50,7 +50,7 @@ def root(
 
 def run() -> None:
     """Entry point of the ``engine`` command."""
-    with terminal.guarded(), ending_in_order(), _logged():
+    with terminal.guarded(), ending_in_order(), _logged(), without_collections():
         _run()
 
 

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.commands import without_collections
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.cli.size_forms import Base
+    from engine.cli.size_forms import Base, BaseModelSize
     from engine.core.size import SizeReport
 
 
@@ -59,20 +60,28 @@ def command(
     A config's weights are predicted; of an artifact, all its files are counted too
     (`limits.folder`). Of an export, all files count.
     """
-    from engine.cli.size_forms import read_base
     from engine.cli.tables import print_warning
 
     _check_together(format_, json=json, tensors=tensors, models=len(paths))
     allowed = parse_limit("--limit", limit)
     allowed_folder = parse_limit("--folder-limit", folder_limit)
-    before = None if base is None else read_base(base)
-    reports = [_report(path, allowed, allowed_folder, overrides or [], meta=meta) for path in paths]
-    _print(reports, before, format_, json=json, tensors=tensors)
+    before = None if base is None else _read_base(base)
+    with without_collections():
+        reports = [
+            _report(path, allowed, allowed_folder, overrides or [], meta=meta) for path in paths
+        ]
+        _print(reports, before, format_, json=json, tensors=tensors)
     excesses = [excess for report in reports if (excess := report.excess())]
     for excess in excesses:
         print_warning(excess)
     if excesses:
         raise typer.Exit(1)
+
+
+def _read_base(path: Path) -> Base:
+    from engine.cli.size_forms import read_base
+
+    return read_base(path)
 
 
 def _check_together(format_: Format, *, json: bool, tensors: bool, models: int) -> None:
@@ -116,22 +125,10 @@ def parse_limit(option: str, text: str | None) -> int | None:
 def _report(
     path: Path, limit: int | None, folder_limit: int | None, overrides: list[str], *, meta: bool
 ) -> SizeReport:
-    from engine.core.artifact import is_artifact
-    from engine.core.manifest import model_folder
-    from engine.core.size import artifact_size
     from engine.errors import ConfigError
-    from engine.exchange.exported import export_size, is_export
 
-    if is_artifact(model_folder(path)):
-        report = artifact_size(path, limit)
-    elif is_export(path):
-        report = export_size(path, limit)
-    elif path.is_dir():
-        raise ConfigError(
-            f"{path} is a folder and no artifact", hint="name a config, an artifact or an export"
-        )
-    else:
-        report = _of_config(path, limit, overrides, meta=meta)
+    folder = path.is_dir()
+    report = _of_folder(path, limit) if folder else _of_config(path, limit, overrides, meta=meta)
     report = replace(report, path=path.as_posix())
     if folder_limit is None:
         return report
@@ -141,6 +138,23 @@ def _report(
             hint="`limits.folder` in the config holds it when it is built",
         )
     return replace(report, folder_limit=folder_limit)
+
+
+def _of_folder(path: Path, limit: int | None) -> SizeReport:
+    """The size of an artifact, a training run's model or an export."""
+    from engine.core.artifact import is_artifact
+    from engine.core.manifest import model_folder
+    from engine.core.size import artifact_size
+    from engine.errors import ConfigError
+    from engine.exchange.exported import export_size, is_export
+
+    if is_artifact(model_folder(path)):
+        return artifact_size(path, limit)
+    if is_export(path):
+        return export_size(path, limit)
+    raise ConfigError(
+        f"{path} is a folder and no artifact", hint="name a config, an artifact or an export"
+    )
 
 
 def _of_config(path: Path, limit: int | None, overrides: list[str], *, meta: bool) -> SizeReport:
@@ -167,7 +181,6 @@ def _of_config(path: Path, limit: int | None, overrides: list[str], *, meta: boo
 def _print(
     reports: list[SizeReport], before: Base | None, format_: Format, *, json: bool, tensors: bool
 ) -> None:
-    from engine.cli import size_forms
     from engine.cli.tables import size_table, stdout, tensor_table
     from engine.core.terminal import print_json
 
@@ -179,22 +192,37 @@ def _print(
                 row["base_bytes"] = None if change is None else change.bytes
         print_json({"models": rows})
         return
-    if format_ is Format.badge:
-        print_json(size_forms.badge(reports[0]))
-        return
-    if format_ is Format.md:
-        typer.echo(size_forms.markdown(reports, changes, compared=before is not None))
+    if format_ is not Format.table:
+        _print_form(reports, changes, format_, compared=before is not None)
         return
     if len(reports) == 1:
         stdout().print(size_table(reports[0]))
     else:
         _print_many(reports)
     if before is not None:
+        from engine.cli import size_forms
+
         for report, change in zip(reports, changes, strict=True):
             stdout().print(f"{report.name}: {size_forms.change_of(report, change)}", markup=False)
     if tensors:
         for report in reports:
             stdout().print(tensor_table(report))
+
+
+def _print_form(
+    reports: list[SizeReport],
+    changes: list[BaseModelSize | None],
+    format_: Format,
+    *,
+    compared: bool,
+) -> None:
+    from engine.cli import size_forms
+    from engine.core.terminal import print_json
+
+    if format_ is Format.badge:
+        print_json(size_forms.badge(reports[0]))
+    else:
+        typer.echo(size_forms.markdown(reports, changes, compared=compared))
 
 
 def _print_many(reports: list[SizeReport]) -> None:

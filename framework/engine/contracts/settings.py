@@ -45,6 +45,7 @@ class Settings(BaseModel):
         validate_default=True,
         populate_by_name=True,
         ser_json_inf_nan="constants",  # YAML has them, and a resolved config keeps them
+        defer_build=True,  # of the classes that a command imports it uses few
     )
 
     @field_validator("*", mode="after")

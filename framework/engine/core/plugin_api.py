@@ -94,7 +94,7 @@ def declared_api(module: str) -> object:
     try:
         spec = _spec(module)
         source = None if spec is None else spec.loader.get_source(module)  # type: ignore[union-attr]
-        tree = ast.parse(source or "")
+        tree = _parsed(source or "")
     except Exception:  # whatever is wrong with it, the import will tell
         return None
     found: object = None
@@ -105,6 +105,21 @@ def declared_api(module: str) -> object:
         if named and isinstance(value := getattr(statement, "value", None), ast.Constant):
             found = value.value
     return found
+
+
+def _parsed(source: str) -> ast.Module:
+    """The statements of a module up to the last that may name :data:`ATTRIBUTE`.
+
+    What follows it, in most modules nearly everything, need not be parsed.
+    """
+    last = source.rfind(ATTRIBUTE)
+    if last < 0:
+        return ast.Module([], [])
+    end = source.find("\n", last)
+    try:
+        return ast.parse(source[:end] if end > 0 else source)
+    except SyntaxError:  # a statement goes on after that line
+        return ast.parse(source)
 
 
 def _spec(module: str) -> ModuleSpec | None:

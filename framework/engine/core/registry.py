@@ -6,17 +6,17 @@ fails to import is remembered with its own error and takes no other down.
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 
 import pluggy
 
 from engine.contracts.hooks import GROUP, Hooks, Plugin
 from engine.contracts.kinds import KINDS
+from engine.core.distributions import Distribution, canonical, distribution_of, entry_points
 from engine.core.plugin_api import (
     ATTRIBUTE,
     DISTRIBUTION,
@@ -27,25 +27,6 @@ from engine.core.plugin_api import (
 )
 from engine.core.signals import Stopped
 from engine.errors import PluginError, did_you_mean
-
-
-@dataclass(frozen=True)
-class Distribution:
-    """An installed package: its name and version."""
-
-    name: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
-
-
-def canonical(distribution: str) -> str:
-    """A distribution's name as packaging compares them (PEP 503)."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-_UNKNOWN = Distribution("unknown package", "?")
 
 
 @dataclass(frozen=True)
@@ -81,11 +62,11 @@ class Registry:
     def __init__(self, points: Iterable[EntryPoint] | None = None) -> None:
         self._found: dict[tuple[str, str], list[Registered]] = {}
         self.broken: list[BrokenPackage] = []
-        for point in entry_points(group=GROUP) if points is None else points:
+        for point in entry_points(GROUP) if points is None else points:
             self._load(point)
 
     def _load(self, point: EntryPoint) -> None:
-        distribution = _distribution(point)
+        distribution = distribution_of(point)
         place = f"{point.name} = {point.value}"
         try:
             plugins = _offered(point, distribution)
@@ -245,14 +226,6 @@ def _offered(point: EntryPoint, distribution: Distribution) -> list[Plugin]:
         if not isinstance(plugin, Plugin):
             raise PluginError(f"engine_plugins() gave {plugin!r}, which is not a Plugin")
     return plugins
-
-
-def _distribution(point: EntryPoint) -> Distribution:
-    try:
-        found = point.dist
-        return Distribution(found.name or "?", found.version or "?") if found else _UNKNOWN
-    except Exception:  # its METADATA is missing or damaged
-        return _UNKNOWN
 
 
 @cache

@@ -18,11 +18,8 @@ from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.settings import PluginRef
 from engine.contracts.storage import DTYPES, StoredTensor
 from engine.contracts.tower_settings import TowerSettings
-from engine.core import artifact
 from engine.core.config.schema import EngineConfig
-from engine.core.manifest import model_folder
 from engine.core.storage import file_parts, plan_storage
-from engine.core.tensor_header import read_header
 from engine.errors import ArtifactError, LimitError
 
 if TYPE_CHECKING:
@@ -336,7 +333,10 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
         ArtifactError: not an artifact, or its weight file is not whole or does not fit its config.
         ConfigError: its config does not load here.
     """
+    from engine.core import artifact
     from engine.core.config import load_config
+    from engine.core.manifest import model_folder
+    from engine.core.tensor_header import read_header
 
     path_given, folder = folder, model_folder(folder)
     config = load_config(folder / artifact.CONFIG)
@@ -369,7 +369,7 @@ def _compare(
                 "no such tensor" if wanted is None else f"{wanted.dtype} {list(wanted.shape)}"
             )
             raise ArtifactError(
-                f"{path} does not fit its {artifact.CONFIG}: {name} is {what} there, and {expected}"
+                f"{path} does not fit its config.yaml: {name} is {what} there, and {expected}"
                 " is expected",
                 hint="build or copy the artifact again",
             )

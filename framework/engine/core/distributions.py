@@ -1,0 +1,80 @@
+"""Installed packages and their entry points, found by every command and therefore quickly.
+
+``importlib.metadata.entry_points`` parses the entry points of every installed package, and a
+package's name and version by a parser of e-mails.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint
+
+_FIELD = re.compile(r"^(Name|Version):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
+_HEAD_ENDS = re.compile(r"^\r?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """An installed package: its name and version."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+_UNKNOWN = Distribution("unknown package", "?")
+
+
+def canonical(distribution: str) -> str:
+    """A distribution's name as packaging compares them (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+def entry_points(group: str) -> list[EntryPoint]:
+    """What ``importlib.metadata.entry_points(group=group)`` gives.
+
+    Of several installations of one package, the first on the path counts.
+    """
+    found: list[EntryPoint] = []
+    seen: set[str] = set()
+    for one in importlib.metadata.distributions():
+        text = one.read_text("entry_points.txt")
+        if text is None or f"[{group}]" not in text:
+            continue
+        name = described(one).name
+        try:
+            first = importlib.metadata.distribution(name)
+        except (importlib.metadata.PackageNotFoundError, ValueError):  # METADATA is damaged
+            first = one
+        if canonical(name) not in seen and first.read_text("entry_points.txt") == text:
+            found += (point for point in one.entry_points if point.group == group)
+        seen.add(canonical(name))
+    return found
+
+
+def distribution_of(point: EntryPoint) -> Distribution:
+    """The package that an entry point came from."""
+    return _UNKNOWN if point.dist is None else described(point.dist)
+
+
+def described(distribution: importlib.metadata.Distribution) -> Distribution:
+    """Name and version of an installed package."""
+    try:
+        fields = _fields(distribution)
+        if "Name" in fields and "Version" in fields:
+            return Distribution(fields["Name"], fields["Version"])
+        return Distribution(distribution.name or "?", distribution.version or "?")
+    except Exception:  # its METADATA is missing or damaged
+        return _UNKNOWN
+
+
+def _fields(distribution: importlib.metadata.Distribution) -> dict[str, str]:
+    """Name and version as they stand in the head of METADATA, where one is there."""
+    read = getattr(distribution, "read_text", lambda name: None)
+    text = read("METADATA") or read("PKG-INFO") or ""
+    end = _HEAD_ENDS.search(text)
+    return dict(reversed(_FIELD.findall(text[: end.start()] if end else text)))
