@@ -20,7 +20,9 @@ class QuickGelu(nn.Module):
     """``x * sigmoid(1.702 x)``, OpenAI CLIP's approximation of GELU. Any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x * torch.sigmoid(1.702 * x)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return x * torch.sigmoid(1.702 * x)
+        return (1.702 * x).sigmoid_().mul_(x)  # the same numbers, in one new tensor
 
 
 Activation = Literal["gelu", "gelu_tanh", "quick_gelu"]
@@ -115,6 +117,78 @@ def attend_at(
     return out
 
 
+class Places:
+    """The places of a batch that a causal transformer must work on: of its padding none, and of
+    places before which (themselves included) the same tokens stand in several texts, one.
+
+    Norms and matrices work on each place by itself, and attention sees nothing behind a place. So
+    the numbers are those of the whole batch. Class names in one template share half their tokens.
+
+    Args:
+        ids: [B, L] int64, the tokens; ``None``: only the padding is left out.
+        mask: [B, L] bool, True on tokens.
+    """
+
+    def __init__(self, ids: Tensor | None, mask: Tensor) -> None:
+        self._shape = mask.shape
+        if ids is None:
+            self._taken = mask.flatten().nonzero().flatten()
+            self._row_of = (mask.flatten().cumsum(0) - 1).clamp_(min=0)
+        else:
+            self._taken, self._row_of = _different_starts(ids, mask)
+
+    def __len__(self) -> int:
+        return len(self._taken)
+
+    @classmethod
+    def of(cls, ids: Tensor | None, mask: Tensor) -> Places | None:
+        """The places, where leaving out the others saves more than it costs; else ``None``.
+
+        On a CPU without gradients: a GPU would have to be waited for, and a program that is
+        exported must not depend on what its example holds.
+        """
+        fixed = torch.compiler.is_compiling() or torch.compiler.is_exporting()
+        if mask.device.type != "cpu" or torch.is_grad_enabled() or fixed or len(mask) < 2:
+            return None
+        found = cls(ids, mask)
+        return found if len(found) <= _FULL * mask.numel() else None
+
+    def take(self, x: Tensor) -> Tensor:
+        """[B, L, D] -> [places, D]."""
+        return x.flatten(0, 1).index_select(0, self._taken)
+
+    def spread(self, x: Tensor) -> Tensor:
+        """[places, D] -> [B, L, D]; under the padding stands some other place's."""
+        return x.index_select(0, self._row_of).view(*self._shape, -1)
+
+
+_FULL = 0.9
+"""Share of the places of a batch from which on it is not worth the trouble."""
+
+
+def _different_starts(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """[B, L], [B, L] -> one place of each different start of a text [places], and for every place
+    of the batch [B * L] which of them is its own.
+
+    Two places have the same start where the places before them have, and their tokens are equal.
+    """
+    rows, length = ids.shape
+    row_of = torch.zeros(rows, length, dtype=torch.int64)
+    before = torch.zeros(rows, dtype=torch.int64)
+    taken: list[Tensor] = []
+    count, different = 0, int(ids.max()) + 1
+    for place in range(length):
+        there = mask[:, place].nonzero().flatten()
+        keys = before[there] * different + ids[there, place]
+        starts, own = torch.unique(keys, return_inverse=True)
+        one = torch.empty(len(starts), dtype=torch.int64)
+        one[own] = there * length + place
+        row_of[there, place] = before[there] = own + count
+        taken.append(one)
+        count += len(starts)
+    return torch.cat(taken), row_of.flatten()
+
+
 class ClipAttention(nn.Module):
     """Multi-head self-attention with one packed input matrix.
 
@@ -135,18 +209,27 @@ class ClipAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(self, x: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        causal: bool = False,
+        mask: Tensor | None = None,
+        places: Places | None = None,
+    ) -> Tensor:
         """[B, L, W] -> [B, L, W].
 
         Args:
             x: the sequence.
             causal: each place sees itself and what stands before it.
             mask: [B, L] bool, True where a place may be seen; for attention that is not causal.
+            places: ``x`` and the result have only these, [places, W].
         """
         packed = functional.linear(x, self.in_proj_weight, self.in_proj_bias)
-        out: Tensor = self.out_proj(
-            attend(*packed.chunk(3, dim=-1), heads=self.heads, causal=causal, mask=mask)
-        )
+        if places is not None:
+            packed = places.spread(packed)
+        mixed = attend(*packed.chunk(3, dim=-1), heads=self.heads, causal=causal, mask=mask)
+        out: Tensor = self.out_proj(mixed if places is None else places.take(mixed))
         return out
 
     def at(self, x: Tensor, place: Tensor, *, mask: Tensor | None = None) -> Tensor:
@@ -196,9 +279,16 @@ class ClipBlock(nn.Module):
             )
         )
 
-    def forward(self, x: Tensor, *, causal: bool = False, mask: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        *,
+        causal: bool = False,
+        mask: Tensor | None = None,
+        places: Places | None = None,
+    ) -> Tensor:
         """[B, L, W] -> [B, L, W]; see :class:`ClipAttention`."""
-        x = x + self.attn(self.ln_1(x), causal=causal, mask=mask)
+        x = x + self.attn(self.ln_1(x), causal=causal, mask=mask, places=places)
         out: Tensor = x + self.mlp(self.ln_2(x))
         return out
 

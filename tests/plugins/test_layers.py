@@ -16,6 +16,7 @@ from engine_plugins.layers import (
     ClipAttention,
     ClipBlock,
     ClipTransformer,
+    Places,
     QuickGelu,
     causal_to,
     clip_blocks,
@@ -179,3 +180,42 @@ def test_the_transformer_names_its_blocks_as_clip_does() -> None:
     transformer = ClipTransformer(8, 2, 2, 16)
     assert "resblocks.1.attn.in_proj_weight" in transformer.state_dict()
     assert transformer.block(1) is transformer.resblocks[1]
+
+
+@calm
+@given(shapes, st.booleans())
+def test_blocks_of_the_places_that_differ(
+    shape: tuple[int, int, int, int, int], with_ids: bool
+) -> None:
+    rows, length, heads, head_width, seed = shape
+    torch.manual_seed(seed)
+    width = heads * head_width
+    ids = torch.randint(0, 2, (rows, length))
+    mask = torch.arange(length) < torch.randint(1, length + 1, (rows, 1))
+    x = nn.Embedding(2, width)(ids) + torch.randn(length, width)
+    places = Places(ids if with_ids else None, mask)
+    starts = {tuple(row[: place + 1]) for row, own in zip(ids.tolist(), mask, strict=True)
+              for place in range(int(own.sum()))}  # fmt: skip
+    assert len(places) == (len(starts) if with_ids else mask.sum())
+    taken = places.take(x)
+    assert len(taken) == len(places)
+    close(places.spread(taken)[mask], x[mask])
+    whole = x
+    for block in clip_blocks(width, 2, heads, 8):
+        taken, whole = block(taken, causal=True, places=places), block(whole, causal=True)
+    close(places.spread(taken)[mask], whole[mask])
+    assert places.spread(taken).isfinite().all()
+
+
+def test_places_are_left_out_where_that_pays() -> None:
+    ids, mask = torch.arange(16).view(2, 8), torch.arange(8) < torch.tensor([[8], [3]])
+    assert len(Places.of(ids, mask) or "") == 11
+    assert len(Places.of(None, mask) or "") == 11
+    assert len(Places.of(torch.zeros(2, 8, dtype=torch.int64), mask) or "") == 8
+    full = torch.ones(3, 8, dtype=torch.bool)
+    assert Places.of(torch.arange(24).view(3, 8), full) is None
+    assert Places.of(None, full) is None
+    assert Places.of(ids[:1], mask[1:]) is None
+    with torch.enable_grad():
+        assert Places.of(ids, mask) is None
+    assert Places.of(ids.to("meta"), mask.to("meta")) is None

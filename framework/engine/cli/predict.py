@@ -283,10 +283,11 @@ def open_predictor(
     import torch
 
     from engine.cli.progress import working
-    from engine.core.devices import find_device
+    from engine.core.devices import find_device, keep_freed_memory
     from engine.evaluate.loading import load
 
     target = find_device(device)  # before an artifact of gigabytes is read
+    keep_freed_memory()
 
     if threads is not None:
         torch.set_num_threads(threads)

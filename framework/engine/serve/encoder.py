@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from engine.contracts.preprocess import Pixels
+from engine.evaluate.packed import PackedWeights
 from engine.evaluate.predictor import Classifier
 from engine.serve.batcher import Batcher, Vector
 from engine.serve.decoding import Decoders
@@ -81,6 +82,7 @@ class Encoder:
         self._texts: Recent[str, Vector] = Recent(settings.text_cache)
         self._classes: Recent[tuple[str, ...], _Classes] = Recent(settings.class_cache)
         self._making: dict[tuple[str, ...], asyncio.Task[_Classes]] = {}
+        self._packed = PackedWeights()
         vision = predictor.model.vision
         self._decoders = Decoders(vision.preprocess, settings.max_pixels, settings.decoders)
         self.images: Batcher[Pixels] = Batcher(
@@ -102,6 +104,7 @@ class Encoder:
             self.images.compute([black], until),
             self.texts.compute(["a"], until),
         )
+        self._packed.page_out()
 
     async def stop(self) -> None:
         """Let go of the threads and processes."""
@@ -109,7 +112,8 @@ class Encoder:
         await asyncio.get_running_loop().run_in_executor(None, self._decoders.stop)
 
     def _compute_images(self, pixels: Sequence[Pixels]) -> Vector:
-        rows: Vector = self.predictor.encode_pixels(pixels).numpy()
+        with self._packed:
+            rows: Vector = self.predictor.encode_pixels(pixels).numpy()
         return rows
 
     def _compute_texts(self, texts: Sequence[str]) -> Vector:
@@ -119,7 +123,8 @@ class Encoder:
         batches, in a thread that has better to do.
         """
         most = int(self.predictor.model.text.settings.max_tokens)
-        rows = self.predictor.encode_texts(texts)
+        with self._packed:
+            rows = self.predictor.encode_texts(texts)
         counts = [len(row) for row in self.predictor.tokenizer.encode(texts, most + 1)]
         return np.concatenate([rows, np.array(counts, np.float32)[:, None]], axis=1)
 
@@ -225,7 +230,8 @@ class Encoder:
         return made
 
     def _make_now(self, classes: tuple[str, ...]) -> _Classes:
-        vectors = self.predictor.class_vectors(classes)
+        with self._packed:
+            vectors = self.predictor.class_vectors(classes)
         notes = self.predictor.notes_of(classes, vectors, refuse=False)
         return _Classes(Classifier(self.predictor, classes, vectors), tuple(notes))
 

@@ -18,6 +18,7 @@ import torch
 from engine.contracts.callback import Callback, StageInfo
 from engine.contracts.training import Logger, Rows, RunInfo
 from engine.core.build import Built
+from engine.core.devices import keep_freed_memory
 from engine.train.callbacks import Callbacks
 from engine.train.checkpoint import Checkpoints
 from engine.train.data import TrainingRows, seed_of
@@ -27,7 +28,6 @@ from engine.train.device import (
     choose_device,
     choose_dtype,
     compile_blocks,
-    keep_freed_memory,
     make_scaler,
     seed_step,
 )

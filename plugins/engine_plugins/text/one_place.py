@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from engine.contracts import Segment, State, TextEncoder, segments_of, take, take_place
-from engine_plugins.layers import ClipTransformer, causal_to
+from engine_plugins.layers import ClipTransformer, Places, causal_to
 
 
 class OnePlaceText(TextEncoder):
@@ -45,25 +45,38 @@ class OnePlaceText(TextEncoder):
         self, state: State, start: int, stop: int, *, keep: frozenset[str] = frozenset()
     ) -> State:
         """See the contract."""
-        head = len(self.transformer.resblocks) + 1
-        one_place = stop > head and "hidden" not in keep
+        last = len(self.transformer.resblocks)
         state, taken = dict(state), None
-        for index in range(start, stop):
-            if index == 0:
-                state["hidden"] = self._stem(state)
-            elif index == head:
-                hidden = take(state, "hidden", keep)
-                if taken is None:
-                    taken = take_place(hidden, self._place(state["mask"]))
-                state["pooled"] = self._project(self.ln_final(taken))
-            elif index == head - 1 and one_place:  # the head reads one place only
-                place = self._place(state["mask"])
-                seen = causal_to(place, state["hidden"].shape[1]) if self.causal else None
-                taken = self.transformer.block(index - 1).at(state["hidden"], place, mask=seen)
-            else:
-                block = self.transformer.block(index - 1)
-                state["hidden"] = block(state["hidden"], causal=self.causal)
+        if start == 0 < stop:
+            state["hidden"] = self._stem(state)
+        # The head reads one place only, so the last block need not make the others.
+        one_place = start <= last < stop - 1 and last > 0 and "hidden" not in keep
+        blocks = range(max(start, 1), min(stop, last + 1 - one_place))
+        if blocks:
+            ids = state["ids"] if start == 0 else None  # hidden states may come from elsewhere
+            state["hidden"] = self._blocks(state["hidden"], ids, state["mask"], blocks)
+        if one_place:
+            place = self._place(state["mask"])
+            seen = causal_to(place, state["hidden"].shape[1]) if self.causal else None
+            taken = self.transformer.block(last - 1).at(state["hidden"], place, mask=seen)
+        if start <= last + 1 < stop:
+            hidden = take(state, "hidden", keep)
+            if taken is None:
+                taken = take_place(hidden, self._place(state["mask"]))
+            state["pooled"] = self._project(self.ln_final(taken))
         return state
+
+    def _blocks(self, hidden: Tensor, ids: Tensor | None, mask: Tensor, indices: range) -> Tensor:
+        """[B, L, W] -> [B, L, W]: some blocks, counted from 1.
+
+        ``ids`` [B, L] are given where ``hidden`` depends on nothing else.
+        """
+        places = Places.of(ids, mask) if self.causal else None
+        if places is not None:
+            hidden = places.take(hidden)
+        for index in indices:
+            hidden = self.transformer.block(index - 1)(hidden, causal=self.causal, places=places)
+        return hidden if places is None else places.spread(hidden)
 
     @abstractmethod
     def _stem(self, state: State) -> Tensor:
