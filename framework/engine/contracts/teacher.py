@@ -69,6 +69,21 @@ class Teacher(ABC):
         """
         raise PluginError(f"{type(self).__name__} reads no texts")
 
+    def encode_pieces(self, pieces: Sequence[str]) -> NDArray[np.float32]:
+        """[N] pieces of a vocabulary, as it spells them -> [N, W] float32, finite, any width W.
+
+        From these a table of static embeddings begins. By default a piece is read as a text,
+        without the signs that say whether a word begins or goes on there; a teacher that has the
+        piece in its own vocabulary does better.
+        """
+        return self.encode_texts([bare_piece(piece) for piece in pieces])
+
     def encode_images(self, images: Sequence[Image]) -> NDArray[np.float32]:
         """[N] images, RGB, of any size -> [N, width] float32, finite."""
         raise PluginError(f"{type(self).__name__} reads no images")
+
+
+def bare_piece(piece: str) -> str:
+    """The letters of a piece: ``##ing`` -> ``ing``, ``▁кот`` -> ``кот``, ``cat</w>`` -> ``cat``."""
+    bare = piece.removeprefix("##").removesuffix("</w>").strip("▁Ġ")
+    return bare or piece

@@ -118,6 +118,20 @@ class Tokenizer(ABC):
         text's ids do not depend on the other texts.
         """
 
+    def pieces(self) -> Mapping[int, str]:
+        """The ids that words are made of, and how the vocabulary spells them (``##ing``, ``▁кот``).
+
+        Marks are left out, which stand for no text; the ids of padding and of what is unknown are
+        there. By default a tokenizer cannot tell (one that hashes has no vocabulary).
+
+        Raises:
+            PluginError: this tokenizer has no vocabulary.
+        """
+        raise PluginError(
+            f"the tokenizer {type(self).__name__} names no pieces",
+            hint="use a tokenizer that has a vocabulary, such as `tokenizer_json`",
+        )
+
     def trimmed(self, letters: Collection[str], texts: Iterable[str] = ()) -> Trimmed:
         """A tokenizer with fewer ids, for models that need not read every script.
 

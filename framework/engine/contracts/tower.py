@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine.contracts.description import Description, Difference, Table, compare
 from engine.contracts.filling import adapting, fill
 from engine.contracts.state import MixesRows, Output, Segment, State
+from engine.contracts.tokenizer import Tokenizer
 from engine.contracts.tower_settings import TextEncoderSettings, VisionTowerSettings
 
 if TYPE_CHECKING:  # so that the cached activations of texts do not depend on it
@@ -170,9 +171,13 @@ class TextEncoder(Tower):
 
     Attributes:
         embedding_width: width E of :meth:`embed`.
+        padding_costs: whether a place of padding costs as much time as a token. ``False`` for a bag
+            of tokens that leaves padding out: texts of all lengths then run together, where others
+            are split into groups of like length.
     """
 
     embedding_width: int
+    padding_costs: bool = True
 
     def __init__(self, settings: TextEncoderSettings) -> None:
         super().__init__()
@@ -184,6 +189,23 @@ class TextEncoder(Tower):
 
         A router (see the ``clustered`` projection) reads these beside the tower.
         """
+
+    def fit(self, tokenizer: Tokenizer) -> str:
+        """Compute the weights in closed form, from what the settings name (default: nothing).
+
+        Engine calls it once, when it builds a model from a config whose ``weights`` are
+        ``scratch``. What is read from an artifact or a checkpoint is not fitted again.
+
+        Args:
+            tokenizer: the model's.
+
+        Returns:
+            What it was fitted on, in words, for the artifact; empty where nothing was fitted.
+
+        Raises:
+            DataError: what the settings name does not fit the model.
+        """
+        return ""
 
 
 class VisionTower(Tower):

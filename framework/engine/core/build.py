@@ -131,6 +131,15 @@ def load_tower(
     return Origin(weights.from_, "loaded", warnings=tuple(warnings))
 
 
+def fit_text(model: DualEncoder, tokenizer: Tokenizer, origin: Origin, say: Say) -> Origin:
+    """Let the text encoder compute its weights, where it does so and no source has them."""
+    if origin.source != "scratch":
+        return origin
+    say("text: fitting")
+    words = model.text.fit(tokenizer)
+    return Origin(words, "fitted") if words else origin
+
+
 def fit_projections(model: DualEncoder, say: Say) -> dict[str, Origin]:
     """Let each projection compute its weights, where it is one that does; where they are from."""
     origins = {}
@@ -216,11 +225,10 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
     say("model")
     model = make_model(config)
     end = text_end(tokenizer, model.text.settings.max_tokens)
-    origins = {
-        "vision": load_tower(model.vision, config.model.vision, "vision", say),
-        "text": load_tower(model.text, config.model.text, "text", say, end),
-        **fit_projections(model, say),
-    }
+    vision = load_tower(model.vision, config.model.vision, "vision", say)
+    text = load_tower(model.text, config.model.text, "text", say, end)
+    text = fit_text(model, tokenizer, text, say)
+    origins = {"vision": vision, "text": text, **fit_projections(model, say)}
     return assemble(config, model, tokenizer, origins, warnings)
 
 

@@ -280,7 +280,8 @@ class Trainer:
             self.note(f"batch left out: {drawn.broken} of its images are broken")
             return None
         at, rank = self.state.at, self.processes.rank
-        seed_step(seed_of(self.parts.seed, "step", at.stage, at.epoch, at.batch, rank))
+        seed = seed_of(self.parts.seed, "step", at.stage, at.epoch, at.batch, rank)
+        seed_step(seed, self.device)
         stage.optimizer.optimizer.zero_grad(set_to_none=True)
         stage.statistics.keep()
         measured = stage.step.run(drawn.batch, self.scaler.scale)

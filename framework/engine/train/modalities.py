@@ -71,11 +71,12 @@ def group_by_length(
     order = np.argsort(lengths, kind="stable")
     values, counts = np.unique(lengths, return_counts=True)
     ends = np.concatenate([[0], np.cumsum(counts)])
-    best, cut = [0], [0]  # least cost of the first j lengths, and where their last group begins
+    # Least cost of the first j lengths, and where their last group begins.
+    best, cut = np.zeros(len(values) + 1, dtype=np.int64), [0]
     for j in range(1, len(values) + 1):
-        costs = [best[i] + int(ends[j] - ends[i]) * int(values[j - 1]) + cost for i in range(j)]
-        cut.append(int(np.argmin(costs)))
-        best.append(costs[cut[-1]])
+        costs = best[:j] + (ends[j] - ends[:j]) * values[j - 1] + cost
+        cut.append(int(costs.argmin()))
+        best[j] = costs[cut[-1]]
     groups, j = [], len(values)
     while j:
         groups.append(order[ends[cut[j]] : ends[j]])
@@ -124,9 +125,15 @@ class TextModality:
     def groups(self, sequences: Rows) -> list[Group]:
         """Groups of different sequences [U]."""
         lengths = self._table.lengths_of(sequences)
-        split = [np.arange(len(sequences))]
-        if not self._whole:
+        if self._whole:
+            split = [np.arange(len(sequences))]
+        elif self.tower.padding_costs or self.prefix is not None:
             split = group_by_length(lengths, self._cost, self._chunk)
+        else:
+            size = self._chunk or max(len(sequences), 1)
+            split = [
+                np.arange(i, min(i + size, len(sequences))) for i in range(0, len(sequences), size)
+            ]
         if self.prefix is None:
             states = [self._table.padded(sequences[rows]) for rows in split]
         else:

@@ -219,7 +219,10 @@ class Step:
         self.model, self.images, self.texts, self.losses = model, images, texts, losses
         self._gather, self._autocast, self._together = gather, autocast_context, together
         self._teacher_forcing = teacher_forcing
-        self._wanted = read_by(losses.values()) | measured
+        read = read_by(losses.values())
+        self._wanted = read | measured
+        # Where the losses read the tower alone, what comes after it is not computed.
+        self._projects = not of_modality(read, "text") <= {*model.text.outputs, *OF_TOKENS}
         self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
         self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
 
@@ -270,19 +273,19 @@ class Step:
 
     def _text_entries(self, batch: Batch) -> State:
         projection, wanted = self.model.text_projection, of_modality(self._wanted, "text")
-        # Where the losses read the tower alone, what comes after it is not computed.
-        projects = not wanted <= {*self.model.text.outputs, *OF_TOKENS}
-        reads = (projection.reads if projects else frozenset()) | wanted
+        reads = (projection.reads if self._projects else frozenset()) | wanted
         different, places = self.texts.distinct(batch.texts)
         found = self._text_pass.forward(self.texts.groups(different), reads)
-        tokens = self.texts.tokens(batch.texts)
-        place = torch.from_numpy(np.ascontiguousarray(places)).to(tokens["ids"].device)
-        state = {**tokens, **{name: tensor[place] for name, tensor in found.items()}}
+        place = torch.from_numpy(np.ascontiguousarray(places)).to(found["pooled"].device)
+        state = {name: tensor[place] for name, tensor in found.items()}
+        if self._projects or not reads.isdisjoint(OF_TOKENS):
+            state |= self.texts.tokens(batch.texts)
         if "token_embeddings" in reads and "token_embeddings" not in state:
             state["token_embeddings"] = self.model.text.embed(state["ids"])
         if self._teacher_forcing and batch.text_clusters is not None:
             state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
-        state = project_state(projection, state) if projects else state
+        if self._projects:
+            state = project_state(projection, state)
         entries = _entries("text", state, wanted, len(place))
         if len(batch.counts) == len(batch.texts):
             return entries

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -30,10 +31,12 @@ from engine.train.plan import StagePlan, make_losses
 
 Note = Callable[[str], None]
 
-_TEXTS_AT_ONCE = 2048
+_TEXTS_AT_ONCE = 512
+_MAX_TEXTS_AT_ONCE = 16_384
 _IMAGES_AT_ONCE = 32
-_NOTED = 5 * _TEXTS_AT_ONCE
-"""Texts after which a line says how it goes."""
+_SECONDS = 5.0
+"""About so long a teacher is asked before its answers are kept: a stop loses no more. The more
+texts it is asked at once, the more of them have one length and need no padding."""
 
 
 class Targets:
@@ -198,11 +201,16 @@ def _text_targets(
     vectors = np.empty((len(texts), teacher.width), np.float32)
     missing = _from_cache(vectors, keys, cache)
     missing.sort(key=lambda i: len(texts[i]))  # a batch of like length has little padding
-    for done, some_rows in _batches(missing, _TEXTS_AT_ONCE):
+    done, size = 0, _TEXTS_AT_ONCE
+    while done < len(missing):
+        some_rows, started = missing[done : done + size], time.monotonic()
         found = teacher.encode_texts([texts[i] for i in some_rows])
         _take(vectors, some_rows, found, name)
         cache.write({keys[i]: _bytes(vectors[i]) for i in some_rows})
-        if done == len(missing) or done // _NOTED != (done - len(some_rows)) // _NOTED:
+        done += len(some_rows)
+        if time.monotonic() - started < _SECONDS / 2:
+            size = min(2 * size, _MAX_TEXTS_AT_ONCE)
+        if done == len(missing) or size == len(some_rows):
             note(f"teacher {name}: {done:,} of {len(missing):,} texts")
     return Targets(
         vectors,
@@ -263,7 +271,7 @@ def _from_cache(
 ) -> list[int]:
     """Fill in what is kept; the rows that are not."""
     missing = []
-    for _, rows in _batches(list(range(len(keys))), _TEXTS_AT_ONCE):
+    for _, rows in _batches(list(range(len(keys))), _MAX_TEXTS_AT_ONCE):
         found = cache.read([keys[i] for i in rows])
         for i in rows:
             item = found.get(keys[i])

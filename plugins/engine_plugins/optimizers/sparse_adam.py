@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
+from torch.optim.adam import adam
 
 from engine.contracts.optimizer import NamedParameter, OptimizerFactory
 from engine_plugins.optimizers.groups import parameter_groups
@@ -57,20 +59,33 @@ class RowAdam(torch.optim.Optimizer):
             state["step"] = torch.tensor(0.0)
             state["exp_avg"] = torch.zeros_like(parameter)
             state["exp_avg_sq"] = torch.zeros_like(parameter)
-        state["step"] += 1
-        grad, count = parameter.grad, float(state["step"])
+        grad = parameter.grad
         assert grad is not None
-        rows: Any = ...
         if grad.is_sparse:
-            grad = grad.coalesce()
-            rows, grad = grad.indices()[0], grad.values()
-        first, second = group["betas"]
-        weights = parameter[rows]
-        if group["weight_decay"]:
-            grad = grad.add(weights, alpha=group["weight_decay"])
-        mean = state["exp_avg"][rows].lerp(grad, 1 - first)
-        square = state["exp_avg_sq"][rows].mul(second).addcmul_(grad, grad, value=1 - second)
-        divisor = (square / (1 - second**count)).sqrt_().add_(group["eps"])
-        change = mean / divisor * (group["lr"] / (1 - first**count))
-        state["exp_avg"][rows], state["exp_avg_sq"][rows] = mean, square
-        parameter[rows] = weights - change
+            _rows(parameter, grad.coalesce(), state, group)
+        else:
+            _all(parameter, grad, state, group)
+
+
+def _all(parameter: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    """PyTorch's own Adam; on the CPU it goes over the numbers once."""
+    beta1, beta2 = group["betas"]
+    adam(
+        [parameter], [grad], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]],
+        foreach=False, fused=not parameter.is_cuda, amsgrad=False, beta1=beta1, beta2=beta2,
+        lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,
+    )  # fmt: skip
+
+
+def _rows(parameter: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str, Any]) -> None:
+    """The same of the rows that a gradient names, which is coalesced."""
+    rows = grad.indices()[0]
+    tables = (parameter, state["exp_avg"], state["exp_avg_sq"])
+    own, *moments = (functional.embedding(rows, table) for table in tables)
+    part = {"step": state["step"], "exp_avg": moments[0], "exp_avg_sq": moments[1]}
+    _all(own, grad.values(), part, group)
+    for table, values in zip(tables, (own, *moments), strict=True):
+        if table.is_cpu:  # three times as fast as torch's index_copy_
+            table.numpy()[rows.numpy()] = values.numpy()
+        else:
+            table.index_copy_(0, rows, values)

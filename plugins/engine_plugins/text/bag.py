@@ -43,6 +43,7 @@ class BagText(TextEncoder):
         "hidden": Output("the mean of the tokens after the last block", "[B, width]"),
     }
     mixes_rows = "batch_norm"
+    padding_costs = False
 
     def __init__(self, settings: BagTextSettings) -> None:
         super().__init__(settings)

@@ -40,6 +40,7 @@ class NgramText(TextEncoder):
         **TextEncoder.outputs,
         "hidden": Output("what the last hidden layer gives", "[B, hidden_width]"),
     }
+    padding_costs = False
 
     def __init__(self, settings: NgramTextSettings) -> None:
         super().__init__(settings)

@@ -10,12 +10,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar
 
+import torch
 from torch import Tensor, nn
 
-from engine.contracts import Output, Segment, State, TextEncoder, segments_of, take
+from engine.contracts import (
+    Output,
+    Segment,
+    State,
+    TextEncoder,
+    Tokenizer,
+    segments_of,
+    take,
+)
 from engine.contracts.description import Fact, Table
 from engine.errors import WeightsError
 from engine_plugins.text.static_settings import StaticTextSettings
+from engine_plugins.text.static_start import static_table
 
 _NAMES = ("embeddings", "embedding.weight", "0.embedding.weight")
 """Of the table: model2vec's own, and sentence-transformers' ``StaticEmbedding``."""
@@ -78,6 +88,16 @@ class StaticText(TextEncoder):
         tokens = self.embed(ids)
         counted = mask.to(tokens.dtype).unsqueeze(-1)
         return (tokens * counted).sum(dim=1) / counted.sum(dim=1).clamp(min=1)
+
+    def fit(self, tokenizer: Tokenizer) -> str:
+        """See the contract: ``settings.start``."""
+        start = self.settings.start
+        if start is None:
+            return ""
+        table = static_table(start, tokenizer, self.settings.vocab_size, self.settings.width)
+        with torch.no_grad():
+            self.embedding.weight.copy_(torch.from_numpy(table))
+        return f"the pieces of {tokenizer.origin}, read by the teacher `{start.teacher.name}`"
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Take the table of a folder of model2vec, or of sentence-transformers.

@@ -10,10 +10,27 @@ from engine.contracts.description import Description
 from engine.contracts.limits import MAX_TOKENS, MAX_VOCABULARY, MAX_WIDTH
 from engine.contracts.plan import TowerPlan
 from engine.contracts.proposal import Proposal
-from engine.contracts.refs import TokenizerRef
+from engine.contracts.refs import TeacherRef, TokenizerRef
+from engine.contracts.settings import Settings
 from engine.contracts.tower_settings import TextEncoderSettings
 from engine_plugins import plans
 from engine_plugins.text import proposed
+
+
+class StaticStart(Settings):
+    """A teacher's vectors of the vocabulary's pieces, as model2vec distils them."""
+
+    teacher: TeacherRef = Field(description="reads each piece of the vocabulary by itself")
+    pca: bool = Field(
+        True, description="principal components, `width` of them; false: the teacher's own width"
+    )
+    zipf: float | None = Field(
+        1e-4,
+        gt=0,
+        lt=1,
+        description="a in the weight a / (a + p) of a piece, whose frequency p follows from its"
+        " place in the vocabulary by Zipf's law; null: all weigh the same",
+    )
 
 
 class StaticTextSettings(TextEncoderSettings):
@@ -37,6 +54,10 @@ class StaticTextSettings(TextEncoderSettings):
         le=MAX_VOCABULARY,
         description="id of unknown tokens, which model2vec leaves out of the mean (WordPiece: 1);"
         " null: every token counts",
+    )
+
+    start: StaticStart | None = Field(
+        None, description="where the table begins without weights; null: random numbers"
     )
 
     @classmethod

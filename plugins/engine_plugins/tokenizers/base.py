@@ -103,6 +103,13 @@ class RustTokenizer(Tokenizer, Generic[S]):
         """What happens to a text before the backend sees it."""
         return text
 
+    def pieces(self) -> dict[int, str]:
+        """See the contract."""
+        backend, parts = self._parts.backend, self._parts
+        marks = set(backend.get_added_tokens_decoder()) | {*parts.begin, *parts.end}
+        marks -= {parts.pad, parts.unknown}
+        return {i: piece for piece, i in backend.get_vocab().items() if i not in marks}
+
     def spelling(self) -> trim.Spelling:
         """How the tokens of this vocabulary are spelled; by default character by character."""
         return trim.Spelling()
