@@ -13,6 +13,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "configs" / "teach"
 MEGABYTES = {
     "siglip2_ru": 20, "siglip2_ru_40": 40, "siglip2_ru_60": 60,
     "clip_b32_ru": 20, "clip_b32_ru_40": 40, "clip_b32_ru_60": 60,
+    "mobileclip2_ru": 20, "mobileclip2_ru_40": 40, "mobileclip2_ru_60": 60,
 }  # fmt: skip
 
 

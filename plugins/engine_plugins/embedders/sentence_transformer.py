@@ -49,6 +49,7 @@ class SentenceTransformer(Embedder):
         folder = find_folder(settings.model)
         check_modules(folder)
         self._model = _load(folder, settings)
+        self.device = self._model.device
         self.width = len(self._encode([PROBE[0]])[0])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -120,7 +121,7 @@ class SentenceTransformer(Embedder):
         longest = max(map(len, rows))
         ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
         mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
-        device = self._model.device
+        device = self.device
         features = {"input_ids": ids.to(device), "attention_mask": mask.long().to(device)}
         with torch.inference_mode():
             hidden = self._model[0](features)["token_embeddings"].float()

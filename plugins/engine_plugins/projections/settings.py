@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -34,10 +35,20 @@ class IdentitySettings(ProjectionSettings):
         return {}
 
 
+class LinearStart(Settings):
+    """The projection of a model that Engine built, imported or trained."""
+
+    artifact: Path = Field(description="the artifact's folder")
+    side: Literal["vision", "text"] = Field(description="which of its projections")
+
+
 class LinearSettings(ProjectionSettings):
     """One matrix."""
 
     bias: bool = Field(False, description="add a bias")
+    start: LinearStart | None = Field(
+        None, description="where its numbers come from; null: random ones"
+    )
 
     def plan(self, in_width: int, out_width: int, embedding_width: int | None) -> Plan:
         """The tensors of ``engine_plugins.projections.simple.Linear``."""

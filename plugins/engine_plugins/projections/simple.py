@@ -5,7 +5,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.contracts import Projection
+from engine.contracts import Projection, VisionTower
+from engine.contracts.filling import fill
+from engine.core.weights import fetch
 from engine_plugins.layers import QuickGelu
 from engine_plugins.projections.settings import (
     IdentitySettings,
@@ -41,6 +43,8 @@ class Identity(Projection):
 class Linear(Projection):
     """One matrix, ``linear``, with a bias where the settings say so."""
 
+    settings: LinearSettings
+
     def __init__(
         self,
         settings: LinearSettings,
@@ -51,6 +55,19 @@ class Linear(Projection):
     ) -> None:
         super().__init__(settings, in_width, out_width, embedding_width=embedding_width)
         self.linear = nn.Linear(in_width, out_width, bias=settings.bias)
+
+    def fit(self, vision: VisionTower) -> str:
+        """See the contract: ``settings.start``."""
+        start = self.settings.start
+        if start is None:
+            return ""
+        source = f"artifact:{start.artifact}"
+        fill(
+            self, fetch(source, f"{start.side}_projection"), source,
+            misfit=f"the {start.side} projection of {source} is not this matrix",
+            hint="it is of another kind or width, or has no bias where this one has one",
+        )  # fmt: skip
+        return f"the {start.side} projection of {source}"
 
     def project(self, features: Tensor) -> Tensor:
         """[B, in_width] -> [B, out_width]."""

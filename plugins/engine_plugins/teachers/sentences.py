@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from engine.contracts import Teacher
@@ -31,17 +32,25 @@ class SentenceTeacher(Teacher):
         self.width = self._encoder.width
 
     def identity(self) -> str:
-        """See the contract: the files of the model, the length of texts and the prompt."""
+        """See the contract: the files of the model, its settings."""
         folder = find_folder(self.settings.model)
         files = [p for p in folder.rglob("*") if p.suffix in _FILES and p.is_file()]
-        return f"{files_digest(files)} {self.settings.max_tokens} {self.settings.prompt}"
+        settings = self.settings
+        precision = "" if settings.precision == "float32" else f" {settings.precision}"
+        return f"{files_digest(files)} {settings.max_tokens} {settings.prompt}{precision}"
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See the contract."""
-        return self._encoder.embed(texts)
+        with self._precision():
+            return self._encoder.embed(texts)
 
     def encode_pieces(self, pieces: Sequence[str]) -> NDArray[np.float32]:
         """See the contract. A piece of the model's own vocabulary is read between its marks, and
         the mean of its last hidden states is taken, as model2vec does; others as texts.
         """
-        return self._encoder.embed_pieces(pieces)
+        with self._precision():
+            return self._encoder.embed_pieces(pieces)
+
+    def _precision(self) -> torch.autocast:
+        half = self.settings.precision == "bfloat16"
+        return torch.autocast(self._encoder.device.type, torch.bfloat16, enabled=half)

@@ -105,10 +105,16 @@ class RustTokenizer(Tokenizer, Generic[S]):
 
     def pieces(self) -> dict[int, str]:
         """See the contract."""
-        backend, parts = self._parts.backend, self._parts
-        marks = set(backend.get_added_tokens_decoder()) | {*parts.begin, *parts.end}
-        marks -= {parts.pad, parts.unknown}
-        return {i: piece for piece, i in backend.get_vocab().items() if i not in marks}
+        parts = self._parts
+        shown = {parts.pad, parts.unknown}
+        marks = {*parts.begin, *parts.end} - shown
+        found = {}
+        for piece, i in parts.backend.get_vocab(with_added_tokens=True).items():
+            if i in shown:
+                found[i] = piece.removeprefix(" ")
+            elif i not in marks and not piece.startswith(" "):  # so no text spells a mark
+                found[i] = piece
+        return found
 
     def spelling(self) -> trim.Spelling:
         """How the tokens of this vocabulary are spelled; by default character by character."""

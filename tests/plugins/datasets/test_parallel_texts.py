@@ -78,6 +78,15 @@ def test_what_is_bad_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "1 texts have different translations" in said
 
 
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "parquet", "moses"])
+def test_every_format_counts_empty_sides_and_other_targets(tmp_path: Path, kind: str) -> None:
+    pairs = [*PAIRS, ("", "dog"), ("пёс", " "), (PAIRS[0][0], "another"), PAIRS[0]]
+    dataset = read(write(tmp_path, kind, pairs))
+    assert rows(dataset) == [*PAIRS, (PAIRS[0][0], "another")]
+    counts = dataset.counts
+    assert (counts.empty, counts.ambiguous, counts.repeated) == (2, 1, 1)
+
+
 def test_a_line_of_a_mebibyte_is_passed_over(tmp_path: Path) -> None:
     path = tmp_path / "x.tsv"
     long = "б" * (1 << 19) + "\tlong\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,10 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from engine.contracts import PluginRef
+from engine.core.build import build, save
+from engine.core.config import load_config
 from engine.core.size import plan_of_module
-from engine.errors import ConfigError
+from engine.errors import ConfigError, WeightsError
 
 from .conftest import IN, OUT, residual
 
@@ -120,3 +123,26 @@ def test_bad_hidden_width(make_use: Callable[..., PluginRef], width: object) -> 
 def test_bad_dropout(make_use: Callable[..., PluginRef], dropout: object) -> None:
     with pytest.raises(ValueError, match="dropout"):
         make_use("projection", "residual", dropout=dropout)
+
+
+def test_the_matrix_of_another_model(tmp_path: Path, make_use: Callable[..., PluginRef]) -> None:
+    """`start` takes it from an artifact; what does not fit is refused by name."""
+    config = load_config(Path(__file__).parents[3] / "configs" / "tiny" / "sber.yaml",
+                         ["model.projection.vision={use: linear, bias: true}"])  # fmt: skip
+    built = build(config)
+    save(built, tmp_path / "model")
+    right, vision = built.model.vision_projection, built.model.vision
+    start = {"artifact": str(tmp_path / "model"), "side": "vision"}
+    widths = (right.in_width, right.out_width)
+    other = make_use("projection", "linear", bias=True, start=start).create(*widths)
+    assert str(tmp_path / "model") in other.fit(vision)
+    for name, tensor in right.state_dict().items():
+        assert torch.equal(other.state_dict()[name], tensor)
+    assert make_use("projection", "linear").create(*widths).fit(vision) == ""
+    for bias, wide in ((False, 0), (True, 1)):
+        wrong = make_use("projection", "linear", bias=bias, start=start)
+        with pytest.raises(WeightsError, match="vision projection"):
+            wrong.create(widths[0], widths[1] + wide).fit(vision)
+    missing = {**start, "artifact": str(tmp_path / "nowhere")}
+    with pytest.raises(WeightsError, match="nowhere"):
+        make_use("projection", "linear", start=missing).create(*widths).fit(vision)

@@ -173,7 +173,7 @@ def test_any_teacher_of_texts_will_do(folder: Path, make_config: MakeConfig) -> 
 @pytest.mark.parametrize(
     ("width", "start", "words"),
     [(7, {}, "gives 6 numbers"), (4, {"pca": False}, "gives 6 numbers"),
-     (400, {}, "too few for 400")],
+     (4500, {}, "too few for 4500")],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused(
     width: int, start: dict[str, Any], words: str, folder: Path, make_config: MakeConfig
