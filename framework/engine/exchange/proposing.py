@@ -14,6 +14,7 @@ from engine.contracts.proposal import Proposal
 from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
 from engine.core.registry import Registry
+from engine.core.sources import find_source
 from engine.errors import ConfigError, WeightsError
 from engine.exchange.foreign import VOCABULARIES, Foreign
 from engine.printable import one_line
@@ -122,8 +123,16 @@ def _own_tokenizer(settings: Mapping[str, Any], text: Foreign) -> dict[str, Any]
 
 
 def _tokenizer(foreign: Foreign, registry: Registry) -> dict[str, Any]:
-    """The tokenizer that gives the ids of the source's own."""
+    """The tokenizer that gives the ids of the source's own.
+
+    Raises:
+        UnreachableError: it lies on the hub, which cannot be reached from here.
+        WeightsError: it is missing, or no installed plugin, or more than one, gives its ids.
+    """
     beside = foreign.vocabulary()
+    named = foreign.tokenizer is not None  # else open_clip's own description may say enough
+    if not beside or (named and len(beside) == len(foreign.own_vocabulary())):
+        _refuse_without_files(foreign)
     found: dict[str, Mapping[str, Any]] = {}
     for name in registry.names("tokenizer"):
         try:
@@ -137,16 +146,23 @@ def _tokenizer(foreign: Foreign, registry: Registry) -> dict[str, Any]:
         if settings is not None:
             found[name] = settings
     where = foreign.tokenizer or foreign.source
-    if not beside:
-        raise WeightsError(
-            f"{where} has no tokenizer: none of tokenizer.json, {', '.join(VOCABULARIES)} is there",
-            hint="copy the model's own tokenizer beside its weights",
-        )
     kinds = sorted({f"`{one_line(one.kind)}`" for one in beside if one.kind})
-    named = f" ({', '.join(kinds)})" if kinds else ""
-    name, settings = _only(found, "tokenizer", f"{where} has the texts' tokenizer{named}")
+    which = f" ({', '.join(kinds)})" if kinds else ""
+    name, settings = _only(found, "tokenizer", f"{where} has the texts' tokenizer{which}")
     source = {} if foreign.tokenizer is None else {"from": foreign.tokenizer}
     return {"use": name, **source, **settings}
+
+
+def _refuse_without_files(foreign: Foreign) -> None:
+    """Say of a source without a file of its tokenizer what is missing, or cannot be reached."""
+    wanted = ("tokenizer.json", *VOCABULARIES)
+    if foreign.tokenizer is not None:
+        find_source(foreign.tokenizer, wanted)
+        return
+    raise WeightsError(
+        f"{foreign.source} has no tokenizer: none of {', '.join(wanted)} is there",
+        hint="copy the model's own tokenizer beside its weights",
+    )
 
 
 def _checked(data: dict[str, Any], text: Foreign, overrides: Sequence[str]) -> EngineConfig:
