@@ -69,7 +69,17 @@ def console(*, stderr: bool = False, **options: Any) -> Console:
     if isinstance(stream, Guard):
         stream = stream.unescaped()
     defaults: dict[str, Any] = {"markup": False, "emoji": False, "highlight": False}
+    if not _has_width(stream):
+        defaults["width"] = _FILE_WIDTH
     return _safe_console()(**{**defaults, "file": stream, **options})
+
+
+_FILE_WIDTH = 10_000
+"""Columns of what is not a terminal: a file and another program get every line and cell whole."""
+
+
+def _has_width(stream: Any) -> bool:
+    return bool(stream.isatty()) or bool(os.environ.get("COLUMNS"))
 
 
 @cache
@@ -77,13 +87,22 @@ def _safe_console() -> type[Console]:
     """Made on first use: rich is not imported before something is drawn."""
     from rich.console import Console
     from rich.segment import Segment
+    from rich.table import Table
     from rich.text import Text
+
+    from engine.core.whole_cells import room_for_numbers
 
     class Safe(Console):
         def render_str(self, text: str, **more: Any) -> Text:
             return super().render_str(visible(text), **more)
 
+        def print(self, *objects: Any, **options: Any) -> None:
+            # A table that needs more room than the terminal has is wrapped by it, and not cut.
+            super().print(*objects, **{"crop": False, **options})
+
         def render(self, renderable: Any, options: Any = None) -> Iterator[Segment]:
+            if isinstance(renderable, Table):
+                options = room_for_numbers(renderable, options or self.options)
             for segment in super().render(renderable, options):
                 if segment.control or not STEERS.search(segment.text):
                     yield segment
