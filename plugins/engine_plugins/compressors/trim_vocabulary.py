@@ -153,11 +153,12 @@ def _examples(letters: set[str], texts: Sequence[str]) -> list[str]:
 
 def _others(old: Tokenizer, new: Tokenizer, kept: Sequence[int], named: Sequence[str]) -> list[str]:
     """The languages of which single letters have other tokens than before."""
-    found = []
-    for name in languages():
-        if name not in named:
-            letters = sorted(letters_of([name]))
-            ours, theirs = new.encode(letters, 16), old.encode(letters, 16)
-            if any([kept[i] for i in a] != b for a, b in zip(ours, theirs, strict=True)):
-                found.append(name)
-    return found
+    alphabets = {name: letters_of([name]) for name in languages() if name not in named}
+    letters = sorted(set().union(*alphabets.values()))  # languages share most of theirs
+    ours, theirs = new.encode(letters, 16), old.encode(letters, 16)
+    changed = {
+        letter
+        for letter, a, b in zip(letters, ours, theirs, strict=True)
+        if [kept[i] for i in a] != b
+    }
+    return [name for name, own in alphabets.items() if not changed.isdisjoint(own)]
