@@ -19,7 +19,7 @@ import grimp
 PICTURE = Path(__file__).with_name("architecture.svg")
 
 RINGS: tuple[tuple[str, tuple[str, ...]], ...] = (
-    ("4  what people touch", ("cli", "bench", "scaffold", "testing", "serve")),
+    ("4  what people touch", ("cli", "bench", "sweep", "scaffold", "testing", "serve")),
     (
         "3  the work, one room each",
         (

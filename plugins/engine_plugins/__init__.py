@@ -258,6 +258,8 @@ def engine_plugins() -> list[Plugin]:
                 "the whole way on drawn data, from a config to a page"),
         _plugin("callback", "ema", "callbacks.ema.Ema", "EmaSettings",
                 "an exponential moving average of the weights, evaluated and kept as the model"),
+        _plugin("callback", "keep_best", "callbacks.keep_best.KeepBest", "KeepBestSettings",
+                "the weights of the evaluation with the best score become the model"),
         _plugin("callback", "early_stopping", "callbacks.early_stopping.EarlyStopping",
                 "EarlyStoppingSettings", "ends a stage where its score does not get better"),
         _plugin("teacher", "sentence_transformer", "teachers.sentences.SentenceTeacher",

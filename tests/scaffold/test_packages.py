@@ -159,7 +159,7 @@ def test_an_optimizer_and_a_callback_of_packages_train_and_go_on(
     clean.done("engine", "train", "my.yaml", *chosen, "--resume", cwd=tmp_path)
     assert (model / "model.safetensors").read_bytes() == first
     manifest = json.loads((model / "engine.json").read_text())
-    assert manifest["trained_weights"] == "mean of the weights after step 3"
+    assert manifest["trained_weights"] == "mean of the weights after step 3 of 3"
 
 
 def test_broken_packages_harm_nothing(

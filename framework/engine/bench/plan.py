@@ -37,7 +37,7 @@ from engine.core.artifact import CONFIG, read_manifest, sha256
 from engine.core.config import dump_config, load_config
 from engine.core.config.schema import EngineConfig
 from engine.core.files import write_text
-from engine.core.manifest import model_folder
+from engine.core.model_path import model_folder
 from engine.core.named_files import files_digest
 from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError
@@ -227,6 +227,8 @@ class _Planner:
         plain["data"] = [] if data is None else [plain["data"]["train"], self.prints.of(data)]
         for name in ("limits", "zero_shot"):  # no weight follows from these
             plain.pop(name, None)
+        if plain.get("train"):
+            plain["train"].pop("loggers")
         return {"config": plain, "files": files_digest(config.model)}
 
     @staticmethod

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from engine.bench.code import imported_code, keep, model_record, uses_of, why_model_stale
 from engine.bench.job import Job
 from engine.bench.training_time import TRAINING_TIME, note_seconds, seconds_of
 from engine.clusters import build_clustered
 from engine.core.artifact import is_artifact
-from engine.core.build import save
+from engine.core.build import Built, save
 from engine.core.config.schema import EngineConfig
+from engine.core.config.train_schema import TrainSettings
 from engine.core.files import locked, write_text
 from engine.core.files import steps as lasting
+from engine.train.evaluator import Evaluator, evaluator_of
 from engine.train.folder import is_run
 from engine.train.names import CACHE, CHECKPOINTS, MODEL, START
 from engine.train.run import train
@@ -54,7 +57,7 @@ def make_model(job: Job) -> Path:
             lasting.remove(folder / TRAINING_TIME)
             before = 0.0
         try:
-            train(config, folder, resume=resume, evaluator=lambda built: None, say=print)
+            train(config, folder, resume=resume, evaluator=_evaluator(config), say=print)
         finally:
             if folder.is_dir():
                 note_seconds(folder, before + time.monotonic() - started)
@@ -76,12 +79,29 @@ def _record(job: Job, config: EngineConfig) -> None:
 
 
 def for_bench(config: EngineConfig, threads: int, device: str | None = None) -> EngineConfig:
-    """The config as the bench trains it: its own threads and device, evaluated at the end only."""
+    """The config as the bench trains it: its own threads and device.
+
+    It is evaluated on the suite's data afterwards, so evaluations during training are left out,
+    unless the weights follow from them.
+    """
     if config.train is None:
         return config
-    update = {"threads": threads, "workers": threads, "loggers": (), "evaluate_every": 0}
+    update: dict[str, Any] = {"threads": threads, "workers": threads}
     update |= {} if device is None else {"device": device}
+    update |= {} if _needs_evaluations(config.train) else {"evaluate_every": 0}
     return config.model_copy(update={"train": config.train.model_copy(update=update)})
+
+
+def _needs_evaluations(train: TrainSettings) -> bool:
+    """Whether the weights follow from evaluations: early stopping, ``keep: best``."""
+    watching = any(use.target().needs_evaluation for use in train.callbacks)
+    return train.keep == "best" or watching
+
+
+def _evaluator(config: EngineConfig) -> Callable[[Built], Evaluator | None]:
+    if config.train is not None and _needs_evaluations(config.train):
+        return evaluator_of
+    return lambda built: None
 
 
 @contextmanager

@@ -28,6 +28,7 @@ OWN: dict[str, tuple[str, str]] = {
     "size": ("size:command", "The exact bytes of models; checks limits."),
     "check": ("check:command", "What training would refuse, in seconds."),
     "train": ("train:command", "Train a model."),
+    "sweep": ("sweep:command", "Search over settings, under a limit."),
     "show": ("show:command", "Show a training run: stages, scores, curves."),
     "predict": ("predict:command", "Classify images into class names."),
     "eval": ("evaluate:command", "Score a model, or a file of predictions."),

@@ -78,12 +78,14 @@ def fit(
     limit cannot be met.
     """
     from engine.cli.size import parse_limit
+    from engine.core.model_path import model_folder
     from engine.errors import DataError
 
     most = parse_limit("--limit", limit)
     assert most is not None
     named = [one.strip() for one in (languages or "").split(",") if one.strip()]
     lines = read_texts(texts) if texts else []
+    model = model_folder(model)
     config, is_artifact = read_config(model, overrides or ())
     reads = [texts, truth, *(files_of_artifact(model) if is_artifact else [model])]
     if plan:

@@ -45,7 +45,7 @@ def check_folder(folder: Path | None, reads: Iterable[Path | None]) -> None:
 def files_of_artifact(folder: Path) -> list[Path]:
     """The files that an artifact consists of, whether they are there or not."""
     from engine.core import artifact
-    from engine.core.manifest import model_folder
+    from engine.core.model_path import model_folder
     from engine.exchange.exported import is_export
 
     if is_export(folder):

@@ -28,6 +28,7 @@ def open_model(
         DataError: no model is named and the index does not know one, or it is gone.
     """
     from engine.cli.predict import open_predictor
+    from engine.core.model_path import model_folder
     from engine.errors import DataError
     from engine.search.catalogue import Catalogue
     from engine.search.identity import model_of
@@ -36,7 +37,7 @@ def open_model(
         catalogue = Catalogue(index)
         model = model_of(catalogue)
         catalogue.close()
-        if model is not None and not model.is_dir():
+        if model is not None and not model_folder(model).is_dir():
             raise DataError(f"{index} was made with the model {model}, which is not there any more",
                             hint="name the same model with `-m`")  # fmt: skip
     if model is None:

@@ -127,7 +127,7 @@ def _report(
 ) -> SizeReport:
     from engine.errors import ConfigError
 
-    folder = path.is_dir()
+    folder = path.is_dir() or _is_checkpoint(path)
     report = _of_folder(path, limit) if folder else _of_config(path, limit, overrides, meta=meta)
     report = replace(report, path=path.as_posix())
     if folder_limit is None:
@@ -140,10 +140,19 @@ def _report(
     return replace(report, folder_limit=folder_limit)
 
 
+def _is_checkpoint(path: Path) -> bool:
+    """Whether a path is ``RUN@best`` or the like."""
+    if "@" not in path.name or path.exists():
+        return False
+    from engine.core.model_path import model_folder
+
+    return model_folder(path).is_dir()
+
+
 def _of_folder(path: Path, limit: int | None) -> SizeReport:
     """The size of an artifact, a training run's model or an export."""
     from engine.core.artifact import is_artifact
-    from engine.core.manifest import model_folder
+    from engine.core.model_path import model_folder
     from engine.core.size import artifact_size
     from engine.errors import ConfigError
     from engine.exchange.exported import export_size, is_export

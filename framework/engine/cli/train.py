@@ -41,6 +41,8 @@ def command(
 ) -> None:
     """Train a model: RUN/model is the artifact, RUN/checkpoints is where a broken run goes on.
 
+    RUN is a model for every command; RUN@best, RUN@last and RUN@1200 are its checkpoints.
+
     Several processes: torchrun --nproc-per-node 2 -m engine train CONFIG -o RUN; or --on ray.
     Ctrl-C and SIGTERM finish the step, save and leave.
     """

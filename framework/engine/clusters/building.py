@@ -10,7 +10,7 @@ from engine.clusters.store import Clusters, read
 from engine.core import artifact
 from engine.core.build import Built, build, read_artifact
 from engine.core.config.schema import EngineConfig
-from engine.core.manifest import model_folder
+from engine.core.model_path import model_folder
 from engine.core.registry import Registry
 
 

@@ -93,6 +93,16 @@ class Callback(ABC):
         """
         return None
 
+    def best_step(self) -> int | None:
+        """The step whose weights are the best so far by this callback's measure.
+
+        Asked after :meth:`on_evaluate`: the step that was evaluated just now, or what was answered
+        before. Its checkpoint is kept as ``RUN@best``, and its weights become ``RUN/model``.
+        ``None``: this callback does not choose weights; ``RUN@best`` is the step of the best
+        accuracy then.
+        """
+        return None
+
     def evaluated_model(self, model: nn.Module) -> AbstractContextManager[None]:
         """Inside this context the model has the weights to be evaluated and, at the end, kept.
 

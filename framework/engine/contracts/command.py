@@ -61,6 +61,7 @@ BUILT_IN = frozenset(
         "serve",
         "show",
         "size",
+        "sweep",
         "train",
         "trim",
     }

@@ -25,8 +25,8 @@ from engine.core.descriptions import (
 )
 from engine.core.files import target_of
 from engine.core.making import FINITE, check_numbers, make_model, read_model
-from engine.core.manifest import model_folder
 from engine.core.model import DualEncoder
+from engine.core.model_path import model_folder
 from engine.core.registry import Registry, default_registry
 from engine.core.regular_file import prefetch
 from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan

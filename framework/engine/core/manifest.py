@@ -2,38 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from engine.core.files import recover
+from engine.core.model_path import MANIFEST as MANIFEST
 from engine.core.strict_json import parse_json
 from engine.errors import ArtifactError
 from engine.printable import one_line
 
-MANIFEST = "engine.json"
-MODEL = "model"
-"""The folder of a training run in which its trained model lies."""
-
 FORMAT = 1
 MAX_BYTES = 64 << 20
 """Bytes of a manifest that are read; a long history of training has some thousand."""
-
-
-def model_folder(path: Path) -> Path:
-    """The artifact that a path means: the folder itself, or the trained model of a training run.
-
-    A path that is neither is given back as it is; reading it then says what is wrong with it.
-    """
-    if path.is_dir() and not os.path.lexists(path / MANIFEST):
-        inner = path / MODEL
-        if not inner.is_dir():
-            recover(inner)  # a writer that was killed between two renames
-        if (inner / MANIFEST).is_file():
-            return inner
-    return path
 
 
 Count = Annotated[int, Field(ge=0, lt=1 << 53)]

@@ -335,7 +335,7 @@ def artifact_size(folder: Path, limit: int | None = None) -> SizeReport:
     """
     from engine.core import artifact
     from engine.core.config import load_config
-    from engine.core.manifest import model_folder
+    from engine.core.model_path import model_folder
     from engine.core.tensor_header import read_header
 
     path_given, folder = folder, model_folder(folder)

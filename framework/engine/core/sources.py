@@ -100,7 +100,11 @@ def local_path(source: str) -> Path | None:
             return package_path(rest)
         except NotInstalledError as error:
             raise UnreachableError(error.message, hint=error.hint) from error
-    return Path(rest) if scheme in ("file", "artifact") and rest else None
+    if scheme == "artifact" and rest:
+        from engine.core.model_path import model_folder  # `engine size` of a config does without
+
+        return model_folder(Path(rest).expanduser())
+    return Path(rest) if scheme == "file" and rest else None
 
 
 def _repository(text: str) -> tuple[str, str | None]:

@@ -10,6 +10,7 @@ import torch
 
 from engine.core.build import Built, read_artifact
 from engine.core.devices import find_device
+from engine.core.model_path import model_folder
 from engine.errors import DataError
 from engine.evaluate.predictor import Predictor
 from engine.exchange.exported import is_export
@@ -28,7 +29,8 @@ def load(
     """Read a model, ready for use.
 
     Args:
-        path: an artifact, the folder of a finished training run, or an ONNX export.
+        path: an artifact, the folder of a finished training run, ``RUN@best`` or ``RUN@1200`` for
+            a checkpoint of one, or an ONNX export.
         device: where it computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` takes a GPU
             where there is one.
         backend: ``torch``, or ``onnxruntime`` (on the CPU, with as many threads as PyTorch has at
@@ -64,6 +66,7 @@ def read_model(
     """
     if backend not in (None, *get_args(Backend)):
         raise DataError(f"backend={backend!r}: expected {' or '.join(get_args(Backend))}")
+    path = model_folder(path)
     exported = is_export(path)
     if backend == "torch" and exported:
         raise DataError(

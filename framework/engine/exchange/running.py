@@ -23,8 +23,8 @@ from engine.core import artifact
 from engine.core.build import Built, Say, check_tokenizer
 from engine.core.config import load_config
 from engine.core.making import empty_model
-from engine.core.manifest import model_folder
 from engine.core.model import DualEncoder
+from engine.core.model_path import model_folder
 from engine.core.registry import Registry, default_registry
 from engine.errors import ArtifactError
 from engine.exchange.exported import CONFIG, TOKENIZER, identity_of, is_export, read_onnx_export

@@ -97,6 +97,10 @@ def calls(it: CallbackSubject) -> None:
             answer = run.evaluate(3 * number + 3, 50.0 + number)
             if not (answer is None or isinstance(answer, bool)):
                 fault("True, False or None from on_evaluate", f"{answer!r}")
+            best = call(run.callback.best_step, expected="best_step() to work")
+            if best is not None and best not in (3, 6, 9, 12)[: number + 1]:
+                fault("the step of an evaluation, or None, from best_step", f"{best!r}",
+                      "The checkpoint of that step becomes the model.")  # fmt: skip
         call(run.callback.on_stage, StageInfo(1, "two", 5, 1), run.model,
              expected="on_stage to work again for the second stage")  # fmt: skip
         words = call(lambda: run.callback.evaluated_weights, expected="evaluated_weights")
@@ -188,6 +192,9 @@ def resumed(it: CallbackSubject) -> None:
             answers = [run.evaluate(4 * number + 4, 50.0 - number) for run in (straight, other)]
             if answers[0] != answers[1]:
                 fault("the same answers of on_evaluate", f"{answers[0]} and {answers[1]}")
+            steps = [run.callback.best_step() for run in (straight, other)]
+            if steps[0] != steps[1]:
+                fault("the same best_step", f"{steps[0]} and {steps[1]}")
 
 
 RULES = (calls, changes_nothing, weights_come_back, resumed)

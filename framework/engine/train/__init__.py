@@ -16,6 +16,7 @@ module              what it does
 ``update``          the gradient checked, clipped and taken
 ``modalities``      rows of a batch as groups that run through a tower together
 ``data`` ``pixels`` training data: token sequences, pictures
+``checkpoint_model`` the model of a checkpoint, ``RUN@best``
 ``state``           everything that a checkpoint holds; ``checkpoint``: its files; ``resume``:
                     whether a run may go on from it; ``moments``: the optimizer's part
 ``callbacks``       weight averaging, early stopping and others, called in order

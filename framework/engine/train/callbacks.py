@@ -42,12 +42,21 @@ class Callbacks:
     def __init__(self, callbacks: Sequence[tuple[str, Callback]], model: nn.Module) -> None:
         self._callbacks, self._model = tuple(callbacks), model
 
-    def check(self, *, evaluated: bool) -> None:
-        """Refuse a callback that cannot work in this run.
+    def check(self, *, evaluated: bool, keep_best: bool = False) -> None:
+        """Refuse what cannot work in this run.
+
+        Args:
+            evaluated: whether there is data to evaluate on.
+            keep_best: the config asks for the weights of the best evaluation.
 
         Raises:
-            ConfigError: it needs evaluations, and there are none.
+            ConfigError: evaluations are needed, and there are none.
         """
+        if keep_best and not evaluated:
+            raise ConfigError(
+                "train.keep: `best` needs evaluations, and `data.evaluate` names no data set",
+                hint="name one there, or write `keep: last`",
+            )
         for name, callback in self._callbacks:
             if callback.needs_evaluation and not evaluated:
                 raise ConfigError(
@@ -92,6 +101,16 @@ class Callbacks:
             for name, callback in self._callbacks
             if callback.on_evaluate(step, scores, self._model) is True
         ]
+
+    @property
+    def chooses(self) -> str | None:
+        """The name of the callback that says which step is the best, the first of several."""
+        return next((name for name, each in self._callbacks if each.best_step() is not None), None)
+
+    def best_step(self) -> int | None:
+        """The best step so far, where a callback says which one it is."""
+        found = (callback.best_step() for _, callback in self._callbacks)
+        return next((step for step in found if step is not None), None)
 
     @contextlib.contextmanager
     def evaluated_model(self) -> Iterator[None]:

@@ -22,8 +22,8 @@ from engine.core.files import replacing_folder
 from engine.core.files import steps as lasting
 from engine.errors import TrainingError, WriteError
 
-FORMAT = 2
-"""Of `state.json`. Format 1 is of the first edition and cannot be gone on from."""
+FORMAT = 3
+"""Of `state.json`. Those before lack some of it and cannot be gone on from."""
 _NAME = re.compile(r"step-([0-9]{8,})")
 _STATE, _TENSORS = "state.json", "tensors.safetensors"
 

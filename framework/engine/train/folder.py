@@ -42,7 +42,9 @@ from engine.train.names import (
 _OURS = (START, MODEL, CHECKPOINTS, HISTORY, CONFIG)
 """In the order in which they are moved: the config comes last."""
 
-_CHECKPOINT = re.compile(r"(step-[0-9]{8,}/((state\.json|tensors\.safetensors)?)|\.step-.*)")
+_CHECKPOINT = re.compile(
+    r"(step-[0-9]{8,}/((state\.json|tensors\.safetensors|model/|model-onnx/)?)|\.step-.*)"
+)
 _WAIT = 1.0
 """Seconds: a killed process may need a moment until it is gone."""
 

@@ -40,12 +40,12 @@ from engine.train.inputs import Drawn, Sources
 from engine.train.interrupt import Interrupt
 from engine.train.names import CHECKPOINTS
 from engine.train.parts import RunParts, resolve
-from engine.train.plan import StagePlan, plan_stages
+from engine.train.plan import StagePlan, Until, plan_stages
 from engine.train.reporting import Reporter
-from engine.train.resume import check_same_run
+from engine.train.resume import changed_weights, restore
 from engine.train.setup import StageRun
 from engine.train.stages import freeze, rate_at
-from engine.train.state import Position, TrainingState
+from engine.train.state import Position, TrainingState, weights_in_words
 from engine.train.step import StepOutput, limit_scale
 from engine.train.teachers import TeacherOutputs
 from engine.train.update import update
@@ -65,7 +65,8 @@ class Trainer:
         processes: this process among the others.
         place: the folder that a new run takes; by default it is the run's already.
 
-    ``state`` says where the run is, ``stage`` is the stage under way.
+    ``state`` says where the run is, ``stage`` is the stage under way, ``paused`` whether
+    :meth:`run` ended before the last step because it was asked to.
     """
 
     def __init__(
@@ -89,11 +90,12 @@ class Trainer:
         dtype = choose_dtype(self.parts.compute.precision, self.device)
         self.autocast, self.scaler = autocast(self.device, dtype), make_scaler(self.device, dtype)
         self.place = place or RunFolder(folder, replaces=False)
-        self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.parts.pace.keep)
+        self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.parts.pace.checkpoints)
         self.reporter = Reporter(loggers, main=self.processes.main)
         self.callbacks = Callbacks(callbacks if self.processes.main else (), self.model)
         self.state = TrainingState()
         self.stage: StageRun | None = None
+        self.paused = False
         self.sources = Sources(
             parts=self.parts.inputs,
             model=self.model,
@@ -107,10 +109,16 @@ class Trainer:
         self._saved_at = time.monotonic()
         self._saved: tuple[int, int] | None = None
 
-    def run(self, *, resume: bool = False) -> None:
+    def run(self, *, resume: bool = False, until: Until | None = None) -> None:
         """Train all stages, from the beginning or from the last checkpoint.
 
-        Afterwards the model has the weights to be kept, see :meth:`kept_weights`.
+        Afterwards the model has the weights of the last step as they are evaluated, see
+        :meth:`kept_weights`.
+
+        Args:
+            resume: go on from the last checkpoint, where there is one.
+            until: gives, of the number of all steps, the step after which the run pauses: a
+                checkpoint is written, and the run goes on from there as if it had never stopped.
 
         Raises:
             TrainingError: a loss, a gradient or a weight was not finite (the last good state is
@@ -121,12 +129,14 @@ class Trainer:
         plans = self.prepare()
         watched = Watched(self.model)
         self.faults = Faults(self.data, self.processes, self.checkpoints, self.place, watched)
+        self._until = self.steps if until is None else until(self.steps)
         self._begin(self._restore() if resume else None)
         try:
             self.sources.teachers.compute(plans, self.processes, self.note)
             with Interrupt() as interrupt:
                 self._interrupt = interrupt
-                while self.state.at.stage < len(plans):
+                self.paused = self._due_to_pause()
+                while self.state.at.stage < len(plans) and not self.paused:
                     self._run_stage(plans[self.state.at.stage])
             self._averaged = self.callbacks.keep_evaluated()
         finally:
@@ -134,7 +144,7 @@ class Trainer:
 
     def kept_weights(self) -> str:
         """Which weights the model has after :meth:`run`, in words."""
-        return f"{self._averaged or 'weights'} after step {self.state.at.step}"
+        return weights_in_words(self._averaged, self.state)
 
     # ---- prepare --------------------------------------------------------------------------------
 
@@ -147,30 +157,21 @@ class Trainer:
         self.model.to(self.device)
         if self.parts.compute.compile:
             compile_blocks(self.model, self.device)
-        self.callbacks.check(evaluated=self.evaluator is not None)
+        self.callbacks.check(
+            evaluated=self.evaluator is not None, keep_best=self.parts.pace.keep_best
+        )
         plans = plan_stages(self.parts.plan, self.data, self.model, self.processes.count)
-        self.steps = sum(plan.steps for plan in plans)
+        self.state.steps = self.steps = sum(plan.steps for plan in plans)
         return plans
 
     def _restore(self) -> TrainingState | None:
         """Take up the last whole checkpoint, where there is one."""
-        checkpoint = self.checkpoints.last(self.note)
-        if checkpoint is None:
-            return None
-        state = TrainingState.from_checkpoint(checkpoint)
-        check_same_run(state, self.parts.signature, self.data, self.checkpoints.folder)
-        own = self.model.state_dict()
-        with torch.no_grad():
-            for name, tensor in state.weights.items():
-                own[name].copy_(tensor)
-        if state.scaler:
-            self.scaler.load_state_dict(state.scaler)
-        if state.threads != torch.get_num_threads():
-            self.note(
-                f"the run had {state.threads} threads of arithmetic and now has"
-                f" {torch.get_num_threads()}: the last bits of its numbers may differ"
-            )
-        self.state = state
+        state = restore(
+            self.checkpoints, self.model, self.parts.signature, self.data, self.scaler, self.note
+        )
+        if state is not None:
+            self.state = state
+            self.state.steps = self.steps
         return state
 
     def _begin(self, resumed: TrainingState | None) -> None:
@@ -212,6 +213,8 @@ class Trainer:
             and (at.stage_step < plan.steps or at.batch)
         ):
             self._run_epoch(stage)
+            if self.paused:
+                return
             self.faults.check_finite(at, stage)
             at.epoch, at.batch = at.epoch + 1, 0
             every = self.parts.pace.evaluate_every
@@ -264,11 +267,14 @@ class Trainer:
                 self._after_step(stage, measured, len(drawn.rows))
             asked = self.processes.all_gather(self._interrupt.asked, self._due())
             stop, due = int(asked[:, 0].max()), bool(asked[0, 1])  # the main process knows if due
-            if stop or due:
+            self.paused = self._due_to_pause()
+            if stop or due or self.paused:
                 self.faults.check_finite(at, stage)
                 self.save()
             if stop:
                 self._interrupt.leave(stop)
+            if self.paused:
+                return
         if not first and at.batch == len(order) and stage.meter.spent[1] == before:
             self.faults.no_pictures(at, stage)
 
@@ -332,14 +338,17 @@ class Trainer:
 
     def _take_scores(self, stage: StageRun, scores: dict[str, float]) -> None:
         state = self.state
-        at, stage.scores = state.at, scores
+        at, stage.scores, stage.scored_at = state.at, scores, state.at.step
         self.reporter.values(at.step, {"stage": at.stage, "epoch": at.epoch - 1}, scores)
         asking = self.callbacks.on_evaluate(at.step, scores)
         if asking and at.stage_step < stage.plan.steps:
             stage.stopped = True
             self.note(f"stage {at.stage + 1} ends early: `{asking[0]}` asks for it")
-        if scores.get("accuracy", -1.0) > state.best:
-            state.best, state.best_step = scores["accuracy"], at.step
+        better = scores.get("accuracy", -1.0) > state.best
+        state.best = scores["accuracy"] if better else state.best
+        named = self.callbacks.best_step()
+        if (better and named is None) or (named == at.step and named != state.best_step):
+            state.best_step, self._saved = at.step, None  # a checkpoint before has no scores
             self.save()
 
     def note(self, text: str) -> None:
@@ -347,6 +356,10 @@ class Trainer:
         self.reporter.note(self.state.at.step, text)
 
     # ---- save -----------------------------------------------------------------------------------
+
+    def _due_to_pause(self) -> bool:
+        """Whether to pause here; never after the last step, which ends the run."""
+        return self._until <= self.state.at.step < self.steps
 
     def _due(self) -> bool:
         if self.place.staged:
@@ -371,17 +384,12 @@ class Trainer:
     def snapshot(self) -> TrainingState:
         """The run at this moment. Tensors are not copied."""
         state, stage = self.state, self.stage
-        parameters = dict(self.model.named_parameters())
         losses = dict(state.losses)
         if stage is not None:
             losses |= {name: loss.state_dict() for name, loss in stage.losses.items()}
         return replace(
             state,
-            weights={
-                name: tensor
-                for name, tensor in self.model.state_dict().items()
-                if name in state.trained or name not in parameters
-            },
+            weights=changed_weights(self.model, state.trained),
             losses=losses,
             scaler=self.scaler.state_dict(),
             callbacks=self.callbacks.states(),

@@ -116,14 +116,16 @@ class PaceParts:
         evaluate_every: epochs between two evaluations; 0: at the end of a stage alone.
         save_steps: steps between two checkpoints, beside ``save_minutes``.
         save_minutes: minutes between two checkpoints.
-        keep: checkpoints that are kept, beside the best.
+        checkpoints: how many of the last are kept, beside the best.
+        keep_best: the model gets the weights of the best evaluation, not of the last step.
     """
 
     log_every: int
     evaluate_every: int
     save_steps: int | None
     save_minutes: float
-    keep: int
+    checkpoints: int
+    keep_best: bool
 
 
 @dataclass(frozen=True)
@@ -223,6 +225,7 @@ def resolve(config: EngineConfig, folder: Path) -> RunParts:
             evaluate_every=train.evaluate_every,
             save_steps=train.save_steps,
             save_minutes=train.save_minutes,
-            keep=train.keep,
+            checkpoints=train.checkpoints,
+            keep_best=train.keep == "best",
         ),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,9 @@ from engine.train.entries import available_entries, check_loss, sort_of
 from engine.train.moments import stage_optimizer
 from engine.train.parts import PlanParts
 from engine.train.stages import check_mixing, freeze, named_parameters
+
+Until = Callable[[int], int]
+"""From the number of all steps of a run to the step after which it pauses."""
 
 
 @dataclass(frozen=True)

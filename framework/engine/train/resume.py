@@ -1,18 +1,22 @@
-"""Whether a run may go on from a checkpoint: the same config and the same data."""
+"""A run goes on from a checkpoint, where that is of the same config and of the same data."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from engine.core.config.schema import EngineConfig
 from engine.errors import TrainingError
+from engine.train.checkpoint import Checkpoints
 from engine.train.data import TrainingRows
 from engine.train.state import TrainingState
 
-_FREE = ("loggers", "workers", "threads", "keep", "save_minutes", "save_steps", "log_every",
-         "cache", "device", "compile")  # fmt: skip
+_FREE = ("loggers", "workers", "threads", "checkpoints", "keep", "save_minutes", "save_steps",
+         "log_every", "cache", "device", "compile")  # fmt: skip
 """Of `train`: what changes no number of the model, so a run may go on with other values."""
 
 
@@ -25,6 +29,61 @@ def resume_signature(config: EngineConfig) -> dict[str, Any]:
     if not plain["train"]["callbacks"]:  # a callback may end a stage, so evaluations count there
         plain["train"].pop("evaluate_every")
     return {name: plain[name] for name in ("name", "model", "data", "clusters", "train", "seed")}
+
+
+def put_weights(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put the tensors of a checkpoint into a model, in place."""
+    own = model.state_dict()
+    with torch.no_grad():
+        for name, tensor in weights.items():
+            own[name].copy_(tensor)
+
+
+def changed_weights(model: nn.Module, trained: Collection[str]) -> dict[str, Tensor]:
+    """What training changes of a model: the parameters that any stage trained, and all buffers."""
+    parameters = {name for name, _ in model.named_parameters()}
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if name in trained or name not in parameters
+    }
+
+
+def restore(
+    checkpoints: Checkpoints,
+    model: nn.Module,
+    signature: Mapping[str, Any],
+    data: TrainingRows,
+    scaler: torch.amp.GradScaler,
+    note: Callable[[str], None],
+) -> TrainingState | None:
+    """Take up the last whole checkpoint; ``None`` where there is none yet.
+
+    Args:
+        checkpoints: of the run.
+        model: gets its weights.
+        signature: of this run's config.
+        data: of this run.
+        scaler: gets its state.
+        note: receives what a user should know.
+
+    Raises:
+        TrainingError: it is of another config, or of other data; or none is whole.
+    """
+    checkpoint = checkpoints.last(note)
+    if checkpoint is None:
+        return None
+    state = TrainingState.from_checkpoint(checkpoint)
+    check_same_run(state, signature, data, checkpoints.folder)
+    put_weights(model, state.weights)
+    if state.scaler:
+        scaler.load_state_dict(state.scaler)
+    if state.threads != torch.get_num_threads():
+        note(
+            f"the run had {state.threads} threads of arithmetic and now has"
+            f" {torch.get_num_threads()}: the last bits of its numbers may differ"
+        )
+    return state
 
 
 def difference(then: Any, now: Any, path: str = "") -> str | None:

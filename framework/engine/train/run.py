@@ -27,8 +27,10 @@ from engine.core.config import dump_config
 from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import explained, write_text
 from engine.core.size import SizeReport
+from engine.errors import ArtifactError, TrainingError
 from engine.prepare.chunks import Reading
 from engine.prepare.folder import Opened, PreparedFolder
+from engine.train.checkpoint_model import model_at
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
 from engine.train.distribution import Processes
@@ -37,6 +39,7 @@ from engine.train.folder import RunFolder, holding, is_run
 from engine.train.loop import Trainer
 from engine.train.names import CONFIG, MODEL, START, STARTING
 from engine.train.parts import DataParts, RunParts, resolve
+from engine.train.plan import Until
 
 Say = Callable[[str], None]
 
@@ -47,6 +50,7 @@ def train(
     *,
     resume: bool = False,
     force: bool = False,
+    until: Until | None = None,
     evaluator: Callable[[Built], Evaluator | None] = evaluator_of,
     say: Say = lambda line: None,
 ) -> tuple[Built, SizeReport | None]:
@@ -57,11 +61,14 @@ def train(
         folder: of the run.
         resume: go on from the last checkpoint that is whole.
         force: replace a run that is there.
+        until: see :meth:`Trainer.run`; ``resume`` goes on, and no artifact is written before the
+            end.
         evaluator: makes the evaluator of the model, by default on ``data.evaluate``.
         say: receives what is being done before training starts.
 
     Returns:
-        The trained model, and the size of the artifact (``None`` in processes that write none).
+        The trained model, and the size of the artifact (``None`` in processes that write none, and
+        where the run paused).
 
     Raises:
         ConfigError: the config cannot be trained.
@@ -77,8 +84,9 @@ def train(
             run = stack.enter_context(holding(folder, resume=resume, force=force))
             stack.enter_context(_reported_how_to_go_on(run))
         return _train(
-            config, parts, folder, processes, run, resume=resume, evaluator=evaluator, say=say
-        )
+            config, parts, folder, processes, run, resume=resume, until=until,
+            evaluator=evaluator, say=say,
+        )  # fmt: skip
 
 
 _ROOM = "make room on the disk, then the same command again (`--resume`, where training began)"
@@ -92,6 +100,7 @@ def _train(
     run: RunFolder | None,
     *,
     resume: bool,
+    until: Until | None,
     evaluator: Callable[[Built], Evaluator | None],
     say: Say,
 ) -> tuple[Built, SizeReport | None]:
@@ -116,15 +125,39 @@ def _train(
         processes=processes,
         place=run,
     )
-    trainer.run(resume=resume)
+    trainer.run(resume=resume, until=until)
     built.model.to("cpu").eval()
     stages = trainer.state.finished_stages
-    built.manifest["stages"] = stages
     built.manifest["scores"] = stages[-1]["scores"] if stages else {}
     built.manifest["trained_weights"] = trainer.kept_weights()
-    if run is None:
+    if run is not None and not trainer.paused:
+        built = _best(folder, trainer) or built
+    built.manifest["stages"] = stages
+    built.manifest["training"] = {"step": trainer.state.at.step, "steps": trainer.state.steps}
+    if run is None or trainer.paused:
         return built, None
     return built, save(built, folder / MODEL)
+
+
+def _best(folder: Path, trainer: Trainer) -> Built | None:
+    """The model with the weights of the best evaluation, where those are to be kept.
+
+    ``None`` where they are those of the last step anyway.
+
+    Raises:
+        TrainingError: its checkpoint is damaged or gone.
+    """
+    asked = trainer.parts.pace.keep_best or trainer.callbacks.best_step() is not None
+    best = trainer.state.best_step
+    if not asked or best is None or best == trainer.state.at.step:
+        return None
+    try:
+        return model_at(folder, best)
+    except (TrainingError, ArtifactError) as error:
+        raise TrainingError(
+            f"the best weights, of step {best}, cannot be read: {error.message}",
+            hint="`--resume --set train.keep=last` writes the model of the last step",
+        ) from error
 
 
 def training_rows(

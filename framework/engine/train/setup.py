@@ -42,6 +42,7 @@ class StageRun:
         health: the steps that were taken.
         statistics: BatchNorm's, before the step under way.
         scores: the last evaluation.
+        scored_at: its step; 0 before the first.
         stopped: a callback asked to end the stage.
     """
 
@@ -55,6 +56,7 @@ class StageRun:
     ) -> None:
         self.plan, self.number, self._rows = plan, number, len(sources.data)
         self.scores: dict[str, float] = {}
+        self.scored_at = 0
         self.stopped = False
         model = sources.model
         self.losses = _learned_losses(plan, learned, sources.device)
@@ -92,6 +94,7 @@ class StageRun:
             optimizer=self.optimizer.state(),
             meter=self.meter.state(),
             scores=self.scores,
+            scored_at=self.scored_at,
             taken=self.health.taken,
             skipped=self.health.skipped,
             stopped=self.stopped,
@@ -101,7 +104,7 @@ class StageRun:
         """Take up what :meth:`state` gave."""
         self.optimizer.resume(state.optimizer)
         self.meter.resume(state.meter)
-        self.scores = dict(state.scores)
+        self.scores, self.scored_at = dict(state.scores), state.scored_at
         self.health = Health(state.taken, state.skipped)
         self.stopped = state.stopped
 
@@ -131,6 +134,7 @@ class StageRun:
             "samples_per_second": round(rows / max(seconds, 1e-9), 1),
             "loss": self.meter.loss if math.isfinite(self.meter.loss) else None,
             "scores": self.scores,
+            "scored_at": self.scored_at,
             "broken_images": len(self.inputs.broken),
         }
 

@@ -48,6 +48,7 @@ class StageState:
         optimizer: moments and groups, see :mod:`engine.train.moments`.
         meter: what was measured since the last line, see :class:`engine.train.meter.Meter`.
         scores: the last evaluation.
+        scored_at: its step; 0 before the first.
         taken: steps that changed the weights.
         skipped: steps in a row, up to the last one, that the gradient scaler left out.
         stopped: a callback asked to end the stage.
@@ -56,6 +57,7 @@ class StageState:
     optimizer: dict[str, Any]
     meter: dict[str, float]
     scores: dict[str, float]
+    scored_at: int
     taken: int
     skipped: int
     stopped: bool
@@ -68,7 +70,8 @@ class TrainingState:
     Attributes:
         at: the position.
         best: the best accuracy so far in percent, -1 before the first evaluation.
-        best_step: the step of that accuracy.
+        best_step: the step of that accuracy, or the one that a callback names.
+        steps: of the whole run.
         finished_stages: the summaries of the stages that are over, JSON types.
         trained: names of the parameters that any stage has trained so far.
         losses: the state dicts of the losses by name, also of stages that are over: a loss of the
@@ -85,6 +88,7 @@ class TrainingState:
     at: Position = field(default_factory=Position)
     best: float = -1.0
     best_step: int | None = None
+    steps: int = 0
     finished_stages: list[dict[str, Any]] = field(default_factory=list)
     trained: set[str] = field(default_factory=set)
     losses: dict[str, dict[str, Tensor]] = field(default_factory=dict)
@@ -131,6 +135,17 @@ class TrainingState:
                 hint="go on with the Engine that wrote it, or `--force` starts the run again",
             ) from error
         return cls(**plain)
+
+
+def weights_in_words(averaged: str | None, state: TrainingState) -> str:
+    """Which weights these are, as the manifest of a trained model says it.
+
+    Args:
+        averaged: what callbacks made of them, in words.
+        state: the run at that moment.
+    """
+    words = f"{averaged or 'weights'} after step {state.at.step} of {state.steps}"
+    return f"{words}, the best evaluation" if state.best_step == state.at.step else words
 
 
 def pack(value: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
 
 from engine.contracts.callback import Callback, StageInfo
-from engine.errors import ConfigError
+from engine_plugins.callbacks.scores import is_better, watched_score
 from engine_plugins.callbacks.settings import EarlyStoppingSettings
 
 
 class EarlyStopping(Callback):
     """Ends a stage after ``patience`` evaluations in a row without a better score.
 
-    Every stage counts for itself. The weights at the end are those of the last step, not those of
-    the best score; the best checkpoint stays in the run's folder.
+    Every stage counts for itself. It chooses no weights: the model has those of the last step,
+    unless the config says ``train.keep: best``.
     """
 
     settings: EarlyStoppingSettings
@@ -34,18 +33,8 @@ class EarlyStopping(Callback):
 
     def on_evaluate(self, step: int, scores: Mapping[str, float], model: nn.Module) -> bool:
         """See the contract."""
-        name = self.settings.metric
-        if name not in scores:
-            known = ", ".join(f"`{known}`" for known in scores) or "none"
-            raise ConfigError(
-                f"train.callbacks: `early_stopping` watches the score `{name}`, which the"
-                f" evaluation does not give; it gives {known}",
-                hint="`metric:` names one of these",
-            )
-        score = scores[name] if self.settings.better == "higher" else -scores[name]
-        if not math.isnan(score) and (
-            self._best is None or score > self._best + self.settings.min_delta
-        ):
+        score = watched_score("early_stopping", self.settings, scores)
+        if is_better(score, self._best, self.settings.min_delta):
             self._best, self._worse = score, 0
         else:
             self._worse += 1

@@ -21,13 +21,22 @@ class EmaSettings(CallbackSettings):
     )
 
 
-class EarlyStoppingSettings(CallbackSettings):
-    """A stage ends where its score does not get better."""
+class ScoreSettings(CallbackSettings):
+    """A callback that watches a score."""
 
     metric: str = Field(
         "accuracy", min_length=1, max_length=200, description="name of the score that counts"
     )
     better: Literal["higher", "lower"] = Field("higher", description="which scores are better")
+
+
+class KeepBestSettings(ScoreSettings):
+    """The weights of the evaluation with the best score become the model."""
+
+
+class EarlyStoppingSettings(ScoreSettings):
+    """A stage ends where its score does not get better."""
+
     patience: int = Field(
         3, ge=1, le=MAX_COUNT, description="evaluations without a better score until the end"
     )

@@ -10,6 +10,7 @@ from PIL.Image import Image
 
 import engine
 from engine.contracts import Teacher
+from engine.core.model_path import model_folder
 from engine_plugins.teachers.digest import files_digest
 from engine_plugins.teachers.settings import ArtifactTeacherSettings
 
@@ -27,7 +28,7 @@ class ArtifactTeacher(Teacher):
 
     def identity(self) -> str:
         """See the contract: the files of the artifact."""
-        return files_digest(p for p in self.settings.path.iterdir() if p.is_file())
+        return files_digest(p for p in model_folder(self.settings.path).iterdir() if p.is_file())
 
     def encode_texts(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """See the contract."""

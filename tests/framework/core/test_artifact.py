@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from engine.core import artifact
-from engine.core.manifest import model_folder
+from engine.core.model_path import model_folder
 from engine.errors import ArtifactError
 
 

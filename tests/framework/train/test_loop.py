@@ -142,7 +142,7 @@ def test_stages_follow_each_other_and_share_what_they_can(
 
 def test_the_best_checkpoint_is_kept_beside_the_last(make_config: Make, trained: Run) -> None:
     scores = iter([10.0, 50.0, 20.0, 30.0, 40.0])
-    config = make_config("train.stages.0.epochs=5", "train.keep=1", "train.save_steps=1")
+    config = make_config("train.stages.0.epochs=5", "train.checkpoints=1", "train.save_steps=1")
     trainer, heard = trained(config, evaluator=lambda: {"accuracy": next(scores)})
     assert trainer.checkpoints.steps() == [6, 15]
     assert trainer.state.finished_stages[0]["scores"] == {"accuracy": 40.0}

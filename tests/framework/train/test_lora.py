@@ -59,7 +59,7 @@ def config_of(*overrides: str) -> EngineConfig:
 def test_only_adapters_train_and_are_kept_and_the_artifact_is_a_plain_rubert(
     package: None, tmp_path: Path
 ) -> None:
-    config = config_of("train.keep=100")
+    config = config_of("train.checkpoints=100")
     built, size = train(config, tmp_path / "run")
     start = read_artifact(tmp_path / "run" / "start")
     before = start.model.state_dict()

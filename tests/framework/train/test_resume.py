@@ -24,7 +24,7 @@ from engine.train.resume import difference
 from .conftest import Run, weights
 
 Make = Callable[..., EngineConfig]
-EVERY_STEP = ("train.save_steps=1", "train.keep=100")
+EVERY_STEP = ("train.save_steps=1", "train.checkpoints=100")
 
 
 class KilledError(Exception):
@@ -105,7 +105,7 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before_and_says_so(
 
 def test_no_whole_checkpoint_is_an_error(make_config: Make, trained: Run, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    config = make_config("train.keep=1")
+    config = make_config("train.checkpoints=1")
     trained(config, folder)
     for path in (folder / "checkpoints").glob("*/state.json"):
         path.write_text("", encoding="utf-8")
@@ -120,7 +120,9 @@ def test_a_checkpoint_of_another_config_is_refused_with_the_difference(
     trained(make_config(), folder)
     with pytest.raises(TrainingError, match=r"`train\.stages\.0\.optimizer\.lr` differs"):
         trained(make_config("train.stages.0.optimizer.lr=0.5"), folder, resume=True)
-    trained(make_config("train.keep=5", "train.log_every=3"), folder, resume=True)  # is allowed
+    trained(
+        make_config("train.checkpoints=5", "train.log_every=3"), folder, resume=True
+    )  # is allowed
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -81,7 +81,7 @@ def test_a_whole_state_comes_back() -> None:
         at=Position(1, 2, 3, 4, 5), best=12.5, best_step=3, finished_stages=[{"name": "a"}],
         trained={"b", "a"}, losses={"sigmoid": {"bias": torch.ones(1)}},
         weights={"w": torch.arange(3.0)}, callbacks=[{"steps": 3, "average": {"w": torch.ones(2)}}],
-        stage=StageState({"groups": [{"betas": (0.9, 0.98)}]}, {"sum": 0.1}, {}, 4, 0, True),
+        stage=StageState({"groups": [{"betas": (0.9, 0.98)}]}, {"sum": 0.1}, {}, 0, 4, 0, True),
         config={"seed": 0}, data={"rows": 2}, threads=1,
     )  # fmt: skip
     plain, tensors = state.to_checkpoint()

@@ -203,8 +203,8 @@ def test_the_average_is_evaluated_and_kept_and_the_run_is_the_same(
     assert not torch.equal(seen[-1], expected)
     plain, _ = trained(make(*overrides))
     assert torch.equal(weights(plain)[name], seen[-1])  # training itself is the same
-    assert trainer.kept_weights() == "exponential moving average (decay 0.7) after step 6"
-    assert plain.kept_weights() == "weights after step 6"
+    assert trainer.kept_weights() == "exponential moving average (decay 0.7) after step 6 of 6"
+    assert plain.kept_weights() == "weights after step 6 of 6"
 
 
 @pytest.mark.parametrize("averaged", [True, False])
@@ -215,7 +215,7 @@ def test_the_manifest_says_which_weights_the_model_holds(
     train(config, tmp_path / "run")
     said = read_manifest(tmp_path / "run" / "model")["trained_weights"]
     assert said == ("exponential moving average (decay 0.999)" if averaged else "weights") + (
-        " after step 6"
+        " after step 6 of 6"
     )
     first = (tmp_path / "run" / "model" / "model.safetensors").read_bytes()
     train(config, tmp_path / "run", resume=True)  # a run that is over gives the same model again

@@ -253,7 +253,14 @@ class TrainSettings(Settings):
     save_steps: int | None = Field(
         None, ge=1, le=MAX_COUNT, description="also so many steps between two"
     )
-    keep: int = Field(2, ge=1, le=MAX_COUNT, description="checkpoints kept, beside the best")
+    checkpoints: int = Field(
+        2, ge=1, le=MAX_COUNT, description="how many of the last are kept, beside the best"
+    )
+    keep: Literal["last", "best"] = Field(
+        "last",
+        description="which weights RUN/model gets: of the last step, or of the evaluation with the"
+        " best accuracy (the callback `keep_best` goes by another score)",
+    )
     callbacks: tuple[CallbackRef, ...] = Field(
         (), description="what accompanies the run: weight averaging, early stopping"
     )

@@ -105,7 +105,7 @@ def describe_weights(source: str, part: str) -> list[Description]:
         WeightsError: a file is there and cannot be read.
     """
     if source.startswith("artifact:"):
-        return _of_artifact(Path(source.partition(":")[2]).expanduser(), part)
+        return _of_artifact(_folder_of(source), part)
     if source.startswith("open_clip:"):
         found = describe_open_clip(source, part)
     else:
@@ -144,7 +144,7 @@ def describe_vocabulary(source: str, programs: Collection[str]) -> list[Descript
         WeightsError: a file is there and cannot be read.
     """
     if source.startswith("artifact:"):
-        return _of_artifact(Path(source.partition(":")[2]).expanduser(), "text", "tokenizer")
+        return _of_artifact(_folder_of(source), "text", "tokenizer")
     if not source.startswith(("file:", "package:", "hf:")):
         return []
     found = []
@@ -181,6 +181,11 @@ def describe_open_clip(source: str, part: str) -> list[Description]:
     return open_clip_model({**model, "quick_gelu": quick}, part, place) + pictures(
         "open_clip", weights, part, place
     )
+
+
+def _folder_of(source: str) -> Path:
+    """The folder of ``artifact:FOLDER``, of a training run or of ``artifact:RUN@best``, too."""
+    return local_path(source) or Path()
 
 
 def _of_artifact(folder: Path, *keys: str) -> list[Description]:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from engine.core.manifest import model_folder, parse_manifest
+from engine.core.manifest import parse_manifest
+from engine.core.model_path import model_folder
 from engine.core.registry import default_registry
 from engine.core.sources import HUB_TIMEOUT, UnreachableError, find_source, local_path
 from engine.core.weights.checkpoint import read_checkpoint
