@@ -11,7 +11,7 @@ from engine.report.charts import Dots, Level, Series, line_chart, scatter_chart
 from engine.sweep.report import HEADS, Row, SweepReport, cells, short_keys
 
 _LINES = 8
-"""Trials in the chart of scores; more lines cannot be told apart."""
+"""Trials in the chart of scores; more lines cannot be kept apart."""
 
 
 def page(report: SweepReport) -> str:

@@ -83,6 +83,7 @@ train:
 """
 
 
+@pytest.mark.slow
 def test_a_checkpoint_by_its_name_wherever_a_model_is(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "little.yaml").write_text(LITTLE, encoding="utf-8")
     (tmp_path / "photos").mkdir()
