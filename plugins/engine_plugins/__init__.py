@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.contracts.hooks import Plugin, hookimpl
-from engine.data.formats import CLICK_LOG, ZERO_SHOT
+from engine.data.formats import CLICK_LOG, SHARDS, ZERO_SHOT
 
 ENGINE_API = "2.0"
 """The version of the plugin API that these are written for."""
@@ -158,6 +158,9 @@ def engine_plugins() -> list[Plugin]:
         _plugin("dataset", "classifier_head", "datasets.classifier_head.ClassifierHead",
                 "ClassifierHeadSettings",
                 "the classes of a classifier of timm: rows of its last layer, with names"),
+        _plugin("dataset", "shards", "datasets.shards.Shards", "ShardsSettings",
+                "WebDataset tars or parquet with pictures, on a disk or in an object store",
+                reads=(SHARDS,)),
         _plugin("dataset", "parallel_texts", "datasets.parallel_texts.ParallelTexts",
                 "ParallelTextsSettings",
                 "texts in two languages or more, a row a meaning: TSV, JSON lines, parquet, Moses"),
@@ -212,6 +215,8 @@ def engine_plugins() -> list[Plugin]:
                 default=True),
         _plugin("sampler", "in_cluster", "samplers.in_cluster.InCluster", "InClusterSettings",
                 "a share of every batch from one cluster, growing over the stage"),
+        _plugin("sampler", "windowed", "samplers.windowed.Windowed", "WindowedSettings",
+                "rows of shards, some read at once, mixed within a window"),
         _plugin("logger", "console", "loggers.console.Console", "ConsoleSettings",
                 "loss, learning rate, samples a second, time left, accuracy, on stderr",
                 default=True),

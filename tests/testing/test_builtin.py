@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -148,6 +150,15 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Settings]:
         rows.append(json.dumps({"image": number, "queries": [f"картинка {number}", "цвет"]}))
     (log / "metadata.json").write_text("\n".join(rows), encoding="utf-8")
     (shot / "classes.json").write_text('["светлый", "тёмный"]', encoding="utf-8")
+    (top / "shards").mkdir()
+    for shard in range(2):
+        with tarfile.open(top / "shards" / f"{shard}.tar", "w") as tar:
+            for number in range(3 * shard, 3 * shard + 3):
+                picture = (log / "images" / f"{number}.jpg").read_bytes()
+                for kind, data in (("jpg", picture), ("txt", f"картинка {number}".encode())):
+                    member = tarfile.TarInfo(f"{number:04d}.{kind}")
+                    member.size = len(data)
+                    tar.addfile(member, io.BytesIO(data))
     words = ["[UNK]", "[CLS]", "[SEP]", "кот", "cat"]
     vocabulary = Tokenizer(models.WordLevel({w: i for i, w in enumerate(words)}, "[UNK]"))
     vocabulary.pre_tokenizer = pre_tokenizers.Whitespace()
@@ -162,6 +173,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Settings]:
     texts = [json.dumps([f"слово {n}", "word"]) for n in range(6)]
     (top / "vectors.jsonl").write_text("\n".join(texts), encoding="utf-8")
     return {
+        "shards": {"path": str(top / "shards")},
         "parallel_texts": {"path": str(top / "pairs.tsv")},
         "activations": {"path": str(top / "vectors.safetensors")},
         "click_log": {"path": str(log)},

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 
 def command(
     data: Annotated[
-        Path,
+        str,
         typer.Argument(
-            help="A click log (metadata.json), a folder of pictures, or a config's data.train."
+            help="A click log (metadata.json), a folder of pictures, shards (a folder or a URL of"
+            " tars or parquet), or a config's data.train."
         ),
     ],
     model: Annotated[Path, typer.Option("-m", "--model", help="An artifact or a training run.")],
@@ -80,12 +81,14 @@ def command(
         print_warning(f"{len(done.broken)} broken images have no vector:\n" + "\n".join(shown))
 
 
-def _open(data: Path) -> Dataset:
-    from engine.core.registry import default_registry
-    from engine.data.formats import CLICK_LOG
+def _open(given: str) -> Dataset:
+    from engine.data.formats import CLICK_LOG, SHARDS
     from engine.data.picture_folder import PictureFolder
     from engine.errors import DataError
 
+    data = Path(given)
+    if "://" in given or any(data.glob("*.tar")) or any(data.glob("*.parquet")):
+        return _read_as(SHARDS, given)
     if data.suffix in (".yaml", ".yml"):
         from engine.core.config import load_config
 
@@ -94,7 +97,13 @@ def _open(data: Path) -> Dataset:
             raise DataError(f"{data}: `data.train` names no data set to embed")
         return config.data.train.create()
     if (data / "metadata.json").is_file():
-        registry = default_registry()
-        plugin = registry.get("dataset", registry.reader(CLICK_LOG))
-        return plugin.load()(plugin.load_settings().model_validate({"path": data}))  # type: ignore[no-any-return]
+        return _read_as(CLICK_LOG, given)
     return PictureFolder(data, [])
+
+
+def _read_as(format: str, path: str) -> Dataset:
+    from engine.core.registry import default_registry
+
+    registry = default_registry()
+    plugin = registry.get("dataset", registry.reader(format))
+    return plugin.load()(plugin.load_settings().model_validate({"path": path}))  # type: ignore[no-any-return]

@@ -114,6 +114,25 @@ class Dataset(ABC):
         """
         raise DataError(f"data set `{self.name}` has no images")
 
+    def image_for(self, index: int, side: int) -> Image:
+        """The image of row ``index`` for a use that needs its shorter side only so long.
+
+        Training asks for it. It may be smaller than :meth:`image` gives it, which costs less to
+        decode, and never smaller than ``side``, unless the image is.
+
+        Args:
+            index: of the row.
+            side: in pixels.
+        """
+        return self.image(index)
+
+    def shards(self) -> NDArray[np.int64] | None:
+        """[shards + 1], where the rows of each shard begin, the last number is ``len(self)``.
+
+        Within a shard, rows in order cost least to read. ``None``: the data are not in shards.
+        """
+        return None
+
     def activation(self, index: int) -> NDArray[np.float32]:
         """The vector of row ``index``, [activations.width] float32, every number finite.
 

@@ -91,6 +91,8 @@ class Epoch:
         batch_size: rows of a batch, of all processes together.
         seed: of this epoch's order; the same seed, the same order.
         clusters: [rows] int64, the cluster of each row; ``None`` where the config has none.
+        shards: [shards + 1] int64, where the rows of each shard begin, the last number is ``rows``;
+            ``None`` where the data are not in shards.
     """
 
     index: int
@@ -99,6 +101,7 @@ class Epoch:
     batch_size: int
     seed: int
     clusters: Rows | None = None
+    shards: Rows | None = None
 
 
 class Sampler(ABC):

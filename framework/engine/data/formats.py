@@ -10,5 +10,8 @@ from typing import Final
 CLICK_LOG: Final = "metadata.json with images/"
 """Training data: a JSON object a line, ``image`` and ``queries``, and a folder of images."""
 
+SHARDS: Final = "tars or parquet with pictures"
+"""Training data: WebDataset tars, or tables with a column of picture files."""
+
 ZERO_SHOT: Final = "classes.json with img/"
 """Evaluation data: class names and a folder of images, their classes in a file of their own."""

@@ -29,7 +29,9 @@ class SamplerSubject(Subject):
         """An epoch of 103 rows in clusters of different sizes, some rows without one."""
         clusters = np.random.default_rng(5).integers(-1, 5, 103).astype(np.int64)
         own = Epoch(index=0, count=3, rows=103, batch_size=8, seed=11, clusters=clusters)
-        return dataclasses.replace(own, **changes)
+        own = dataclasses.replace(own, **changes)
+        shards = np.array([0, own.rows // 3, own.rows // 2, own.rows], dtype=np.int64)
+        return dataclasses.replace(own, shards=shards)
 
     def batches(self, epoch: Epoch) -> Sequence[Rows]:
         """Of a new sampler."""

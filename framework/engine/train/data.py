@@ -35,6 +35,8 @@ class TrainingRows:
         cluster_count: number of clusters; 0 without.
         weights: [N] float32, how much each row counts; ``None`` where all count the same, 1.
         languages: in which the text encoder's texts are; empty: in any.
+        shards: [shards + 1] int64, where the usable rows of each shard begin; ``None`` where the
+            data are not in shards.
         without_text: how many rows of the data set have no text (for the text encoder, or in a
             teacher's language) and are left out.
         contents: the ids and texts of all rows of the data set, as digests.
@@ -59,6 +61,8 @@ class TrainingRows:
         self.without_text = len(dataset) - len(tables.rows)
         self.rows: Rows = tables.rows
         self.first: Rows = tables.first
+        starts = dataset.shards()
+        self.shards: Rows | None = None if starts is None else np.searchsorted(self.rows, starts)
         self.sequence: NDArray[np.uint32] = tables.sequence
         self.table = TokenTable(tables.tokens, tables.starts, tokenizer.pad_id)
         if not len(self.rows):

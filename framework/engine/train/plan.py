@@ -53,6 +53,7 @@ def epoch_of(
         batch_size=settings.batch_size,
         seed=seed_of(seed, "order", stage, epoch),
         clusters=data.clusters,
+        shards=data.shards,
     )
 
 

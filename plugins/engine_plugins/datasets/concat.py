@@ -46,6 +46,10 @@ class Concat(Dataset):
         number, row = self._place(index)
         return self.parts[number].image(row)
 
+    def image_for(self, index: int, side: int) -> Image:
+        number, row = self._place(index)
+        return self.parts[number].image_for(row, side)
+
     def _place(self, index: int) -> tuple[int, int]:
         """The part that row ``index`` is of, and its row there."""
         if not 0 <= index < len(self):

@@ -255,3 +255,32 @@ class ActivationsSettings(DatasetSettings):
         pattern=r"^[0-9a-f]{32}$",
         description="of the tower that gave them; by default as the file says",
     )
+
+
+class ShardsSettings(DatasetSettings):
+    """WebDataset tars, or parquet files with pictures, on a disk or in an object store."""
+
+    path: Path | Url = Field(
+        description="a folder, or a URL of one (s3://bucket/train, memory://x); its last part may"
+        " be a pattern: train-*.tar"
+    )
+    members: tuple[str, ...] = Field(
+        (), description="tars: endings of the members with texts (default: json, txt, text)"
+    )
+    texts: str | None = Field(
+        None,
+        min_length=1,
+        description="where texts stand in JSON or in a table (default: queries, texts, captions,"
+        " caption or text)",
+    )
+    image: str | None = Field(
+        None, min_length=1, description="parquet: the column of pictures (default: image, jpg, ...)"
+    )
+    draft: float | None = Field(
+        2.0,
+        ge=1,
+        le=16,
+        description="training decodes a JPEG smaller where its shorter side stays at least this"
+        " many times what the tower takes; null: always whole",
+    )
+    language: Language | None = Field(None, description="of the texts")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field, field_validator
 
 from engine.contracts import SamplerSettings
+from engine.contracts.limits import MAX_COUNT
 
 
 class ShuffledSettings(SamplerSettings):
@@ -26,3 +27,14 @@ class InClusterSettings(SamplerSettings):
         if not all(0 <= one <= 1 for one in share):
             raise ValueError("each of `share` must be from 0 to 1")
         return share
+
+
+class WindowedSettings(SamplerSettings):
+    """Shards in random order, some at once, their rows mixed within a window."""
+
+    window: int = Field(
+        8192, ge=1, le=MAX_COUNT, description="rows that are mixed, of all streams together"
+    )
+    streams: int = Field(
+        8, ge=1, le=1024, description="shards that are read at once; each gives its part of a batch"
+    )
