@@ -28,7 +28,8 @@ from engine.core.build import Built
 from engine.core.config import load_config
 from engine.core.config.schema import EngineConfig
 from engine.core.making import make_model
-from engine.train.data import TrainingRows, draws, seed_of
+from engine.data.seeds import seed_of
+from engine.train.data import TrainingRows, draws
 from engine.train.loop import Trainer
 
 CONTEXT = 77

@@ -205,21 +205,40 @@ def to_batch(
     """
     import torch
 
-    batch = torch.from_numpy(np.stack(pixels)).to(device)
+    return to_floats(torch.from_numpy(np.stack(pixels)).to(device), preprocess)
+
+
+def to_floats(batch: Tensor, preprocess: Preprocess) -> Tensor:
+    """[B, S, S, 3] uint8 -> [B, 3, S, S] float32 on the same device, checked.
+
+    Raises:
+        PluginError: what the tower's preprocessing gives is not such a tensor.
+    """
+    import torch
+
     found = preprocess.to_tensor(batch)
     side = preprocess.size
     if (
         not isinstance(found, torch.Tensor)
         or not found.is_floating_point()
-        or found.shape != (len(pixels), 3, side, side)
+        or found.shape != (len(batch), 3, side, side)
         or found.device != batch.device
     ):
         raise PluginError(
             f"{_name(preprocess)}.to_tensor gives {_form(found)}; a tensor"
-            f" [{len(pixels)}, 3, {side}, {side}] of floats on {batch.device} is expected",
+            f" [{len(batch)}, 3, {side}, {side}] of floats on {batch.device} is expected",
             hint="a fault of the vision tower's plugin: see engine.contracts.Preprocess",
         )
     return found
+
+
+def wanted_side(preprocess: Preprocess) -> int:
+    """How long the shorter side of a picture must be so that nothing is scaled up, in pixels."""
+    if isinstance(preprocess, SquarePreprocess):
+        from engine.contracts.cut import scaled_side
+
+        return scaled_side(preprocess)
+    return 2 * preprocess.size  # another one may cut something off
 
 
 def _name(preprocess: Preprocess) -> str:

@@ -6,7 +6,6 @@ queries, for any number of workers and processes, and after any interruption.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Sequence
 
 import numpy as np
@@ -111,12 +110,6 @@ class TrainingRows:
 
 def _in_languages(languages: Collection[str]) -> str:
     return f" in {' and '.join(sorted(languages))}" if languages else ""
-
-
-def seed_of(*parts: int | str) -> int:
-    """A seed (63 bits) for one purpose: the same parts, the same seed."""
-    text = ":".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
 
 
 def draws(seed: int, rows: int) -> NDArray[np.float64]:

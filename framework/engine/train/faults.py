@@ -61,6 +61,22 @@ class Faults:
             hint=_GENTLER,
         )
 
+    def check_order(
+        self, at: Position, then: dict[str, int] | None, now: dict[str, int] | None
+    ) -> None:
+        """Raise where a run that goes on within an epoch would read other rows.
+
+        Raises:
+            TrainingError: the sampler's order is not the one that the run began with.
+        """
+        if then is not None and then != now:
+            raise TrainingError(
+                f"stage {at.stage + 1}, epoch {at.epoch + 1}: the checkpoint goes on with"
+                f" {_place(then)}, and the sampler's order with {_place(now)}",
+                hint="the sampler's code was changed; go on with the one that began the run, or"
+                " `--force` starts it again",
+            )
+
     def diverged(
         self, at: Position, stage: StageRun, what: str, rows: Rows, save: Callable[[], None]
     ) -> NoReturn:
@@ -138,3 +154,7 @@ class Faults:
         if not steps:
             return "no checkpoint was written before"
         return f"the last good checkpoint is that of step {steps[-1]}"
+
+
+def _place(row: dict[str, int] | None) -> str:
+    return "no row" if row is None else ", ".join(f"{name} {n}" for name, n in row.items())

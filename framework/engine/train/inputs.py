@@ -19,8 +19,10 @@ from engine.cache.frozen import FrozenPrefix, open_prefix, probe
 from engine.contracts.state import State
 from engine.contracts.training import Rows
 from engine.core.model import DualEncoder
+from engine.data.seeds import seed_of
+from engine.data.views import ViewReader
 from engine.train.activations import Activations, NoImages
-from engine.train.data import TrainingRows, draws, seed_of
+from engine.train.data import TrainingRows, draws
 from engine.train.distribution import Processes
 from engine.train.entries import of_modality, sort_of
 from engine.train.modalities import Group, ImageModality, TextModality
@@ -108,10 +110,12 @@ class StageInputs:
         pictures = len(data) * (stage.augment.views if stage.augment else 1)
         keep = parts.cache.use and vision is None and sort == "images"
         side = model.vision.preprocess.size
+        seed = seed_of(parts.seed, "pictures")
         self._reader = PixelReader(
-            data.dataset, data.rows, model.vision.preprocess, stage.augment,
-            seed_of(parts.seed, "pictures"), parts.workers,
+            ViewReader(data.dataset, model.vision.preprocess, stage.augment, seed),
+            data.rows, parts.workers,
             PixelFile(self._budget, pictures, side) if keep else None,
+            kind=parts.readers if sort == "images" else "threads",
         )  # fmt: skip
         if sort == "images":
             self.images = ImageModality(
@@ -149,6 +153,20 @@ class StageInputs:
             plan.settings, sources.data, sources.parts.seed, self._number, epoch, plan.epochs
         )
         return plan.sampler.batches(position)
+
+    def next_row(self, order: Sequence[Rows], batch: int) -> dict[str, int] | None:
+        """Where the next row is read: its shard, and its row there; ``None`` after the last batch.
+
+        A checkpoint holds it, so a run that goes on knows that its order is the one that it had.
+        """
+        if batch >= len(order):
+            return None
+        data = self._sources.data
+        row, starts = int(data.rows[order[batch][0]]), data.dataset.shards()
+        if starts is None:
+            return {"row": row}
+        shard = int(np.searchsorted(starts, row, "right")) - 1
+        return {"shard": shard, "row": row - int(starts[shard])}
 
     def batches(self, order: Sequence[Rows], epoch: int, first: int = 0) -> Iterator[Drawn]:
         """The batches of an epoch; pictures are read while earlier batches are computed.

@@ -19,9 +19,10 @@ from engine.contracts.callback import Callback, StageInfo
 from engine.contracts.training import Logger, Rows, RunInfo
 from engine.core.build import Built
 from engine.core.devices import keep_freed_memory
+from engine.data.seeds import seed_of
 from engine.train.callbacks import Callbacks
 from engine.train.checkpoint import Checkpoints
-from engine.train.data import TrainingRows, seed_of
+from engine.train.data import TrainingRows
 from engine.train.device import (
     apply_threads,
     autocast,
@@ -216,7 +217,7 @@ class Trainer:
             if self.paused:
                 return
             self.faults.check_finite(at, stage)
-            at.epoch, at.batch = at.epoch + 1, 0
+            at.epoch, at.batch, self.state.next_row = at.epoch + 1, 0, None
             every = self.parts.pace.evaluate_every
             last = at.epoch == plan.epochs or at.stage_step >= plan.steps
             if last or (every and at.epoch % every == 0):
@@ -256,6 +257,8 @@ class Trainer:
         at = self.state.at
         order = stage.inputs.order(at.epoch)
         first, before = at.batch, stage.meter.spent[1]
+        if first:
+            self.faults.check_order(at, self.state.next_row, stage.inputs.next_row(order, first))
         # islice asks for no batch more than is trained: each costs reading and an exchange.
         left = max(0, stage.plan.steps - at.stage_step)
         for drawn in islice(stage.inputs.batches(order, at.epoch, first), left):
@@ -263,6 +266,7 @@ class Trainer:
             at.batch += 1
             at.stage_step += 1
             at.step += 1
+            self.state.next_row = stage.inputs.next_row(order, at.batch)
             if measured is not None:
                 self._after_step(stage, measured, len(drawn.rows))
             asked = self.processes.all_gather(self._interrupt.asked, self._due())

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from engine.cache.frozen import FrozenPrefix
 from engine.cache.key import item_key
-from engine.contracts.preprocess import Pixels, to_batch
+from engine.contracts.preprocess import Pixels, to_floats
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
 from engine.prepare.tables import TokenTable
 from engine.train.pixels import PixelReader
+from engine.train.upload import Uploader
 
 _IMAGES_AT_ONCE = 32
 """Pictures that run through a frozen prefix at once: more are no faster and need more memory."""
@@ -191,7 +192,7 @@ class ImageModality:
         chunk: int | None,
     ) -> None:
         self.tower, self.reader, self.prefix = tower, reader, prefix
-        self._device, self._chunk = device, chunk
+        self._device, self._chunk, self._upload = device, chunk, Uploader(device)
         self.start = 0 if prefix is None else prefix.stop
         self.digests = np.zeros((pictures if prefix else 0, 16), dtype=np.uint8)
 
@@ -258,7 +259,7 @@ class ImageModality:
         return good, prefix.state(rows, [1] * len(rows)) if rows else {}
 
     def _normal(self, pixels: Sequence[Pixels]) -> Tensor:
-        return to_batch(pixels, self.tower.preprocess, self._device)
+        return to_floats(self._upload(pixels), self.tower.preprocess)
 
 
 def _to(state: State, device: torch.device) -> State:

@@ -95,7 +95,8 @@ class InputParts:
     Attributes:
         towers: ``vision`` and ``text``, as the config names them: keys of the activation cache.
         seed: of crops, of the text that is drawn for a row, and of the views.
-        workers: processes that read pictures; ``None``: chosen from the machine.
+        workers: threads or processes that read pictures; ``None``: chosen from the machine.
+        readers: which of the two.
         one_text: one text is drawn for each row; otherwise all of a row's texts are read.
         cache: for frozen prefixes and pictures.
     """
@@ -103,6 +104,7 @@ class InputParts:
     towers: Mapping[str, PluginRef]
     seed: int
     workers: int | None
+    readers: Literal["threads", "processes"]
     one_text: bool
     cache: CacheParts
 
@@ -212,6 +214,7 @@ def resolve(config: EngineConfig, folder: Path) -> RunParts:
             towers={"vision": vision, "text": text},
             seed=config.seed,
             workers=train.workers,
+            readers=train.readers,
             one_text=train.queries == "random",
             cache=CacheParts(
                 folder=train.cache.folder or folder / CACHE,

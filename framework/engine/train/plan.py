@@ -11,9 +11,10 @@ import torch
 from engine.contracts.training import Epoch, Loss, Sampler
 from engine.core.config.train_schema import StageSettings
 from engine.core.model import DualEncoder
+from engine.data.seeds import seed_of
 from engine.errors import DataError, at_setting
 from engine.train.activations import check_trains
-from engine.train.data import TrainingRows, seed_of
+from engine.train.data import TrainingRows
 from engine.train.entries import available_entries, check_loss, sort_of
 from engine.train.moments import stage_optimizer
 from engine.train.parts import PlanParts

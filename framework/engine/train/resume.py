@@ -15,8 +15,8 @@ from engine.train.checkpoint import Checkpoints
 from engine.train.data import TrainingRows
 from engine.train.state import TrainingState
 
-_FREE = ("loggers", "workers", "threads", "checkpoints", "keep", "save_minutes", "save_steps",
-         "log_every", "cache", "device", "compile")  # fmt: skip
+_FREE = ("loggers", "workers", "readers", "threads", "checkpoints", "keep", "save_minutes",
+         "save_steps", "log_every", "cache", "device", "compile")  # fmt: skip
 """Of `train`: what changes no number of the model, so a run may go on with other values."""
 
 

@@ -83,6 +83,7 @@ class TrainingState:
         config: what may not change between a checkpoint and the run that goes on from it.
         data: what the training data held, as digests.
         threads: of arithmetic; another number changes the last bits.
+        next_row: where the next batch begins, ``shard`` and ``row``; ``None`` between epochs.
     """
 
     at: Position = field(default_factory=Position)
@@ -99,6 +100,7 @@ class TrainingState:
     config: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] | None = None
     threads: int = 0
+    next_row: dict[str, int] | None = None
 
     def to_checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON types, and the tensors that they name.

@@ -280,7 +280,8 @@ class ShardsSettings(DatasetSettings):
         2.0,
         ge=1,
         le=16,
-        description="training decodes a JPEG smaller where its shorter side stays at least this"
-        " many times what the tower takes; null: always whole",
+        description="training decodes a JPEG at a half, a quarter or an eighth where its shorter"
+        " side stays at least this many times what the tower takes, and scales it with SIMD; null:"
+        " as it is evaluated",
     )
     language: Language | None = Field(None, description="of the texts")

@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
-from engine.data.pictures import decode
+from engine.data.pictures import Decoded, decode
+from engine.data.pictures.resize import shorter_side_to
 from engine.data.shards.blocks import Blocks
 from engine.data.shards.columns import ParquetShards
 from engine.data.shards.samples import FIELDS, TEXTS, parse_texts, read_samples
@@ -154,16 +155,19 @@ class Shards(Dataset):
         )
 
     def image(self, index: int) -> Image:
-        return self._image(index, None)
+        return self._decoded(index, None).image
 
     def image_for(self, index: int, side: int) -> Image:
         factor = self.settings.draft
-        return self._image(index, None if factor is None else math.ceil(factor * side))
+        if factor is None:
+            return self.image(index)
+        found = self._decoded(index, math.ceil(factor * side))
+        return shorter_side_to(found.image, side, (found.width, found.height))
 
-    def _image(self, index: int, at_least: int | None) -> Image:
+    def _decoded(self, index: int, at_least: int | None) -> Decoded:
         self._check(index)
         try:
-            return decode(self._rows.picture(index), at_least=at_least).image
+            return decode(self._rows.picture(index), at_least=at_least)
         except BrokenImageError as error:
             where = f"image {self._id(index)} in {self._where(index)}"
             raise BrokenImageError(f"{where}: {error.reason}", reason=error.reason) from error

@@ -15,7 +15,8 @@ from torchvision.transforms import RandomResizedCrop
 from engine.contracts.dataset import Dataset
 from engine.contracts.preprocess import SquarePreprocess
 from engine.core.config.train_schema import AugmentSettings
-from engine.train.pixels import PixelReader, augmented, random_crop
+from engine.data.views import ViewReader, augmented, random_crop
+from engine.train.pixels import PixelReader
 
 SIZES = [(800, 450), (450, 800), (300, 300), (640, 480), (1000, 120), (90, 700), (37, 23)]
 SHARES = [(0.6, 1.0), (0.08, 1.0), (0.9, 1.0), (0.2, 0.3)]
@@ -97,7 +98,9 @@ def test_what_reaches_the_tower_has_the_share_of_the_area(
     views = 40
     settings = AugmentSettings(views=views, crop=(0.6, 1.0))
     reader = PixelReader(
-        OnePicture(*size), np.array([0]), SquarePreprocess(64, resize=resize), settings, 5, 1
+        ViewReader(OnePicture(*size), SquarePreprocess(64, resize=resize), settings, 5),
+        np.array([0]),
+        1,
     )
     pixels = reader.take(list(range(views)))
     reader.close()

@@ -16,11 +16,11 @@ from engine.contracts.dataset import Dataset
 from engine.contracts.state import State
 from engine.core.config.schema import EngineConfig
 from engine.core.config.train_schema import AugmentSettings, ScheduleSettings, chosen_blocks
+from engine.data.views import augmented
 from engine.errors import BrokenImageError, ConfigError
 from engine.train.distribution import Processes
 from engine.train.loop import Trainer
 from engine.train.meter import routing
-from engine.train.pixels import augmented
 from engine.train.plan import epoch_of, plan_stages
 from engine.train.stages import mixes_rows, rate_at
 

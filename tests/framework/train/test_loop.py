@@ -15,8 +15,9 @@ from torch.nn import functional
 from engine.contracts.preprocess import to_batch, to_pixels
 from engine.contracts.training import Epoch
 from engine.core.config.schema import EngineConfig
+from engine.data.seeds import seed_of
 from engine.errors import ConfigError, DataError, TrainingError
-from engine.train.data import draws, seed_of
+from engine.train.data import draws
 from engine.train.history import read_history
 from engine.train.loop import Trainer
 

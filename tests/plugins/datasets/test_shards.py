@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
+from engine.contracts.preprocess import SquarePreprocess
 from engine.data.shards import blocks
 from engine.data.shards.blocks import Blocks, Recent
 from engine.data.shards.samples import parse_texts
@@ -120,7 +121,22 @@ def test_large_jpegs_are_decoded_smaller_for_training_alone(tmp_path: Path) -> N
         data = Shards(ShardsSettings(path=tmp_path / "data", draft=draft))
         assert data.image(0).size == SIZE
         sizes[draft] = data.image_for(0, 60).size
-    assert sizes == {1.0: (80, 60), 2.0: (160, 120), None: SIZE}
+    assert sizes == {1.0: (80, 60), 2.0: (80, 60), None: SIZE}
+
+
+@pytest.mark.parametrize("size", [(640, 480), (481, 643), (1001, 333), (90, 200), (60, 60)])
+def test_what_training_reads_is_nearly_what_is_evaluated(
+    tmp_path: Path, size: tuple[int, int]
+) -> None:
+    noise = np.random.default_rng(0).normal(0, 1, (12, 16, 3)).cumsum(0).cumsum(1)
+    small = Image.fromarray((128 + 20 * noise / np.abs(noise).max() * 6).clip(0, 255).astype("u1"))
+    file = io.BytesIO()
+    small.resize(size, Image.Resampling.BICUBIC).save(file, "JPEG", quality=92)
+    local(tmp_path / "data")("0.tar", tar_of([("1.jpg", file.getvalue()), ("1.txt", b"x")]))
+    data, preprocess = Shards(ShardsSettings(path=tmp_path / "data")), SquarePreprocess(60)
+    whole = preprocess.to_array(data.image(0)).astype(int)
+    reduced = preprocess.to_array(data.image_for(0, 60)).astype(int)
+    assert np.abs(whole - reduced).mean() < 0.6
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])

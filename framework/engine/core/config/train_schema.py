@@ -236,7 +236,10 @@ class TrainSettings(Settings):
     )
     compile: bool = Field(False, description="torch.compile the towers' blocks")
     workers: int | None = Field(
-        None, ge=1, le=MAX_WORKERS, description="threads that read images: one a core"
+        None, ge=1, le=MAX_WORKERS, description="threads or processes that read images: one a core"
+    )
+    readers: Literal["threads", "processes"] = Field(
+        "threads", description="what reads images; processes where a GPU wants thousands a second"
     )
     threads: int | None = Field(
         None, ge=1, le=MAX_WORKERS, description="threads of the model's arithmetic"

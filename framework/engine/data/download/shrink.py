@@ -8,8 +8,8 @@ import zlib
 from dataclasses import dataclass
 
 from engine.data.download.headers import GZIP
-from engine.data.download.resize import resize
 from engine.data.pictures import decode
+from engine.data.pictures.resize import resize
 from engine.errors import BrokenImageError
 
 _LONGEST_SIDE = 65_500

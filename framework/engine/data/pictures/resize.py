@@ -50,6 +50,24 @@ def resize(image: Image.Image, size: Size, whole: Size) -> Image.Image:
     return _convolved(image, size, (0, 0, width, height))
 
 
+def shorter_side_to(image: Image.Image, side: int, whole: Size) -> Image.Image:
+    """A picture whose shorter side is ``side``, where it is longer; see :func:`resize`.
+
+    It has the size that ``SquarePreprocess`` scales to, which then has nothing left to scale.
+
+    Args:
+        image: RGB, maybe decoded at a half, a quarter or an eighth of its size.
+        side: in pixels.
+        whole: width and height of the picture at its full size.
+    """
+    short, long = min(whole), max(whole)
+    known = any(image.size == (-(-whole[0] // s), -(-whole[1] // s)) for s in _SCALES)
+    if min(image.size) <= side or not known:
+        return image
+    scaled = int(side * long / short)
+    return resize(image, (side, scaled) if whole[0] <= whole[1] else (scaled, side), whole)
+
+
 def _convolved(image: Image.Image, size: Size, box: Box) -> Image.Image:
     filter_ = simd.ResizeAlg.convolution(simd.FilterType.catmull_rom)
     options = simd.ResizeOptions(filter_, use_alpha=False, crop_box=simd.CropBox(*box))

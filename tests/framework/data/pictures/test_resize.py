@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from engine.data.download import resize as module
-from engine.data.download.resize import resize
 from engine.data.pictures import decode
+from engine.data.pictures import resize as module
+from engine.data.pictures.resize import resize
 
 
 def smooth(width: int, height: int) -> Image.Image:
