@@ -182,13 +182,8 @@ class Trainer:
         if not self.place.replaces:
             self.place.take()
         self.checkpoints.folder = self.place.place / CHECKPOINTS
-        info = RunInfo(
-            folder=self.folder,
-            name=self.parts.name,
-            steps=self.steps,
-            step=self.state.at.step,
-            config=self.parts.described,
-        )
+        step = self.state.at.step
+        info = RunInfo(self.folder, self.parts.name, self.steps, step, self.parts.described)
         self.reporter.start(self.place.place, info, len(self.state.finished_stages))
         self.callbacks.start(info, None if resumed is None else resumed.callbacks)
         if self.data.without_text:

@@ -53,7 +53,7 @@ class Recent(Generic[K, V]):
 
     def get(self, key: K) -> V:
         """The value of a key, loaded where it is not kept. What loading raises, all get."""
-        if self._process != os.getpid():  # after a fork: the lock may be held for ever
+        if self._process != os.getpid():  # after a fork: nobody may ever release the lock
             self._begin()
         with self._lock:
             found = self._values.get(key)
@@ -141,9 +141,9 @@ class BlockFile(io.RawIOBase):
         """The place."""
         return self._at
 
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+    def seek(self, offset: int, origin: int = os.SEEK_SET) -> int:
         """Go to a place."""
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[origin]
         self._at = max(0, base + offset)
         return self._at
 
