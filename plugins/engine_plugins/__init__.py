@@ -260,7 +260,7 @@ def engine_plugins() -> list[Plugin]:
                 "SparseAdamSettings",
                 "Adam for large tables: a sparse gradient touches only the rows that it names"),
         _plugin("command", "demo", "commands.demo.Demo", "CommandSettings",
-                "the whole way on drawn data, from a config to a page"),
+                "The whole way on drawn data, from a config to a page."),
         _plugin("callback", "ema", "callbacks.ema.Ema", "EmaSettings",
                 "an exponential moving average of the weights, evaluated and kept as the model"),
         _plugin("callback", "keep_best", "callbacks.keep_best.KeepBest", "KeepBestSettings",

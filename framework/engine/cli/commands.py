@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from engine.errors import EngineError, PluginError
+from engine.errors import EngineError, PluginError, did_you_mean
 
 if TYPE_CHECKING:
     from engine.contracts.hooks import Plugin
@@ -55,6 +55,9 @@ its own.
 """
 
 
+_UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no name of its own
+
+
 @contextlib.contextmanager
 def without_collections() -> Iterator[None]:
     """No garbage collection for the moment that a start takes: imports make objects by the hundred
@@ -68,6 +71,18 @@ def without_collections() -> Iterator[None]:
     finally:
         if was:
             gc.enable()
+
+
+@contextlib.contextmanager
+def _reported(path: str) -> Iterator[None]:
+    try:
+        yield
+    except _UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            raise
+        path = error.ctx.command_path if error.ctx is not None else path
+        hint = f"`{path} --help` says what it takes"
+        raise EngineError(error.format_message(), hint=hint) from None
 
 
 class Commands(TyperGroup):
@@ -89,12 +104,27 @@ class Commands(TyperGroup):
             return None
         return _Unloaded(cmd_name, plugin.summary, lambda: _of_plugin(cmd_name, plugin))
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **more: Any) -> Any:
+        """Read the options before the command; misused ones are reported as every error is."""
+        with _reported(info_name or "engine"):
+            return super().make_context(info_name, args, *rest, **more)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; a misused one is reported as every other error is."""
+        with _reported(ctx.command_path):
+            return super().invoke(ctx)
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """The command to run; here its code is imported.
 
         Raises:
             PluginError: a plugin's code does not import, or does not give a command.
         """
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            near = did_you_mean(args[0], self.list_commands(ctx))
+            raise EngineError(
+                f"engine has no command `{args[0]}`{near}", hint="`engine --help` lists all"
+            )
         name, command, rest = super().resolve_command(ctx, args)
         command = command.loaded() if isinstance(command, _Unloaded) else command
         gc.enable()  # from here on it is a command's own work, maybe of hours

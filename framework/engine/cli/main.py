@@ -24,7 +24,6 @@ app = typer.Typer(
     cls=Commands,
     help="A YAML config becomes an image-text model, under a limit on the bytes of its weights.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,  # plain help: half the start-up time of the boxed one
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -93,6 +93,41 @@ def test_every_own_command_is_where_the_table_says(name: str) -> None:
     assert f"Usage: engine {name}" in done.output
 
 
+MISUSED = [
+    (["prdict"], "engine has no command `prdict` (did you mean `predict`?)"),
+    (["data", "downlod"], "No such command 'downlod'."),
+    (["--nothing"], "No such option: --nothing"),
+    (["size", "--limt", "5MB"], "No such option: --limt"),
+    (["size"], "Missing argument"),
+    (["predict", "x", "y", "--classes", "a"], "Missing option '-o'"),
+    (["serve", "x", "--port", "many"], "Invalid value for '--port'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISUSED)
+def test_a_misused_command_is_reported_as_every_error_is(
+    arguments: list[str], message: str
+) -> None:
+    script = "from engine.cli import main\nmain.run()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {message}"), done.stderr
+    assert "\nhint: `" in done.stderr
+    assert "Usage" not in done.stdout + done.stderr
+
+
+def test_shell_completion_knows_the_commands() -> None:
+    script = "import sys; sys.argv[0] = 'engine'\nfrom engine.cli import main\nmain.run()"
+    asked = {"_ENGINE_COMPLETE": "complete_bash", "COMP_WORDS": "engine pre", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True,
+        env={**os.environ, **asked}, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["predict"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "modules"), [(["--help"], set()), (["size", "--help"], {"engine.cli.size"})]
 )
@@ -133,7 +168,7 @@ def test_help_lists_commands_without_importing_their_code(engine: Call) -> None:
         (["count", "plugins"], 0, "command 3"),  # the built-in demo, too
         (["count", "--help"], 0, "How many lines a file has."),
         (["count", "lines", "nothing.txt"], 2, "error: nothing.txt"),
-        (["helo"], 2, "No such command"),
+        (["helo"], 2, "has no command `helo`"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
