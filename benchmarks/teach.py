@@ -8,9 +8,9 @@
   and of phrases never shown.
 - speed: `engine train` against sentence-transformers' recipe for teaching over languages (MSELoss
   on the teacher's vectors) with the same pairs, teacher, student and epochs. Whole processes, one
-  thread, the teacher included, an empty cache. ``--share 0.2`` takes that share of the 70,000 pairs
-  for both. The recipe lets its student read both languages; here it reads the Russian alone, which
-  is half of that work.
+  thread, the teacher included, an empty cache; once more with the teacher in bfloat16, which the
+  processor should compute in. ``--share 0.2`` takes that share of the 70,000 pairs for all. The
+  recipe lets its student read both languages; here it reads the Russian alone, half of that work.
 
 Each part alone: ``--only lexicon``. What was trained stays in ``--work`` and is not trained twice.
 """

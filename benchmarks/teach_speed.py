@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measure import ROOT
+from measure import ROOT, median_ratio
 from teach_jobs import (
     MINILM,
     best_translation,
@@ -31,7 +31,12 @@ PAIRS, TEST = 70_000, 1_000
 EPOCHS, BATCH = 5, 64
 """As make_multilingual.py of sentence-transformers has them."""
 
-PEER = ROOT / "venvs" / "sentence_transformers"
+VENV = ROOT / "venvs" / "sentence_transformers"
+
+OURS, HALF, PEER = "engine", "engine, teacher in bfloat16", "sentence-transformers"
+
+Measured = tuple[float, float, float]
+"""Seconds, CPU seconds, mean cosine to the teacher on held-out pairs."""
 
 
 def speed(work: Path, share: float, rounds: int) -> dict[str, Any]:
@@ -42,20 +47,27 @@ def speed(work: Path, share: float, rounds: int) -> dict[str, Any]:
     test_path = work / "speed_test.json"
     test_path.write_text(json.dumps([ru for ru, _ in test]), encoding="utf-8")
     target = teacher_vectors([en for _, en in test])
-    figures: dict[str, list[float]] = {}
-
-    def keep(side: str, job: Callable[[], tuple[float, float, float]]) -> None:
-        for name, value in zip(("seconds", "CPU seconds", "cosine"), job(), strict=True):
-            figures.setdefault(f"{name} {side}", []).append(value)
-
+    texts = [ru for ru, _ in test]
+    jobs: dict[str, Callable[[], Measured]] = {
+        OURS: lambda: _engine(work, path, texts, target, "float32"),
+        HALF: lambda: _engine(work, path, texts, target, "bfloat16"),
+        PEER: lambda: _peer(work, path, test_path, target),
+    }
+    figures: dict[str, dict[str, list[float]]] = {}
     for _ in range(rounds):
-        keep("engine", lambda: _engine(work, path, [ru for ru, _ in test], target))
-        keep("sentence-transformers", lambda: _peer(work, path, test_path, target))
-    found: dict[str, Any] = {name: statistics.median(each) for name, each in figures.items()}
-    for name in ("seconds", "CPU seconds"):
-        ratios = [b / a for a, b in zip(figures[f"{name} engine"],
-                  figures[f"{name} sentence-transformers"], strict=True)]  # fmt: skip
-        found[f"ratio of {name}"] = statistics.median(ratios)
+        for name, job in jobs.items():
+            for what, value in zip(("seconds", "CPU seconds", "cosine"), job(), strict=True):
+                figures.setdefault(what, {}).setdefault(name, []).append(value)
+    found: dict[str, Any] = {
+        f"{what} {name}": statistics.median(values)
+        for what, by_name in figures.items()
+        for name, values in by_name.items()
+    }
+    for what in ("seconds", "CPU seconds"):
+        for name in (OURS, HALF):
+            found[f"{name}: ratio of {what}"] = median_ratio(
+                figures[what][PEER], figures[what][name]
+            )
     return {**found, "pairs": len(training), "share": share, "epochs": EPOCHS, "batch": BATCH,
             "English texts": len({en for _, en in training})}  # fmt: skip
 
@@ -70,22 +82,20 @@ def _pairs(share: float) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
 
 
 def _engine(
-    work: Path, path: Path, texts: list[str], target: np.ndarray[Any, Any]
-) -> tuple[float, float, float]:
+    work: Path, path: Path, texts: list[str], target: np.ndarray[Any, Any], precision: str
+) -> Measured:
     for name in ("speed", "speed_cache"):
         shutil.rmtree(work / name, ignore_errors=True)
     run = train(work / "speed", work / "speed_cache", [
         f"data.train.path={path}", f"train.stages.0.epochs={EPOCHS}",
-        f"train.stages.0.batch_size={BATCH}",
+        f"train.stages.0.batch_size={BATCH}", f"train.teachers.minilm.precision={precision}",
         "train.stages.0.losses=[{use: distill, teacher: minilm, compare: mse}]",
     ])  # fmt: skip
     cosine = (student_vectors(Path(run["model"]), texts) * target).sum(axis=1).mean()
     return run["seconds"], run["cpu"], float(cosine)
 
 
-def _peer(
-    work: Path, path: Path, test: Path, target: np.ndarray[Any, Any]
-) -> tuple[float, float, float]:
+def _peer(work: Path, path: Path, test: Path, target: np.ndarray[Any, Any]) -> Measured:
     answer = work / "speed_peer.npy"
     folder = local_path(MINILM)
     command = [_python(), str(ROOT / "benchmarks" / "teach_peer.py"), str(folder), str(path),
@@ -104,14 +114,14 @@ def _peer(
 def _python() -> str:
     """Python of an environment of its own: this one's packages, and those of the library's trainer
     (accelerate, datasets)."""
-    python = PEER / "bin" / "python"
-    if not (PEER / "ready").exists():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(PEER)], check=True)
-        site = next((PEER / "lib").glob("python*/site-packages"))
+    python = VENV / "bin" / "python"
+    if not (VENV / "ready").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
+        site = next((VENV / "lib").glob("python*/site-packages"))
         ours = [path for path in sys.path if path.endswith("site-packages")]
         (site / "ours.pth").write_text("".join(f"{path}\n" for path in ours), encoding="utf-8")
         constraints = ["--constraint", str(ROOT / "constraints.txt")]
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *constraints, "accelerate",
                         "datasets"], check=True)  # fmt: skip
-        (PEER / "ready").touch()
+        (VENV / "ready").touch()
     return str(python)
