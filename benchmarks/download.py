@@ -227,12 +227,12 @@ def list_memory(lengths: tuple[int, ...], fetched: int) -> dict[str, object]:
 
 def stop_after(fetched: int, metadata: Path, images: Path, out: Path) -> None:
     """A download that stops as if by a user after so many results."""
-    from engine.data.download.run import Progress, download
+    from engine.data.download.run import DownloadProgress, download
     from engine.data.download.settings import DownloadSettings
 
     asked = False
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: DownloadProgress) -> None:
         nonlocal asked
         if progress.fresh >= fetched and not asked:
             asked = True

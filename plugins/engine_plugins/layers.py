@@ -20,6 +20,7 @@ class QuickGelu(nn.Module):
     """``x * sigmoid(1.702 x)``, OpenAI CLIP's approximation of GELU. Any shape."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """The activation of ``x``, of the same shape."""
         if torch.is_grad_enabled() or torch.compiler.is_compiling():
             return x * torch.sigmoid(1.702 * x)
         return (1.702 * x).sigmoid_().mul_(x)  # the same numbers, in one new tensor
@@ -118,8 +119,10 @@ def attend_at(
 
 
 class Places:
-    """The places of a batch that a causal transformer must work on: of its padding none, and of
-    places before which (themselves included) the same tokens stand in several texts, one.
+    """The places of a batch that a causal transformer must work on.
+
+    Of its padding none, and of places before which (themselves included) the same tokens stand in
+    several texts, one.
 
     Norms and matrices work on each place by itself, and attention sees nothing behind a place. So
     the numbers are those of the whole batch. Class names in one template share half their tokens.
@@ -167,9 +170,9 @@ _FULL = 0.9
 
 
 def _different_starts(ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """[B, L], [B, L] -> one place of each different start of a text [places], and for every place
-    of the batch [B * L] which of them is its own.
+    """[B, L], [B, L] -> one place of each different start of a text [places], and [B * L].
 
+    The second says for every place of the batch which of the first is its own.
     Two places have the same start where the places before them have, and their tokens are equal.
     """
     rows, length = ids.shape

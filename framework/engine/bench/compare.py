@@ -134,9 +134,7 @@ class MetricComparison:
 
 @dataclass(frozen=True)
 class Compared:
-    """The whole comparison: the difference of the mean accuracies, a minus b, and every metric that
-    both sides have.
-    """
+    """The difference of the mean accuracies, a minus b, and every metric that both sides have."""
 
     a: Side
     b: Side

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from engine.contracts.metric import Answers
 from engine.core.build import Built
 from engine.core.config import dump_config
 from engine.core.devices import find_device
+from engine.core.progress import logged, within
 from engine.core.size import artifact_size
 from engine.data.contest import read_predictions
 from engine.errors import DataError
@@ -39,6 +41,8 @@ from engine.evaluate.retrieval import retrieval
 from engine.evaluate.runner import DatasetRun, run
 from engine.evaluate.scores import class_recall
 from engine.exchange.exported import is_export, read_onnx_export
+
+_log = logging.getLogger(__name__)
 
 FEATURES_BUDGET = 4 * 10**9
 """Bytes of vision features that a bench keeps."""
@@ -57,13 +61,13 @@ def evaluate_entry(job: Job, folder: Path) -> tuple[Result, EntryAnswers]:
     evaluated = [EvaluatedDataset.from_json(each) for each in job.datasets]
     if job.source == "predictions":
         return _evaluate_predictions(job, evaluated)
-    print("evaluating", flush=True)
+    _log.info("evaluating")
     device = find_device(job.device or "cpu")
-    built = read_model(folder, job.backend, print)
+    built = read_model(folder, job.backend, logged)
     built.model.to(device)
     training = Training(built.config.data.train, built.config)
     results, answers = [], {}
-    with FeatureCache(Path(job.features), FEATURES_BUDGET, print) as cache:
+    with FeatureCache(Path(job.features), FEATURES_BUDGET) as cache:
         for each in evaluated:
             result, found = _evaluate_one(job, built, each, training, cache)
             results.append(result)
@@ -84,7 +88,7 @@ def _evaluate_one(
     predictor = predictor_for(built, evaluated)
     ran = run(
         predictor, dataset, workers=job.threads, features=cache, keep_vectors=queries,
-        progress=_progress(evaluated.name),
+        progress=within(logged, "evaluating"),
     )  # fmt: skip
     answers = _answers(ran, _retrieve(predictor, ran) if queries else None)
     seen = training.seen(evaluated.use, dataset)
@@ -136,13 +140,6 @@ def _size_of_export(folder: Path) -> ModelSize:
         bytes=sum(part.bytes for part in parts), parameters=int(manifest["num_parameters"]),
         buffers=0, parts=tuple(parts),
     )  # fmt: skip
-
-
-def _progress(name: str) -> Callable[[str, int, int], None]:
-    def show(_: str, done: int, total: int) -> None:
-        print(f"evaluating {name}: {done} of {total}", flush=True)
-
-    return show
 
 
 def _provenance(job: Job, built: Built, warnings: Sequence[str]) -> Provenance:

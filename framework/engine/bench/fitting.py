@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from itertools import islice
 from pathlib import Path
 
@@ -14,7 +15,10 @@ from engine.compress.fit import fit
 from engine.compress.labelled import pictures_of
 from engine.compress.report import cost
 from engine.core.build import Built, save
+from engine.core.progress import logged, within
 from engine.errors import EngineError
+
+_log = logging.getLogger(__name__)
 
 _TEXTS, _PICTURES = 2000, 64
 
@@ -33,18 +37,18 @@ def fitted_model(job: Job, folder: Path) -> Path:
         LimitError: the limit cannot be met.
     """
     assert job.fit is not None
-    print(f"fitting under {job.fit:,} bytes", flush=True)
+    _log.info("fitting under %s bytes", f"{job.fit:,}")
     built, target = read_clustered(folder), Path(job.fitted)
     texts, pictures = _calibration(built, job)
     done = fit(
         built, job.fit, texts=texts, pictures=pictures,
         state=target.with_name(f".{target.name}.json"),
-        report=lambda what, share: print(f"fitting: {what}, {share:.0%}", flush=True),
+        progress=within(logged, "fitting"),
     )  # fmt: skip
     limits = done.built.config.limits.model_copy(update={"weights": job.fit})
     done.built.config = done.built.config.model_copy(update={"limits": limits})
     save(done.built, target)
-    print(cost(done), flush=True)
+    _log.info("%s", cost(done))
     return target
 
 
@@ -58,7 +62,7 @@ def _calibration(built: Built, job: Job) -> tuple[list[str], list[np.ndarray]]:
             texts = list(islice(dataset.texts(), _TEXTS))
             pictures = pictures_of(built, [dataset], _PICTURES) if len(dataset) else []
         except EngineError as error:
-            print(f"the training data cannot be read: {error.message}", flush=True)
+            _log.warning("the training data cannot be read: %s", error.message)
     for each in job.datasets if not texts else ():
         texts += EvaluatedDataset.from_json(each).open().classes
     return list(dict.fromkeys(texts)), pictures

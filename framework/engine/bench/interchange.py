@@ -31,9 +31,9 @@ _NOT_IN_NAMES = re.compile(r"^\.|[/\\\x00-\x1f\x7f]")
 def clip_benchmark_json(
     result: Result, declarations: Sequence[Declaration], language: str | None = None
 ) -> list[dict[str, Any]]:
-    """A result as CLIP_benchmark's files (``clip_benchmark/cli.py`` of clip-benchmark 1.6.2): one
-    dictionary a data set and task, each to be written as a JSON file of its own.
+    """A result as CLIP_benchmark's files, a dictionary for each data set and task.
 
+    Each is to be written as a JSON file of its own (``clip_benchmark/cli.py``, version 1.6.2).
     Shares are in 0..1, as there. ``acc5`` is NaN where it is not known, as there with fewer than
     five classes, so write them with ``json.dump``'s default ``allow_nan``. ``model`` is the entry's
     name; ``pretrained`` tells its seed, or the artifact or file that it is. Recall@k of "image

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,8 @@ from engine.core import terminal
 from engine.core.config.loader import load_config
 from engine.core.config.schema import EngineConfig
 from engine.errors import EngineError
+
+_log = logging.getLogger(__name__)
 
 
 class Job(_Fact):
@@ -94,12 +97,14 @@ def reporting(job: Job) -> Iterator[None]:
     if job.parent:
         threading.Thread(target=_end_with, args=(job.parent,), daemon=True).start()
     with terminal.guarded():
+        logging.basicConfig(format="%(message)s", stream=sys.stdout)
+        logging.getLogger("engine").setLevel(logging.INFO)
         try:
             yield
         except EngineError as error:
-            print(f"error: {error.message}", file=sys.stderr)
+            _log.error("error: %s", error.message)
             if error.hint:
-                print(f"hint: {error.hint}", file=sys.stderr)
+                _log.error("hint: %s", error.hint)
             sys.exit(2)
         except KeyboardInterrupt:
             sys.exit(130)

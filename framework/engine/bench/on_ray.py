@@ -40,8 +40,10 @@ def run_on_ray(
     watch: Watch = lambda done, total, doing: None,
     tick: float = 0.25,
 ) -> Failures:
-    """As :func:`engine.bench.schedule.run_tasks`, on the cluster that ``RAY_ADDRESS`` names, or one
-    that is started here. ``jobs`` is left to Ray: a task takes as many CPUs as it has threads.
+    """As :func:`engine.bench.schedule.run_tasks`, on a Ray cluster.
+
+    It is the one that ``RAY_ADDRESS`` names, or one that is started here. ``jobs`` is left to Ray:
+    a task takes as many CPUs as it has threads.
 
     Speed is measured when all models are made, but Ray may put several on one machine at once: for
     figures to be compared, measure speed here.

@@ -219,8 +219,9 @@ class Result(_Fact):
 
 
 class QueryRanks(_Fact):
-    """Where retrieval put the best right candidate of each query, see ``RetrievalRanks`` of
-    ``engine.contracts.metric``.
+    """Where retrieval put the best right candidate of each query.
+
+    See ``RetrievalRanks`` of ``engine.contracts.metric``.
     """
 
     image_to_text: tuple[int, ...]

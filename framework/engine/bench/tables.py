@@ -18,8 +18,10 @@ _SPEEDS = ("load_seconds", "image_ms", "text_ms", "images_per_second", "peak_mb"
 
 
 def to_csv(leaderboard: Leaderboard) -> str:
-    """A line an entry, failed ones too, numbers unrounded; the rank under each limit as best and
-    worst place (empty: not ranked there). A value that is not a number is left empty.
+    """A line an entry, failed ones too, numbers unrounded.
+
+    The rank under each limit is a best and a worst place (empty: not ranked there). A value that is
+    not a number is left empty.
 
     A text that a spreadsheet would take for a formula gets an apostrophe in front, as spreadsheets
     themselves write it.

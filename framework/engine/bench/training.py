@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,10 +19,13 @@ from engine.core.config.schema import EngineConfig
 from engine.core.config.train_schema import TrainSettings
 from engine.core.files import locked, write_text
 from engine.core.files import steps as lasting
+from engine.core.progress import logged
 from engine.train.evaluator import Evaluator, evaluator_of
 from engine.train.folder import is_run
 from engine.train.names import CACHE, CHECKPOINTS, MODEL, START
 from engine.train.run import train
+
+_log = logging.getLogger(__name__)
 
 _WAIT = 120.0
 """Seconds: a process of a killed bench sees that soon, finishes its step and saves."""
@@ -41,15 +45,15 @@ def make_model(job: Job) -> Path:
     with _alone(folder, _WAIT if job.fit is None else _WAIT_FOR_TRAINING):
         why = why_model_stale(folder, Path(job.code))
         if why and folder.exists():
-            print(f"made again: {why}", flush=True)
+            _log.info("made again: %s", why)
             lasting.remove_tree(folder)
         if is_artifact(folder / MODEL):
             return folder / MODEL
         _record(job, config)
         started, before = time.monotonic(), seconds_of(folder) or 0.0
         if config.train is None:
-            print("building", flush=True)
-            save(build_clustered(config, print), folder / MODEL)
+            _log.info("building")
+            save(build_clustered(config, logged), folder / MODEL)
             _record(job, config)
             return folder / MODEL
         resume = is_run(folder)
@@ -57,7 +61,7 @@ def make_model(job: Job) -> Path:
             lasting.remove(folder / TRAINING_TIME)
             before = 0.0
         try:
-            train(config, folder, resume=resume, evaluator=_evaluator(config), say=print)
+            train(config, folder, resume=resume, evaluator=_evaluator(config), progress=logged)
         finally:
             if folder.is_dir():
                 note_seconds(folder, before + time.monotonic() - started)

@@ -7,7 +7,7 @@ same numbers in the same way.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 
 import torch
@@ -145,7 +145,6 @@ def open_prefix(
     device: torch.device,
     precision: torch.dtype,
     keep: frozenset[str] = frozenset(),
-    say: Callable[[str], None] = lambda line: None,
 ) -> FrozenPrefix:
     """A frozen prefix with its cache, which is named by all that the numbers follow from.
 
@@ -159,7 +158,6 @@ def open_prefix(
         device: where the tower runs.
         precision: the autocast dtype.
         keep: see :class:`FrozenPrefix`.
-        say: see :class:`ActivationCache`.
     """
     key = activation_key(tower, stop, plugin, entries, device=device, precision=precision)
     about = {
@@ -169,5 +167,5 @@ def open_prefix(
         "device": device.type,
         "precision": str(precision).removeprefix("torch."),
     }
-    cache = ActivationCache(budget.folder / f"{modality}-{key}", entries, budget, about, say)
+    cache = ActivationCache(budget.folder / f"{modality}-{key}", entries, budget, about)
     return FrozenPrefix(tower, stop, entries, cache, device=device, precision=precision, keep=keep)

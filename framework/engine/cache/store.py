@@ -18,11 +18,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import struct
 import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from itertools import accumulate
 from pathlib import Path
@@ -45,6 +46,8 @@ from engine.cache.budget import (
 from engine.cache.entry import Entry
 from engine.cache.index import EMPTY_BYTES, DamagedIndexError, EntryPlace, Index, growth
 
+_log = logging.getLogger(__name__)
+
 KEY = 16
 """Bytes of a key."""
 
@@ -64,7 +67,7 @@ class ActivationCache:
     """Records by key: the rows of a state at one place of one tower.
 
     Nothing that goes wrong with its files stops a run: what cannot be read is computed again, what
-    cannot be written is not kept, and ``say`` is called once. May be used by several threads and
+    cannot be written is not kept, which is logged once. May be used by several threads and
     after a fork.
 
     Args:
@@ -72,7 +75,6 @@ class ActivationCache:
         entries: what a record is made of.
         budget: what the caches of the folder may take.
         about: what the cache is, for a person who finds it (JSON types).
-        say: called once where it cannot be used or cannot grow, or where a record is damaged.
     """
 
     def __init__(
@@ -81,10 +83,9 @@ class ActivationCache:
         entries: Sequence[Entry],
         budget: Budget,
         about: Mapping[str, Any],
-        say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.folder, self.entries = folder, tuple(entries)
-        self._budget, self._say, self._about = budget, say, dict(about)
+        self._budget, self._about = budget, dict(about)
         self._guard = threading.RLock()
         self._warned = False
         self._index: Index | None = None
@@ -311,7 +312,7 @@ class ActivationCache:
     def _tell(self, what: str) -> None:
         if not self._warned:
             self._warned = True
-            self._say(f"the activation cache {self.folder} {what}")
+            _log.warning("the activation cache %s %s", self.folder, what)
 
     # ---- the end --------------------------------------------------------------------------------
 

@@ -36,9 +36,9 @@ def command(
     from engine.clusters import build_clustered
     from engine.core.build import save
 
-    with working(f"building {settings.name}") as say:
-        built = build_clustered(settings, say)
-        say("writing")
+    with working(f"building {settings.name}") as progress:
+        built = build_clustered(settings, progress)
+        progress("writing")
         report = save(built, folder)
     show_built(built, report, folder, as_json=json)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from engine.cli.options import Json, Overrides
+from engine.core.progress import in_words
 
 if TYPE_CHECKING:
     from engine.errors import EngineError
@@ -85,5 +86,5 @@ def _show(
         stdout().print(Text(f"{name}: training would start"), soft_wrap=True)
 
 
-def _say(line: str) -> None:
-    typer.echo(f"{line} ...", err=True)
+def _say(what: str, done: float = 0, total: float | None = None, /) -> None:
+    typer.echo(f"{in_words(what, done, total)} ...", err=True)

@@ -52,9 +52,9 @@ def fit(
     from engine.clusters.place import check_destination, put
 
     check_destination(folder, settings)
-    with working(f"clusters of {settings.name}") as say:
-        clusters = fit_clusters(settings, say)
-        say("writing")
+    with working(f"clusters of {settings.name}") as progress:
+        clusters = fit_clusters(settings, progress)
+        progress("writing")
         put(clusters, folder, settings)
     _print(clusters, folder, as_json=json)
     if not json:

@@ -66,10 +66,10 @@ def command(
     predictor = open_predictor(model, threads)
     share = 0.9 if keep is None and above is None else keep
     try:
-        with working("scoring") as show:
+        with working("scoring") as progress:
             report = filter_by_score(
                 dataset, predictor, target, keep=share, above=above,
-                progress=lambda done, rows: show(f"{done:,} of {rows:,} images"),
+                progress=progress,
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as stop:
         stop.add_note("what was scored is kept; the same command goes on")

@@ -38,7 +38,7 @@ def command(
     """
     from dataclasses import asdict
 
-    from engine.cli.progress import counting
+    from engine.cli.progress import sharing
     from engine.cli.tables import human, stdout
     from engine.core.config import load_config
     from engine.core.terminal import print_json
@@ -47,13 +47,8 @@ def command(
     share = _share(worker)
     given = [*(overrides or ()), *([] if folder is None else [f"data.prepared={folder}"])]
     settings = load_config(config, given)
-    with counting(transient=True) as bar:
-        task = bar.add_task("starting", total=None)
-
-        def tell(what: str, done: int, of: int) -> None:
-            bar.update(task, description=what, completed=done, total=of or None)
-
-        found = prepare(settings, share, tell)
+    with sharing() as progress:
+        found = prepare(settings, share, progress)
     if json:
         print_json({**asdict(found), "folder": str(found.folder)})
         return

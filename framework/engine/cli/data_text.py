@@ -76,8 +76,8 @@ def clean(
 
     settings = load_clean_settings(config, overrides or ())
     check_files(output_paths(find_table(out), output), [config])
-    with sharing() as tell:
-        done = run(out, settings, name=output, workers=workers, progress=tell)
+    with sharing() as progress:
+        done = run(out, settings, name=output, workers=workers, progress=progress)
     if json:
         print_json(done.to_json())
     else:
@@ -131,8 +131,8 @@ def stats(
     from engine.data.text.summary import to_json
 
     check_files([html], files_of_table(out))
-    with sharing() as tell:
-        found = measure(out, workers=workers, top=top, progress=tell)
+    with sharing() as progress:
+        found = measure(out, workers=workers, top=top, progress=progress)
     if html is not None:
         from engine.data.text.report import report
 
@@ -220,8 +220,8 @@ def show(
     elif clusters is not None:
         raise DataError("--clusters has no use without --cluster N")
     dataset = _read_table(table)
-    with sharing() as tell:
-        sheet = choose(dataset, count, seed, within=within, cluster=cluster, progress=tell)
+    with sharing() as progress:
+        sheet = choose(dataset, count, seed, within=within, cluster=cluster, progress=progress)
     data = to_html(sheet).encode() if letters is None else to_png(sheet, letters)
     with replacing(output) as file:
         file.write(data)

@@ -14,9 +14,10 @@ from engine.cli.inputs import check_files
 from engine.cli.options import Json
 from engine.cli.progress import counting
 from engine.core import terminal
+from engine.core.progress import Progress
 
 if TYPE_CHECKING:
-    from engine.data.download.run import Progress
+    from engine.data.download.run import DownloadProgress
 
 
 def download(
@@ -144,9 +145,8 @@ def verify(
     from engine.core.terminal import print_json
     from engine.data.verify import verify as look
 
-    with counting(transient=True) as bar:
-        task = bar.add_task("looking at images", total=None)
-        verdict = look(out, lambda done, total: bar.update(task, completed=done, total=total))
+    with counting(transient=True) as progress:
+        verdict = look(out, progress)
     if json:
         print_json(
             {
@@ -173,7 +173,7 @@ def verify(
         raise typer.Exit(1)
 
 
-_Watchers = tuple[Callable[["Progress"], None], float, Callable[[str, int, int], None]]
+_Watchers = tuple[Callable[["DownloadProgress"], None], float, Progress]
 
 
 @contextmanager
@@ -182,15 +182,15 @@ def _watching() -> Iterator[_Watchers]:
     console = terminal.console(stderr=True)
     if not console.is_terminal:
 
-        def say(progress: Progress) -> None:
+        def say(progress: DownloadProgress) -> None:
             console.print(_line(progress), soft_wrap=True)
 
         said = [0.0]
 
-        def say_lists(what: str, done: int, total: int) -> None:
+        def say_lists(what: str, done: float = 0, total: float | None = None, /) -> None:
             if time.monotonic() - said[0] > 10:
                 said[0] = time.monotonic()
-                console.print(f"reading {what}: {done / max(1, total):.0%}", soft_wrap=True)
+                console.print(f"reading {what}: {done / (total or 1):.0%}", soft_wrap=True)
 
         yield say, 10.0, say_lists
         return
@@ -201,11 +201,13 @@ def _watching() -> Iterator[_Watchers]:
         yield (
             lambda progress: live.update(_panel(progress)),
             0.5,
-            lambda what, done, total: live.update(f"reading {what}: {done / max(1, total):.0%}"),
+            lambda what, done=0, total=None, /: live.update(
+                f"reading {what}: {done / (total or 1):.0%}"
+            ),
         )
 
 
-def _rates(progress: Progress) -> tuple[float, float, float]:
+def _rates(progress: DownloadProgress) -> tuple[float, float, float]:
     """Images a second, megabytes a second, seconds left."""
     seconds = max(time.monotonic() - progress.started, 1e-3)
     rate = progress.fresh / seconds
@@ -213,7 +215,7 @@ def _rates(progress: Progress) -> tuple[float, float, float]:
     return rate, progress.received / seconds / 1e6, left / rate if rate else float("inf")
 
 
-def _line(progress: Progress) -> str:
+def _line(progress: DownloadProgress) -> str:
     rate, megabytes, left = _rates(progress)
     top = ", ".join(f"{kind} {count:,}" for kind, count in progress.kinds.most_common(3))
     return (
@@ -232,7 +234,7 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def _panel(progress: Progress) -> Any:
+def _panel(progress: DownloadProgress) -> Any:
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table

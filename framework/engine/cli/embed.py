@@ -59,12 +59,11 @@ def command(
     place, dataset = StoreFolder(output), _open(data)
     predictor = open_predictor(model, None, device=device)
     try:
-        with counting() as bar:
-            task = bar.add_task("shards", total=None)
+        with counting() as progress:
             done = embed(
                 predictor, dataset, place, point=point, rows=rows, batch_size=batch_size,
                 workers=workers, force=force,
-                progress=lambda number, of: bar.update(task, completed=number, total=of),
+                progress=progress,
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as stop:
         stop.add_note("every finished shard is kept; the same command goes on")

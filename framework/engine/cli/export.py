@@ -58,13 +58,13 @@ def command(
 
     _check_options(to, int8, per_tensor, texts, pictures)
     folder = output or artifact.absolute().with_name(f"{artifact.absolute().name}-{to}")
-    with working(f"exporting {artifact.name}") as say:
+    with working(f"exporting {artifact.name}") as progress:
         if int8:
             manifest = _export_int8(
-                artifact, folder, say, per_tensor, texts, pictures, (min_cosine, min_agreement)
+                artifact, folder, progress, per_tensor, texts, pictures, (min_cosine, min_agreement)
             )
         else:
-            manifest = _export(artifact, folder, to, say)
+            manifest = _export(artifact, folder, to, progress)
     if json:
         print_json({"folder": str(folder), **manifest})
         return
@@ -97,7 +97,7 @@ def _check_options(
 
 
 def _export_int8(
-    artifact: Path, folder: Path, say: Any, per_tensor: bool, texts: Path | None,
+    artifact: Path, folder: Path, progress: Any, per_tensor: bool, texts: Path | None,
     pictures: Path | None, least: tuple[float, float],
 ) -> dict[str, Any]:  # fmt: skip
     from engine.cli.fit import read_texts
@@ -110,21 +110,21 @@ def _export_int8(
         texts=None if texts is None else read_texts(texts),
         pictures=pictures,
     )
-    return export_onnx(artifact, folder, say, int8=wanted)
+    return export_onnx(artifact, folder, progress, int8=wanted)
 
 
-def _export(artifact: Path, folder: Path, to: str, say: Any) -> dict[str, Any]:
+def _export(artifact: Path, folder: Path, to: str, progress: Any) -> dict[str, Any]:
     if to == "onnx":
         from engine.exchange.onnx import export_onnx
 
-        return export_onnx(artifact, folder, say)
+        return export_onnx(artifact, folder, progress)
     if to == "open_clip":
         from engine.exchange.open_clip import export_open_clip
 
-        return export_open_clip(artifact, folder, say)
+        return export_open_clip(artifact, folder, progress)
     from engine.exchange.transformers import export_transformers
 
-    return export_transformers(artifact, folder, cast("Form", to), say)
+    return export_transformers(artifact, folder, cast("Form", to), progress)
 
 
 def _lines(manifest: dict[str, Any]) -> list[str]:

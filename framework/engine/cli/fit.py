@@ -222,9 +222,9 @@ def _built(model: Path, config: EngineConfig, is_artifact: bool) -> Built:
     from engine.clusters.building import build_clustered, read_clustered
     from engine.compress.steps import without_limit
 
-    with working(f"reading {model}") as say:
+    with working(f"reading {model}") as progress:
         return read_clustered(model) if is_artifact else build_clustered(
-            without_limit(config), say)  # fmt: skip
+            without_limit(config), progress)  # fmt: skip
 
 
 def _open(data: Path | None, truth: Path | None) -> tuple[list[Any], Any]:
@@ -280,18 +280,18 @@ def _fitted(
     scorer: Scorer | None = scorer_of(datasets, labels) if labels else None
     pictures = pictures_of(built, datasets, _PICTURES)
     try:
-        with sharing() as report:
+        with sharing() as progress:
             targets = targets_of(built, lines, pictures) if train else None
             original = scorer(built) if train and scorer else None
             fitted = fitting(
                 built, limit, texts=lines, pictures=pictures, languages=languages, scorer=scorer,
-                budget=budget, state=state, report=report,
+                budget=budget, state=state, progress=progress,
             )  # fmt: skip
             if targets is not None and fitted.candidates:
-                repair(fitted, targets, report=report)
+                repair(fitted, targets, progress=progress)
                 if scorer is not None and original is not None:
                     score_again(fitted, scorer, original)
-            report("writing", 0.98)
+            progress("writing")
             limits = fitted.built.config.limits.model_copy(update={"weights": limit})
             fitted.built.config = fitted.built.config.model_copy(update={"limits": limits})
             save(fitted.built, output)

@@ -11,7 +11,8 @@ from engine.cli.inputs import check_folder, sources_of
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.core.build import Built, Say
+    from engine.core.build import Built
+    from engine.core.progress import Progress
 
 _SCHEMES = ("open_clip:", "hf:", "file:")
 
@@ -67,9 +68,9 @@ def command(
     else:
         _check_unused(adapter=layout)
         settings_of, folder = _by_name(source, output, vision, text, overrides)
-    with working(f"importing {source}") as say:
-        built = settings_of(say)
-        say("writing")
+    with working(f"importing {source}") as progress:
+        built = settings_of(progress)
+        progress("writing")
         report = save(built, folder)
     show_built(built, report, folder, as_json=json)
 
@@ -77,7 +78,7 @@ def command(
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Import = Callable[[Say], Built]
+    Import = Callable[[Progress], Built]
 
 
 def _with_config(
@@ -94,10 +95,10 @@ def _with_config(
     folder = output or Path("build") / settings.name
     check_folder(folder, [path, config, *sources_of(settings)])
 
-    def run(say: Say) -> Built:
+    def run(progress: Progress) -> Built:
         from engine.exchange.importing import import_checkpoint
 
-        return import_checkpoint(path, settings, layout, say=say)
+        return import_checkpoint(path, settings, layout, progress=progress)
 
     return run, folder
 
@@ -115,7 +116,7 @@ def _by_name(
     folder = output or Path("build") / name_of(named[0])
     check_folder(folder, [Path(n.removeprefix("file:")) for n in named if n.startswith("file:")])
 
-    def run(say: Say) -> Built:
+    def run(progress: Progress) -> Built:
         from engine.exchange.by_name import import_source
 
         return import_source(
@@ -123,7 +124,7 @@ def _by_name(
             vision=None if vision is None else _named(vision),
             text=None if text is None else _named(text),
             overrides=overrides or (),
-            say=say,
+            progress=progress,
         )
 
     return run, folder

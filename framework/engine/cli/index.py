@@ -97,11 +97,11 @@ def _index(
     predictor, place = open_model(model, output, threads, backend)
     features = FeatureCache(cache) if cache else None
     try:
-        with features or contextlib.nullcontext(), working("indexing") as show:
+        with features or contextlib.nullcontext(), working("indexing") as progress:
             report = build_index(
                 output, photos, predictor, model=place, workers=workers, reduced=not whole,
                 features=features,
-                progress=lambda done, new: show(f"{done:,} pictures found, {new:,} encoded"),
+                progress=progress,
             )  # fmt: skip
     except (KeyboardInterrupt, SystemExit) as stop:
         stop.add_note("what was encoded is in the index; the same command goes on")
@@ -148,10 +148,8 @@ def _duplicates(folder: Path, cosine: float, html: Path | None, *, as_json: bool
 
     check_files((html,), [folder])
     try:
-        with working("comparing") as show:
-            groups = find_duplicates(
-                folder, cosine, lambda done, count: show(f"{done:,} of {count:,} pictures")
-            )
+        with working("comparing") as progress:
+            groups = find_duplicates(folder, cosine, progress)
     except (KeyboardInterrupt, SystemExit) as stop:
         stop.add_note("what was compared is kept; the same command goes on")
         raise

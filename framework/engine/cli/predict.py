@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
@@ -291,8 +291,8 @@ def open_predictor(
 
     if threads is not None:
         torch.set_num_threads(threads)
-    with working(f"reading {artifact}") as say:
-        return load(artifact, device=target, backend=backend, say=say)
+    with working(f"reading {artifact}") as progress:
+        return load(artifact, device=target, backend=backend, progress=progress)
 
 
 def run_all(
@@ -308,26 +308,17 @@ def run_all(
 ) -> list[DatasetRun]:
     """Run over data sets with a progress bar on stderr; ``cache``: a folder of vision features."""
     from engine.cli.progress import counting
-    from engine.cli.tables import print_warning
     from engine.evaluate.features import FeatureCache
     from engine.evaluate.runner import run
 
-    lines: list[str] = []
-    features = FeatureCache(cache, say=lines.append) if cache else None
-    with features or contextlib.nullcontext(), counting() as bar:
+    features = FeatureCache(cache) if cache else None
+    with features or contextlib.nullcontext(), counting() as progress:
         runs = []
         for dataset in datasets:
-            task = bar.add_task(dataset.name, total=len(dataset))
-
-            def show(name: str, done: int, total: int, task: Any = task) -> None:
-                bar.update(task, completed=done, total=total)
-
             runs.append(
                 run(predictor, dataset, batch_size=batch_size, workers=workers, limit=limit,
-                    features=features, probabilities=probabilities, top=top, progress=show)
+                    features=features, probabilities=probabilities, top=top, progress=progress)
             )  # fmt: skip
-    for line in dict.fromkeys(lines):
-        print_warning(line)
     return runs
 
 

@@ -10,6 +10,7 @@ import typer
 
 from engine.cli.inputs import check_folder, sources_of
 from engine.cli.options import Json, Overrides
+from engine.core.progress import in_words
 
 
 def command(
@@ -65,7 +66,7 @@ def command(
     from engine.train.run import train
 
     with places.located():
-        built, report = train(settings, folder, resume=resume, force=force, say=_say)
+        built, report = train(settings, folder, resume=resume, force=force, progress=_say)
     if report is not None:
         outcome = {"manifest": built.manifest, "bytes": report.total, "warnings": built.warnings}
         _tell(settings.name, folder, outcome, as_json=json)
@@ -100,5 +101,5 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
         print_warning(warning)
 
 
-def _say(line: str) -> None:
-    typer.echo(f"{line} ...", err=True)
+def _say(what: str, done: float = 0, total: float | None = None, /) -> None:
+    typer.echo(f"{in_words(what, done, total)} ...", err=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from engine.clusters.store import Clusters
 from engine.contracts.dataset import Dataset
+from engine.core.progress import Progress, silent
 
 BATCH = 4096
 """Texts that are embedded at once."""
@@ -90,7 +91,7 @@ def _assign_batch(
 def label_dataset(
     clusters: Clusters,
     dataset: Dataset,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
     rows: range | None = None,
 ) -> DatasetLabels:
     """The clusters of a data set, 8 bytes a row and 8 a text.
@@ -100,7 +101,7 @@ def label_dataset(
     Args:
         clusters: fitted.
         dataset: any.
-        say: receives how it goes.
+        progress: receives how it goes.
         rows: only these; ``None``: all.
     """
     asked = range(len(dataset)) if rows is None else rows
@@ -117,7 +118,7 @@ def label_dataset(
         labels.append(label)
         texts.extend(own.tolist())
         if done % (_TELL_EVERY * 1000) == 0:
-            say(f"clusters: {done:,} of {len(asked):,} images")
+            progress("clusters of images", done, len(asked))
     return DatasetLabels(
         np.asarray(labels, dtype=np.int64), np.asarray(texts, dtype=np.int64), clusters.count
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from engine.clusters.pipeline import fit
@@ -11,18 +10,19 @@ from engine.core import artifact
 from engine.core.build import Built, build, read_artifact
 from engine.core.config.schema import EngineConfig
 from engine.core.model_path import model_folder
+from engine.core.progress import Progress, silent, within
 from engine.core.registry import Registry
 
 
-def build_clustered(config: EngineConfig, say: Callable[[str], None] = lambda line: None) -> Built:
+def build_clustered(config: EngineConfig, progress: Progress = silent) -> Built:
     """Build a model in memory, and fit the clusters that its config asks for.
 
     Raises:
         EngineError: see ``engine.core.build.build`` and ``engine.clusters.fit``.
     """
-    built = build(config, say)
+    built = build(config, progress)
     if config.clusters is not None:
-        clusters = fit(config, lambda line: say(f"clusters: {line}"))
+        clusters = fit(config, within(progress, "clusters"))
         built.clusters = clusters
         built.manifest["clusters"] = clusters.manifest()
     return built

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.contracts.unicode import bounded_normalise
+from engine.core.progress import Progress, silent
 from engine.errors import DataError
 
 CAPACITY = 1_000_000
@@ -62,7 +63,7 @@ def most_frequent(
     texts: Texts,
     words: int,
     maximum: int,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
     *,
     capacity: int = CAPACITY,
 ) -> NGrams:
@@ -72,7 +73,7 @@ def most_frequent(
         texts: gives the texts; called twice where there are more n-grams than ``capacity``.
         words: words of an n-gram.
         maximum: how many n-grams to give, at most.
-        say: receives lines of progress.
+        progress: receives lines of progress.
         capacity: n-grams in memory at once, at least 2.
 
     Raises:
@@ -89,10 +90,10 @@ def most_frequent(
             distinct = max(distinct, len(table))
             table, floor = _rarest_forgotten(table, capacity // 2)
         if read % _TELL_EVERY == 0:
-            say(f"n-grams: {read:,} texts read")
+            progress("n-grams: texts read", read)
     distinct = max(distinct, len(table))
     if floor:
-        say("n-grams: counting exactly")
+        progress("n-grams: counting exactly")
         table = _count_again(texts, words, table)
     if not table:
         raise DataError(

@@ -5,7 +5,8 @@ Source: the contest entry (github.com/SkylarPro/YandexCupCV).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,14 +19,14 @@ from engine.clusters.ngrams import Texts, most_frequent
 from engine.clusters.store import Clusters
 from engine.contracts.refs import EmbedderRef
 from engine.core.config.schema import ClustersSettings, EngineConfig, count_misfit
+from engine.core.progress import Progress, silent
 from engine.core.sources import UnreachableError
 from engine.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from engine.contracts.clustering import Clusterer, Embedder
 
-Say = Callable[[str], None]
-"""Receives a line of progress."""
+_log = logging.getLogger(__name__)
 
 TYPICAL = 8
 """Typical texts of a cluster that are kept."""
@@ -34,7 +35,7 @@ _TEXTS_AT_ONCE = 2048
 _SMALL = 50
 
 
-def fit(config: EngineConfig, say: Say = lambda line: None) -> Clusters:
+def fit(config: EngineConfig, progress: Progress = silent) -> Clusters:
     """Fit the clusters of a config on the queries of its ``data.train``.
 
     Raises:
@@ -55,7 +56,7 @@ def fit(config: EngineConfig, say: Say = lambda line: None) -> Clusters:
             hint="for example `--set data.train='{use: NAME, path: MY_DATA}'`",
         )
     dataset = config.data.train.create()
-    clusters = fit_texts(config.clusters, dataset.texts, say)
+    clusters = fit_texts(config.clusters, dataset.texts, progress)
     if (misfit := count_misfit(config.model, clusters.count)) is not None:
         raise ConfigError(
             f"{config.name}: the clusterer chose {misfit}",
@@ -65,34 +66,34 @@ def fit(config: EngineConfig, say: Say = lambda line: None) -> Clusters:
     return clusters
 
 
-def fit_texts(settings: ClustersSettings, texts: Texts, say: Say = lambda line: None) -> Clusters:
+def fit_texts(settings: ClustersSettings, texts: Texts, progress: Progress = silent) -> Clusters:
     """Fit clusters on any texts.
 
     Args:
         settings: the numbers of every step.
         texts: gives the texts, the same ones at every call.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Raises:
         DataError: no words, too few different texts, or an embedder that gives NaN.
         WeightsError: see :func:`fit`.
     """
-    say("n-grams")
-    grams = most_frequent(texts, settings.ngram, settings.most_frequent, say)
-    embedder, origin = make_embedder(settings.embedder, say)
-    say(f"{origin.used['use']}: learning from {len(grams.texts):,} n-grams")
+    progress("n-grams")
+    grams = most_frequent(texts, settings.ngram, settings.most_frequent, progress)
+    embedder, origin = make_embedder(settings.embedder, progress)
+    progress(f"{origin.used['use']}: learning from {len(grams.texts):,} n-grams")
     embedder.fit(grams.texts)
-    vectors = _embed(embedder, grams.texts, say)
+    vectors = _embed(embedder, grams.texts, progress)
     known = np.flatnonzero(vectors.any(axis=1))  # of the rest the embedder knows nothing
     vectors, names = vectors[known], [grams.texts[i] for i in known]
     clusterer: Clusterer = settings.clusterer.create()
-    say(f"{settings.clusterer.name}: {len(vectors):,} vectors")
+    progress(f"{settings.clusterer.name}: {len(vectors):,} vectors")
     labels = clusterer.cluster(vectors)
-    say("evaluating on held-out n-grams")
+    progress("evaluating on held-out n-grams")
     confusion = _held_out(clusterer, vectors, labels, settings.held_out)
     clusterer.learn(vectors, labels)
     rows, components = compact(vectors, labels)
-    say("names")
+    progress("names")
     counts = np.array(grams.counts, np.int64)[known]
     return Clusters.of(
         Document(
@@ -123,9 +124,7 @@ def fit_texts(settings: ClustersSettings, texts: Texts, say: Say = lambda line: 
     )
 
 
-def make_embedder(
-    ref: EmbedderRef, say: Say = lambda line: None
-) -> tuple[Embedder, EmbedderOrigin]:
+def make_embedder(ref: EmbedderRef, progress: Progress = silent) -> tuple[Embedder, EmbedderOrigin]:
     """The embedder, or the one that its settings name for when its model cannot be reached.
 
     Raises:
@@ -137,17 +136,17 @@ def make_embedder(
     except UnreachableError as error:
         if settings.otherwise is None:
             raise
-        say(f"{ref.name}: {error.message}; {settings.otherwise.name} stands in")
-        embedder, origin = make_embedder(settings.otherwise, say)
+        _log.warning("%s: %s; %s stands in", ref.name, error.message, settings.otherwise.name)
+        embedder, origin = make_embedder(settings.otherwise, progress)
         reasons = [error.message, origin.reason]
         reason = "; ".join(reason for reason in reasons if reason)
         return embedder, EmbedderOrigin(used=origin.used, asked=ref.to_config(), reason=reason)
 
 
-def _embed(embedder: Embedder, texts: Sequence[str], say: Say) -> NDArray[np.float32]:
+def _embed(embedder: Embedder, texts: Sequence[str], progress: Progress) -> NDArray[np.float32]:
     parts = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        say(f"vectors: {start:,} of {len(texts):,} n-grams")
+        progress("vectors of n-grams", start, len(texts))
         some = texts[start : start + _TEXTS_AT_ONCE]
         part = embedder.embed(some)
         bad = np.flatnonzero(~np.isfinite(part).all(axis=1))

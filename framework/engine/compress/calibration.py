@@ -163,8 +163,9 @@ def image_probe(model: DualEncoder, pixels: Iterable[Tensor]) -> SideProbe:
 
 
 def drawn_pixels(model: DualEncoder, count: int) -> list[Tensor]:
-    """Pictures of coloured noise, soft at every scale as photographs are, where there are no real
-    ones: always the same.
+    """Pictures of coloured noise for where there are no real ones: always the same.
+
+    They are soft at every scale, as photographs are.
     """
     preprocess = model.vision.preprocess
     side = preprocess.size

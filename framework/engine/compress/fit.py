@@ -35,7 +35,6 @@ from engine.compress.losses import (
     OPERATIONS_A_SECOND,
     Again,
     MeasuredLoss,
-    Report,
     measured_losses,
     replaced,
     stored_again,
@@ -50,6 +49,7 @@ from engine.compress.steps import (
     without_limit,
 )
 from engine.core.build import Built
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.core.size import SizeReport, plan_of_module, size_of_plan
 from engine.errors import LimitError
@@ -80,7 +80,7 @@ def fit(
     budget: float = 300.0,
     state: Path | None = None,
     registry: Registry | None = None,
-    report: Report = lambda what, share: None,
+    progress: Progress = silent,
 ) -> FittedModel:
     """The best model under a limit.
 
@@ -97,7 +97,7 @@ def fit(
         budget: seconds for measuring, by counted operations.
         state: a file in which measured losses are kept until the fit is done.
         registry: the plugins.
-        report: progress.
+        progress: receives how far it is.
 
     Raises:
         LimitError: the limit cannot be met; names the smallest possible size.
@@ -115,7 +115,7 @@ def fit(
     facts = facts_of(built.config, built.tokenizer, texts, languages)
     steps, notes = planned_steps(built.config, facts, registry=registry)
     for planned in steps:
-        report(planned.step.summary, 0.0)
+        progress(planned.step.summary)
         built = compressed(built, planned)
     plan = plan_of_module(built.model)
     size = size_of_plan(plan, built.config, None)
@@ -132,7 +132,7 @@ def fit(
     if least > limit:
         raise impossible(built.config.name, limit, least, before.total)
     fitted = FittedModel(built, before.total, size, steps, items=items, notes=notes)
-    work = _Choosing(fitted, limit, texts, pictures, budget, state, registry, report)
+    work = _Choosing(fitted, limit, texts, pictures, budget, state, registry, progress)
     work.choose(scorer, original)
     return fitted
 
@@ -205,7 +205,7 @@ class _Choosing:
     budget: float
     state: Path | None
     registry: Registry
-    report: Report
+    progress: Progress
     rounder: Rounder = field(init=False)
 
     def choose(self, scorer: Scorer | None, original: Correct | None) -> None:
@@ -215,7 +215,7 @@ class _Choosing:
         probes, notes = probes_for(built, self.texts, self.pictures)
         fitted.notes += notes
         names = [name for item in fitted.items for name in item.tensors]
-        self.report("what each tensor is multiplied with", 0.0)
+        self.progress("what each tensor is multiplied with")
         self.rounder = Rounder(built.model, names, probes)
         kept = self._measure(probes)
         items = fitted.items = [_held(item, fitted.losses[item.name]) for item in fitted.items]
@@ -229,7 +229,7 @@ class _Choosing:
             raise impossible(built.config.name, self.limit, least, fitted.original)
         measured: dict[int, dict[str, Tensor]] = {}
         for number, (point, size) in enumerate(points):
-            self.report(f"measuring combination {number + 1} of {len(points)}", 0.9)
+            self.progress("measuring combinations", number, len(points))
             one, measured[size.total] = self._candidate(point, size.total, probes, scorer)
             fitted.candidates.append(one)
         fitted.candidates.sort(key=_order)
@@ -275,7 +275,7 @@ class _Choosing:
         known = {} if kept is None else known_losses(kept.values)
         fitted.losses = measured_losses(
             built.model, fitted.items, probes,
-            budget=self.budget, known=known, keep=keep, report=self.report,
+            budget=self.budget, known=known, keep=keep, progress=self.progress,
             again=self.rounder if cheap else None,
         )  # fmt: skip
         estimated = sum(

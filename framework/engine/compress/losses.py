@@ -19,6 +19,7 @@ from torch import Tensor
 from engine.compress.calibration import SideProbe, cosine_loss
 from engine.compress.choices import Choice, ChoiceItem
 from engine.core.model import DualEncoder
+from engine.core.progress import Progress, silent
 from engine.core.weights import to_array
 from engine.errors import WeightsError
 
@@ -27,9 +28,6 @@ OPERATIONS_A_SECOND = 2e10
 
 Again = Callable[[Choice, str, Tensor], Tensor]
 """A choice, the name of a tensor and the tensor: what a reader of the file will have."""
-
-Report = Callable[[str, float], None]
-"""Called with what is being done, and how far the work is (0..1)."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +86,7 @@ def measured_losses(
     known: Mapping[str, Mapping[str, MeasuredLoss | None]],
     keep: Callable[[str, Mapping[str, MeasuredLoss | None]], None],
     again: Again | None = None,
-    report: Report = lambda what, share: None,
+    progress: Progress = silent,
 ) -> dict[str, dict[str, MeasuredLoss | None]]:
     """The loss of every choice of every item.
 
@@ -100,7 +98,7 @@ def measured_losses(
         known: items whose losses are known from before, by name of the choice.
         keep: is given each item's losses once they are known.
         again: how a tensor is stored again; by default each number by itself.
-        report: progress.
+        progress: receives how far it is.
 
     Returns:
         For each item, by the names of its choices; ``None`` for a choice that cannot hold it, or
@@ -111,7 +109,7 @@ def measured_losses(
     done = 0
     found: dict[str, dict[str, MeasuredLoss | None]] = {}
     for item in items:
-        report(item.name, done / max(1, total))
+        progress(item.name, done, total)
         names = {choice.name for choice in item.choices}
         if item.name in known and names <= known[item.name].keys():
             found[item.name] = {name: known[item.name][name] for name in names}

@@ -8,7 +8,7 @@ is stored again in every step. Source: Li et al., 2023, arXiv:2309.02784 (norm t
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -23,6 +23,7 @@ from engine.compress.steps import recorded
 from engine.contracts.projection import project_state
 from engine.contracts.tower import TextEncoder
 from engine.core.build import Built
+from engine.core.progress import Progress, share_of, silent
 from engine.core.size import plan_of_module
 from engine.core.storage import TensorStorage, plan_storage
 from engine.core.weights import to_array
@@ -33,8 +34,6 @@ STEPS = 300
 _RATES = (1e-4, 1e-5, 1e-6)  # the nearer a model is already, the smaller a rate still helps
 _HELD_OUT = 5  # every fifth input only tests
 _FEWEST = 10
-
-Report = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ def repair(
     targets: OriginalOutputs,
     *,
     steps: int = STEPS,
-    report: Report = lambda what, share: None,
+    progress: Progress = silent,
 ) -> Repaired:
     """Train what is stored precisely, until the answers are nearer to the original's.
 
@@ -111,18 +110,13 @@ def repair(
         fitted: its tensors are as a reader of the file has them, and are so afterwards.
         targets: the original's answers.
         steps: of the optimizer, for each tower.
-        report: progress.
+        progress: receives how far it is.
     """
     towers = [_RepairedTower(fitted.built, targets, name) for name in ("text", "vision")]
     towers = [tower for tower in towers if tower.inputs]
     before, after, trained = 0.0, 0.0, 0
     for number, tower in enumerate(towers):
-        one = tower.repair(
-            steps,
-            lambda share, tower=tower, number=number: report(  # type: ignore[misc]
-                f"repairing the {tower.name} tower", (number + share) / len(towers)
-            ),
-        )
+        one = tower.repair(steps, share_of(progress, number, len(towers)))
         before, after, trained = before + one[0], after + one[1], trained + len(tower.trained)
     found = Repaired(before, after, trained, steps)
     if not found.kept:
@@ -198,11 +192,11 @@ class _RepairedTower:
             start += count
         self._wanted = wanted
 
-    def repair(self, steps: int, report: Callable[[float], None]) -> tuple[float, float]:
+    def repair(self, steps: int, progress: Progress) -> tuple[float, float]:
         """Train, unless that does not help; the held-out loss before and after."""
         own = self._built.model.state_dict()
         start, before = {n: own[n].clone() for n in self.trained}, self.held_out_loss()
-        self.train(steps, report)
+        self.train(steps, progress)
         try:
             _store(own, {name: self.stored[name] for name in self.trained})
             after = self.held_out_loss()
@@ -227,7 +221,7 @@ class _RepairedTower:
         out = project_state(projection, {**batch, **state})["embedding"]
         return functional.normalize(out.float(), dim=-1)
 
-    def train(self, steps: int, report: Callable[[float], None]) -> None:
+    def train(self, steps: int, progress: Progress) -> None:
         """Adam on the inputs that are not held out; dropout and batch statistics stay off.
 
         Each rate begins with the same numbers; the one with the least loss on what it was trained
@@ -238,7 +232,7 @@ class _RepairedTower:
         best, least = start, self._shown_loss()
         for number, rate in enumerate(_RATES):
             self._put(start)
-            self._train(steps, rate, lambda share, n=number: report((n + share) / len(_RATES)))  # type: ignore[misc]
+            self._train(steps, rate, share_of(progress, number, len(_RATES)))
             if (loss := self._shown_loss()) < least:
                 best, least = {name: own[name].clone() for name in self.trained}, loss
         self._put(best)
@@ -249,7 +243,7 @@ class _RepairedTower:
             for name, tensor in tensors.items():
                 own[name].copy_(tensor)
 
-    def _train(self, steps: int, rate: float, report: Callable[[float], None]) -> None:
+    def _train(self, steps: int, rate: float, progress: Progress) -> None:
         model = self._built.model.eval()
         own = {n: p for n, p in model.named_parameters() if n in set(self.trained)}
         if not own:
@@ -271,7 +265,7 @@ class _RepairedTower:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
-                report((step + 1) / steps)
+                progress(f"repairing the {self.name} tower", step + 1, steps)
         finally:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(before[name])

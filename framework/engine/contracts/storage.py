@@ -185,8 +185,9 @@ class Storage(ABC):
         """
 
     def grid(self, array: np.ndarray) -> Grid | None:
-        """The levels that :meth:`encode` chooses for this tensor; ``None``: they are not evenly
-        spaced, or not known.
+        """The levels that :meth:`encode` chooses for this tensor.
+
+        ``None``: they are not evenly spaced, or not known.
 
         ``engine fit`` rounds by them with regard to what the tensor is multiplied with. A tensor of
         these levels, in which each number at ``low`` or ``high`` stays there, must be encoded

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from engine.core.files import target_of
 from engine.core.making import FINITE, check_numbers, make_model, read_model
 from engine.core.model import DualEncoder
 from engine.core.model_path import model_folder
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.core.regular_file import prefetch
 from engine.core.size import SizeReport, config_size, plan_of_module, size_of_plan
@@ -37,9 +38,6 @@ from engine.core.verified import remember_written, state_of
 from engine.core.weights import fetch, to_array
 from engine.errors import ArtifactError, DataError, PluginError, WeightsError
 from engine.version import __version__
-
-Say = Callable[[str], None]
-"""Receives a line of progress."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def load_tower(
     tower: Tower,
     use: PluginRef[TowerSettings, Tower],
     part: str,
-    say: Say,
+    progress: Progress,
     end: TextEnd | None = None,
 ) -> Origin:
     """Fill a tower from its config's source, or leave it random where the config allows that.
@@ -106,7 +104,7 @@ def load_tower(
         tower: the tower.
         use: its plugin and settings.
         part: ``"vision"`` or ``"text"``.
-        say: receives lines of progress.
+        progress: receives lines of progress.
         end: how the config's tokenizer ends a text.
 
     Raises:
@@ -116,7 +114,7 @@ def load_tower(
     weights = use.settings.weights
     if weights.from_ == "scratch":
         return Origin("scratch", "random")
-    say(f"{part}: weights from {weights.from_}")
+    progress(f"{part}: weights from {weights.from_}")
     try:
         tensors = fetch(weights.from_, part, use.settings.preferred_files)
     except UnreachableError as error:
@@ -131,20 +129,22 @@ def load_tower(
     return Origin(weights.from_, "loaded", warnings=tuple(warnings))
 
 
-def fit_text(model: DualEncoder, tokenizer: Tokenizer, origin: Origin, say: Say) -> Origin:
+def fit_text(
+    model: DualEncoder, tokenizer: Tokenizer, origin: Origin, progress: Progress
+) -> Origin:
     """Let the text encoder compute its weights, where it does so and no source has them."""
     if origin.source != "scratch":
         return origin
-    say("text: fitting")
+    progress("text: fitting")
     words = model.text.fit(tokenizer)
     return Origin(words, "fitted") if words else origin
 
 
-def fit_projections(model: DualEncoder, say: Say) -> dict[str, Origin]:
+def fit_projections(model: DualEncoder, progress: Progress) -> dict[str, Origin]:
     """Let each projection compute its weights, where it is one that does; where they are from."""
     origins = {}
     for part in ("vision_projection", "text_projection"):
-        say(f"{part}: fitting")
+        progress(f"{part}: fitting")
         words = getattr(model, part).fit(model.vision)
         origins[part] = Origin(words, "fitted") if words else Origin("scratch", "random")
     return origins
@@ -204,7 +204,7 @@ def check_tokenizer(tokenizer: Tokenizer, config: EngineConfig) -> Tokenizer:
     return tokenizer
 
 
-def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
+def build(config: EngineConfig, progress: Progress = silent) -> Built:
     """Build a model in memory: weights loaded where the config names a source.
 
     Clusters are not fitted: ``engine.clusters.build_clustered`` does both.
@@ -216,19 +216,19 @@ def build(config: EngineConfig, say: Say = lambda line: None) -> Built:
     """
     size = config_size(config)
     size.check()
-    say("tokenizer")
+    progress("tokenizer")
     tokenizer = make_tokenizer(config)
     # A lower bound of what will be written: clusters and the manifest come on top. So a run that
     # cannot keep its limit ends before it is trained, and not after.
     replace(size, folder=size.total + len(tokenizer.to_bytes())).check()
     warnings = tokenizer_warnings(tokenizer, config)
-    say("model")
+    progress("model")
     model = make_model(config)
     end = text_end(tokenizer, model.text.settings.max_tokens)
-    vision = load_tower(model.vision, config.model.vision, "vision", say)
-    text = load_tower(model.text, config.model.text, "text", say, end)
-    text = fit_text(model, tokenizer, text, say)
-    origins = {"vision": vision, "text": text, **fit_projections(model, say)}
+    vision = load_tower(model.vision, config.model.vision, "vision", progress)
+    text = load_tower(model.text, config.model.text, "text", progress, end)
+    text = fit_text(model, tokenizer, text, progress)
+    origins = {"vision": vision, "text": text, **fit_projections(model, progress)}
     return assemble(config, model, tokenizer, origins, warnings)
 
 

@@ -192,8 +192,9 @@ def _assign(
 
 
 class _Uninitialised(TorchFunctionMode):
-    """Leaves out ``torch.nn.init``: on the meta device it would import PyTorch's compiler, a second
-    or two for nothing.
+    """Leaves out ``torch.nn.init``.
+
+    On the meta device it would import PyTorch's compiler, a second or two for nothing.
     """
 
     def __torch_function__(

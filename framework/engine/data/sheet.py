@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from engine.contracts.dataset import Dataset, Record
+from engine.core.progress import Progress, silent
 from engine.data.pictures import rgb
 from engine.errors import BrokenImageError, DataError
 from engine.report import about, picture, render
@@ -25,8 +26,6 @@ QUERIES = 6
 
 _TRIES = 20  # broken images passed over for each one asked for
 _LINE = 1 << 16
-
-Progress = Callable[[str, float], None]
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def choose(
     *,
     within: frozenset[str] | None = None,
     cluster: int | None = None,
-    progress: Progress = lambda what, share: None,
+    progress: Progress = silent,
 ) -> Sheet:
     """Choose images at random, the same for the same seed; broken ones are skipped and reported.
 
@@ -96,7 +95,7 @@ def choose(
         row = dataset.record(index)
         if within is not None and row.id not in within:
             continue
-        progress("images", len(shown) / count)
+        progress("images", len(shown), count)
         try:
             image = rgb(dataset.image(index)).copy()
         except BrokenImageError as error:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.core.progress import Progress, silent
 from engine.core.regular_file import open_regular, read_regular
 from engine.data.click_log import BadLineError, parse_queries, read_lines
 from engine.data.download.report import METADATA, REPORT, make_report
@@ -30,9 +31,6 @@ from engine.errors import BrokenImageError, DataError
 _LISTED = 1000
 _UNDER_WAY = 64
 _MAX_REPORT = 1 << 26
-
-Watch = Callable[[int, int], None]
-"""``watch(images looked at, images in all)``."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,7 @@ def _hash(id_: str) -> int:
     return int.from_bytes(hashlib.blake2b(id_.encode(), digest_size=8).digest(), "little")
 
 
-def verify(out: Path, watch: Watch = lambda done, total: None) -> Verdict:
+def verify(out: Path, progress: Progress = silent) -> Verdict:
     """Look at every row and every image.
 
     Raises:
@@ -125,9 +123,9 @@ def verify(out: Path, watch: Watch = lambda done, total: None) -> Verdict:
         state = State(out / NAME) if begun else None
         try:
             if verdict.format == "files":
-                _files(images, metadata, rows, state, verdict, watch)
+                _files(images, metadata, rows, state, verdict, progress)
             else:
-                _shards(shards, metadata, rows, verdict, watch)
+                _shards(shards, metadata, rows, verdict, progress)
             if state is not None:
                 _agrees(out, state, verdict)
         finally:
@@ -167,7 +165,12 @@ def _rows(metadata: Path, verdict: Verdict) -> Ids:
 
 
 def _files(
-    images: Path, metadata: Path, rows: Ids, state: State | None, verdict: Verdict, watch: Watch
+    images: Path,
+    metadata: Path,
+    rows: Ids,
+    state: State | None,
+    verdict: Verdict,
+    progress: Progress,
 ) -> None:
     def looks() -> Iterator[tuple[str, Callable[[], str]]]:
         if state is not None:
@@ -179,7 +182,7 @@ def _files(
                 path = images / f"{id_}.jpg"
                 yield str(path), lambda p=path: _look(p, None)  # type: ignore[misc]
 
-    _look_at_all(looks(), verdict, watch)
+    _look_at_all(looks(), verdict, progress)
     with os.scandir(images) as entries:
         for entry in entries:
             if entry.name.removesuffix(".jpg") not in rows:
@@ -208,7 +211,7 @@ def _look_at(data: bytes, digest: bytes | None) -> str:
 
 
 def _look_at_all(
-    looks: Iterable[tuple[str, Callable[[], str]]], verdict: Verdict, watch: Watch
+    looks: Iterable[tuple[str, Callable[[], str]]], verdict: Verdict, progress: Progress
 ) -> None:
     """Decode in threads (PIL's readers let others run), a bounded number under way."""
     under_way: deque[tuple[str, Future[str]]] = deque()
@@ -222,7 +225,7 @@ def _look_at_all(
             verdict.images += 1
         seen[0] += 1
         if seen[0] % 50 == 0:
-            watch(seen[0], verdict.rows)
+            progress("images", seen[0], verdict.rows)
 
     seen = [0]
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as threads:
@@ -232,13 +235,13 @@ def _look_at_all(
                 take()
         while under_way:
             take()
-    watch(seen[0], verdict.rows)
+    progress("images", seen[0], verdict.rows)
 
 
 # ---- images in shards -------------------------------------------------------------------------
 
 
-def _shards(folder: Path, metadata: Path, rows: Ids, verdict: Verdict, watch: Watch) -> None:
+def _shards(folder: Path, metadata: Path, rows: Ids, verdict: Verdict, progress: Progress) -> None:
     packed = Ids()
 
     def looks() -> Iterator[tuple[str, Callable[[], str]]]:
@@ -262,7 +265,7 @@ def _shards(folder: Path, metadata: Path, rows: Ids, verdict: Verdict, watch: Wa
             for name in members:
                 verdict.fault("member without row", f"{tar}, {name}")
 
-    _look_at_all(looks(), verdict, watch)
+    _look_at_all(looks(), verdict, progress)
     for tar in sorted(folder.glob("*.tar")):
         if not tar.with_suffix(".parquet").is_file():
             verdict.fault("tar without table", str(tar))

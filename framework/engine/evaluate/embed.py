@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -20,6 +20,7 @@ import torch
 from engine.contracts.dataset import Dataset, Record
 from engine.contracts.projection import project_state
 from engine.core.fingerprint import tower_fingerprint
+from engine.core.progress import Progress, silent
 from engine.data.store_folder import StoreFolder
 from engine.errors import DataError
 from engine.evaluate.images import read_batches
@@ -58,7 +59,7 @@ def embed(
     batch_size: int = 32,
     workers: int | None = None,
     force: bool = False,
-    progress: Callable[[int, int], None] = lambda done, of: None,
+    progress: Progress = silent,
 ) -> Embedded:
     """Write the activations of a data set.
 
@@ -72,7 +73,7 @@ def embed(
         batch_size: pictures that run through the tower at once.
         workers: threads that read pictures.
         force: replace shards of another model or of other data.
-        progress: called with the shards that are done, and how many there are.
+        progress: receives how many shards are done.
 
     Raises:
         DataError: the data have no images, or a shard of something else is there.
@@ -91,7 +92,7 @@ def embed(
     if stale and not force:
         raise _other(place, stale[0])
     for number, own in enumerate(ranges):
-        progress(number, len(ranges))
+        progress("shards", number, len(ranges))
         name = f"{number:05d}-of-{len(ranges):05d}.parquet"
         records = [dataset.record(index) for index in own]
         source = {**about, "rows": _digest(records), "preprocess": _preparation(predictor)}
@@ -106,7 +107,7 @@ def embed(
         found = list(_vectors(predictor, some, point, batch_size, workers, done.broken))
         done.rows += len(found)
         place.write(name, _to_parquet(found, source))
-    progress(len(ranges), len(ranges))
+    progress("shards", len(ranges), len(ranges))
     return done
 
 

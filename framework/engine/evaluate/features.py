@@ -8,7 +8,7 @@ their projections or texts share the pictures, and so does training with the vis
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -43,7 +43,6 @@ class FeatureCache:
         folder: made where it does not exist; of its own, for what nobody uses is removed from it
             when room is needed.
         budget: most bytes in it.
-        say: receives what a user should know: no room left, something damaged.
 
     Attributes:
         computed: pictures that ran through a tower so far.
@@ -57,9 +56,8 @@ class FeatureCache:
         self,
         folder: Path,
         budget: int = BUDGET,
-        say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.folder, self._say = folder, say
+        self.folder = folder
         self.computed = self.found = 0
         self._prefixes: dict[Path, FrozenPrefix] = {}
         self._budget = Budget(folder, budget)
@@ -84,7 +82,6 @@ class FeatureCache:
             self._budget,
             device=device,
             precision=current_precision(device),
-            say=self._say,
         )
         assert prefix.cache is not None
         before = self._prefixes.get(prefix.cache.folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -11,6 +10,7 @@ import torch
 from engine.core.build import Built, read_artifact
 from engine.core.devices import find_device
 from engine.core.model_path import model_folder
+from engine.core.progress import Progress, silent
 from engine.errors import DataError
 from engine.evaluate.predictor import Predictor
 from engine.exchange.exported import is_export
@@ -24,7 +24,7 @@ def load(
     *,
     device: str | torch.device = "cpu",
     backend: Backend | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    progress: Progress = silent,
 ) -> Predictor:
     """Read a model, ready for use.
 
@@ -36,7 +36,7 @@ def load(
         backend: ``torch``, or ``onnxruntime`` (on the CPU, with as many threads as PyTorch has at
             this moment): an export as it is, in float32 or int8; of an artifact the float32 export
             beside it, which is made where it is not there yet. ``None``: what the folder is for.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Large token tables stay in memory as they are stored (``engine.core.stored_tables``).
 
@@ -48,18 +48,16 @@ def load(
         PluginError: the backend's package is not installed; tells the command that installs it.
     """
     target = find_device(device)
-    return Predictor(read_model(Path(path), backend, say)).to(target)
+    return Predictor(read_model(Path(path), backend, progress)).to(target)
 
 
-def read_model(
-    path: Path, backend: str | None = None, say: Callable[[str], None] = lambda line: None
-) -> Built:
+def read_model(path: Path, backend: str | None = None, progress: Progress = silent) -> Built:
     """What :func:`load` makes a predictor of: the model, on the CPU.
 
     Args:
         path: as for :func:`load`.
         backend: as for :func:`load`.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Raises:
         EngineError: as :func:`load`.
@@ -76,5 +74,5 @@ def read_model(
     if exported or backend == "onnxruntime":
         from engine.exchange.running import exported_beside, read_exported
 
-        return read_exported(exported_beside(path, say))
+        return read_exported(exported_beside(path, progress))
     return read_artifact(path, stored_tables=True)

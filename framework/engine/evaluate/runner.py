@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.contracts.dataset import Dataset, Record
+from engine.core.progress import Progress, silent
 from engine.errors import DataError
 from engine.evaluate.images import Broken, ImageBatch, ImageRows, read_batches
 from engine.evaluate.names import encodable
@@ -136,10 +137,6 @@ class DatasetRun:
         }
 
 
-Progress = Callable[[str, int, int], None]
-"""Called with the data set's name, the rows done and the rows in all."""
-
-
 def run(
     predictor: Predictor,
     dataset: Dataset,
@@ -152,7 +149,7 @@ def run(
     refuse_alike: bool = True,
     probabilities: Probabilities = "softmax",
     top: int = TOP,
-    progress: Progress = lambda name, done, total: None,
+    progress: Progress = silent,
 ) -> DatasetRun:
     """Classify a data set's images into its classes.
 

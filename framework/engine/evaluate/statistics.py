@@ -384,8 +384,9 @@ def student(t: float, freedom: float) -> float:
 
 
 def _beta(x: float, a: float, b: float) -> float:
-    """Regularised incomplete beta function for x < (a + 1) / (a + b + 2): its continued fraction
-    (Digital Library of Mathematical Functions, 8.17.22), from the far end.
+    """Regularised incomplete beta function for x < (a + 1) / (a + b + 2).
+
+    Source: dlmf.nist.gov/8.17.22, a continued fraction, here from its far end.
     """
     if x == 0:
         return 0.0

@@ -7,7 +7,7 @@ tower's longest, a batch so large that it leaves the cache.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from torch import Tensor
 from engine.contracts.state import pad_tokens
 from engine.contracts.tokenizer import Tokenizer
 from engine.core.model import DualEncoder
+from engine.core.progress import Progress, silent
 from engine.evaluate.vectors import check_rows, unit_rows
 
 TOKENS_A_BATCH = 1024
@@ -28,7 +29,7 @@ def encode_texts(
     *,
     raw: bool = False,
     tokens_a_batch: int = TOKENS_A_BATCH,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Progress = silent,
 ) -> Tensor:
     """Encode texts with a model's text encoder and text projection.
 
@@ -38,7 +39,7 @@ def encode_texts(
         texts: any number, repetitions allowed.
         raw: do not normalise (ruCLIP takes the mean of raw vectors over templates).
         tokens_a_batch: most tokens, padding included, of one batch (a longer text goes alone).
-        progress: called with the number of different texts that each batch finished.
+        progress: receives how many different texts are encoded.
 
     Returns:
         [N, J] float32 on the CPU, rows in the order of ``texts``, of length 1 unless ``raw``.
@@ -60,7 +61,7 @@ def encode_texts(
             padded = pad_tokens(rows[start:stop], tokenizer.pad_id)
             state = {name: tensor.to(device) for name, tensor in padded.items()}
             vectors[start:stop] = model.text_state(state)["embedding"]
-            progress(stop - start)
+            progress("texts", stop, len(rows))
     row_of = {row: i for i, row in enumerate(rows)}
     place = {text: row_of[row] for text, row in zip(unique, tokens, strict=True)}
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from engine.contracts.checkpoint_adapter import CheckpointAdapter
 from engine.contracts.description import Difference
 from engine.contracts.tokenizer import Tokenizer
-from engine.core.build import Built, Origin, Say, make_tokenizer
+from engine.core.build import Built, Origin, make_tokenizer
 from engine.core.descriptions import (
     PICTURES,
     TOKENIZER,
@@ -26,6 +26,7 @@ from engine.core.descriptions import (
 )
 from engine.core.making import make_model
 from engine.core.model import DualEncoder
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.core.size import config_size
 from engine.exchange.foreign import TOWERS, Foreign, find_foreign
@@ -51,7 +52,7 @@ def import_source(
     text: str | None = None,
     overrides: Sequence[str] = (),
     registry: Registry | None = None,
-    say: Say = lambda line: None,
+    progress: Progress = silent,
 ) -> Built:
     """Build a model from a source of another program alone.
 
@@ -61,7 +62,7 @@ def import_source(
         text: another source for the text encoder and its tokenizer.
         overrides: ``key=value``, set in the config that follows from the sources.
         registry: where plugins are looked up.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Raises:
         UnreachableError: a source is not there, or cannot be reached from here.
@@ -79,9 +80,9 @@ def import_source(
     tokenizer = make_tokenizer(config)
     pieces = []
     for name in dict.fromkeys(named.values()):
-        say(f"reading {name}")
+        progress(f"reading {name}")
         towers = [tower for tower in TOWERS if named[tower] == name]
-        pieces.append(_read(foreign[name], towers, registry, say))
+        pieces.append(_read(foreign[name], towers, registry, progress))
     logits = _logits(pieces, source)
     config = propose_config(
         name_of(source), foreign[named["vision"]], foreign[named["text"]],
@@ -104,11 +105,13 @@ def import_source(
     return fill_model(config, model, tokenizer, fitted, where)
 
 
-def _read(foreign: Foreign, towers: Sequence[str], registry: Registry, say: Say) -> _Piece:
+def _read(
+    foreign: Foreign, towers: Sequence[str], registry: Registry, progress: Progress
+) -> _Piece:
     tensors = foreign.read()
     name, layout = find_adapter(tensors, None, registry, foreign.source)
     renamed = rename(tensors, layout, foreign.source)
-    say(f"layout {name}: {len(renamed)} tensors")
+    progress(f"layout {name}: {len(renamed)} tensors")
     return _Piece(foreign, name, layout, renamed, towers)
 
 

@@ -12,7 +12,7 @@ from engine.contracts.checkpoint_adapter import CheckpointAdapter
 from engine.contracts.description import Description
 from engine.contracts.filling import adapting, fill
 from engine.contracts.tokenizer import Tokenizer
-from engine.core.build import Built, Origin, Say, assemble, make_tokenizer, tokenizer_warnings
+from engine.core.build import Built, Origin, assemble, make_tokenizer, tokenizer_warnings
 from engine.core.config.schema import EngineConfig
 from engine.core.descriptions import (
     TOKENIZER,
@@ -24,6 +24,7 @@ from engine.core.descriptions import (
 )
 from engine.core.making import make_model
 from engine.core.model import DualEncoder
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.core.size import config_size
 from engine.core.weights import read_checkpoint
@@ -50,7 +51,7 @@ def import_checkpoint(
     config: EngineConfig,
     layout: str | None = None,
     registry: Registry | None = None,
-    say: Say = lambda line: None,
+    progress: Progress = silent,
 ) -> Built:
     """Build a model whose weights come from another program's checkpoint.
 
@@ -64,17 +65,17 @@ def import_checkpoint(
         config: what the checkpoint is, in Engine's terms.
         layout: name of a ``checkpoint_adapter`` plugin; ``None``: found by the names in the file.
         registry: where plugins are looked up.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Raises:
         WeightsError: unreadable, of no known layout, or not fitting the config.
     """
     config_size(config).check()
-    say(f"reading {path}")
+    progress(f"reading {path}")
     tensors = _read(path)
     name, found = find_adapter(tensors, layout, registry or default_registry(), str(path))
     renamed = rename(tensors, found, str(path))
-    say(f"layout {name}: {len(renamed)} tensors")
+    progress(f"layout {name}: {len(renamed)} tensors")
     model = make_model(config)
     adapted = finish(found, renamed, model, str(path))
     _hold(model, found.describe(tensors), path)

@@ -34,10 +34,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from engine.core.build import Say
 from engine.core.config import dump_config
 from engine.core.files import disk_trouble
 from engine.core.model import DualEncoder
+from engine.core.progress import Progress, silent
 from engine.errors import WeightsError
 from engine.exchange.calibration import picture_feeds, text_feeds
 from engine.exchange.exported import CONFIG, TOKENIZER
@@ -112,7 +112,7 @@ class Int8:
 
 
 def export_onnx(
-    artifact: Path, folder: Path, say: Say = lambda line: None, *, int8: Int8 | None = None
+    artifact: Path, folder: Path, progress: Progress = silent, *, int8: Int8 | None = None
 ) -> dict[str, Any]:
     """Export an artifact as ONNX files.
 
@@ -122,7 +122,7 @@ def export_onnx(
     Args:
         artifact: the artifact's folder.
         folder: where the export goes; an earlier export there is replaced.
-        say: receives lines of progress.
+        progress: receives lines of progress.
         int8: with int8 matrices; ``None``: float32.
 
     Returns:
@@ -137,12 +137,12 @@ def export_onnx(
     """
     need(ONNX, "onnx")
     check_target(folder)
-    say(f"reading {artifact}")
-    return write_onnx(read_source(artifact), folder, say, int8=int8)
+    progress(f"reading {artifact}")
+    return write_onnx(read_source(artifact), folder, progress, int8=int8)
 
 
 def write_onnx(
-    source: Source, folder: Path, say: Say = lambda line: None, *, int8: Int8 | None = None
+    source: Source, folder: Path, progress: Progress = silent, *, int8: Int8 | None = None
 ) -> dict[str, Any]:
     """:func:`export_onnx` of a model in memory."""
     model = source.built.model
@@ -156,18 +156,18 @@ def write_onnx(
     images = ({"pixels": batch} for batch in source.images())
     texts = ({"ids": ids, "mask": mask} for ids, mask in source.batches())
     with writing(folder) as temporary, torch.no_grad():
-        say("vision.onnx")
+        progress("vision.onnx")
         write_tower(vision, {"pixels": _example_pixels(source)}, temporary)
-        say("text.onnx")
+        progress("text.onnx")
         write_tower(text, _example_tokens(source), temporary)
-        say("comparing with onnxruntime")
+        progress("comparing with onnxruntime")
         checks = {
             "vision": check_tower(vision, images, temporary),
             "text": check_tower(text, texts, temporary),
         }
         manifest = _describe(source, vision, text, checks)
         if int8 is not None:
-            manifest["int8"] = _quantise(source, int8, temporary, say)
+            manifest["int8"] = _quantise(source, int8, temporary, progress)
         (temporary / CONFIG).write_text(dump_config(source.built.config), encoding="utf-8")
         (temporary / TOKENIZER).write_bytes(source.built.tokenizer.to_bytes())
         tokenizer, manifest["tokenizer"] = standalone(source)
@@ -179,14 +179,14 @@ def write_onnx(
         return seal(temporary, manifest)
 
 
-def _quantise(source: Source, wanted: Int8, folder: Path, say: Say) -> dict[str, Any]:
+def _quantise(source: Source, wanted: Int8, folder: Path, progress: Progress) -> dict[str, Any]:
     feeds = {
         "vision": picture_feeds(source, wanted.pictures),
         "text": text_feeds(source, wanted.texts),
     }
     found = {}
     for tower, batches in feeds.items():
-        say(f"{tower}.onnx in int8")
+        progress(f"{tower}.onnx in int8")
         with _quiet():  # onnxruntime's tools give advice at every call
             found[tower] = quantise(
                 folder / f"{tower}.onnx", batches, per_channel=wanted.per_channel, gate=wanted.gate

@@ -30,8 +30,8 @@ from torch.nn import functional
 
 from engine.contracts.checkpoint_adapter import ModelParts
 from engine.contracts.preprocess import SquarePreprocess
-from engine.core.build import Say
 from engine.core.files import target_of
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.errors import PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
@@ -47,7 +47,7 @@ _FIXED_PLACE = (
 )
 
 
-def export_open_clip(artifact: Path, folder: Path, say: Say = lambda line: None) -> dict[str, Any]:
+def export_open_clip(artifact: Path, folder: Path, progress: Progress = silent) -> dict[str, Any]:
     """Export an artifact as a folder of open_clip.
 
     Before the folder takes its place it is loaded by open_clip, and both towers are held to the
@@ -56,7 +56,7 @@ def export_open_clip(artifact: Path, folder: Path, say: Say = lambda line: None)
     Args:
         artifact: the artifact's folder.
         folder: where the export goes; an earlier export there is replaced.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Returns:
         The manifest, as in ``export.json``.
@@ -66,15 +66,15 @@ def export_open_clip(artifact: Path, folder: Path, say: Say = lambda line: None)
         WeightsError: open_clip has no form of a part (names it), or computes something else.
     """
     check_target(folder)
-    say(f"reading {artifact}")
-    return write_open_clip(read_source(artifact), folder, say=say)
+    progress(f"reading {artifact}")
+    return write_open_clip(read_source(artifact), folder, progress=progress)
 
 
 def write_open_clip(
     source: Source,
     folder: Path,
     registry: Registry | None = None,
-    say: Say = lambda line: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """:func:`export_open_clip` of a model in memory."""
     import open_clip
@@ -82,12 +82,12 @@ def write_open_clip(
     preparation = _preparation(source)
     config, tensors = _convert(source, registry or default_registry())
     with writing(folder) as temporary, torch.no_grad(), _quiet():
-        say("writing")
+        progress("writing")
         tokenizer = _write_tokenizer(source, config, temporary)
         padding = _take_encoder(config, temporary, source.built.tokenizer.pad_id)
         _write_weights(temporary, tensors)
         _write_config(temporary, config, preparation, place=None if padding is None else temporary)
-        say("comparing with open_clip")
+        progress("comparing with open_clip")
         checks, differs_on = _check(source, temporary, padding)
         manifest: dict[str, Any] = {
             "to": "open_clip",

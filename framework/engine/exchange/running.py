@@ -20,11 +20,12 @@ from engine.contracts.projection_settings import ProjectionSettings
 from engine.contracts.state import Segment, State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.core import artifact
-from engine.core.build import Built, Say, check_tokenizer
+from engine.core.build import Built, check_tokenizer
 from engine.core.config import load_config
 from engine.core.making import empty_model
 from engine.core.model import DualEncoder
 from engine.core.model_path import model_folder
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.errors import ArtifactError
 from engine.exchange.exported import CONFIG, TOKENIZER, identity_of, is_export, read_onnx_export
@@ -79,8 +80,9 @@ class _Images(VisionTower):
 
 
 class _Texts(TextEncoder):
-    """``ids``, ``mask`` -> ``pooled`` [B, J], rows as long as the model makes them where the file
-    says how long that is, else of length 1.
+    """``ids``, ``mask`` -> ``pooled`` [B, J].
+
+    Rows are as long as the model makes them where the file says how long that is, else of length 1.
     """
 
     def __init__(
@@ -163,7 +165,7 @@ def read_exported(folder: Path, registry: Registry | None = None) -> Built:
     return Built(config, model.eval(), check_tokenizer(tokenizer, config), manifest)
 
 
-def exported_beside(path: Path, say: Say = lambda line: None) -> Path:
+def exported_beside(path: Path, progress: Progress = silent) -> Path:
     """The ONNX export of a path: itself, or that of an artifact, made where it is not there yet.
 
     An artifact's export lies beside it (``ARTIFACT-onnx``, where ``engine export --to onnx`` writes
@@ -171,7 +173,7 @@ def exported_beside(path: Path, say: Say = lambda line: None) -> Path:
 
     Args:
         path: an export, an artifact, or a training run.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Raises:
         PluginError: a package is missing; tells the command that installs it.
@@ -190,6 +192,6 @@ def exported_beside(path: Path, say: Say = lambda line: None) -> Path:
                 return beside
     from engine.exchange.onnx import export_onnx
 
-    say(f"{source.name} as ONNX, once")
-    export_onnx(source, beside, say)
+    progress(f"{source.name} as ONNX, once")
+    export_onnx(source, beside, progress)
     return beside

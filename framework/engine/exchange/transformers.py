@@ -33,7 +33,7 @@ from torch.nn import functional
 from engine.contracts.checkpoint_adapter import ModelParts, SentenceModel, TransformersModel
 from engine.contracts.cut import scaled_side
 from engine.contracts.preprocess import SquarePreprocess
-from engine.core.build import Say
+from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
 from engine.errors import EngineError, PluginError, WeightsError
 from engine.exchange.folder import check_target, seal, writing
@@ -57,7 +57,7 @@ _CLIP, _CLIP_TEXT = "CLIP", "clip_text_model"
 
 
 def export_transformers(
-    artifact: Path, folder: Path, form: Form = "transformers", say: Say = lambda line: None
+    artifact: Path, folder: Path, form: Form = "transformers", progress: Progress = silent
 ) -> dict[str, Any]:
     """Export an artifact as a folder of transformers.
 
@@ -68,7 +68,7 @@ def export_transformers(
         artifact: the artifact's folder.
         folder: where the export goes; an earlier export there is replaced.
         form: which class of transformers.
-        say: receives lines of progress.
+        progress: receives lines of progress.
 
     Returns:
         The manifest, as in ``export.json``.
@@ -78,8 +78,8 @@ def export_transformers(
         WeightsError: transformers has no form of a part (names it), or computes something else.
     """
     check_target(folder)
-    say(f"reading {artifact}")
-    return write_transformers(read_source(artifact), folder, form, say=say)
+    progress(f"reading {artifact}")
+    return write_transformers(read_source(artifact), folder, form, progress=progress)
 
 
 def write_transformers(
@@ -87,12 +87,12 @@ def write_transformers(
     folder: Path,
     form: Form = "transformers",
     registry: Registry | None = None,
-    say: Say = lambda line: None,
+    progress: Progress = silent,
 ) -> dict[str, Any]:
     """:func:`export_transformers` of a model in memory."""
     registry = registry or default_registry()
     if form == "sentence_transformers" and (texts := _texts_alone(source, registry)) is not None:
-        return _write_texts(source, texts, folder, say)
+        return _write_texts(source, texts, folder, progress)
     _square_of(source)
     made = _in_form(_convert(source, registry), form)
     if not made.bias and source.built.model.logit_bias is not None:
@@ -101,10 +101,10 @@ def write_transformers(
             hint="`engine export --to open_clip` and `--to onnx` keep it",
         )
     with writing(folder) as temporary, torch.no_grad(), _quiet():
-        say("writing")
+        progress("writing")
         _write_model(source, made, temporary)
         notes, tokenizer = _write_processor(source, made, temporary)
-        say("comparing with transformers")
+        progress("comparing with transformers")
         manifest: dict[str, Any] = {
             "to": form,
             "transformers": _version(),
@@ -120,7 +120,7 @@ def write_transformers(
         preprocess = source.built.model.vision.preprocess
         manifest["program"] = write_program(preprocess, temporary, manifest)
         if form == "sentence_transformers":
-            say("comparing with sentence-transformers")
+            progress("comparing with sentence-transformers")
             manifest |= write_sentences(source, made, temporary)
             readme = sentences_readme
         (temporary / "README.md").write_text(readme(manifest), encoding="utf-8")
@@ -141,7 +141,9 @@ def _texts_alone(source: Source, registry: Registry) -> SentenceModel | None:
     return None
 
 
-def _write_texts(source: Source, made: SentenceModel, folder: Path, say: Say) -> dict[str, Any]:
+def _write_texts(
+    source: Source, made: SentenceModel, folder: Path, progress: Progress
+) -> dict[str, Any]:
     """A sentence encoder of the text encoder alone."""
     tokenizer = fast_tokenizer(source)
     if tokenizer is None:
@@ -150,7 +152,7 @@ def _write_texts(source: Source, made: SentenceModel, folder: Path, say: Say) ->
             hint="`engine.load(...).as_sentence_transformer()` has no such limits",
         )
     with writing(folder) as temporary, torch.no_grad(), _quiet():
-        say("comparing with sentence-transformers")
+        progress("comparing with sentence-transformers")
         found = write_encoder(source, made, tokenizer, temporary)
         rows = tokenizer(list(source.texts), truncation=True)["input_ids"]
         pairs = zip(source.texts, source.rows, rows, strict=True)

@@ -13,7 +13,7 @@ A key names everything that the numbers follow from (``keys.py``), so nothing st
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,18 +28,19 @@ from engine.core.build import Built, save
 from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import locked
 from engine.core.named_files import files_digest
+from engine.core.progress import Progress, silent
 from engine.errors import ArtifactError, at_setting
 from engine.prepare.chunks import Reading
 from engine.prepare.keys import data_key, labels_key, start_key, tables_key
 from engine.prepare.store import DamagedPartError, read
 from engine.prepare.tables import RowTables, tables_of
 
+_log = logging.getLogger(__name__)
+
 DEFAULT = Path("build/prepared")
 """Where prepared data lie unless a config says otherwise (``data.prepared``)."""
 
 _DAY = 24 * 3600.0
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -49,18 +50,18 @@ class PreparedFolder:
     Attributes:
         folder: see the module; need not exist.
         use: the data set of the config.
-        say: receives what was found.
+        progress: receives how far the model before training is.
     """
 
     folder: Path
     use: PluginRef[Any, Dataset]
-    say: Say = lambda line: None
+    progress: Progress = silent
 
     @classmethod
-    def of(cls, config: EngineConfig, say: Say = lambda line: None) -> PreparedFolder:
+    def of(cls, config: EngineConfig, progress: Progress = silent) -> PreparedFolder:
         """The folder of a config with ``data.train``."""
         assert config.data.train is not None
-        return cls(config.data.prepared or DEFAULT, config.data.train, say)
+        return cls(config.data.prepared or DEFAULT, config.data.train, progress)
 
     def key(self, dataset: Dataset | None = None) -> str | None:
         """Names the data, see :func:`engine.prepare.keys.data_key`."""
@@ -89,7 +90,7 @@ class PreparedFolder:
         try:
             built = read_clustered(folder)
         except ArtifactError as error:
-            self.say(f"prepared data: {error.message}; it is built")
+            _log.warning("prepared data: %s; it is built", error.message)
             return None
         built.manifest.pop("files", None)
         return replace(built, config=config)
@@ -102,7 +103,7 @@ class PreparedFolder:
         with locked(self.folder / f".{folder.name}.making", message, wait=_DAY):
             found = self.start(config, key)
             if found is None:
-                built = build_clustered(config, self.say)
+                built = build_clustered(config, self.progress)
                 plain = config.model_copy(
                     update={"storage": WeightStorageSettings(), "limits": LimitSettings()}
                 )
@@ -122,7 +123,7 @@ class PreparedFolder:
         except FileNotFoundError:
             return None
         except DamagedPartError as error:
-            self.say(f"prepared data: {error}; it is computed as without")
+            _log.warning("prepared data: %s; it is computed as without", error)
             return None
         return found
 

@@ -6,7 +6,7 @@ them, so any number of processes may work on one folder, in any order.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,13 @@ from engine.clusters.store import Clusters
 from engine.contracts.dataset import Dataset
 from engine.core.config.schema import EngineConfig
 from engine.core.files import explained, locked
+from engine.core.progress import Progress, silent
 from engine.errors import ConfigError
 from engine.prepare.chunks import Chunk, Reading, chunk_ranges, read_chunk
 from engine.prepare.folder import PreparedFolder, reading_of
 from engine.prepare.keys import labels_key, tables_key
 from engine.prepare.store import DamagedPartError, Parts, is_whole, writing
 from engine.prepare.tables import join
-
-Tell = Callable[[str, int, int], None]
-"""Receives what is being done, how much of it is done, and of how much."""
 
 _WAIT = 24 * 3600.0
 _TRIES = 3
@@ -72,14 +70,14 @@ class Prepared:
 
 
 def prepare(
-    config: EngineConfig, share: Share | None = None, tell: Tell = lambda what, done, of: None
+    config: EngineConfig, share: Share | None = None, progress: Progress = silent
 ) -> Prepared:
     """Compute what training of a config needs of its data.
 
     Args:
         config: with ``train`` and ``data.train``.
         share: which parts to compute; by default all.
-        tell: receives how it goes.
+        progress: receives how it goes.
 
     Raises:
         ConfigError: the config trains nothing.
@@ -92,13 +90,13 @@ def prepare(
             hint="data are prepared for training: name the stages and the data set",
         )
     with _goes_on(), explained(config.data.prepared or PreparedFolder.of(config).folder):
-        return _prepare(config, share or Share(), tell)
+        return _prepare(config, share or Share(), progress)
 
 
-def _prepare(config: EngineConfig, share: Share, tell: Tell) -> Prepared:
-    where = PreparedFolder.of(config, lambda line: tell(line, 0, 0))
+def _prepare(config: EngineConfig, share: Share, progress: Progress) -> Prepared:
+    where = PreparedFolder.of(config, progress)
     where.folder.mkdir(parents=True, exist_ok=True)
-    tell("opening the data", 0, 0)
+    progress("opening the data")
     opened = where.open()
     dataset, key = opened.dataset, opened.key
     assert key is not None
@@ -108,14 +106,14 @@ def _prepare(config: EngineConfig, share: Share, tell: Tell) -> Prepared:
         with writing(index, {"data": config.data.train.to_config()}) as files:  # type: ignore[union-attr]
             for name, array in arrays.items():
                 files.add(name, array)
-    tell("the model before training", 0, 0)
+    progress("the model before training")
     built = where.make_start(config, key)
     reading, clusters = reading_of(config, built), clusters_of(built)
     names = [f"tables-{tables_key(key, reading)}"]
-    left = _Tables(dataset, reading).run(where.folder / names[0], share, tell)
+    left = _Tables(dataset, reading).run(where.folder / names[0], share, progress)
     if clusters is not None:
         names.append(f"labels-{labels_key(key, clusters)}")
-        left += _Labels(dataset, clusters).run(where.folder / names[1], share, tell)
+        left += _Labels(dataset, clusters).run(where.folder / names[1], share, progress)
     tables = opened.tables(reading) if not left else None
     folders = [
         index,
@@ -151,7 +149,7 @@ class _Work:
         self.dataset = dataset
         self.ranges = chunk_ranges(len(dataset))
 
-    def run(self, folder: Path, share: Share, tell: Tell) -> int:
+    def run(self, folder: Path, share: Share, progress: Progress) -> int:
         """Compute this process's parts, and join all where they are there.
 
         Returns:
@@ -161,7 +159,7 @@ class _Work:
             if is_whole(folder):
                 return 0
             parts = Parts(folder.with_name(f"{folder.name}.parts"), len(self.ranges))
-            self._compute(parts, share, tell)
+            self._compute(parts, share, progress)
             left = len(parts.missing())
             if left:
                 return left
@@ -169,24 +167,24 @@ class _Work:
             with locked(folder.with_name(f".{folder.name}.making"), message, wait=_WAIT):
                 if is_whole(folder):
                     return 0
-                tell(f"{self.what}: joining", 0, 0)
+                progress(f"{self.what}: joining")
                 try:
                     self._join(parts, folder)
                 except DamagedPartError as error:
-                    tell(f"{error}: it is computed again", 0, 0)
+                    progress(f"{error}: it is computed again")
                     continue
                 parts.remove()
         return 0
 
-    def _compute(self, parts: Parts, share: Share, tell: Tell) -> None:
+    def _compute(self, parts: Parts, share: Share, progress: Progress) -> None:
         done = len(parts) - len(parts.missing())
         for number in parts.missing():
             if number % share.count != share.number:
                 continue
-            tell(self.what, done, len(parts))
+            progress(self.what, done, len(parts))
             parts.write(number, self._part(self.ranges[number]))
             done += 1
-        tell(self.what, done, len(parts))
+        progress(self.what, done, len(parts))
 
     def _part(self, rows: range) -> dict[str, NDArray[Any]]:
         raise NotImplementedError

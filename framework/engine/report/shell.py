@@ -73,9 +73,17 @@ def environment() -> Environment:
 
 
 @cache
-def stylesheet() -> Markup:
-    """The stylesheet of every page: light and dark, from 375 pixels up."""
-    return Markup((files(__package__) / "templates" / "style.css").read_text(encoding="utf-8"))
+def stylesheet(*names: str) -> Markup:
+    """The stylesheet: light and dark, from 375 pixels up.
+
+    Args:
+        names: of its parts. ``style`` is what all pages have in common, ``parts`` are the elements
+            of pages without a script; by default both.
+    """
+    folder = files(__package__) / "templates"
+    return Markup("\n".join(
+        (folder / f"{name}.css").read_text(encoding="utf-8") for name in names or ("style", "parts")
+    ))  # fmt: skip
 
 
 def render(template: str, **values: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ import numpy as np
 
 from engine.core.files import explained, locked
 from engine.core.foreign import clean_name
+from engine.core.progress import Progress, silent
 from engine.errors import DataError
 from engine.search.catalogue import FILE, Catalogue
 from engine.search.identity import check_model, keep_model
@@ -80,7 +81,7 @@ def build_index(
     workers: int | None = None,
     reduced: bool = True,
     features: FeatureCache | None = None,
-    progress: Callable[[int, int], None] = lambda done, encoded: None,
+    progress: Progress = silent,
 ) -> IndexReport:
     """Make an index of the pictures in folders, or bring one up to date.
 
@@ -93,7 +94,7 @@ def build_index(
         reduced: decode large JPEGs at a part of their size: several times faster; vectors differ
             slightly from those of whole pictures.
         features: where vision features are kept; ``None``: the tower runs for every new picture.
-        progress: called with the pictures found so far, and with those of them that were encoded.
+        progress: receives how many pictures were found, and in words how many of them encoded.
 
     Raises:
         DataError: a folder is missing or has no picture; the index is of another model, or is
@@ -158,7 +159,7 @@ class _Run:
         predictor: Predictor,
         folder: Path,
         features: FeatureCache | None,
-        progress: Callable[[int, int], None],
+        progress: Progress,
     ) -> None:
         self.catalogue, self.predictor, self.progress = catalogue, predictor, progress
         self.report = IndexReport(str(folder))
@@ -209,7 +210,7 @@ class _Run:
         self.catalogue.change([*self._changes(reads, vectors), *self._seen(same)])
         self.report.encoded += len(vectors)
         self.report.recognised += sum(read.vector is not None for read in reads)
-        self.progress(self.report.found, self.report.encoded)
+        self.progress(f"{self.report.encoded:,} pictures encoded, found", self.report.found)
 
     def _changes(
         self, reads: Sequence[ReadImage], vectors: dict[bytes, bytes]

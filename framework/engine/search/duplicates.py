@@ -8,13 +8,14 @@ compares only what is new.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from engine.core.files import explained, locked
+from engine.core.progress import Progress, silent
 from engine.errors import DataError
 from engine.search.building import LOCK
 from engine.search.catalogue import Catalogue, CatalogueEntry
@@ -41,7 +42,7 @@ class DuplicateGroup:
 def find_duplicates(
     folder: Path,
     cosine: float = 0.97,
-    progress: Callable[[int, int], None] = lambda done, count: None,
+    progress: Progress = silent,
 ) -> list[DuplicateGroup]:
     """The groups of an index, the largest first.
 
@@ -51,7 +52,7 @@ def find_duplicates(
     Args:
         folder: of the index.
         cosine: from which on two pictures are nearly the same; at least :data:`LOWEST`.
-        progress: called with the vectors compared so far, and their number.
+        progress: receives how many pictures are compared.
 
     Raises:
         DataError: no index, a cosine out of range, or another process is writing the index.
@@ -69,7 +70,7 @@ def find_duplicates(
             catalogue.close()
 
 
-def _compare(catalogue: Catalogue, cosine: float, progress: Callable[[int, int], None]) -> None:
+def _compare(catalogue: Catalogue, cosine: float, progress: Progress) -> None:
     """Bring the table of near pairs up to date."""
     width = int(catalogue.about("width") or 0)
     kept = catalogue.about("pairs")
@@ -84,7 +85,7 @@ def _compare(catalogue: Catalogue, cosine: float, progress: Callable[[int, int],
         changes = [("INSERT OR REPLACE INTO pairs VALUES(?, ?, ?)", pair) for pair in pairs]
         catalogue.change([*changes, _progress_of(floor, int(ids[-1]))])
         count += len(ids)
-        progress(count, total)
+        progress("pictures", count, total)
 
 
 def _progress_of(floor: float, done: int) -> tuple[str, tuple[str, str]]:

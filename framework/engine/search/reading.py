@@ -126,7 +126,9 @@ def time_of(data: bytes) -> float | None:
 
 
 def settled(item: SourceItem, moment: int) -> int:
-    """The time of change to keep; -1 for a file that was changed so shortly before it was read that
-    another change might leave the time as it is.
+    """The time of change to keep, in nanoseconds; -1 where it proves nothing.
+
+    So it is for a file that was changed so shortly before it was read that another change might
+    leave the time as it is.
     """
     return item.mtime if moment - item.mtime > 2_000_000_000 and os.name == "posix" else -1

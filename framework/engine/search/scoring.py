@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
 from itertools import islice
@@ -20,6 +20,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from engine.core.files import explained, locked, steps, write_pieces
+from engine.core.progress import Progress, silent
 from engine.data.click_log import written_id
 from engine.errors import DataError
 from engine.evaluate.runner import encode_batches
@@ -87,7 +88,7 @@ def filter_by_score(
     *,
     keep: float | None = None,
     above: float | None = None,
-    progress: Callable[[int, int], None] = lambda done, rows: None,
+    progress: Progress = silent,
 ) -> FilterReport:
     """Write the rows of a click log with the texts that match their images.
 
@@ -98,7 +99,7 @@ def filter_by_score(
             a file that ends in ``.scores.jsonl``.
         keep: the share of the pairs to keep, those of the highest cosines.
         above: instead: the smallest cosine to keep.
-        progress: called with the rows that are scored, and the rows.
+        progress: receives how many rows are scored.
 
     Raises:
         DataError: not one of ``keep`` and ``above``; no pair; the scores beside ``output`` are of
@@ -164,15 +165,13 @@ def read_scores(path: Path) -> Iterator[RowScore]:
             yield RowScore(value["id"], tuple(value.get("scores", ())), value.get("error", ""))
 
 
-def _score_all(
-    dataset: Dataset, predictor: Predictor, path: Path, progress: Callable[[int, int], None]
-) -> int:
+def _score_all(dataset: Dataset, predictor: Predictor, path: Path, progress: Progress) -> int:
     """Bring the file of scores up to the last row; how many rows were scored."""
     head = json.dumps(
         {"format": _FORMAT, "model": identity_of(predictor), "data": _print_of(dataset)}
     )
     done = _resume(path, head.encode() + b"\n")
-    progress(done, len(dataset))
+    progress("rows", done, len(dataset))
     rest, count = _Rest(dataset, done), 0
     if not len(rest):
         return 0
@@ -195,7 +194,7 @@ def _score_all(
             ]  # fmt: skip
             _append(file, lines)
             count += len(lines)
-            progress(done + count, len(dataset))
+            progress("rows", done + count, len(dataset))
         file.flush()
         os.fsync(file.fileno())
     return count

@@ -158,8 +158,9 @@ class Encoder:
         return (await self.encode_and_count(texts, until))[0]
 
     async def encode_and_count(self, texts: Sequence[str], until: float) -> tuple[Vector, int, int]:
-        """As :meth:`encode_texts`, with the tokens that the model reads of them, and how many texts
-        are longer than that.
+        """As :meth:`encode_texts`, with the tokens that the model reads of the texts.
+
+        The last number says how many texts are longer than that.
 
         Raises:
             Fault: the deadline passed.

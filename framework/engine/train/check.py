@@ -9,7 +9,7 @@ and rows get the numbers of clusters in turn.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from engine.clusters.ngrams import most_frequent
 from engine.contracts.dataset import Dataset, Record
 from engine.core.build import Built, build
 from engine.core.config.schema import EngineConfig
+from engine.core.progress import Progress, silent
 from engine.core.size import config_size
 from engine.errors import ConfigError, DataError, EngineError, at_setting
 from engine.train.data import TrainingRows
@@ -70,14 +71,12 @@ def check_limits(config: EngineConfig, checked: Checked) -> None:
         checked.found.append(("limits", f"{report.total:,} bytes of weights, {limit}"))
 
 
-def check(
-    config: EngineConfig, say: Callable[[str], None] = lambda line: None, *, batch: bool = True
-) -> Checked:
+def check(config: EngineConfig, progress: Progress = silent, *, batch: bool = True) -> Checked:
     """Everything that training would refuse.
 
     Args:
         config: any config.
-        say: receives what is being done.
+        progress: receives what is being done.
         batch: also build the model, and send a batch through each stage.
     """
     checked = Checked()
@@ -91,12 +90,12 @@ def check(
                 with checked.part(), at_setting(f"train.{kind}.{number}"):
                     use.target()
     for number, use in enumerate(config.data.evaluate):
-        say(f"data.evaluate.{number}")
+        progress(f"data.evaluate.{number}")
         with checked.part(), at_setting(f"data.evaluate.{number}"):
             _look_at(f"data.evaluate.{number}", use.create(), checked)
     dataset: Dataset | None = None
     if config.data.train is not None:
-        say("data.train")
+        progress("data.train")
         with checked.part(), at_setting("data.train"):
             opened: Dataset = config.data.train.create()
             _look_at("data.train", opened, checked)
@@ -106,7 +105,7 @@ def check(
             _check_clusters(config, dataset, checked)
     if train is not None and dataset is not None and batch:
         with checked.part():
-            _check_batches(config, dataset, checked, say)
+            _check_batches(config, dataset, checked, progress)
     return checked
 
 
@@ -133,7 +132,7 @@ def _check_clusters(config: EngineConfig, dataset: Dataset, checked: Checked) ->
     settings = config.clusters
     assert settings is not None
     few = _First(dataset, 10_000)
-    grams = most_frequent(few.texts, settings.ngram, settings.most_frequent, lambda line: None)
+    grams = most_frequent(few.texts, settings.ngram, settings.most_frequent)
     count = settings.clusterer.settings.cluster_count()
     found = len(grams.texts)
     if count is not None and found < count and len(few) == len(dataset):
@@ -142,7 +141,7 @@ def _check_clusters(config: EngineConfig, dataset: Dataset, checked: Checked) ->
 
 
 def _check_batches(
-    config: EngineConfig, dataset: Dataset, checked: Checked, say: Callable[[str], None]
+    config: EngineConfig, dataset: Dataset, checked: Checked, progress: Progress
 ) -> None:
     """Build the model, plan the stages, and send a batch through each.
 
@@ -150,8 +149,8 @@ def _check_batches(
         EngineError: see :meth:`engine.train.loop.Trainer.run`.
     """
     assert config.train is not None
-    say("building the model")
-    built: Built = build(config, say)
+    progress("building the model")
+    built: Built = build(config, progress)
     parameters = sum(p.numel() for p in built.model.parameters())
     checked.found.append(("model", f"{parameters:,} parameters"))
     clusters = None
@@ -178,9 +177,9 @@ def _check_batches(
             built, data, Path(scratch), parts=parts, evaluator=evaluated, callbacks=callbacks
         )
         plans = trainer.prepare()
-        trainer.sources.teachers.compute(plans, Processes(), say)
+        trainer.sources.teachers.compute(plans, Processes(), progress)
         for number, plan in enumerate(plans):
-            say(f"one batch through stage {number + 1}, {plan.settings.name}")
+            progress(f"one batch through stage {number + 1}, {plan.settings.name}")
             freeze(trainer.model, plan.settings.trains, plan.where)
             stage = StageRun(trainer.sources, trainer.autocast, plan, number, {})
             try:

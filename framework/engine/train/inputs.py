@@ -6,7 +6,7 @@ The loop asks for the :meth:`~StageInputs.order` of an epoch and takes its
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,6 @@ class Sources:
         processes: this process among the others.
         device: of the model.
         dtype: of the matrix products.
-        note: tells that something happened.
     """
 
     parts: InputParts
@@ -59,7 +58,6 @@ class Sources:
     processes: Processes
     device: torch.device
     dtype: torch.dtype
-    note: Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -143,7 +141,7 @@ class StageInputs:
         entries = probe(tower, stop, short, long, cache.dtype, given=given, keep=keep)
         return open_prefix(
             name, tower, stop, sources.parts.towers[name], entries, self._budget,
-            device=sources.device, precision=sources.dtype, keep=keep, say=sources.note,
+            device=sources.device, precision=sources.dtype, keep=keep,
         )  # fmt: skip
 
     def order(self, epoch: int) -> Sequence[Rows]:

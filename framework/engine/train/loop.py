@@ -42,7 +42,7 @@ from engine.train.interrupt import Interrupt
 from engine.train.names import CHECKPOINTS
 from engine.train.parts import RunParts, resolve
 from engine.train.plan import StagePlan, Until, plan_stages
-from engine.train.reporting import Reporter
+from engine.train.reporting import Reporter, warnings_noted
 from engine.train.resume import changed_weights, restore
 from engine.train.setup import StageRun
 from engine.train.stages import freeze, rate_at
@@ -105,7 +105,6 @@ class Trainer:
             processes=self.processes,
             device=self.device,
             dtype=dtype,
-            note=self.note,
         )
         self._saved_at = time.monotonic()
         self._saved: tuple[int, int] | None = None
@@ -133,8 +132,8 @@ class Trainer:
         self._until = self.steps if until is None else until(self.steps)
         self._begin(self._restore() if resume else None)
         try:
-            self.sources.teachers.compute(plans, self.processes, self.note)
-            with Interrupt() as interrupt:
+            with warnings_noted(self.note), Interrupt() as interrupt:
+                self.sources.teachers.compute(plans, self.processes, self.note)
                 self._interrupt = interrupt
                 self.paused = self._due_to_pause()
                 while self.state.at.stage < len(plans) and not self.paused:

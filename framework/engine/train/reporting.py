@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.contracts.training import Logger, RunInfo
 from engine.train.history import History
+
+
+@contextlib.contextmanager
+def warnings_noted(note: Callable[[str], None]) -> Iterator[None]:
+    """What the activation cache warns of while inside is a note of the run, and nothing else.
+
+    Args:
+        note: receives each warning.
+    """
+
+    class Noted(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            note(record.getMessage())
+
+    logger, handler = logging.getLogger("engine.cache"), Noted(logging.WARNING)
+    before, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = before
 
 
 class Reporter:

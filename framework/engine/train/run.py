@@ -26,6 +26,7 @@ from engine.core.build import Built, save
 from engine.core.config import dump_config
 from engine.core.config.schema import EngineConfig, LimitSettings, WeightStorageSettings
 from engine.core.files import explained, write_text
+from engine.core.progress import Progress, silent
 from engine.core.size import SizeReport
 from engine.errors import ArtifactError, TrainingError
 from engine.prepare.chunks import Reading
@@ -41,8 +42,6 @@ from engine.train.names import CONFIG, MODEL, START, STARTING
 from engine.train.parts import DataParts, RunParts, resolve
 from engine.train.plan import Until
 
-Say = Callable[[str], None]
-
 
 def train(
     config: EngineConfig,
@@ -52,7 +51,7 @@ def train(
     force: bool = False,
     until: Until | None = None,
     evaluator: Callable[[Built], Evaluator | None] = evaluator_of,
-    say: Say = lambda line: None,
+    progress: Progress = silent,
 ) -> tuple[Built, SizeReport | None]:
     """Train a config's model.
 
@@ -64,7 +63,7 @@ def train(
         until: see :meth:`Trainer.run`; ``resume`` goes on, and no artifact is written before the
             end.
         evaluator: makes the evaluator of the model, by default on ``data.evaluate``.
-        say: receives what is being done before training starts.
+        progress: receives what is being done before training starts.
 
     Returns:
         The trained model, and the size of the artifact (``None`` in processes that write none, and
@@ -85,7 +84,7 @@ def train(
             stack.enter_context(_reported_how_to_go_on(run))
         return _train(
             config, parts, folder, processes, run, resume=resume, until=until,
-            evaluator=evaluator, say=say,
+            evaluator=evaluator, progress=progress,
         )  # fmt: skip
 
 
@@ -102,7 +101,7 @@ def _train(
     resume: bool,
     until: Until | None,
     evaluator: Callable[[Built], Evaluator | None],
-    say: Say,
+    progress: Progress,
 ) -> tuple[Built, SizeReport | None]:
     """:func:`train` in a folder that is held; ``run`` is ``None`` in processes that write none."""
     loggers: tuple[Logger, ...] = ()
@@ -110,10 +109,10 @@ def _train(
     if run is not None:
         loggers = tuple(run.waiting(use.create()) for use in parts.loggers)
         callbacks = tuple((use.name, use.create()) for use in parts.callbacks)
-    say("training data")
-    opened = PreparedFolder.of(config, say).open()
-    built = _start(config, folder, processes, run, opened, resume=resume, say=say)
-    data = training_rows(parts.data, built, opened, say)
+    progress("training data")
+    opened = PreparedFolder.of(config, progress).open()
+    built = _start(config, folder, processes, run, opened, resume=resume, progress=progress)
+    data = training_rows(parts.data, built, opened, progress)
     trainer = Trainer(
         built,
         data,
@@ -161,7 +160,7 @@ def _best(folder: Path, trainer: Trainer) -> Built | None:
 
 
 def training_rows(
-    parts: DataParts, built: Built, opened: Opened, say: Say = lambda line: None
+    parts: DataParts, built: Built, opened: Opened, progress: Progress = silent
 ) -> TrainingRows:
     """The training data: from what was prepared, else read and tokenised now.
 
@@ -171,7 +170,7 @@ def training_rows(
     dataset, clusters = opened.dataset, clusters_of(built)
     labels = None
     if clusters is not None:
-        labels = opened.labels(clusters) or label_dataset(clusters, dataset, say)
+        labels = opened.labels(clusters) or label_dataset(clusters, dataset, progress)
     reading = Reading(built.tokenizer, parts.max_tokens, parts.languages, parts.taught_in)
     return TrainingRows(
         dataset, built.tokenizer, reading.max_tokens, labels, languages=reading.languages,
@@ -187,12 +186,12 @@ def _start(
     opened: Opened,
     *,
     resume: bool,
-    say: Say,
+    progress: Progress,
 ) -> Built:
     """The model before training: built once, read by every process and at every resume."""
     built, staged = None, False
     if run is not None and not (resume and (folder / START / MANIFEST).is_file()):
-        built = opened.start(config) or build_clustered(config, say)
+        built = opened.start(config) or build_clustered(config, progress)
         staged = not resume
         place = run.stage() if staged else folder
         # Every bit is kept, however the artifact will be stored: a run that goes on needs them.
@@ -213,7 +212,7 @@ def _start(
 
 @contextlib.contextmanager
 def _reported_how_to_go_on(run: RunFolder) -> Iterator[None]:
-    """Say beside Ctrl-C and signals which command goes on."""
+    """Progress beside Ctrl-C and signals which command goes on."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as stop:

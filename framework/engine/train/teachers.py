@@ -136,7 +136,7 @@ class TeacherOutputs:
             teacher = ref.create()
             for modality in modalities:
                 _check(teacher, name, modality, data)
-                cache = _open_cache(name, ref, teacher, modality, budget, note)
+                cache = _open_cache(name, ref, teacher, modality, budget)
                 make = _text_targets if modality == "text" else _image_targets
                 with cache:
                     self._targets[f"teacher.{name}.{modality}"] = make(
@@ -168,7 +168,7 @@ def _check(teacher: Teacher, name: str, modality: str, data: TrainingRows) -> No
 
 
 def _open_cache(
-    name: str, ref: PluginRef, teacher: Teacher, modality: str, budget: Budget, note: Note
+    name: str, ref: PluginRef, teacher: Teacher, modality: str, budget: Budget
 ) -> ActivationCache:
     target = type(teacher)
     about = json.dumps(
@@ -177,7 +177,7 @@ def _open_cache(
     key = hashlib.sha256(about.encode("utf-8", "surrogatepass")).hexdigest()[:32]
     entry = Entry(f"teacher.{modality}", (teacher.width,), False, "float32")
     details = {"teacher": ref.name, "modality": modality}
-    return ActivationCache(budget.folder / f"teacher-{key}", [entry], budget, details, note)
+    return ActivationCache(budget.folder / f"teacher-{key}", [entry], budget, details)
 
 
 def _text_targets(

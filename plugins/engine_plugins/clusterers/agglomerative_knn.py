@@ -39,6 +39,7 @@ class AgglomerativeKnn(Clusterer):
     settings: AgglomerativeKnnSettings
 
     def cluster(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Give every vector [N, W] the number of its cluster, [N] int64."""
         wanted = self.settings.cluster_count()
         different = check_vectors(vectors, wanted or self.settings.min_clusters)
         if len(vectors) > MAX_VECTORS:
@@ -60,15 +61,18 @@ class AgglomerativeKnn(Clusterer):
         return by_size(cut(tree, wanted))
 
     def learn(self, vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Learn from vectors [N, W] and their clusters [N] to place new vectors."""
         if not len(vectors):
             raise DataError("agglomerative_knn: no vectors to learn from")
         self._vectors, self._labels = np.ascontiguousarray(vectors, np.float32), labels
 
     def predict(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Give new vectors [N, W] the numbers of their clusters, [N] int64."""
         neighbours = min(self.settings.neighbours, len(self._vectors))
         return vote(self._labels[nearest(self._vectors, vectors, neighbours)], self.count)
 
     def arrays(self) -> Arrays:
+        """The fitted arrays by name, as they are stored beside the weights."""
         return {
             "vectors": self._vectors,
             "labels": self._labels,
@@ -76,6 +80,7 @@ class AgglomerativeKnn(Clusterer):
         }
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up the arrays that :meth:`arrays` gave."""
         wanted = {"vectors": np.float32, "labels": np.int64, "count": np.int64}
         if {name: array.dtype for name, array in arrays.items()} != wanted:
             raise ArtifactError("clusterer `agglomerative_knn`: arrays missing, or of other types")

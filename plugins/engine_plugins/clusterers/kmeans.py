@@ -24,6 +24,7 @@ class KMeans(Clusterer):
     settings: KMeansSettings
 
     def cluster(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Give every vector [N, W] the number of its cluster, [N] int64."""
         wanted = self.settings.cluster_count()
         check_vectors(vectors, wanted or self.settings.min_clusters)
         unit = _unit(vectors)
@@ -37,19 +38,23 @@ class KMeans(Clusterer):
         return by_size(self._find(unit, wanted))
 
     def learn(self, vectors: NDArray[np.float32], labels: NDArray[np.int64]) -> None:
+        """Learn from vectors [N, W] and their clusters [N] to place new vectors."""
         centres = np.zeros((self.count, vectors.shape[1]))
         np.add.at(centres, labels, _unit(vectors).astype(np.float64))
         self._centres = _unit(centres).astype(np.float32)
 
     def predict(self, vectors: NDArray[np.float32]) -> NDArray[np.int64]:
+        """Give new vectors [N, W] the numbers of their clusters, [N] int64."""
         similar = _unit(vectors) @ self._centres.T
         similar[:, ~self._centres.any(axis=1)] = -np.inf  # learnt from no vector
         return np.asarray(similar.argmax(axis=1), np.int64)
 
     def arrays(self) -> Arrays:
+        """The fitted arrays by name, as they are stored beside the weights."""
         return {"centres": self._centres}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up the arrays that :meth:`arrays` gave."""
         if {name: array.dtype for name, array in arrays.items()} != {"centres": np.float32}:
             raise ArtifactError("clusterer `kmeans`: expected one array, `centres`, of float32")
         centres = arrays["centres"]

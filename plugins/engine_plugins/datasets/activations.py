@@ -80,12 +80,14 @@ class Activations(Dataset):
         return len(self._texts)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         texts = self._texts[self._checked(index)]
         language = self.settings.language
         id_ = str(index) if self._ids is None else self._ids[index]
         return Record(id_, texts, languages=(language,) * len(texts) if language else ())
 
     def activation(self, index: int) -> NDArray[np.float32]:
+        """The vector of a row, [W] float32."""
         row: NDArray[np.float32] = self._vectors[self._checked(index)]
         return row
 

@@ -71,6 +71,7 @@ class ClassifierHead(Dataset):
         return len(self._rows)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         names = self._names[self._checked(index)]
         weights: tuple[float, ...] = ()
         if self.settings.names is None and self.settings.texts == "both":
@@ -79,6 +80,7 @@ class ClassifierHead(Dataset):
         return Record(str(index), names, languages=languages, text_weights=weights)
 
     def activation(self, index: int) -> NDArray[np.float32]:
+        """The vector of a row, [W] float32."""
         row: NDArray[np.float32] = self._rows[self._checked(index)]
         return row
 

@@ -199,11 +199,13 @@ class ClickLog(Dataset):
         return len(self._starts)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         return self._parse(self._file.at(int(self._starts[index])))
 
     def texts(self) -> Iterator[str]:
+        """Every text of the data, row by row."""
         for index in range(len(self)):
             yield from self.record(index).queries
 
@@ -212,6 +214,7 @@ class ClickLog(Dataset):
             yield self.record(index).id
 
     def image(self, index: int) -> Image:
+        """The picture of a row."""
         if self._shards is not None:
             return self._shards.image(index, self.record(index).id)
         return open_image(self._images / f"{self.record(index).id}{self.settings.suffix}")

@@ -34,6 +34,7 @@ class Concat(Dataset):
         return self._ends[-1]
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         number, row = self._place(index)
         part = self.parts[number]
         record = part.record(row)
@@ -43,6 +44,7 @@ class Concat(Dataset):
         return Record(f"{self._names[number]}/{record.id}", queries)
 
     def image(self, index: int) -> Image:
+        """The picture of a row."""
         number, row = self._place(index)
         return self.parts[number].image(row)
 

@@ -66,12 +66,14 @@ class Digits(Dataset):
         return len(self._rows)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         label = int(self._labels[self._checked(index)])
         scan = int(self._rows[index])
         rng = random.Random(f"digits:{self.settings.seed}:queries:{scan}")
         return Record(str(scan), tuple(rng.sample(queries(label), self.settings.queries)), label)
 
     def image(self, index: int) -> Image.Image:
+        """The picture of a row."""
         side = self.settings.size
         scan = Image.fromarray(self._pixels[self._checked(index)])
         return scan.resize((side, side), Image.Resampling.BICUBIC).convert("RGB")

@@ -83,6 +83,7 @@ class Emoji(Dataset):
         return self._count
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         return Record(str(index), self._symbol(index).queries, index % len(self.symbols))
 
     def group(self, index: int) -> tuple[str, str]:
@@ -90,6 +91,7 @@ class Emoji(Dataset):
         return self._symbol(index).group
 
     def image(self, index: int) -> Image.Image:
+        """The picture of a row."""
         settings = self.settings
         symbol = self._symbol(index)
         rng = random.Random(f"emoji:{settings.seed}:{symbol.text}:{index // len(self.symbols)}")

@@ -109,6 +109,7 @@ class Lexicon(Dataset):
         return len(self._rows)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         if not 0 <= index < len(self._rows):
             raise IndexError(index)
         phrase, one = self._rows[index]

@@ -117,6 +117,7 @@ class ParallelTexts(Dataset):
         return len(self._rows)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         if not 0 <= index < len(self._rows):
             raise IndexError(index)
         return Record(str(index), self._rows[index], languages=tuple(self.settings.languages))

@@ -64,10 +64,12 @@ class SamplePhotos(Dataset):
         return len(self._paths)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         path = self._paths[self._checked(index)]
         return Record(path.stem, (), self._labels[index])
 
     def image(self, index: int) -> Image:
+        """The picture of a row."""
         return open_image(self._paths[self._checked(index)])
 
     def _checked(self, index: int) -> int:

@@ -73,12 +73,14 @@ class Shapes(Dataset):
         )
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         label = self._label(index)
         name, *others = queries(self.scene(index))
         some = self._rng("queries", index).sample(others, self.settings.queries - 1)
         return Record(str(index), (name, *some), label)
 
     def image(self, index: int) -> Image:
+        """The picture of a row."""
         return draw(self.scene(index), self.settings.size, self._rng("image", index))
 
     def _label(self, index: int) -> int:

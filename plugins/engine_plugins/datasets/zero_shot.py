@@ -63,12 +63,14 @@ class ZeroShotFolder(Dataset):
         return len(self._files)
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         name = _id_of(self._files[index])
         return Record(name, label=self._labels.get(name))
 
     def image(self, index: int) -> Image:
+        """The picture of a row."""
         if not 0 <= index < len(self):
             raise IndexError(index)
         return open_image(self.settings.path / "img" / self._files[index])

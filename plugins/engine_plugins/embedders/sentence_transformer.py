@@ -53,6 +53,7 @@ class SentenceTransformer(Embedder):
         self.width = len(self._encode([PROBE[0]])[0])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts as [N, W] float32."""
         vectors = np.zeros((len(texts), self.width), np.float32)
         known = [i for i, text in enumerate(texts) if text.strip()]
         if known:
@@ -135,9 +136,11 @@ class SentenceTransformer(Embedder):
         return tokenizer if getattr(tokenizer, "is_fast", False) else None
 
     def arrays(self) -> Arrays:
+        """The fitted arrays by name, as they are stored beside the weights."""
         return {"probe": self.embed(PROBE)}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up the arrays that :meth:`arrays` gave."""
         probe = arrays.get("probe")
         if set(arrays) != {"probe"} or probe is None or probe.dtype != np.float32:
             raise ArtifactError("embedder `sentence_transformer`: expected one array, `probe`")

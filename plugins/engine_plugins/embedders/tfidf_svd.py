@@ -39,6 +39,7 @@ class TfidfSvd(Embedder):
         self._components: NDArray[np.float32]
 
     def fit(self, texts: Sequence[str]) -> None:
+        """Learn from the texts that are to be clustered."""
         vectorizer = self._make(max_features=self.settings.vocabulary)
         try:
             matrix = vectorizer.fit_transform(texts)
@@ -58,6 +59,7 @@ class TfidfSvd(Embedder):
         )
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embed texts as [N, W] float32."""
         if not len(texts):
             return np.zeros((0, self.width), np.float32)
         dense = np.asarray(self._vectorizer.transform(texts) @ self._components, np.float32)
@@ -68,6 +70,7 @@ class TfidfSvd(Embedder):
         return unit
 
     def arrays(self) -> Arrays:
+        """The fitted arrays by name, as they are stored beside the weights."""
         vocabulary = self._vectorizer.get_feature_names_out()
         return {
             # char_wb folds all white space to spaces, so a line end parts the n-grams.
@@ -77,6 +80,7 @@ class TfidfSvd(Embedder):
         }
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Take up the arrays that :meth:`arrays` gave."""
         vocabulary, idf, components = _checked(arrays)
         self._set(vocabulary, idf, components)
 

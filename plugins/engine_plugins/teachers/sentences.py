@@ -45,8 +45,10 @@ class SentenceTeacher(Teacher):
             return self._encoder.embed(texts)
 
     def encode_pieces(self, pieces: Sequence[str]) -> NDArray[np.float32]:
-        """See the contract. A piece of the model's own vocabulary is read between its marks, and
-        the mean of its last hidden states is taken, as model2vec does; others as texts.
+        """See the contract.
+
+        A piece of the model's own vocabulary is read between its marks, and the mean of its last
+        hidden states is taken, as model2vec does; others as texts.
         """
         with self._precision():
             return self._encoder.embed_pieces(pieces)

@@ -25,6 +25,7 @@ class BagBlock(nn.Module):
         self.norm = nn.BatchNorm1d(width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, W] -> [B, W]."""
         return functional.relu(self.norm(self.linear(x)))
 
 

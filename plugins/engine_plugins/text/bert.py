@@ -172,9 +172,7 @@ class BertFamily(TextEncoder):
         return first if self.settings.pooling == "first" else self.pooler["dense"](first).tanh()
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the encoder of a file of ``BertModel``, ``BertForPreTraining``, their like in its
-        family, open_clip's or M-CLIP's, old or new.
-        """
+        """Take the encoder of a file of transformers, open_clip or M-CLIP, old or new."""
         own = bert_names.own_part(weights, pooler=self.settings.pooling == "pooler")
         places = "embeddings.position_embeddings.weight"
         if places in own:

@@ -70,8 +70,7 @@ class ClipText(OnePlaceText):
         return last_place(mask)
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the text part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's,
-        transformers').
+        """Take the text part of OpenAI's, open_clip's, ruCLIP's or transformers' CLIP.
 
         Where ``max_tokens`` is less than the checkpoint's, the first places are taken: attention is
         causal, so a text that fits keeps its features.

@@ -25,6 +25,7 @@ class NgramBlock(nn.Module):
         self.linear = nn.Linear(in_width, out_width)
 
     def forward(self, x: Tensor) -> Tensor:
+        """[B, in] -> [B, out]."""
         return functional.gelu(self.linear(x))
 
 

@@ -29,7 +29,7 @@ class StaticStart(Settings):
         gt=0,
         lt=1,
         description="a in the weight a / (a + p) of a piece, whose frequency p follows from its"
-        " place in the vocabulary by Zipf's law; null: all weigh the same",
+        " place in the vocabulary by Zipf's law; null: one weight for all",
     )
 
 

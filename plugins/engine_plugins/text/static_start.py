@@ -73,8 +73,9 @@ def principal_components(vectors: Table, width: int) -> Table:
 
 
 def zipf_weights(count: int, a: float | None) -> Table:
-    """[count] ``a / (a + p)`` with ``p`` of the r-th piece in proportion to ``1 / (r + 1)``, r from
-    1; ones without ``a``.
+    """[count] ``a / (a + p)``; ones without ``a``.
+
+    ``p`` of the r-th piece is in proportion to ``1 / (r + 1)``, r from 1.
     """
     if a is None:
         return np.ones(count)

@@ -113,8 +113,10 @@ def build_model(source: str, call: Callable[[], T]) -> T:
 
 @contextlib.contextmanager
 def _without_collections() -> Iterator[None]:
-    """Let no garbage collection run: new lists by the hundred thousand would start dozens of them,
-    each of which walks through every object of the imported libraries.
+    """Let no garbage collection run.
+
+    New lists by the hundred thousand would start dozens of them, each of which walks through every
+    object of the imported libraries.
     """
     was = gc.isenabled()
     gc.disable()

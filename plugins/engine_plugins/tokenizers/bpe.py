@@ -94,13 +94,16 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
         return _prefix_space(self._parts.backend)
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return Spelling(alphabet=byte_numbers())
 
     def prepare(self, text: str) -> str:
+        """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         return " ".join(text.split())
 
     @classmethod
     def read(cls, settings: Gpt2BpeSettings) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         files = find_source(settings.from_, [*_TWO_FILES, _ONE_FILE, "added_tokens.json"],
                             needs=(_TWO_FILES, (_ONE_FILE,)))  # fmt: skip
         if "vocab.json" in files and "merges.txt" in files:
@@ -123,6 +126,7 @@ class Gpt2Bpe(RustTokenizer[Gpt2BpeSettings]):
     def learn(
         cls, settings: Gpt2BpeSettings, texts: Iterable[str], vocab_size: int
     ) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         letters = sorted(byte_characters())
         # ruGPT-3's order: <pad>, <s>, </s>, <unk>, <mask>.
         first = [*number([settings.pad, settings.bos, settings.eos, "<unk>", "<mask>"]), *letters]
@@ -218,13 +222,16 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
     described: ClassVar[tuple[Table, ...]] = tables.CLIP_BPE
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return Spelling(suffix=_WORD_END, alphabet=byte_numbers())
 
     def prepare(self, text: str) -> str:
+        """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         return clip_clean(text)
 
     @classmethod
     def read(cls, settings: ClipBpeSettings) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         path = _clip_file(settings.from_)
         if path.name == _ONE_FILE:
             return cls._of_one_file(settings, path)
@@ -235,6 +242,7 @@ class ClipBpe(RustTokenizer[ClipBpeSettings]):
     def learn(
         cls, settings: ClipBpeSettings, texts: Iterable[str], vocab_size: int
     ) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         letters = sorted(byte_characters())
         alphabet = [*letters, *(letter + _WORD_END for letter in letters)]
         check_room(cls.name, vocab_size, len(alphabet) + 2)

@@ -80,9 +80,11 @@ class HubTokenizer(RustTokenizer[H]):
         self._learned = learned
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return Spelling(space=SPACE)
 
     def prepare(self, text: str) -> str:
+        """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         text = cleaned(text, self.settings.clean)
         return plain(text) if self._learned else text
 
@@ -108,6 +110,7 @@ class HubTokenizer(RustTokenizer[H]):
 
     @classmethod
     def read(cls, settings: H) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         names = [_ONE_FILE, *([cls.pieces_file] if cls.pieces_file else [])]
         found = find_source(settings.from_, names, first_only=True)
         name, path = next(iter(found.items()))
@@ -201,14 +204,17 @@ class T5(HubTokenizer[T5Settings]):
 
     @classmethod
     def around(cls, settings: T5Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tokens that stand before and behind every text."""
         return (), (_END,)
 
     @classmethod
     def padding(cls, settings: T5Settings) -> str:
+        """The token that fills up short texts."""
         return settings.pad
 
     @classmethod
     def of_pieces(cls, model: SpmModel, path: Path) -> dict[str, Any]:
+        """The `tokenizer.json` of a SentencePiece model."""
         unknown = next(i for i, p in enumerate(model.pieces) if p.text == _UNKNOWN)
         if model.type != UNIGRAM:
             raise _wrong(path, "T5")
@@ -228,10 +234,12 @@ class XlmRoberta(HubTokenizer[XlmRobertaSettings]):
 
     @classmethod
     def around(cls, settings: XlmRobertaSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tokens that stand before and behind every text."""
         return (_BEGIN,), (_END,)
 
     @classmethod
     def of_pieces(cls, model: SpmModel, path: Path) -> dict[str, Any]:
+        """The `tokenizer.json` of a SentencePiece model."""
         if model.type != UNIGRAM:
             raise _wrong(path, "XLM-RoBERTa")
         pieces = [*_fairseq(model), (_MASK, 0.0)]
@@ -251,11 +259,13 @@ class Nllb(HubTokenizer[NllbSettings]):
 
     @classmethod
     def around(cls, settings: NllbSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tokens that stand before and behind every text."""
         language = str(settings.language)
         return ((), (_END, language)) if settings.legacy else ((language,), (_END,))
 
     @classmethod
     def of_pieces(cls, model: SpmModel, path: Path) -> dict[str, Any]:
+        """The `tokenizer.json` of a SentencePiece model."""
         if model.type != BPE:
             raise _wrong(path, "NLLB")
         vocabulary = {text: i for i, (text, _) in enumerate(_fairseq(model))}
@@ -300,6 +310,7 @@ class Gemma(HubTokenizer[GemmaSettings]):
 
     @classmethod
     def around(cls, settings: GemmaSettings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """The tokens that stand before and behind every text."""
         return ("<bos>",) if settings.begin else (), ("<eos>",) if settings.end else ()
 
     @classmethod
@@ -314,6 +325,7 @@ class Gemma(HubTokenizer[GemmaSettings]):
         return {**document, "normalizer": {"type": "Sequence", "normalizers": steps}}
 
     def prepare(self, text: str) -> str:
+        """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         text = super().prepare(text)
         return text.lower() if self._learned and self.settings.lower else text
 

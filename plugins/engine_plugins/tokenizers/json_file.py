@@ -27,10 +27,12 @@ class TokenizerJson(RustTokenizer[TokenizerJsonSettings]):
     name = "tokenizer_json"
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return _spelling(json.loads(self._parts.backend.to_str()))
 
     @classmethod
     def read(cls, settings: TokenizerJsonSettings) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         path = find_source(settings.from_, [_FILE])[_FILE]
         document = read_document(path)
         vocabulary = vocabulary_of(document, str(path))
@@ -49,6 +51,7 @@ class TokenizerJson(RustTokenizer[TokenizerJsonSettings]):
     def learn(
         cls, settings: TokenizerJsonSettings, texts: Iterable[str], vocab_size: int
     ) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         raise ConfigError(
             "the tokenizer `tokenizer_json` reads a file and cannot be trained",
             hint="use the tokenizer `trained`, or name a source with `from`",

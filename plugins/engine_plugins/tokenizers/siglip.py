@@ -26,11 +26,13 @@ class Siglip(SentencePieceBase[SiglipTokenizerSettings]):
 
     @classmethod
     def before(cls, settings: SiglipTokenizerSettings, text: str) -> str:
+        """A text as it goes into the SentencePiece model."""
         # The class itself puts U+2581 before a text and takes it for a space.
         return siglip_canonical(text.replace(SPACE, " "), lower=settings.lower)
 
     @classmethod
     def around(cls, settings: SiglipTokenizerSettings, model: SpmModel, where: str) -> Marks:
+        """The tokens that stand before and behind every text."""
         if model.end < 0:
             raise WeightsError(
                 f"{where} has no end mark `</s>`", hint="expected SigLIP's own model"

@@ -74,6 +74,7 @@ class SentencePieceBase(RustTokenizer[S]):
             )
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return Spelling(space=SPACE)
 
     @classmethod
@@ -91,6 +92,7 @@ class SentencePieceBase(RustTokenizer[S]):
         """
 
     def prepare(self, text: str) -> str:
+        """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         text = self.before(self.settings, text)
         return self._normalize(plain(text) if self._nfkc else text)
 
@@ -101,6 +103,7 @@ class SentencePieceBase(RustTokenizer[S]):
 
     @classmethod
     def read(cls, settings: S) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         names = cls.names(settings)
         path = next(iter(find_source(settings.from_, names, first_only=True).values()))
         model = parse_model(read_bytes(path), str(path))
@@ -118,6 +121,7 @@ class SentencePieceBase(RustTokenizer[S]):
 
     @classmethod
     def learn(cls, settings: S, texts: Iterable[str], vocab_size: int) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         marks = [_UNKNOWN_TOKEN, " <s>", " </s>"]  # SentencePiece's own order
         check_room(cls.name, vocab_size, len(marks) + 1)
 
@@ -156,16 +160,19 @@ class SentencePiece(SentencePieceBase[SentencePieceSettings]):
 
     @classmethod
     def before(cls, settings: SentencePieceSettings, text: str) -> str:
+        """A text as it goes into the SentencePiece model."""
         if settings.lower:
             text = text.lower()
         return _DIGIT.sub("0", text) if settings.zero_digits else text
 
     @classmethod
     def names(cls, settings: SentencePieceSettings) -> tuple[str, ...]:
+        """The names of the special tokens that the model must have."""
         return cls.file_names if settings.file is None else (settings.file,)
 
     @classmethod
     def around(cls, settings: SentencePieceSettings, model: SpmModel, where: str) -> Marks:
+        """The tokens that stand before and behind every text."""
         pad = max(model.pad, 0)
         if not settings.marks:
             return (), (), pad

@@ -30,6 +30,7 @@ class Trained(RustTokenizer[TrainedSettings]):
     name = "trained"
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return (
             Spelling(alphabet=byte_numbers())
             if self.settings.byte_level
@@ -46,6 +47,7 @@ class Trained(RustTokenizer[TrainedSettings]):
     def learn(
         cls, settings: TrainedSettings, texts: Iterable[str], vocab_size: int
     ) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         letters = sorted(byte_characters()) if settings.byte_level else [_SPACE]
         check_room(cls.name, vocab_size, len(_MARKS) + len(letters))
         normalizer, splitter = cls._normalizer(settings), cls._splitter(settings)

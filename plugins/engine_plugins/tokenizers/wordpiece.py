@@ -40,10 +40,12 @@ class WordPiece(RustTokenizer[WordPieceSettings]):
     described: ClassVar[tuple[Table, ...]] = tables.WORDPIECE
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return Spelling(prefix=_INSIDE)
 
     @classmethod
     def read(cls, settings: WordPieceSettings) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         found = find_source(settings.from_, [_LINES, _ONE_FILE], first_only=True)
         name, path = next(iter(found.items()))
         if name == _LINES:
@@ -64,6 +66,7 @@ class WordPiece(RustTokenizer[WordPieceSettings]):
     def learn(
         cls, settings: WordPieceSettings, texts: Iterable[str], vocab_size: int
     ) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         marks = [_PAD, _UNKNOWN, _FIRST, _LAST, _MASK]
         check_room(cls.name, vocab_size, len(marks) + 1)
         normalizer, splitter = cls._normalizer(settings), pre_tokenizers.BertPreTokenizer()

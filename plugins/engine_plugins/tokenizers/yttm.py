@@ -143,13 +143,16 @@ class YouTokenToMe(RustTokenizer[YouTokenToMeSettings]):
     described: ClassVar[tuple[Table, ...]] = tables.YOUTOKENTOME
 
     def spelling(self) -> Spelling:
+        """How the vocabulary spells its tokens."""
         return Spelling(space=_SPACE)
 
     def prepare(self, text: str) -> str:
+        """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         return text.lower() if self.settings.lower else text
 
     @classmethod
     def read(cls, settings: YouTokenToMeSettings) -> Parts:
+        """The parts of the tokenizer, read from the files that the settings name."""
         path = find_source(settings.from_, [settings.file])[settings.file]
         model = parse_bpe_model(read_text(path), str(path))
         if -1 in (model.begin, model.end):
@@ -169,6 +172,7 @@ class YouTokenToMe(RustTokenizer[YouTokenToMeSettings]):
     def learn(
         cls, settings: YouTokenToMeSettings, texts: Iterable[str], vocab_size: int
     ) -> tuple[Parts, int]:
+        """Train the parts on texts; give them and the number of texts that were read."""
         marks = [" <PAD>", _UNKNOWN_TOKEN, " <BOS>", " <EOS>"]
         check_room(cls.name, vocab_size, len(marks) + 1)
         splitter = cls._splitter()

@@ -107,9 +107,7 @@ class ClipVision(VisionTower):
         return normed
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Take the vision part of a whole CLIP checkpoint (OpenAI's, open_clip's, ruCLIP's, or
-        transformers').
-        """
+        """Take the vision part of OpenAI's, open_clip's, ruCLIP's or transformers' CLIP."""
         named = clip_part(weights, "vision_model", "visual_projection.weight", "proj")
         if any(name.startswith("visual.") for name in named):
             prefix = len("visual.")

@@ -20,9 +20,8 @@ def items(*values: int) -> dict[bytes, np.ndarray]:
     }
 
 
-def open_cache(folder: Path, limit: int = 10**7, lines: list[str] | None = None) -> ActivationCache:
-    say = (lines if lines is not None else []).append
-    return ActivationCache(folder / "s", ENTRIES, Budget(folder, limit), {}, say)
+def open_cache(folder: Path, limit: int = 10**7) -> ActivationCache:
+    return ActivationCache(folder / "s", ENTRIES, Budget(folder, limit), {})
 
 
 def filled(folder: Path, *values: int) -> Path:

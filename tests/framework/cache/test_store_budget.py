@@ -25,15 +25,16 @@ def bytes_in(folder: Path) -> int:
 
 @pytest.mark.parametrize("at_once", [1, 7, 50])
 @pytest.mark.parametrize("limit", [50_000, 150_000])
-def test_the_budget_is_kept_and_reported_once(tmp_path: Path, limit: int, at_once: int) -> None:
-    lines: list[str] = []
-    with open_cache(tmp_path, limit=limit, lines=lines) as cache:
+def test_the_budget_is_kept_and_reported_once(
+    tmp_path: Path, limit: int, at_once: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_cache(tmp_path, limit=limit) as cache:
         for value in range(0, 4000, at_once):
             cache.write(items(*range(value, value + at_once)))
             assert bytes_in(tmp_path) <= limit
         assert len(cache) > limit / 4000
-    assert len(lines) == 1
-    assert "used up its budget" in lines[0]
+    assert len(caplog.messages) == 1
+    assert "used up its budget" in caplog.messages[0]
 
 
 def test_processes_keep_a_budget_together(tmp_path: Path) -> None:
@@ -48,12 +49,11 @@ def test_processes_keep_a_budget_together(tmp_path: Path) -> None:
         cache.close()
 
 
-def test_a_budget_too_small_for_any_cache(tmp_path: Path) -> None:
-    lines: list[str] = []
-    with open_cache(tmp_path, limit=5000, lines=lines) as cache:
+def test_a_budget_too_small_for_any_cache(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with open_cache(tmp_path, limit=5000) as cache:
         cache.write(items(1))
         assert values_in(cache, 1) == set()
-    assert "no room within the budget" in lines[0]
+    assert "no room within the budget" in caplog.messages[0]
     assert bytes_in(tmp_path) == 0
 
 

@@ -47,23 +47,20 @@ def reachable(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_read_only_folder_is_read(reachable: Path) -> None:
+def test_a_read_only_folder_is_read(reachable: Path, caplog: pytest.LogCaptureFixture) -> None:
     folder = filled(reachable, 1, 2)
     for path in (*folder.iterdir(), folder, reachable / ".lock", reachable):
         path.chmod(path.stat().st_mode & ~0o222)
-    lines: list[str] = []
-    with unprivileged(), open_cache(reachable, lines=lines) as cache:
+    with unprivileged(), open_cache(reachable) as cache:
         assert values_in(cache, 1, 2, 3) == {1, 2}
         cache.write(items(3))
         assert values_in(cache, 1, 2, 3) == {1, 2}
-        other = ActivationCache(
-            reachable / "t", ENTRIES, Budget(reachable, 10**6), {}, lines.append
-        )
+        other = ActivationCache(reachable / "t", ENTRIES, Budget(reachable, 10**6), {})
         other.write(items(1))
         assert other.read(items(1)) == {}
-    assert len(lines) == 2
-    assert "cannot grow (Permission denied)" in lines[0]
-    assert "cannot be used (Permission denied)" in lines[1]
+    assert len(caplog.messages) == 2
+    assert "cannot grow (Permission denied)" in caplog.messages[0]
+    assert "cannot be used (Permission denied)" in caplog.messages[1]
 
 
 @pytest.mark.parametrize("file", ["data", "index.sqlite", "lock"])
@@ -107,47 +104,48 @@ def full(*_: object) -> int:
 
 
 def test_a_disk_that_fills_up_while_data_are_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines: list[str] = []
-    with open_cache(tmp_path, lines=lines) as cache:
+    with open_cache(tmp_path) as cache:
         cache.write(items(1))
         with monkeypatch.context() as patched:
             patched.setattr(os, "pwritev", full)
             cache.write(items(2))
-        assert "No space left on device" in lines[0]
+        assert "No space left on device" in caplog.messages[0]
         assert values_in(cache, 1, 2) == {1}
     with open_cache(tmp_path) as again:
         again.write(items(3))
         assert values_in(again, 1, 2, 3) == {1, 3}
 
 
-def test_a_disk_that_fills_up_while_the_index_is_written(tmp_path: Path) -> None:
-    lines: list[str] = []
-    with open_cache(tmp_path, lines=lines) as cache:
+def test_a_disk_that_fills_up_while_the_index_is_written(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with open_cache(tmp_path) as cache:
         cache.write(items(1))
         assert cache._index is not None
         cache._index._db.execute("PRAGMA max_page_count=3")  # SQLite's own full disk
         cache.write(items(*range(2, 400)))
-        assert "full" in lines[0]
+        assert "full" in caplog.messages[0]
         assert values_in(cache, *range(400)) == {1}
     with open_cache(tmp_path) as again:
         again.write(items(3))
         assert values_in(again, 1, 2, 3) == {1, 3}
 
 
-def test_a_folder_that_is_removed_under_a_run(tmp_path: Path) -> None:
+def test_a_folder_that_is_removed_under_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     import shutil
 
-    lines: list[str] = []
     folder = tmp_path / "cache"
-    with open_cache(folder, lines=lines) as cache:
+    with open_cache(folder) as cache:
         cache.write(items(1))
         shutil.rmtree(folder)
         values_in(cache, 1, 2)
         cache.write(items(2))
         values_in(cache, 1, 2)
-    assert len(lines) <= 1
+    assert len(caplog.messages) <= 1
 
 
 def test_a_file_in_the_folders_place_is_the_users_mistake(tmp_path: Path) -> None:

@@ -148,13 +148,14 @@ def test_nan_is_reported_with_its_text(make_settings: Make) -> None:
         fit_texts(settings, lambda: ["a", "bb", "axb", "dddd"])
 
 
-def test_another_embedder_stands_in_and_says_so(make_settings: Make) -> None:
+def test_another_embedder_stands_in_and_says_so(
+    make_settings: Make, caplog: pytest.LogCaptureFixture
+) -> None:
     standing_in = make_settings().embedder
     settings = make_settings().model_copy(
         update={"embedder": use("away", use("away", standing_in))}
     )
-    said: list[str] = []
-    found = fit_texts(settings, lambda: ["лиса", "пирог", "flag", "flags"], said.append)
+    found = fit_texts(settings, lambda: ["лиса", "пирог", "flag", "flags"])
     origin = found.document.embedder
     assert origin.used == standing_in.to_config()
     assert origin.asked is not None
@@ -162,7 +163,7 @@ def test_another_embedder_stands_in_and_says_so(make_settings: Make) -> None:
     assert origin.reason.count("the hub cannot be reached") == 2
     assert "tfidf_svd STANDS IN for the embedder away" in found.warnings[0]
     assert found.manifest()["asked"]["use"] == "away"
-    assert any("stands in" in line for line in said)
+    assert any("stands in" in line for line in caplog.messages)
     with pytest.raises(UnreachableError, match="cannot be reached"):
         make_embedder(use("away"))
 

@@ -64,7 +64,7 @@ def made(tmp_path: Path) -> Callable[[str], Path]:
 
 def test_a_whole_folder(made: Callable[[str], Path]) -> None:
     seen: list[tuple[int, int]] = []
-    verdict = verify(made("files"), lambda done, total: seen.append((done, total)))
+    verdict = verify(made("files"), lambda what, done, total: seen.append((done, total)))
     assert verdict.whole
     assert (verdict.rows, verdict.images) == (6, 6)
     assert seen[-1] == (6, 6)

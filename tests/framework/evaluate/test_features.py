@@ -248,35 +248,35 @@ def test_several_at_once_see_what_the_others_wrote(
     assert run_in(tmp_path, model, data(pictures, [0, 1, 2])).tower_rows == 0
 
 
-def test_a_damaged_item_is_computed_again(model: Predictor, pictures: Make, tmp_path: Path) -> None:
+def test_a_damaged_item_is_computed_again(
+    model: Predictor, pictures: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     dataset = data(pictures, range(5))
     run_in(tmp_path, model, dataset)
     (file,) = tmp_path.rglob("data")
     stored = bytearray(file.read_bytes())
     stored[40] ^= 1
     file.write_bytes(stored)
-    lines: list[str] = []
-    with FeatureCache(tmp_path, say=lines.append) as cache:
+    with FeatureCache(tmp_path) as cache:
         found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
     assert found.tower_rows == 1
-    assert "damaged" in lines[0]
+    assert "damaged" in caplog.messages[0]
     expected = plain(model, dataset)
     torch.testing.assert_close(found.vectors, expected.vectors, rtol=0, atol=1e-5)
 
 
 def test_the_folder_stays_within_its_budget(
-    model: Predictor, pictures: Make, tmp_path: Path
+    model: Predictor, pictures: Make, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     limit = 34_000  # an empty index takes 12 kB, and a margin is kept for it to grow
     dataset = data(pictures, range(60))
-    lines: list[str] = []
-    with FeatureCache(tmp_path, budget=limit, say=lines.append) as cache:
+    with FeatureCache(tmp_path, budget=limit) as cache:
         found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
         assert same(found, plain(model, dataset))
     used = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
     assert 12_500 < used <= limit
-    assert len(lines) == 1
-    assert "budget" in lines[0]
+    assert len(caplog.messages) == 1
+    assert "budget" in caplog.messages[0]
     # A model of another tower makes room for itself.
     with torch.no_grad():
         next(model.model.vision.parameters()).view(-1)[0] += 1
@@ -294,22 +294,30 @@ def full(*_: object, **__: object) -> None:
     "where", ["engine.cache.budget.open_for_lock", "engine.cache.store.Index", "pathlib.Path.mkdir"]
 )
 def test_a_disk_that_is_full_is_no_error(
-    model: Predictor, pictures: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+    model: Predictor,
+    pictures: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     dataset = data(pictures, range(5))
-    lines: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(where, full)
-        with FeatureCache(tmp_path, say=lines.append) as cache:
+        with FeatureCache(tmp_path) as cache:
             found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
-    assert "No space left on device" in lines[0]
-    assert len(lines) == 1
+    assert "No space left on device" in caplog.messages[0]
+    assert len(caplog.messages) == 1
     assert found.tower_rows == 5
     assert same(found, plain(model, dataset))
 
 
 def test_a_disk_that_fills_up_is_no_error(
-    model: Predictor, pictures: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: Predictor,
+    pictures: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     dataset = data(pictures, range(9))
     real, left = os.pwritev, [1]
@@ -320,13 +328,12 @@ def test_a_disk_that_fills_up_is_no_error(
             full()
         return real(file, buffers, at)
 
-    lines: list[str] = []
     with monkeypatch.context() as patched:
         patched.setattr(os, "pwritev", write)
-        with FeatureCache(tmp_path, say=lines.append) as cache:
+        with FeatureCache(tmp_path) as cache:
             found = run(model, dataset, features=cache, keep_vectors=True, batch_size=4)
     assert same(found, plain(model, dataset))
-    assert "No space left on device" in lines[0]
+    assert "No space left on device" in caplog.messages[0]
     assert run_in(tmp_path, model, dataset).tower_rows == 5
 
 

@@ -67,6 +67,12 @@ def test_the_result_is_an_ordinary_tensor(predictor: Predictor) -> None:
 
 
 def test_progress_counts_the_different_texts(predictor: Predictor) -> None:
-    done: list[int] = []
-    encode_texts(predictor.model, predictor.tokenizer, ["a", "b", "c", "a"], progress=done.append)
-    assert sum(done) == len({tuple(r) for r in predictor.tokenizer.encode(["a", "b", "c"], 12)})
+    done: list[tuple[float, float | None]] = []
+    encode_texts(
+        predictor.model,
+        predictor.tokenizer,
+        ["a", "b", "c", "a"],
+        progress=lambda what, count, of: done.append((count, of)),
+    )
+    different = len({tuple(r) for r in predictor.tokenizer.encode(["a", "b", "c"], 12)})
+    assert done[-1] == (different, different)

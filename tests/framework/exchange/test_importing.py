@@ -58,7 +58,7 @@ def path(tmp_path: Path) -> Path:
 def test_every_tensor_arrives(tensors: dict[str, Tensor], path: Path) -> None:
     torch.save(tensors, path)
     said: list[str] = []
-    built = import_checkpoint(path, config(), say=said.append)
+    built = import_checkpoint(path, config(), progress=said.append)
     expected = make_model(config(seed=7)).state_dict()
     found = built.model.state_dict()
     assert found.keys() == expected.keys()

@@ -140,7 +140,7 @@ def _flip(path: Path) -> None:
 @pytest.mark.parametrize("damage", [_cut, _flip, Path.unlink])
 @pytest.mark.parametrize("name", ["tables-*/tokens.npy", "labels-*/rows.npy", "index-*/starts.npy"])
 def test_damage_is_said_and_computed_instead(
-    make_config: Make, name: str, damage: Callable[[Path], None]
+    make_config: Make, name: str, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
 ) -> None:
     config = make_config(clusters=True)
     prepare(config)
@@ -150,20 +150,17 @@ def test_damage_is_said_and_computed_instead(
     whole = training_rows(resolve(config, Path("run")).data, built, opened)
     (path,) = Path("prepared").glob(name)
     damage(path)
-    lines: list[str] = []
-    again = PreparedFolder.of(config, lines.append).open()
+    again = PreparedFolder.of(config).open()
     rows = training_rows(resolve(config, Path("run")).data, built, again)
-    assert any(path.parent.name in line for line in lines)
+    assert any(path.parent.name in line for line in caplog.messages)
     assert np.array_equal(rows.sequence, whole.sequence)
     assert rows.clusters is not None
     assert whole.clusters is not None
     assert np.array_equal(rows.clusters, whole.clusters)
     assert prepare(config).missing == 0
-    lines.clear()
-    training_rows(
-        resolve(config, Path("run")).data, built, PreparedFolder.of(config, lines.append).open()
-    )
-    assert not lines
+    caplog.clear()
+    training_rows(resolve(config, Path("run")).data, built, PreparedFolder.of(config).open())
+    assert not caplog.messages
 
 
 def test_a_damaged_part_is_computed_again(make_config: Make) -> None:

@@ -69,7 +69,7 @@ def test_stopped_in_the_middle_it_goes_on(
         image.convert("RGB").rotate(90, expand=True).save(photos / "ещё.png")
     indexed(photos)
 
-    def stop(done: int, count: int) -> None:
+    def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

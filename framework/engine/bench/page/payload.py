@@ -177,8 +177,10 @@ def _cell(
 
 
 def _confusion(found: DatasetAnswers) -> dict[str, Any]:
-    """How often images of one class got another as answer: ``[class, answer, images, ...]``, the
-    most frequent first, right answers apart; -1 for no answer. ``left`` pairs are left out.
+    """How often images of one class got another as answer: ``[class, answer, images, ...]``.
+
+    The most frequent stand first, right answers are left out; -1 for no answer. ``left`` pairs are
+    left out.
     """
     counts = Counter(
         (label, -1 if answer is None else answer[0])

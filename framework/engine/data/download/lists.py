@@ -10,12 +10,13 @@ import hashlib
 import json
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from engine.core.files import steps
+from engine.core.progress import Progress, silent
 from engine.data.click_log import (
     MAX_LINE,
     REPEATED,
@@ -50,9 +51,6 @@ _RAW = """
 CREATE TABLE raw.{list} (line INTEGER PRIMARY KEY, id TEXT NOT NULL, {columns});
 """
 
-Watch = Callable[[str, int, int], None]
-"""``watch(what, bytes read, bytes in all)``."""
-
 
 @dataclass(frozen=True)
 class Fingerprint:
@@ -83,7 +81,7 @@ def import_lists(
     images: Path,
     target: Path,
     settings: DownloadSettings,
-    watch: Watch = lambda what, done, total: None,
+    progress: Progress = silent,
 ) -> None:
     """Make the table ``target`` of both lists.
 
@@ -108,10 +106,10 @@ def import_lists(
         table.executescript(SCHEMA)
         table.execute("BEGIN")
         lines = {
-            "metadata": _read(table, "metadata", metadata, watch),
-            "images": _read(table, "images", images, watch),
+            "metadata": _read(table, "metadata", metadata, progress),
+            "images": _read(table, "images", images, progress),
         }
-        counts = _join(table, watch)
+        counts = _join(table, progress)
         for name, path in (("metadata", metadata), ("images", images)):
             if path.stat().st_mtime_ns != before[name].changed:
                 raise DataError(f"{path} was changed while it was read", hint="start again")
@@ -140,7 +138,7 @@ def _bounded(table: sqlite3.Connection) -> None:
         table.execute(f"PRAGMA {pragma}")
 
 
-def _read(table: sqlite3.Connection, name: str, path: Path, watch: Watch) -> dict[str, int]:
+def _read(table: sqlite3.Connection, name: str, path: Path, progress: Progress) -> dict[str, int]:
     """Every good line of a list into ``raw``; bad ones into ``bad``."""
     wide = name == "metadata"
     columns = "queries TEXT NOT NULL, texts INTEGER NOT NULL" if wide else "url TEXT NOT NULL"
@@ -158,7 +156,7 @@ def _read(table: sqlite3.Connection, name: str, path: Path, watch: Watch) -> dic
             for number, start, line in read_lines(file):
                 counts["lines"] += 1
                 if number % 50_000 == 0:
-                    watch(name, start, size)
+                    progress(name, start, size)
                 try:
                     if wide:
                         record = parse_queries(line)
@@ -202,15 +200,15 @@ def _some(rows: Iterator[tuple[Any, ...]], maximum: int) -> list[tuple[Any, ...]
     return found
 
 
-def _join(table: sqlite3.Connection, watch: Watch) -> dict[str, int]:
-    watch("join", 0, 1)
+def _join(table: sqlite3.Connection, progress: Progress) -> dict[str, int]:
+    progress("join", 0, 1)
     # CROSS JOIN keeps SQLite to this order of loops: the list's, with a look-up for each.
     both = table.execute(
         "INSERT INTO images (id, url, queries, texts)"
         " SELECT i.id, i.url, m.queries, m.texts"
         " FROM raw.images AS i CROSS JOIN raw.metadata AS m ON m.id = i.id ORDER BY i.line"
     ).rowcount
-    watch("join", 1, 1)
+    progress("join", 1, 1)
     return {"both": both}
 
 

@@ -18,9 +18,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from engine.core.progress import Progress, silent
 from engine.core.signals import stopping
 from engine.data.download.fetch import Body, Fetcher
-from engine.data.download.lists import Watch, import_lists
+from engine.data.download.lists import import_lists
 from engine.data.download.outcome import Cause, Downloaded, Failed, Item, Refusal
 from engine.data.download.pool import Pool
 from engine.data.download.report import write_tables
@@ -41,7 +42,7 @@ _HOSTS = 2000
 
 
 @dataclass
-class Progress:
+class DownloadProgress:
     """Where a download stands.
 
     Attributes:
@@ -88,9 +89,9 @@ def download(
     *,
     retry_failed: bool = False,
     on_ray: bool = False,
-    watch: Callable[[Progress], None] = lambda progress: None,
+    watch: Callable[[DownloadProgress], None] = lambda progress: None,
     every: float = 1.0,
-    watch_lists: Watch = lambda what, done, total: None,
+    watch_lists: Progress = silent,
 ) -> DownloadOutcome:
     """Bring a click log's images to ``out``; the same call goes on with what is left.
 
@@ -101,7 +102,8 @@ def download(
         settings: the choices.
         retry_failed: take up the images that failed before, too.
         on_ray: fetch and decode on the machines of a Ray cluster.
-        watch: receives where it stands, every ``every`` seconds.
+        watch: receives where it stands, again and again.
+        every: seconds between two calls of ``watch``.
         watch_lists: receives how far the lists are read.
 
     Raises:
@@ -171,13 +173,13 @@ class _Run:
         self,
         store: Store,
         retry_failed: bool,
-        watch: Callable[[Progress], None],
+        watch: Callable[[DownloadProgress], None],
         every: float,
     ) -> None:
         self._store, self._state, self._settings = store, store.state, store.settings
         self._retry_failed, self._watch, self._every = retry_failed, watch, every
         downloaded, failed = self._state.progress()
-        self.progress = Progress(self._state.images, downloaded, failed)
+        self.progress = DownloadProgress(self._state.images, downloaded, failed)
         self._downloaded: list[tuple[Downloaded, str]] = []
         self._failed: list[Failed] = []
         self._left: dict[int, int] = {}

@@ -1,5 +1,7 @@
-"""URLs as they are sent: existing escapes stay as they are, and only what may not stand in a URL
-(RFC 3986) is escaped. A server that signs its URLs compares them byte by byte.
+"""URLs as they are sent.
+
+Existing escapes stay as they are, and only what may not stand in a URL (RFC 3986) is escaped. A
+server that signs its URLs compares them byte by byte.
 """
 
 from __future__ import annotations

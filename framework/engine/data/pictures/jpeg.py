@@ -125,8 +125,9 @@ def layout(data: bytes) -> JpegLayout:
 
 
 def _end_of_scan(data: bytes, place: int) -> int:
-    """Where the data of a scan end that begin at ``place``: at a marker or the bytes that fill up
-    to it.
+    """Where the data of a scan end that begin at ``place``.
+
+    They end at a marker, or at the bytes that fill up to it.
     """
     after = _AFTER_SCAN.search(data, place)
     if after is None:

@@ -18,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.files import check_target, replacing, scratch
+from engine.core.progress import Progress, silent
 from engine.data.text.parallel import ordered, workers_for
 from engine.data.text.settings import CleaningStep, CleanSettings
 from engine.data.text.spill import Spill
 from engine.data.text.stage import Done, Piece, Stage, Tally, Work, is_local, make_local, make_table
 from engine.data.text.summary import shorten
-from engine.data.text.table import Progress, TextBatch, TextTable, find_table, open_table, silent
+from engine.data.text.table import TextBatch, TextTable, find_table, open_table
 from engine.errors import DataError
 
 CLEAN = "metadata.clean.json"
@@ -221,7 +222,7 @@ def _pieces(
         file.seek(place)
         yield Piece(file.read(size), drop[first : first + texts])
         first += texts
-        progress(what, number / len(written.pieces))
+        progress(what, number, len(written.pieces))
 
 
 def _nothing_left(done: Cleaned) -> DataError:

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from engine.contracts.settings import Settings
+from engine.core.progress import Progress
 from engine.data.text import minhash
 from engine.data.text.spill import PARTS, Rows, Spill, mix, runs
-from engine.data.text.table import Progress
 from engine.data.text.words import words_of
 
 TEXT = np.dtype([("hash", "u8"), ("text", "u8"), ("new", "u1")])
@@ -31,7 +31,7 @@ class TableStep(Protocol):
     def collect(self, texts: Sequence[str], owners: Sequence[int]) -> Rows:
         """What to keep of texts; ``text`` counts from 0."""
 
-    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, tell: Progress) -> None:
+    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, progress: Progress) -> None:
         """Set ``drop`` for every text to drop; ``images`` have one or more of the texts."""
 
 
@@ -67,10 +67,10 @@ class TableDuplicates:
         """Hash and number of each text."""
         return _hashed(texts, owners)
 
-    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, tell: Progress) -> None:
+    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, progress: Progress) -> None:
         """All but the first of each hash."""
         for part, found in enumerate(rows.parts()):
-            tell("duplicates", part / PARTS)
+            progress("duplicates", part, PARTS)
             again = np.ones(len(found), bool)
             again[runs(found["hash"])] = False
             drop[found["text"][again]] = True
@@ -134,10 +134,10 @@ class TableNearDuplicates:
         """The bands of each text that has a word."""
         return _bands(texts)[0]
 
-    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, tell: Progress) -> None:
+    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, progress: Progress) -> None:
         """What has an earlier text near it."""
         for part, found in enumerate(rows.parts()):
-            tell("near duplicates", part / PARTS)
+            progress("near duplicates", part, PARTS)
             for later, earlier in minhash.candidates(found):
                 alike = minhash.similarity(later["sketch"], earlier["sketch"])
                 drop[later["text"][alike >= self._threshold]] = True
@@ -167,11 +167,11 @@ class TableCommon:
         """Hash and number of each text, and whether it counts."""
         return _hashed(texts, owners)
 
-    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, tell: Progress) -> None:
+    def decide(self, rows: Spill, drop: NDArray[np.bool_], images: int, progress: Progress) -> None:
         """All texts of a hash that too many images have."""
         maximum = max(self._settings.images, self._settings.share * images)
         for part, found in enumerate(rows.parts()):
-            tell("too common", part / PARTS)
+            progress("too common", part, PARTS)
             starts = runs(found["hash"])
             counts = np.add.reduceat(found["new"].astype(np.int64), starts)
             lengths = np.diff(np.append(starts, len(found)))

@@ -1,5 +1,6 @@
-"""Near duplicates by MinHash (Broder 1997), with banding (Leskovec et al., *Mining of Massive
-Datasets*, section 3.4), vectorised over many texts.
+"""Near duplicates by MinHash with banding, vectorised over many texts.
+
+Sources: Broder 1997; Leskovec et al., *Mining of Massive Datasets*, section 3.4.
 
 A text is the set of the character 3-grams of its words (lower case, parted and framed by single
 spaces). Two texts are near duplicates where the Jaccard similarity of these sets is 0.8 or more.

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.core.files import scratch
+from engine.core.progress import Progress, silent
 from engine.data.text import minhash
 from engine.data.text.counting import (
     COUNTED,
@@ -30,12 +31,10 @@ from engine.data.text.counting import (
 from engine.data.text.parallel import ordered, workers_for
 from engine.data.text.spill import PARTS, Rows, Spill, runs
 from engine.data.text.table import (
-    Progress,
     TextTable,
     find_table,
     open_table,
     read_records,
-    silent,
 )
 from engine.data.text.words import words_of
 
@@ -114,13 +113,13 @@ def measure(
         for spill in spills.values():
             stack.callback(spill.close)
         _count(stats, spills, workers, progress)
-        progress("words", 0.0)
+        progress("words")
         _words(stats, spills["words"])
-        progress("n-grams", 0.0)
+        progress("n-grams")
         stats.ngrams, stats.distinct_ngrams, stats.ngram_total = _top(
             path, spills["ngrams"], top, NGRAM
         )
-        progress("duplicates", 0.0)
+        progress("duplicates")
         stats.distinct_written = sum(len(runs(rows["hash"])) for rows in spills["written"].parts())
         _texts(stats, spills["texts"], spills["bands"], progress)
     return stats
@@ -240,7 +239,7 @@ def near_duplicates(
     near = np.zeros(len(among), bool)
     chosen: list[tuple[int, int, int]] = []
     for part, rows in enumerate(bands.parts()):
-        progress("near duplicates", part / PARTS)
+        progress("near duplicates", part, PARTS)
         rows = rows[among[rows["text"]]]
         for later, earlier in minhash.candidates(rows):
             alike = minhash.similarity(later["sketch"], earlier["sketch"]) >= minhash.THRESHOLD

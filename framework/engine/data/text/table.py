@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -12,6 +12,7 @@ from typing import IO, Any
 import numpy as np
 
 from engine.contracts.dataset import Record
+from engine.core.progress import Progress, silent
 from engine.data.click_log import (
     MAX_LINE,
     REASONS,
@@ -33,13 +34,6 @@ LISTED = 1000
 
 _FORMAT = 'expected JSON lines such as {"image": 1, "queries": ["...", "..."]}'
 _ID = np.dtype([("hash", "u8"), ("start", "u8"), ("number", "u8")])
-
-Progress = Callable[[str, float], None]
-"""Receives what is being done, and how far it is (0 to 1)."""
-
-
-def silent(what: str, share: float) -> None:
-    """A ``Progress`` that shows nothing."""
 
 
 @dataclass(frozen=True)
@@ -110,7 +104,7 @@ class TextTable:
                     )
                 if batch.lines:
                     yield batch
-                    progress(what, min(1.0, batch.starts[-1] / max(1, self.size)))
+                    progress(what, min(batch.starts[-1], self.size), self.size)
         if _stamp(self.path) != self.stamp:
             raise DataError(f"{self.path} was changed while it was read", hint="start again")
 

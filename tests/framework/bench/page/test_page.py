@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from engine.bench.page import page, write_page
-from engine.bench.page.page import SCRIPTS, STYLES
+from engine.bench.page.page import SCRIPTS
+from engine.report.shell import stylesheet
 
 FOLDER = Path(page.__code__.co_filename).parent
 HOSTILE = "</script><script>alert(1)</script><!--\u202e\x00'\"&"
@@ -81,7 +82,7 @@ def test_nothing_is_loaded_from_elsewhere(text: str) -> None:
         if tag == "link":
             assert attributes == {"rel": "icon", "href": "data:,"}
     code = "".join((FOLDER / f"{name}.js").read_text() for name in SCRIPTS)
-    style = "".join((FOLDER / f"{name}.css").read_text() for name in STYLES)
+    style = (FOLDER / "leaderboard.css").read_text() + str(stylesheet())
     assert set(re.findall(r"https?://[^\"' )]+", code + style)) == {"http://www.w3.org/2000/svg"}
     for word in ("fetch(", "XMLHttpRequest", "WebSocket", "import(", "innerHTML", "outerHTML",
                  "insertAdjacentHTML", "document.write", "eval("):  # fmt: skip
@@ -111,7 +112,7 @@ def test_hostile_texts_end_nothing(
 def test_without_scripts_there_is_a_table(text: str, contest: Any) -> None:
     plain = text.split("<noscript>")[1].split("</noscript>")[0]
     for row in contest.leaderboard.rows:
-        assert f"<th>{row.entry}</th>" in plain
+        assert f"<th><bdi>{row.entry}</bdi></th>" in plain
     assert plain.count("<tr>") == 1 + len(contest.leaderboard.rows)
 
 
@@ -132,7 +133,7 @@ def test_a_page_of_six_entries_and_6000_images_stays_small(
 def test_it_is_written_whole(contest: Any, tmp_path: Path) -> None:
     path = tmp_path / "below" / "leaderboard.html"
     write_page(path, contest.leaderboard, contest.answers, contest.picture)
-    assert path.read_text(encoding="utf-8").endswith("</body></html>\n")
+    assert path.read_text(encoding="utf-8").endswith("</body></html>")
     assert [each.name for each in path.parent.iterdir()] == ["leaderboard.html"]
 
 
@@ -145,7 +146,7 @@ def test_entries_without_answers_have_no_mistakes(contest: Any) -> None:
 
 def test_every_file_of_the_page_is_part_of_it() -> None:
     assert {f"{name}.js" for name in SCRIPTS} == {p.name for p in FOLDER.glob("*.js")}
-    assert {f"{name}.css" for name in STYLES} == {p.name for p in FOLDER.glob("*.css")}
+    assert [p.name for p in FOLDER.glob("*.css")] == ["leaderboard.css"]
 
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")

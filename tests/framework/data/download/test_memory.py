@@ -14,7 +14,7 @@ from .conftest import Server, picture
 SCRIPT = """
 import resource, signal, sys
 from pathlib import Path
-from engine.data.download.run import Progress, download
+from engine.data.download.run import DownloadProgress, download
 from engine.data.download.settings import DownloadSettings
 
 stopped = []

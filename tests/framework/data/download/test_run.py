@@ -15,7 +15,7 @@ from pyarrow import parquet
 from typer.testing import CliRunner
 
 from engine.cli.main import app
-from engine.data.download.run import Progress
+from engine.data.download.run import DownloadProgress
 from engine.data.download.settings import DownloadSettings
 from engine.data.verify import verify
 from engine.errors import DataError
@@ -150,7 +150,7 @@ def test_progress_counts_reasons_and_hosts_while_it_runs(server: Server, lists: 
     server.answers["1"] = slow
     seen: list[tuple[int, int, dict[str, int]]] = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: DownloadProgress) -> None:
         seen.append((progress.downloaded, progress.failed, dict(progress.kinds)))
         assert sum(progress.hosts.values()) == progress.failed
 
@@ -162,7 +162,7 @@ def test_progress_counts_reasons_and_hosts_while_it_runs(server: Server, lists: 
 def test_hosts_in_memory_are_bounded() -> None:
     from engine.data.download.outcome import Failed, Refusal
 
-    progress = Progress()
+    progress = DownloadProgress()
     for i in range(50_000):
         progress.count_failure(Failed(i, f"h{i}" if i % 3 else "worst", Refusal("x"), 1))
     assert len(progress.hosts) <= 2000
@@ -232,7 +232,7 @@ def test_what_a_terminal_shows() -> None:
     from engine.cli.download import _line, _panel
     from engine.data.download.outcome import Failed, Refusal
 
-    progress = Progress(images=100, downloaded=30, received=5_000_000, fresh=40)
+    progress = DownloadProgress(images=100, downloaded=30, received=5_000_000, fresh=40)
     for i in range(10):
         progress.count_failure(
             Failed(i, f"host{i % 2}", Refusal("HTTP 404" if i else "timeout"), 1)

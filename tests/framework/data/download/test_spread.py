@@ -12,7 +12,7 @@ import pytest
 
 from engine.data.download import spread
 from engine.data.download.outcome import Failed, Item
-from engine.data.download.run import Progress
+from engine.data.download.run import DownloadProgress
 from engine.data.verify import verify
 
 from .conftest import QUICK, Lists, Server, picture
@@ -66,7 +66,7 @@ def test_a_stop_and_going_on(
     here = lists.content()
     stopped: list[bool] = []
 
-    def watch(progress: Progress) -> None:
+    def watch(progress: DownloadProgress) -> None:
         if progress.fresh and not stopped:
             stopped.append(True)
             signal.raise_signal(signal.SIGTERM)
