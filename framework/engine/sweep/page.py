@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from engine.report import about, render, size
 from engine.report.chart import Chart
 from engine.report.charts import Dots, Level, Series, line_chart, scatter_chart
-from engine.sweep.report import HEADS, Row, SweepReport, cells, short_keys
+from engine.sweep.report import HEADS, SweepReport, TrialRow, cells, short_keys
 
 _LINES = 8
 """Trials in the chart of scores; more lines cannot be kept apart."""
@@ -85,7 +85,7 @@ def _charts(report: SweepReport, keys: list[str]) -> Iterable[tuple[str, Chart]]
         )  # fmt: skip
 
 
-def _points(row: Row) -> Iterable[tuple[float, float]]:
+def _points(row: TrialRow) -> Iterable[tuple[float, float]]:
     for rung, measured in enumerate(row.rungs):
         first = next(iter(measured.values()))
         yield 100 * first.step / first.steps, row.mean(rung)

@@ -27,7 +27,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialRow:
     """A trial as it stands.
 
     Attributes:
@@ -103,13 +103,13 @@ class SweepReport:
     better: str
     limit: int | None
     seeds: Sequence[int]
-    rows: Sequence[Row]
+    rows: Sequence[TrialRow]
     model: Path | None = None
     best_config: Path | None = None
     data: Sequence[str] = field(default=())
 
     @property
-    def best(self) -> Row | None:
+    def best(self) -> TrialRow | None:
         """The best trial; ``None`` while no trial is trained whole."""
         return next((row for row in self.rows if row.status == "best"), None)
 
@@ -204,7 +204,7 @@ def short_keys(keys: Sequence[str]) -> list[str]:
     return list(keys)
 
 
-def cells(report: SweepReport, row: Row) -> list[str]:
+def cells(report: SweepReport, row: TrialRow) -> list[str]:
     """A row of the table: the number, the values, then :data:`HEADS`."""
     unit = " %" if report.score.startswith("accuracy") else ""
     status = row.status if not row.why else f"{row.status}: {row.why}"

@@ -27,7 +27,7 @@ from engine.core.config import dump_config
 from engine.core.files import locked, write_text
 from engine.core.files import steps as lasting
 from engine.errors import ConfigError, EngineError
-from engine.sweep.report import Measured, Row, Status, SweepReport
+from engine.sweep.report import Measured, Status, SweepReport, TrialRow
 from engine.sweep.settings import SweepSettings
 from engine.sweep.trials import Trial, make_trials
 from engine.train.evaluator import evaluator_of
@@ -90,7 +90,7 @@ def planned(sweep: SweepSettings, out: Path) -> SweepReport:
     """The trials with their bytes, before anything is trained; writes nothing."""
     trials = make_trials(sweep, out / CACHE)
     rows = [
-        Row(t.number, t.values, t.bytes, "planned" if t.configs else "refused", t.refused, (),
+        TrialRow(t.number, t.values, t.bytes, "planned" if t.configs else "refused", t.refused, (),
             sweep.score)
         for t in trials
     ]  # fmt: skip
@@ -243,13 +243,13 @@ class _Halving:
         first = next(configs, None)
         return () if first is None else first.data.evaluate
 
-    def _seed_of(self, row: Row) -> int:
+    def _seed_of(self, row: TrialRow) -> int:
         """The seed whose model has the best score."""
         sign = 1 if self._sweep.better == "higher" else -1
         last: Mapping[int, Measured] = row.rungs[-1]
         return max(last, key=lambda seed: sign * last[seed].scores[self._sweep.score])
 
-    def _row(self, state: _State) -> Row:
+    def _row(self, state: _State) -> TrialRow:
         whole = [rung for rung in state.rungs if len(rung) == len(self._sweep.seeds)]
         status: Status = "paused"
         if not state.trial.configs:
@@ -262,7 +262,9 @@ class _Halving:
             status = "stopped"
         why = state.trial.refused or state.failed
         trial = state.trial
-        return Row(trial.number, trial.values, trial.bytes, status, why, whole, self._sweep.score)
+        return TrialRow(
+            trial.number, trial.values, trial.bytes, status, why, whole, self._sweep.score
+        )
 
 
 def _read(path: Path) -> Measured | None:

@@ -49,6 +49,7 @@ class Concat(Dataset):
         return self.parts[number].image(row)
 
     def image_for(self, index: int, side: int) -> Image:
+        """The picture of a row, of which a square of ``side`` pixels will be cut."""
         number, row = self._place(index)
         return self.parts[number].image_for(row, side)
 

@@ -128,19 +128,23 @@ class Shards(Dataset):
         return whole.hexdigest()
 
     def index(self) -> Mapping[str, NDArray[Any]]:
+        """The arrays of the index, as they are stored."""
         return {**self._rows.arrays(), "qualified": np.array([self._qualified])}
 
     @classmethod
     def from_index(cls, settings: ShardsSettings, index: Mapping[str, NDArray[Any]]) -> Shards:
+        """The data set of an index that was stored."""
         return cls(settings, index)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def shards(self) -> NDArray[np.int64]:
+        """The first row of each shard, [S] int64."""
         return self._starts
 
     def record(self, index: int) -> Record:
+        """The row at an index: its id, texts and class."""
         self._check(index)
         try:
             texts = self._rows.texts(index)
@@ -155,9 +159,11 @@ class Shards(Dataset):
         )
 
     def image(self, index: int) -> Image:
+        """The picture of a row."""
         return self._decoded(index, None).image
 
     def image_for(self, index: int, side: int) -> Image:
+        """The picture of a row, of which a square of ``side`` pixels will be cut."""
         factor = self.settings.draft
         if factor is None:
             return self.image(index)

@@ -15,7 +15,7 @@ from engine.core.artifact import read_manifest
 from engine.core.config import load_config
 from engine.errors import ConfigError, DataError, TrainingError
 from engine.sweep.page import page
-from engine.sweep.report import Row
+from engine.sweep.report import TrialRow
 from engine.sweep.run import planned, run_sweep
 from engine.train.run import train
 
@@ -255,4 +255,4 @@ def test_the_page_names_every_trial_and_the_chance(
     for rate in RATES[:4]:
         assert f"{rate:g}" in text
     assert "one seed" in text
-    assert isinstance(report.rows[0], Row)
+    assert isinstance(report.rows[0], TrialRow)

@@ -18,7 +18,7 @@ from pyarrow import parquet
 
 from engine.contracts.preprocess import SquarePreprocess
 from engine.data.shards import blocks
-from engine.data.shards.blocks import Blocks, Recent
+from engine.data.shards.blocks import Blocks, RecentBlocks
 from engine.data.shards.samples import parse_texts
 from engine.data.store_folder import StoreFolder
 from engine.errors import BrokenImageError, DataError
@@ -259,7 +259,7 @@ def test_what_was_used_last_is_kept_within_the_budget() -> None:
             raise DataError("no")
         return bytes(10)
 
-    recent = Recent(load, len, 25)
+    recent = RecentBlocks(load, len, 25)
     for key in (1, 2, 1, 3, 1, 2):
         recent.get(key)
     assert loaded == [1, 2, 3, 2]

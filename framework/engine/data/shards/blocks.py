@@ -26,7 +26,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class Recent(Generic[K, V]):
+class RecentBlocks(Generic[K, V]):
     """What was loaded last, up to a budget. For threads; a copy in another process begins empty.
 
     Args:
@@ -94,7 +94,7 @@ class Blocks:
 
     def __init__(self, folder: StoreFolder, block: int = BLOCK, budget: int = BUDGET) -> None:
         self.folder, self._block = folder, block
-        self._recent: Recent[tuple[str, int], bytes] = Recent(self._fetch, len, budget)
+        self._recent: RecentBlocks[tuple[str, int], bytes] = RecentBlocks(self._fetch, len, budget)
 
     def _fetch(self, place: tuple[str, int]) -> bytes:
         name, number = place

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.data.shards.blocks import BUDGET, BlockFile, Blocks, Recent
+from engine.data.shards.blocks import BUDGET, BlockFile, Blocks, RecentBlocks
 from engine.data.shards.samples import FIELDS, texts_of
 from engine.data.store_folder import StoredFile
 from engine.errors import DataError
@@ -25,7 +25,7 @@ MAX_GROUP = 1 << 30
 
 
 @dataclass(frozen=True)
-class Names:
+class ColumnNames:
     """The columns of a table.
 
     Attributes:
@@ -73,7 +73,7 @@ class ParquetShards:
                 ),
             }
         self._index = dict(index)
-        self._recent: Recent[tuple[int, bool], list[dict[str, Any]]] = Recent(
+        self._recent: RecentBlocks[tuple[int, bool], list[dict[str, Any]]] = RecentBlocks(
             self._load, _bytes_of, BUDGET
         )
 
@@ -147,7 +147,7 @@ class ParquetShards:
             )
         return np.array([group.num_rows for group in groups], dtype=np.int64)
 
-    def _names(self, table: Any, number: int) -> Names:
+    def _names(self, table: Any, number: int) -> ColumnNames:
         there = set(table.schema_arrow.names)
         images = IMAGES if self._image is None else (self._image,)
         image = next((name for name in images if name in there), None)
@@ -157,7 +157,7 @@ class ParquetShards:
                 f" ({', '.join(images)}); its columns are {', '.join(sorted(there))[:200]}",
                 hint="`image:` names it",
             )
-        return Names(
+        return ColumnNames(
             image,
             next((name for name in self._texts if name in there), None),
             next((name for name in KEYS if name in there), None),
