@@ -129,7 +129,7 @@ class Tokenizer(ABC):
         """
         raise PluginError(
             f"the tokenizer {type(self).__name__} names no pieces",
-            hint="use a tokenizer that has a vocabulary, such as `tokenizer_json`",
+            hint="use a tokenizer that has a vocabulary of pieces",
         )
 
     def trimmed(self, letters: Collection[str], texts: Iterable[str] = ()) -> Trimmed:

@@ -1,7 +1,5 @@
-"""Installed packages and their entry points, found by every command and therefore quickly.
-
-``importlib.metadata.entry_points`` parses the entry points of every installed package, and a
-package's name and version by a parser of e-mails.
+"""Names and versions of installed packages, which every command asks for and gets quickly:
+``importlib.metadata`` reads them with a parser of e-mails.
 """
 
 from __future__ import annotations
@@ -32,28 +30,6 @@ _UNKNOWN = Distribution("unknown package", "?")
 def canonical(distribution: str) -> str:
     """A distribution's name as packaging compares them (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()
-
-
-def entry_points(group: str) -> list[EntryPoint]:
-    """What ``importlib.metadata.entry_points(group=group)`` gives.
-
-    Of several installations of one package, the first on the path counts.
-    """
-    found: list[EntryPoint] = []
-    seen: set[str] = set()
-    for one in importlib.metadata.distributions():
-        text = one.read_text("entry_points.txt")
-        if text is None or f"[{group}]" not in text:
-            continue
-        name = described(one).name
-        try:
-            first = importlib.metadata.distribution(name)
-        except (importlib.metadata.PackageNotFoundError, ValueError):  # METADATA is damaged
-            first = one
-        if canonical(name) not in seen and first.read_text("entry_points.txt") == text:
-            found += (point for point in one.entry_points if point.group == group)
-        seen.add(canonical(name))
-    return found
 
 
 def distribution_of(point: EntryPoint) -> Distribution:

@@ -10,13 +10,13 @@ import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from importlib.metadata import EntryPoint
+from importlib.metadata import EntryPoint, entry_points
 
 import pluggy
 
 from engine.contracts.hooks import GROUP, Hooks, Plugin
 from engine.contracts.kinds import KINDS
-from engine.core.distributions import Distribution, canonical, distribution_of, entry_points
+from engine.core.distributions import Distribution, canonical, distribution_of
 from engine.core.plugin_api import (
     ATTRIBUTE,
     DISTRIBUTION,
@@ -62,7 +62,7 @@ class Registry:
     def __init__(self, points: Iterable[EntryPoint] | None = None) -> None:
         self._found: dict[tuple[str, str], list[Registered]] = {}
         self.broken: list[BrokenPackage] = []
-        for point in entry_points(GROUP) if points is None else points:
+        for point in entry_points(group=GROUP) if points is None else points:
             self._load(point)
 
     def _load(self, point: EntryPoint) -> None:
