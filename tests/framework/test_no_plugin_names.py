@@ -27,6 +27,7 @@ OTHER_MEANINGS = {
     "open_clip": "a library, the program that writes its files, and the format of an export",
     "ruclip": "a program whose description files are read",
     "sentencepiece": "a library whose version is shown",
+    "shards": "a format of data, and a folder of it",
     "sigmoid": "a function, which makes a probability of a logit",
     "timm": "a library and the program that writes its files",
     "trained": "a key of a checkpoint",

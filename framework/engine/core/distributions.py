@@ -1,5 +1,6 @@
-"""Names and versions of installed packages, which every command asks for and gets quickly:
-``importlib.metadata`` reads them with a parser of e-mails.
+"""Names and versions of installed packages, which every command asks for.
+
+``importlib.metadata`` reads them with a parser of e-mails; here they are found quickly.
 """
 
 from __future__ import annotations
