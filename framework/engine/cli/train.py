@@ -81,7 +81,9 @@ def _tell(name: str, folder: Path, outcome: Mapping[str, Any], *, as_json: bool)
 
     artifact, manifest = folder / MODEL, outcome["manifest"]
     chance = chance_warning(manifest["scores"])
-    warnings = [*outcome["warnings"], *([] if chance is None else [chance])]
+    warnings = list(outcome["warnings"])
+    warnings += [line for stage in manifest["stages"] for line in stage.get("warnings", ())]
+    warnings += [] if chance is None else [chance]
     if as_json:
         print_json(
             {"run": str(folder), "artifact": str(artifact), "bytes": outcome["bytes"],

@@ -67,6 +67,19 @@ class Loss(nn.Module, ABC):
         """The entries that this loss needs: :attr:`reads`, unless they depend on its settings."""
         return self.reads
 
+    def chance(self, rows: int) -> float | None:
+        """What this loss is for a model that cannot tell the rows of a batch apart.
+
+        A run whose loss never gets below it has learned nothing, and training warns of that.
+
+        Args:
+            rows: of the batch.
+
+        Returns:
+            ``None`` where there is no such number.
+        """
+        return None
+
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The mean loss of a batch, a tensor of no dimension, not yet times ``settings.weight``.
@@ -139,6 +152,7 @@ class RunInfo:
         step: the step that it goes on from; 0 for a fresh run. Whatever was logged for later
             steps before a crash will be logged again.
         config: the resolved config, JSON types.
+        stages: name and epochs of each stage.
     """
 
     folder: Path
@@ -146,6 +160,7 @@ class RunInfo:
     steps: int
     step: int
     config: Mapping[str, object]
+    stages: Sequence[tuple[str, int]] = ()
 
 
 class Logger(ABC):
@@ -167,6 +182,7 @@ class Logger(ABC):
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """Numbers of one step: ``loss``, ``lr``, ``samples_per_second``, ``accuracy`` ...
 
+        ``stage`` and ``epoch`` are where the step is, both from 1.
         A number may be NaN or infinite, and a name may be new. The mapping is not changed.
         """
 

@@ -66,8 +66,7 @@ class Trainer:
         processes: this process among the others.
         place: the folder that a new run takes; by default it is the run's already.
 
-    ``state`` says where the run is, ``stage`` is the stage under way, ``paused`` whether
-    :meth:`run` ended before the last step because it was asked to.
+    ``state`` says where the run is, ``stage`` the stage under way, ``paused`` that more is to come.
     """
 
     def __init__(
@@ -130,7 +129,7 @@ class Trainer:
         watched = Watched(self.model)
         self.faults = Faults(self.data, self.processes, self.checkpoints, self.place, watched)
         self._until = self.steps if until is None else until(self.steps)
-        self._begin(self._restore() if resume else None)
+        self._begin(plans, self._restore() if resume else None)
         try:
             with warnings_noted(self.note), Interrupt() as interrupt:
                 self.sources.teachers.compute(plans, self.processes, self.note)
@@ -174,15 +173,15 @@ class Trainer:
             self.state.steps = self.steps
         return state
 
-    def _begin(self, resumed: TrainingState | None) -> None:
+    def _begin(self, plans: Sequence[StagePlan], resumed: TrainingState | None) -> None:
         """Open what the main process writes to; start loggers and callbacks."""
         if not self.processes.main:
             return
         if not self.place.replaces:
             self.place.take()
         self.checkpoints.folder = self.place.place / CHECKPOINTS
-        step = self.state.at.step
-        info = RunInfo(self.folder, self.parts.name, self.steps, step, self.parts.described)
+        at, stages = self.state.at.step, [(plan.settings.name, plan.epochs) for plan in plans]
+        info = RunInfo(self.folder, self.parts.name, self.steps, at, self.parts.described, stages)
         self.reporter.start(self.place.place, info, len(self.state.finished_stages))
         self.callbacks.start(info, None if resumed is None else resumed.callbacks)
         if self.data.without_text:
@@ -242,6 +241,8 @@ class Trainer:
         finished = stage.summary(state.at.epoch, state.at.stage_step)
         state.finished_stages.append(finished)
         self.reporter.history(state.at.step, {"finished_stage": stage.number, **finished})
+        for warning in finished["warnings"]:
+            self.note(f"WARNING: {warning}")
         stage.inputs.close()
         self.stage = None
         state.at = Position(stage=stage.number + 1, step=state.at.step)

@@ -15,16 +15,20 @@ from engine.train.step import StepOutput
 MEASURED = frozenset({"text.router_logits", "cluster"})
 """Entries of a batch that :func:`routing` reads, where there are such."""
 
+_LOWEST = "lowest "
+
 
 class Meter:
     """Sums over the steps since the last line, and over the stage.
 
     Attributes:
         loss: the mean loss of the last line; NaN before the first.
+        lowest: the lowest value of each loss on any line, by its name.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.loss = math.nan
+        self.lowest: dict[str, float] = {}
         self._started, self._rows_done = time.monotonic(), 0
         self._steps, self._rows, self._since = 0, 0, time.monotonic()
         self._sum = torch.zeros((), device=device)  # read once a line: reading waits for a GPU
@@ -46,8 +50,11 @@ class Meter:
             "samples_per_second": self._rows / max(now - self._since, 1e-9),
             "scale": float(measured.batch["scale"]),
         }
-        if len(measured.losses) > 1:
-            values |= {f"loss_{name}": float(value) for name, value in measured.losses.items()}
+        losses = {name: float(value) for name, value in measured.losses.items()}
+        for name, value in losses.items():
+            self.lowest[name] = min(value, self.lowest.get(name, math.inf))
+        if len(losses) > 1:
+            values |= {f"loss_{name}": value for name, value in losses.items()}
         values |= routing(measured.batch)
         self._steps, self._rows, self._since = 0, 0, now
         self._sum = torch.zeros_like(self._sum)
@@ -63,7 +70,8 @@ class Meter:
         seconds, rows = self.spent
         loss = {} if math.isnan(self.loss) else {"loss": self.loss}
         return {"seconds": seconds, "rows_done": rows, "steps": self._steps, "rows": self._rows,
-                "sum": float(self._sum), **loss}  # fmt: skip
+                "sum": float(self._sum), **loss,
+                **{_LOWEST + name: value for name, value in self.lowest.items()}}  # fmt: skip
 
     def resume(self, state: Mapping[str, float]) -> None:
         """Take up what :meth:`state` gave before a run went on."""
@@ -72,6 +80,11 @@ class Meter:
         self._steps, self._rows = int(state["steps"]), int(state["rows"])
         self._sum = torch.full_like(self._sum, float(state["sum"]))
         self.loss = float(state.get("loss", math.nan))
+        self.lowest = {
+            name.removeprefix(_LOWEST): float(value)
+            for name, value in state.items()
+            if name.startswith(_LOWEST)
+        }
 
     def pause(self, seconds: float) -> None:
         """Time that is not training: evaluating."""

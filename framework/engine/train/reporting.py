@@ -74,12 +74,12 @@ class Reporter:
 
         Args:
             step: of the run.
-            place: stage and epoch, for the history.
+            place: stage and epoch, from 0; loggers receive them from 1.
             values: the numbers.
         """
         self.history(step, {**place, **values})
         for logger in self._loggers if self._history is not None else ():
-            logger.log(step, values)
+            logger.log(step, {**{name: at + 1 for name, at in place.items()}, **values})
 
     def note(self, step: int, text: str) -> None:
         """Tell that something happened; before :meth:`start` it waits."""

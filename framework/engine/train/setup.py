@@ -22,6 +22,9 @@ from engine.train.stages import mixing, named_parameters
 from engine.train.state import StageState
 from engine.train.step import Step
 
+_LEFT = 0.97
+"""A loss above this share of its value at chance, on every line, has not left it."""
+
 
 class StageRun:
     """Everything of the stage under way.
@@ -136,7 +139,21 @@ class StageRun:
             "scores": self.scores,
             "scored_at": self.scored_at,
             "broken_images": len(self.inputs.broken),
+            "warnings": self.warnings(),
         }
+
+    def warnings(self) -> list[str]:
+        """What of the losses says that nothing was learned, in sentences."""
+        found, settings = [], self.plan.settings
+        for name, loss in self.losses.items():
+            chance, lowest = loss.chance(settings.batch_size), self.meter.lowest.get(name)
+            if chance is not None and lowest is not None and lowest > _LEFT * chance:
+                found.append(
+                    f"stage `{settings.name}`: the loss `{name}` never left {chance:.3f}, its value"
+                    f" for a model that has learned nothing (lowest: {lowest:.3f}); try another"
+                    " learning rate, a longer warm-up, or look at the data"
+                )
+        return found
 
 
 def _learned_losses(

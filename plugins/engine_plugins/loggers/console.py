@@ -14,7 +14,16 @@ from engine.contracts import Logger, RunInfo
 from engine.core import terminal
 from engine_plugins.loggers.settings import ConsoleSettings
 
-_SHOWN = ("loss", "lr", "samples_per_second", "seconds_left", "accuracy")
+_FIGURES = {
+    "loss": "loss {:.4f}",
+    "accuracy": "accuracy {:.1f} %",
+    "samples_per_second": "{:,.0f} samples/s",
+    "lr": "lr {:.1e}",
+}
+"""What a line shows, the most important first: what does not fit into its width is left out."""
+
+_BAR = 10
+_NAME = 12
 
 
 class Console(Logger):
@@ -25,28 +34,27 @@ class Console(Logger):
     def start(self, run: RunInfo) -> None:
         """See the contract."""
         self._console = terminal.console(stderr=True, soft_wrap=True)
-        self._steps = run.steps
+        self._run = run
         self._seen: dict[str, float] = {}
         self._shown_at = 0.0
         self._bar: Progress | None = None
         self._showing = contextlib.ExitStack()
         if sys.stderr.isatty():
-            columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
-                       TextColumn("{task.fields[figures]}", markup=False))  # fmt: skip
+            columns = (BarColumn(bar_width=_BAR), TextColumn("{task.description}", markup=False))
             self._bar = Progress(*columns, console=self._console)
-            self._task = self._bar.add_task(run.name, total=run.steps, figures="")
+            self._task = self._bar.add_task(run.name, total=run.steps)
             self._showing.enter_context(terminal.live(self._bar))
             self._bar.update(self._task, completed=run.step)
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
         """See the contract."""
         self._seen.update(values)
-        text = figures(self._seen)
         if self._bar is not None:
-            self._bar.update(self._task, completed=step, figures=text)
+            text = progress(self._run, step, self._seen, self._console.width - _BAR - 2)
+            self._bar.update(self._task, completed=step, description=text)
         elif time.monotonic() - self._shown_at >= self.settings.seconds or "accuracy" in values:
             self._shown_at = time.monotonic()
-            self._console.print(f"step {step}/{self._steps}  {text}")
+            self._console.print(progress(self._run, step, self._seen))
 
     def note(self, step: int, text: str) -> None:
         """See the contract."""
@@ -57,23 +65,36 @@ class Console(Logger):
         self._showing.close()
 
 
-def figures(values: Mapping[str, float]) -> str:
-    """``loss 1.234  lr 1.0e-04  512 samples/s  3:05 left  accuracy 91.2 %``: what is known."""
-    words = {
-        "loss": "loss {:.4f}",
-        "lr": "lr {:.1e}",
-        "samples_per_second": "{:,.0f} samples/s",
-        "accuracy": "accuracy {:.1f} %",
-    }
-    found = []
-    for name in _SHOWN:
-        if name not in values:
-            continue
-        if name == "seconds_left":
-            found.append(f"{clock(values[name])} left")
-        else:
-            found.append(words[name].format(values[name]))
-    return "  ".join(found)
+def progress(run: RunInfo, step: int, values: Mapping[str, float], width: int | None = None) -> str:
+    """Where a run is, and what it measured: as much as fits.
+
+    ``step 120/480  warm 1/2  epoch 3/30  3:05 left  loss 2.3145  accuracy 61.2 %  lr 1.0e-04``
+
+    Args:
+        run: the run.
+        step: of the run.
+        values: the last that is known of each number.
+        width: columns at most; ``None``: as many as it takes.
+    """
+    parts = [f"step {step}/{run.steps}", *_place(run, values)]
+    if "seconds_left" in values:
+        parts.append(f"{clock(values['seconds_left'])} left")
+    for name, form in _FIGURES.items():
+        if name in values:
+            longer = [*parts, form.format(values[name])]
+            if width is None or len("  ".join(longer)) <= width:
+                parts = longer
+    return "  ".join(parts)
+
+
+def _place(run: RunInfo, values: Mapping[str, float]) -> list[str]:
+    """Stage and epoch in words, where they are known."""
+    if not run.stages or "stage" not in values or "epoch" not in values:
+        return []
+    number = min(int(values["stage"]), len(run.stages))
+    name, epochs = run.stages[number - 1]
+    short = name if len(name) <= _NAME else f"{name[: _NAME - 1]}…"
+    return [f"{short} {number}/{len(run.stages)}", f"epoch {int(values['epoch'])}/{epochs}"]
 
 
 def clock(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import ClassVar
 
@@ -32,6 +33,10 @@ class Contrastive(Loss):
     def needed(self) -> frozenset[str]:
         """See the contract: ``text.id`` is read where equal texts are masked."""
         return self.reads | _text_ids(self.settings.equal_texts)
+
+    def chance(self, rows: int) -> float | None:
+        """See the contract: ln N, all rows equally likely; less by an unknown count if masked."""
+        return None if self.settings.equal_texts == "masked" else math.log(rows)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the contract."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,8 @@ from engine.errors import ConfigError, DataError, TrainingError
 from engine.train.data import draws
 from engine.train.history import read_history
 from engine.train.loop import Trainer
+from engine_plugins.losses.pairs import Contrastive
+from engine_plugins.losses.settings import ContrastiveSettings
 
 from .conftest import Run, weights
 
@@ -208,3 +211,28 @@ def test_a_number_that_is_not_finite_stops_and_keeps_the_state_before(
     assert "images " in caught.value.message
     assert all(torch.isfinite(tensor).all() for tensor in weights(trainer).values())
     assert trainer.checkpoints.steps()[-1] == len(heard.losses)
+
+
+@pytest.mark.parametrize(
+    ("chance", "warned"), [(math.log(16), True), (2 * math.log(16), False), (None, False)]
+)
+def test_a_loss_that_never_left_chance_is_warned_of(
+    make_config: Make, trained: Run, monkeypatch: pytest.MonkeyPatch,
+    chance: float | None, warned: bool,
+) -> None:  # fmt: skip
+    """A learning rate of almost 0 leaves the loss of 16 rows near ln 16."""
+    assert Contrastive(ContrastiveSettings()).chance(16) == pytest.approx(math.log(16))
+    monkeypatch.setattr(Contrastive, "chance", lambda self, rows: chance)
+    trainer, heard = trained(make_config("train.stages.0.optimizer.lr=1e-9"))
+    found = trainer.state.finished_stages[0]["warnings"]
+    assert bool(found) is warned
+    assert any(note.startswith("WARNING: stage `blocks`") for note in heard.notes) is warned
+    if warned:
+        assert "never left 2.773" in found[0]
+
+
+def test_loggers_learn_where_a_step_is(make_config: Make, trained: Run) -> None:
+    _, heard = trained(make_config())
+    assert heard.run.stages == [("blocks", 2)]
+    places = [(values["stage"], values["epoch"]) for _, values in heard.values]
+    assert places == [(1, 1)] * 3 + [(1, 2)] * 3

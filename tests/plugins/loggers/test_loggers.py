@@ -12,7 +12,7 @@ import pytest
 
 from engine.contracts import PluginRef, RunInfo
 from engine.errors import PluginError
-from engine_plugins.loggers.console import clock, figures
+from engine_plugins.loggers.console import clock, progress
 
 Make = Callable[..., PluginRef]
 
@@ -34,14 +34,27 @@ def test_console_prints_lines_to_stderr(
     out, err = capsys.readouterr()
     assert out == ""
     first, second, third = err.splitlines()
-    assert first == "step 10/100  loss 1.2346  lr 1.0e-04  1,234 samples/s  3:05 left"
-    assert second.endswith("accuracy 91.2 %")
+    assert first == "step 10/100  3:05 left  loss 1.2346  1,234 samples/s  lr 1.0e-04"
+    assert "accuracy 91.2 %" in second
     assert third == "step 11: stage 2, [bold] blocks"
 
 
 def test_clock_and_figures() -> None:
     assert [clock(s) for s in (0, 59.6, 185, 7985)] == ["0:00", "1:00", "3:05", "2:13:05"]
-    assert figures({}) == ""
+    assert progress(info(Path()), 3, {}) == "step 3/100"
+
+
+@pytest.mark.parametrize("width", [20, 40, 66, 68, 100, None])
+def test_step_stage_epoch_and_time_left_before_the_other_figures(width: int | None) -> None:
+    run = RunInfo(Path(), "little", 480_000, 0, {}, [("warm", 1), ("everything else", 300)])
+    values = {"stage": 2.0, "epoch": 12.0, "loss": 2.3145, "lr": 1e-4, "seconds_left": 7985.0,
+              "samples_per_second": 12_345.0, "accuracy": 61.2}  # fmt: skip
+    text = progress(run, 120_000, values, width)
+    assert text.startswith("step 120000/480000  everything … 2/2  epoch 12/300  2:13:05 left")
+    if width is None or width >= 80:
+        assert "  loss 2.3145  accuracy 61.2 %" in text
+    if width is not None and width >= 64:
+        assert len(text) <= width
 
 
 def test_json_lines_append_where_a_run_goes_on(make_use: Make, tmp_path: Path) -> None:
