@@ -13,7 +13,7 @@ from engine.cli.commands import without_collections
 from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
-    from engine.cli.size_forms import Base, BaseModelSize
+    from engine.cli.size_renderers import Base, BaseModelSize
     from engine.core.size import SizeReport
 
 
@@ -79,7 +79,7 @@ def command(
 
 
 def _read_base(path: Path) -> Base:
-    from engine.cli.size_forms import read_base
+    from engine.cli.size_renderers import read_base
 
     return read_base(path)
 
@@ -209,10 +209,10 @@ def _print(
     else:
         _print_many(reports)
     if before is not None:
-        from engine.cli import size_forms
+        from engine.cli import size_renderers
 
         for report, change in zip(reports, changes, strict=True):
-            stdout().print(f"{report.name}: {size_forms.change_of(report, change)}", markup=False)
+            stdout().print(f"{report.name}: {size_renderers.change_of(report, change)}", markup=False)
     if tensors:
         for report in reports:
             stdout().print(tensor_table(report))
@@ -225,13 +225,13 @@ def _print_form(
     *,
     compared: bool,
 ) -> None:
-    from engine.cli import size_forms
+    from engine.cli import size_renderers
     from engine.core.terminal import print_json
 
     if format_ is Format.badge:
-        print_json(size_forms.badge(reports[0]))
+        print_json(size_renderers.badge(reports[0]))
     else:
-        typer.echo(size_forms.markdown(reports, changes, compared=compared))
+        typer.echo(size_renderers.markdown(reports, changes, compared=compared))
 
 
 def _print_many(reports: list[SizeReport]) -> None:

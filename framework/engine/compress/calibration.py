@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,22 +26,8 @@ TOKENS_A_BATCH = 1024
 IMAGES_A_BATCH = 8
 
 
-class Probe(Protocol):
-    """A tower of the model with its inputs."""
-
-    name: str
-
-    def __len__(self) -> int: ...
-
-    def embeddings(self, start: int = 0) -> Tensor:
-        """[N, embed_dim] of the calibration data, computed from the segment ``start`` on."""
-
-    def segment_of(self, parameter: str) -> int:
-        """Number of the segment that has a parameter, by its dotted name."""
-
-
 @dataclass
-class SideProbe:
+class TowerProbe:
     """One tower with its projection, and the states before each of its segments.
 
     Attributes:
@@ -124,7 +109,7 @@ class SideProbe:
         return rows[self.order].clone()
 
 
-def text_probe(model: DualEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -> SideProbe:
+def text_probe(model: DualEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -> TowerProbe:
     """The text encoder with some texts.
 
     Raises:
@@ -147,10 +132,10 @@ def text_probe(model: DualEncoder, tokenizer: Tokenizer, texts: Sequence[str]) -
     batches.append(pad_tokens(own, tokenizer.pad_id))
     order = torch.empty(len(rows), dtype=torch.int64)
     order[torch.tensor(ascending)] = torch.arange(len(rows))
-    return SideProbe("text", model.text, model.text_projection, batches, order)
+    return TowerProbe("text", model.text, model.text_projection, batches, order)
 
 
-def image_probe(model: DualEncoder, pixels: Iterable[Tensor]) -> SideProbe:
+def image_probe(model: DualEncoder, pixels: Iterable[Tensor]) -> TowerProbe:
     """The vision tower with some pictures.
 
     Args:
@@ -159,7 +144,7 @@ def image_probe(model: DualEncoder, pixels: Iterable[Tensor]) -> SideProbe:
     """
     batches = [{"pixels": batch} for batch in pixels]
     count = sum(len(batch["pixels"]) for batch in batches)
-    return SideProbe("vision", model.vision, model.vision_projection, batches, torch.arange(count))
+    return TowerProbe("vision", model.vision, model.vision_projection, batches, torch.arange(count))
 
 
 def drawn_pixels(model: DualEncoder, count: int) -> list[Tensor]:
@@ -193,14 +178,14 @@ def pixels_of(model: DualEncoder, pictures: Sequence[np.ndarray]) -> list[Tensor
     ]
 
 
-def cosine_loss(probe: SideProbe, embeddings: Tensor) -> float:
+def cosine_loss(probe: TowerProbe, embeddings: Tensor) -> float:
     """Mean of 1 - cosine to the original's embeddings, at least 0."""
     # Of unit vectors half the squared distance is 1 - cosine, and it is exact where they are near.
     distance = (embeddings.double() - probe.reference.double()).square().sum(dim=1) / 2
     return float(distance.mean())
 
 
-def neighbours_kept(probe: SideProbe, embeddings: Tensor) -> float:
+def neighbours_kept(probe: TowerProbe, embeddings: Tensor) -> float:
     """Share of inputs whose nearest other input is the one that it was with the original.
 
     Raises:

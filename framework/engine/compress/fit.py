@@ -21,7 +21,7 @@ from torch import Tensor
 
 from engine.compress.answer import Candidate, FittedModel, Quality
 from engine.compress.calibration import (
-    SideProbe,
+    TowerProbe,
     cosine_loss,
     drawn_pixels,
     image_probe,
@@ -153,7 +153,7 @@ def impossible(name: str, limit: int, least: int, original: int) -> LimitError:
 
 def probes_for(
     built: Built, texts: Sequence[str], pictures: Sequence[np.ndarray]
-) -> tuple[dict[str, SideProbe], list[str]]:
+) -> tuple[dict[str, TowerProbe], list[str]]:
     """Both towers with the calibration set, and what the user should know of it."""
     model, notes = built.model, []
     found = {"text": text_probe(model, built.tokenizer, spread(list(texts), _MAX_TEXTS))}
@@ -179,7 +179,7 @@ def spread(rows: list[Any], most: int) -> list[Any]:
     return [rows[i * len(rows) // most] for i in range(most)]
 
 
-def quality_of(probes: Mapping[str, SideProbe], *, real_pictures: bool) -> Quality:
+def quality_of(probes: Mapping[str, TowerProbe], *, real_pictures: bool) -> Quality:
     """The model's present weights against the original's."""
     now = {name: probe.embeddings() for name, probe in probes.items()}
     cosine = {name: 1 - cosine_loss(probe, now[name]) for name, probe in probes.items()}
@@ -243,7 +243,7 @@ class _Choosing:
             kept.remove()
 
     def _candidate(
-        self, point: Point, bytes_: int, probes: Mapping[str, SideProbe], scorer: Scorer | None
+        self, point: Point, bytes_: int, probes: Mapping[str, TowerProbe], scorer: Scorer | None
     ) -> tuple[Candidate, dict[str, Tensor]]:
         """A combination measured as a whole, its numbers rounded in the better of two ways."""
         built, items = self.fitted.built, self.fitted.items
@@ -259,7 +259,7 @@ class _Choosing:
             correct = scorer(built)
         return Candidate(point, bytes_, quality, _accuracy(correct), correct), tensors
 
-    def _measure(self, probes: Mapping[str, SideProbe]) -> FitState | None:
+    def _measure(self, probes: Mapping[str, TowerProbe]) -> FitState | None:
         """Measure every choice; what is known from before is not measured again."""
         fitted, built = self.fitted, self.fitted.built
         signature = signature_of(built, probes, fitted.items) if self.state else {}

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.compress.calibration import SideProbe, cosine_loss
+from engine.compress.calibration import TowerProbe, cosine_loss
 from engine.compress.choices import Choice, ChoiceItem
 from engine.core.model import DualEncoder
 from engine.core.progress import Progress, silent
@@ -80,7 +80,7 @@ def replaced(model: DualEncoder, tensors: Mapping[str, Tensor]) -> Iterator[None
 def measured_losses(
     model: DualEncoder,
     items: Sequence[ChoiceItem],
-    probes: Mapping[str, SideProbe],
+    probes: Mapping[str, TowerProbe],
     *,
     budget: float,
     known: Mapping[str, Mapping[str, MeasuredLoss | None]],
@@ -121,7 +121,7 @@ def measured_losses(
 
 
 def affordable(
-    model: DualEncoder, items: Sequence[ChoiceItem], probes: Mapping[str, SideProbe], budget: float
+    model: DualEncoder, items: Sequence[ChoiceItem], probes: Mapping[str, TowerProbe], budget: float
 ) -> bool:
     """Whether every choice can be measured within a budget of seconds."""
     operations = 0.0
@@ -140,12 +140,12 @@ def affordable(
     return operations / OPERATIONS_A_SECOND <= budget
 
 
-def _own(item: ChoiceItem, probe: SideProbe) -> list[str]:
+def _own(item: ChoiceItem, probe: TowerProbe) -> list[str]:
     heads = (f"{probe.name}.", f"{probe.name}_projection.")
     return [name for name in item.tensors if name.startswith(heads)]
 
 
-def probes_of(item: ChoiceItem, probes: Mapping[str, SideProbe]) -> list[SideProbe]:
+def probes_of(item: ChoiceItem, probes: Mapping[str, TowerProbe]) -> list[TowerProbe]:
     """The towers on which an item's tensors lie."""
     return [probe for probe in probes.values() if _own(item, probe)]
 
@@ -153,7 +153,7 @@ def probes_of(item: ChoiceItem, probes: Mapping[str, SideProbe]) -> list[SidePro
 def _of_item(
     model: DualEncoder,
     item: ChoiceItem,
-    probes: Mapping[str, SideProbe],
+    probes: Mapping[str, TowerProbe],
     better: Again | None,
     *,
     every: bool,
@@ -226,7 +226,7 @@ def _measure(
     model: DualEncoder,
     item: ChoiceItem,
     again: Mapping[str, Tensor],
-    probes: Mapping[str, SideProbe],
+    probes: Mapping[str, TowerProbe],
 ) -> float:
     lost = 0.0
     with replaced(model, again):

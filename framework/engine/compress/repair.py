@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.compress.answer import FittedModel
-from engine.compress.calibration import SideProbe, image_probe, pixels_of, text_probe
+from engine.compress.calibration import TowerProbe, image_probe, pixels_of, text_probe
 from engine.compress.fit import Scorer
 from engine.compress.steps import recorded
 from engine.contracts.projection import project_state
@@ -207,7 +207,7 @@ class _RepairedTower:
         self._put(start)
         return before, before
 
-    def _probing(self) -> SideProbe:
+    def _probing(self) -> TowerProbe:
         model = self._built.model
         if self.name == "text":
             return text_probe(model, self._built.tokenizer, self._targets.texts)

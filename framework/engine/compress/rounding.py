@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from engine.compress.calibration import SideProbe
+from engine.compress.calibration import TowerProbe
 from engine.compress.choices import Choice, ChoiceItem
 from engine.compress.losses import stored_again
 from engine.contracts.storage import Grid
@@ -106,7 +106,7 @@ def _patches(
 
 
 def moments_of(
-    model: DualEncoder, names: Collection[str], probes: Mapping[str, SideProbe]
+    model: DualEncoder, names: Collection[str], probes: Mapping[str, TowerProbe]
 ) -> dict[str, Tensor]:
     """The moments of some tensors over the calibration set, by the model's present weights."""
     own = model.state_dict(keep_vars=True)
@@ -129,7 +129,7 @@ class Rounder:
     """
 
     def __init__(
-        self, model: DualEncoder, names: Collection[str], probes: Mapping[str, SideProbe]
+        self, model: DualEncoder, names: Collection[str], probes: Mapping[str, TowerProbe]
     ) -> None:
         self._moments = moments_of(model, names, probes)
         self._factors: dict[str, tuple[Tensor, Tensor]] = {}

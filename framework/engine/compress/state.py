@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.compress.calibration import SideProbe
+from engine.compress.calibration import TowerProbe
 from engine.compress.choices import ChoiceItem
 from engine.compress.losses import MeasuredLoss
 from engine.core.build import Built
@@ -58,7 +58,7 @@ class FitState:
 
 
 def signature_of(
-    built: Built, probes: Mapping[str, SideProbe], items: Sequence[ChoiceItem]
+    built: Built, probes: Mapping[str, TowerProbe], items: Sequence[ChoiceItem]
 ) -> dict[str, Any]:
     """Everything on which the measured losses depend."""
     sums = {

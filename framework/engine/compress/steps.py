@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
@@ -242,8 +242,3 @@ def without_limit(config: EngineConfig) -> EngineConfig:
     return config.model_copy(
         update={"limits": config.limits.model_copy(update={"weights": None, "folder": None})}
     )
-
-
-def with_texts(facts: ModelFacts, texts: Sequence[str]) -> ModelFacts:
-    """The same model with other texts."""
-    return replace(facts, texts=texts)

@@ -17,12 +17,9 @@ from engine.testing.subject import Subject
 _LOSS = "engine.contracts.training.Loss"
 _FORWARD = f"{_LOSS}.forward"
 _ROWS, _WIDTH, _CLUSTERS, _TOKENS = 12, 16, 4, 5
+
+
 _OF_TEXTS = {f"text.{name}" for name in ("embedding", "pooled", "hidden", "mask", "ids", "id")}
-
-
-def _of_texts(name: str) -> bool:
-    """Whether an entry belongs to the texts of the rows, and goes where they go."""
-    return name in _OF_TEXTS or (name.startswith("teacher.") and name.endswith(".text"))
 
 
 class LossSubject(Subject):

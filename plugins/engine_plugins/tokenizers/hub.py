@@ -10,7 +10,7 @@ arXiv:1911.02116.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -328,7 +328,3 @@ class Gemma(HubTokenizer[GemmaSettings]):
         """A text as the vocabulary is looked up with it: cleaned, folded, split."""
         text = super().prepare(text)
         return text.lower() if self._learned and self.settings.lower else text
-
-
-FAMILIES: Sequence[type[HubTokenizer[Any]]] = (T5, XlmRoberta, Nllb, Gemma)
-"""Every tokenizer of this module."""

@@ -35,10 +35,6 @@ _OPEN_CLIP = Table("open_clip", (), (
 ), strict=False)  # fmt: skip
 
 
-def _open_clip_says(theirs: Any, ours: Any) -> bool:
-    return bool(theirs == ours)
-
-
 T5 = (
     Table("transformers", ("T5Tokenizer", "MT5Tokenizer", "SiglipTokenizer"), (
         _token("eos_token", "</s>"),

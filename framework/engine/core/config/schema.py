@@ -22,18 +22,6 @@ from engine.contracts.settings import Settings
 from engine.contracts.values import Bytes
 from engine.core.config.train_schema import TrainSettings
 
-SCHEMA_VERSION = 1
-
-RUSSIAN_TEMPLATES = (
-    "{}",
-    "фото, на котором изображено {}",
-    "изображение с {}",
-    "картинка с {}",
-    "фото с {}",
-    "на фото видно {}",
-)
-"""ruCLIP's templates (package ruclip 0.0.2)."""
-
 
 class ProjectionsSettings(Settings):
     """The projection of each modality."""

@@ -15,9 +15,6 @@ _FETCH = "Download the file again and look at what the server really sent."
 _UNPACK = "Unpack it first, and name the file inside that holds the weights."
 _CONVERT = "Convert it to safetensors with the program that it came from."
 
-LEGACY_MAGIC = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\x2e"
-"""What ``torch.save`` wrote first before version 1.6: the pickle of a magic number."""
-
 
 @dataclass(frozen=True)
 class FileKind:
