@@ -212,7 +212,9 @@ def _print(
         from engine.cli import size_renderers
 
         for report, change in zip(reports, changes, strict=True):
-            stdout().print(f"{report.name}: {size_renderers.change_of(report, change)}", markup=False)
+            stdout().print(
+                f"{report.name}: {size_renderers.change_of(report, change)}", markup=False
+            )
     if tensors:
         for report in reports:
             stdout().print(tensor_table(report))

@@ -262,7 +262,7 @@ class TrainSettings(Settings):
     keep: Literal["last", "best"] = Field(
         "last",
         description="which weights RUN/model gets: of the last step, or of the evaluation with the"
-        " best accuracy (the callback `keep_best` goes by another score)",
+        " best accuracy (a callback can go by another score)",
     )
     callbacks: tuple[CallbackRef, ...] = Field(
         (), description="what accompanies the run: weight averaging, early stopping"
