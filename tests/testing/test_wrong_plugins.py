@@ -253,7 +253,7 @@ CASES = [
     teacher("CentresItsCall", "batch_independence", "one by one"),
     teacher("NewEachTime", "identity", "the same identity"),
     teacher("HidesItsSeed", "identity", "the same vectors", "others"),
-    teacher("ReadsPicturesToo", "other_side", "encode_images"),
+    teacher("ReadsPicturesToo", "other_modality", "encode_images"),
     # Checkpoint adapters.
     part("checkpoint_adapter", "MatchesAll", "matches", "False for no names"),
     part("checkpoint_adapter", "DropsUnknown", "unknown_names", "passed through", "None"),
