@@ -16,8 +16,8 @@ from engine.cli.options import Json, Overrides
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from engine.core.progress import Progress
     from engine.sweep.report import SweepReport
-    from engine.sweep.run import Watch
 
 
 def command(
@@ -52,8 +52,8 @@ def command(
     if plan:
         _tell(planned(settings, out), None, as_json=json)
         return
-    with _watching() as watch:
-        report = run_sweep(settings, out, watch=watch)
+    with _watching() as progress:
+        report = run_sweep(settings, out, progress=progress)
     write_text(target, page(report))
     _tell(report, target, as_json=json)
     if report.best is None:
@@ -63,24 +63,26 @@ def command(
 
 
 @contextmanager
-def _watching() -> Iterator[Watch]:
+def _watching() -> Iterator[Progress]:
     """A bar on a terminal; elsewhere a line for each training."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
+    from engine.core.progress import in_words
     from engine.core.terminal import console, live
 
     shown = console(stderr=True)
     columns = (TextColumn("{task.description}", markup=False), BarColumn(bar_width=24),
                MofNCompleteColumn(), TimeElapsedColumn())  # fmt: skip
-    with live(Progress(*columns, console=shown, disable=not shown.is_terminal)) as bar:
+    with live(Bars(*columns, console=shown, disable=not shown.is_terminal)) as bar:
         task = bar.add_task("sweep", total=None)
 
-        def watch(done: int, total: int, what: str) -> None:
+        def show(what: str, done: float = 0, total: float | None = None, /) -> None:
             bar.update(task, completed=done, total=total, description=what)
-            if not shown.is_terminal and done < total:
-                print(f"{what} ({done} of {total} done)", file=sys.stderr)
+            if not shown.is_terminal and done < (total or 0):
+                print(f"{in_words(what, done, total)} done", file=sys.stderr)
 
-        yield watch
+        yield show
 
 
 def _tell(report: SweepReport, page: Path | None, *, as_json: bool) -> None:

@@ -12,7 +12,7 @@ Status = Literal["best", "finished", "stopped", "paused", "planned", "refused", 
 
 
 @dataclass(frozen=True)
-class Measured:
+class RungResult:
     """A training at the end of a rung.
 
     Attributes:
@@ -46,7 +46,7 @@ class TrialRow:
     bytes: int | None
     status: Status
     why: str
-    rungs: Sequence[Mapping[int, Measured]]
+    rungs: Sequence[Mapping[int, RungResult]]
     score: str
 
     def mean(self, rung: int) -> float:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
@@ -26,17 +26,15 @@ from typing import Any
 from engine.core.config import dump_config
 from engine.core.files import locked, write_text
 from engine.core.files import steps as lasting
+from engine.core.progress import Progress, silent
 from engine.errors import ConfigError, EngineError
-from engine.sweep.report import Measured, Status, SweepReport, TrialRow
+from engine.sweep.report import RungResult, Status, SweepReport, TrialRow
 from engine.sweep.settings import SweepSettings
 from engine.sweep.trials import Trial, make_trials
 from engine.train.evaluator import evaluator_of
 from engine.train.folder import is_run
 from engine.train.names import CACHE, CHECKPOINTS, MODEL, START
 from engine.train.run import train
-
-Watch = Callable[[int, int, str], None]
-"""Receives how many trainings of how many are done, and what is being trained."""
 
 SWEEP, PAGE, BEST, LOCK = "sweep.json", "sweep.html", "best.yaml", ".lock"
 _WAIT = 1.0
@@ -47,7 +45,7 @@ class _State:
     """A trial under way."""
 
     trial: Trial
-    rungs: list[dict[int, Measured]] = field(default_factory=list)
+    rungs: list[dict[int, RungResult]] = field(default_factory=list)
     failed: str = ""
     stopped: bool = False
 
@@ -56,14 +54,14 @@ def run_sweep(
     sweep: SweepSettings,
     out: Path,
     *,
-    watch: Watch = lambda done, total, what: None,
+    progress: Progress = silent,
 ) -> SweepReport:
     """Run what is left of a sweep.
 
     Args:
         sweep: its settings.
         out: its folder.
-        watch: receives how it goes.
+        progress: receives how many trainings are done.
 
     Raises:
         ConfigError: not one trial can be trained; or the score is not one that is measured.
@@ -73,7 +71,7 @@ def run_sweep(
     trials = make_trials(sweep, out / CACHE)
     out.mkdir(parents=True, exist_ok=True)
     with locked(out / LOCK, f"another sweep is running in {out}", wait=_WAIT):
-        halving = _Halving(sweep, out, trials, watch)
+        halving = _Halving(sweep, out, trials, progress)
         try:
             halving.run()
         except (KeyboardInterrupt, SystemExit) as stop:
@@ -103,9 +101,9 @@ class _Halving:
     """The rungs of a sweep."""
 
     def __init__(
-        self, sweep: SweepSettings, out: Path, trials: Sequence[Trial], watch: Watch
+        self, sweep: SweepSettings, out: Path, trials: Sequence[Trial], progress: Progress
     ) -> None:
-        self._sweep, self._out, self._watch = sweep, out, watch
+        self._sweep, self._out, self._progress = sweep, out, progress
         self._states = [_State(trial) for trial in trials]
         self._shares = sweep.halving.shares()
         self._done = 0
@@ -117,11 +115,11 @@ class _Halving:
             for state in left:
                 for seed in self._sweep.seeds:
                     words = f"trial {state.trial.number}, seed {seed}"
-                    self._watch(self._done, total, f"{words}, to {self._shares[rung]:.0%}")
+                    self._progress(f"{words}, to {self._shares[rung]:.0%}", self._done, total)
                     self._train(state, seed, rung)
                     self._done += 1
             left = self._best([state for state in left if not state.failed], rung)
-        self._watch(total, total, "done")
+        self._progress("done", total, total)
 
     def _trainings(self, trials: int) -> int:
         """How many trainings and continued trainings there will be."""
@@ -178,7 +176,7 @@ class _Halving:
             state.rungs.append({})
         state.rungs[rung][seed] = found
 
-    def _measure(self, trial: Trial, seed: int, rung: int) -> Measured:
+    def _measure(self, trial: Trial, seed: int, rung: int) -> RungResult:
         config, folder = trial.configs[seed], self._folder(trial, seed)
         assert config.train is not None
         watching = config.train.keep == "best" or any(
@@ -197,7 +195,7 @@ class _Halving:
         at = built.manifest["training"]
         if share == 1:
             lasting.remove_tree(folder / CACHE)
-        return Measured(dict(evaluator()), at["step"], at["steps"])
+        return RungResult(dict(evaluator()), at["step"], at["steps"])
 
     def _folder(self, trial: Trial, seed: int) -> Path:
         return self._out / "trials" / f"{trial.name}.{seed}.{trial.key(seed)}"
@@ -246,7 +244,7 @@ class _Halving:
     def _seed_of(self, row: TrialRow) -> int:
         """The seed whose model has the best score."""
         sign = 1 if self._sweep.better == "higher" else -1
-        last: Mapping[int, Measured] = row.rungs[-1]
+        last: Mapping[int, RungResult] = row.rungs[-1]
         return max(last, key=lambda seed: sign * last[seed].scores[self._sweep.score])
 
     def _row(self, state: _State) -> TrialRow:
@@ -267,11 +265,11 @@ class _Halving:
         )
 
 
-def _read(path: Path) -> Measured | None:
+def _read(path: Path) -> RungResult | None:
     """A result that was written before; ``None`` where there is none, or it is not whole."""
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
         scores = {str(name): float(score) for name, score in value["scores"].items()}
-        return Measured(scores, int(value["step"]), int(value["steps"]))
+        return RungResult(scores, int(value["step"]), int(value["steps"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
