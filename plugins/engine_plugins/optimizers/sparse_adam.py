@@ -72,7 +72,7 @@ def _all(parameter: Tensor, grad: Tensor, state: dict[str, Any], group: dict[str
     beta1, beta2 = group["betas"]
     adam(
         [parameter], [grad], [state["exp_avg"]], [state["exp_avg_sq"]], [], [state["step"]],
-        foreach=False, fused=not parameter.is_cuda, amsgrad=False, beta1=beta1, beta2=beta2,
+        foreach=False, fused=parameter.is_cpu, amsgrad=False, beta1=beta1, beta2=beta2,
         lr=group["lr"], weight_decay=group["weight_decay"], eps=group["eps"], maximize=False,
     )  # fmt: skip
 
@@ -85,7 +85,7 @@ def _rows(parameter: Tensor, grad: Tensor, state: dict[str, Any], group: dict[st
     part = {"step": state["step"], "exp_avg": moments[0], "exp_avg_sq": moments[1]}
     _all(own, grad.values(), part, group)
     for table, values in zip(tables, (own, *moments), strict=True):
-        if table.is_cpu:  # three times as fast as torch's index_copy_
-            table.numpy()[rows.numpy()] = values.numpy()
+        if table.is_cpu and table.dtype in (torch.float32, torch.float64):
+            table.numpy()[rows.numpy()] = values.numpy()  # half the time of index_copy_
         else:
             table.index_copy_(0, rows, values)
