@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -18,6 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engine.contracts.state import State
+
+PATIENCE = timedelta(days=7)
+"""How long processes wait for what one of them does alone; NCCL's own limit is ten minutes."""
 
 
 class Processes:
@@ -33,6 +37,7 @@ class Processes:
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self.local_rank = int(os.environ.get("LOCAL_RANK", "0"))
         self._own = False
+        self._patient: Any = None
 
     @property
     def main(self) -> bool:
@@ -42,19 +47,26 @@ class Processes:
     def start(self, device: torch.device) -> None:
         """Meet the others: over NCCL between GPUs of CUDA, else over gloo."""
         self._device = device
-        if self.count > 1 and not dist.is_initialized():
+        if self.count == 1 or self._patient is not None:
+            return
+        if not dist.is_initialized():
             dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
             self._own = True
+        # Whole numbers go over gloo, so a GPU is not waited for, and with a patience of their own:
+        # the others wait while the first process prepares data, builds, evaluates and saves. One
+        # that dies closes its connections, so nobody waits for it.
+        self._patient = dist.new_group(backend="gloo", timeout=PATIENCE)
 
     def stop(self) -> None:
         """Part from the others."""
         if self._own and dist.is_initialized():
             dist.destroy_process_group()
+            self._patient = None
 
     def barrier(self) -> None:
         """Until all processes are here."""
         if self.count > 1:
-            dist.barrier()
+            dist.barrier(group=self._patient)
 
     def shard(self, rows: Any) -> Any:
         """This process's rows of a batch: a contiguous range, so that gathering keeps the order."""
@@ -67,17 +79,16 @@ class Processes:
         mine = torch.tensor([own], dtype=torch.int64)
         if self.count == 1:
             return mine
-        mine = mine.to(self._device)
         found = [torch.empty_like(mine) for _ in range(self.count)]
-        dist.all_gather(found, mine)
-        return torch.cat(found).cpu()
+        dist.all_gather(found, mine, group=self._patient)
+        return torch.cat(found)
 
     def all_reduce_max(self, tensor: Tensor) -> Tensor:
         """The largest of all processes, place by place."""
         if self.count > 1:
-            tensor = tensor.to(self._device)
-            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
-        return tensor.cpu()
+            tensor = tensor.cpu()
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._patient)
+        return tensor
 
     def gather(self, state: State, counts: Sequence[int]) -> State:
         """The rows of all processes in order, with gradients for the own ones.

@@ -12,7 +12,7 @@ import os
 import socket
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from engine.core.config import dump_config, load_config
 from engine.core.config.schema import EngineConfig
@@ -21,7 +21,12 @@ from engine.train.ray_workers import Need, Outcome, Workers
 
 
 def train_on_ray(
-    config: EngineConfig, folder: Path, *, workers: int, resume: bool, force: bool
+    config: EngineConfig,
+    folder: Path,
+    *,
+    workers: int,
+    resume: bool | Literal["auto"],
+    force: bool,
 ) -> Outcome:
     """Train with so many workers; joins the cluster that ``RAY_ADDRESS`` names, else starts one.
 
@@ -85,7 +90,7 @@ class Worker:
         config_text: str,
         folder: str,
         here: str,
-        resume: bool,
+        resume: bool | Literal["auto"],
         force: bool,
     ) -> Outcome:
         """Train as process ``rank`` of ``count``. An error of ours comes back in words."""

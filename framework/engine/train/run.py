@@ -16,6 +16,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 from engine.clusters.assign import label_dataset
 from engine.clusters.building import build_clustered, clusters_of, read_clustered
@@ -47,7 +48,7 @@ def train(
     config: EngineConfig,
     folder: Path,
     *,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     force: bool = False,
     until: Until | None = None,
     evaluator: Callable[[Built], Evaluator | None] = evaluator_of,
@@ -58,7 +59,8 @@ def train(
     Args:
         config: with ``train`` and ``data.train``.
         folder: of the run.
-        resume: go on from the last checkpoint that is whole.
+        resume: go on from the last checkpoint that is whole; ``auto``: where a run is there,
+            else begin one, so that one command starts and restarts (torchrun's elastic restart).
         force: replace a run that is there.
         until: see :meth:`Trainer.run`; ``resume`` goes on, and no artifact is written before the
             end.
@@ -76,12 +78,15 @@ def train(
     parts = resolve(config, folder)
     processes = Processes()
     processes.start(choose_device(parts.compute.device, processes.local_rank))
+    if resume == "auto":  # all do what the first process finds
+        resume = bool(processes.all_gather(processes.main and is_run(folder)).any())
     with contextlib.ExitStack() as stack:
         run: RunFolder | None = None
         if processes.main:
             stack.enter_context(explained(folder, _ROOM))
             run = stack.enter_context(holding(folder, resume=resume, force=force))
             stack.enter_context(_reported_how_to_go_on(run))
+        stack.enter_context(_others_explained(processes))
         return _train(
             config, parts, folder, processes, run, resume=resume, until=until,
             evaluator=evaluator, progress=progress,
@@ -159,6 +164,19 @@ def _best(folder: Path, trainer: Trainer) -> Built | None:
         ) from error
 
 
+def start_of(config: EngineConfig, progress: Progress = silent) -> tuple[Built, TrainingRows]:
+    """The model before training and its data; nothing is written.
+
+    Raises:
+        ConfigError: the config has no training data.
+        DataError: no row has a text.
+    """
+    parts = resolve(config, Path())
+    opened = PreparedFolder.of(config, progress).open()
+    built = opened.start(config) or build_clustered(config, progress)
+    return built, training_rows(parts.data, built, opened, progress)
+
+
 def training_rows(
     parts: DataParts, built: Built, opened: Opened, progress: Progress = silent
 ) -> TrainingRows:
@@ -208,6 +226,22 @@ def _start(
     processes.barrier()
     read.manifest.pop("files", None)
     return replace(read, config=config)
+
+
+@contextlib.contextmanager
+def _others_explained(processes: Processes) -> Iterator[None]:
+    """An error of a connection becomes one line: the process at its other end has the reason."""
+    try:
+        yield
+    except RuntimeError as error:
+        lost = any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed"))
+        if processes.count == 1 or not lost:
+            raise
+        raise TrainingError(
+            "another process of this training ended, so this one ends too",
+            hint="its own message has the reason; `--resume` goes on from the last checkpoint"
+            " (`--resume auto` under torchrun with --max-restarts)",
+        ) from error
 
 
 @contextlib.contextmanager

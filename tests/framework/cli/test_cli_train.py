@@ -169,3 +169,10 @@ def test_help_and_bad_configs_import_no_torch() -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "--resume" in done.stdout
+
+
+@pytest.mark.parametrize("words", [("little.yaml", "more"), ("little.yaml", "auto")])
+def test_a_further_argument_is_refused(engine: Engine, words: tuple[str, ...]) -> None:
+    code, _, err = engine("train", *words)
+    assert code == 2
+    assert "one argument too many" in err
