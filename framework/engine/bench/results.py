@@ -185,10 +185,17 @@ class Failure(_Fact):
     Attributes:
         what: one line or a few, as a user would read it on the terminal.
         details: a traceback, or the end of the process's output; may be empty.
+        log: the file with all that the process said; empty where there was no process.
     """
 
     what: str
     details: str = ""
+    log: str = ""
+
+    @property
+    def words(self) -> str:
+        """What, and where more of it stands."""
+        return f"{self.what} (log: {self.log})" if self.log else self.what
 
 
 class Result(_Fact):

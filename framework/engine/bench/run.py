@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 LEADERBOARD, PAGE, LOCK = "leaderboard.json", "leaderboard.html", ".lock"
 
+BENCHES = Path("build/bench")
+"""Where `engine bench` puts each suite's folder."""
+
 Run = Callable[..., Failures]
 
 _WAIT = 1.0
@@ -140,7 +143,7 @@ def gather(
         whys = _whys(task, failures)
         if found is None:
             why = whys[0] if whys else Failure(what="not run yet")
-            failed.setdefault(task.entry.name, {})[task.seed] = why.what
+            failed.setdefault(task.entry.name, {})[task.seed] = why.words
             results.append(
                 Result(
                     key=task.job.key if task.job else "", entry=task.entry.name, seed=task.seed,
@@ -221,6 +224,26 @@ def side_of_entry(folder: Path, name: str) -> Side:
         )
     metrics = leaderboard.row(name).metrics
     return Side(name, found, seeds, metrics, leaderboard.declarations, kept)
+
+
+def only_bench(folder: Path = BENCHES) -> Path:
+    """The bench below a folder, where it is the only one there.
+
+    Raises:
+        DataError: there is none, or there are several.
+    """
+    found = sorted(path.parent for path in folder.glob(f"*/{LEADERBOARD}"))
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise DataError(
+            f"there is no bench in {folder}",
+            hint="`engine bench SUITE` runs one; of one elsewhere name the folder: `--folder`",
+        )
+    names = ", ".join(str(path) for path in found[:10])
+    raise DataError(
+        f"there are {len(found)} benches in {folder}", hint=f"name one with `--folder`: {names}"
+    )
 
 
 def read_leaderboard(folder: Path) -> Leaderboard:

@@ -258,4 +258,4 @@ def explain(code: int, log: Path) -> Failure:
         what = "it ended without a result"
     else:
         what = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-    return Failure(what=what.strip(), details="\n".join(lines[-_LINES:]))
+    return Failure(what=what.strip(), details="\n".join(lines[-_LINES:]), log=str(log))

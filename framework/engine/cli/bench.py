@@ -17,11 +17,10 @@ from engine.cli.options import Json, Overrides
 from engine.cli.predict import BackendOption
 
 if TYPE_CHECKING:
-    from engine.bench.compare import Compared, Side
+    from engine.bench.compare import Side
     from engine.bench.run import Bench
     from engine.bench.schedule import Doing, Watch
     from engine.bench.suite import SuiteSettings
-    from engine.contracts.metric import Value
 
 DEFAULT = Path("benchmarks/small.yaml")
 """The suite of ``engine bench`` without an argument, in a checkout of Engine."""
@@ -96,6 +95,10 @@ def run(
     on: Annotated[
         Literal["ray"] | None, typer.Option(help="Spread entries over a Ray cluster.")
     ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Exit code 1 where an entry failed or data were left out."),
+    ] = False,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -103,7 +106,7 @@ def run(
 
     Every entry is trained and evaluated in a process of its own. What was done before is not done
     again, a killed run goes on, and an entry that fails is a row with its error. Exit code 0 also
-    then; 2 where nothing at all could be evaluated.
+    then, unless `--strict` is given; 2 where nothing at all could be evaluated.
     """
     from engine.bench.run import LEADERBOARD, PAGE, run_suite
     from engine.errors import DataError
@@ -136,6 +139,27 @@ def run(
         raise DataError(
             "not one entry could be evaluated", hint=f"what each process said: {out / 'logs'}"
         )
+    if strict:
+        _check_strict(bench)
+
+
+def _check_strict(bench: Bench) -> None:
+    """Raise where anything of the suite is missing.
+
+    Raises:
+        typer.Exit: with code 1; says what.
+    """
+    leaderboard = bench.leaderboard
+    failed = sum(len(row.failed) for row in leaderboard.rows)
+    if not failed and not leaderboard.skipped:
+        return
+    from engine.cli.tables import print_warning
+
+    print_warning(
+        f"--strict: {failed} trainings or entries failed, {len(leaderboard.skipped)} data sets"
+        " were left out"
+    )
+    raise typer.Exit(1)
 
 
 def _suite(
@@ -284,9 +308,10 @@ def _tell(bench: Bench, page: Path, *, as_json: bool) -> None:
 def compare_command(
     a: Annotated[str, typer.Argument(help="An entry of the bench, or a file of predictions.")],
     b: Annotated[str, typer.Argument(help="The other one.")],
-    folder: Annotated[Path, typer.Option(help="Of the bench that the entries are of.")] = Path(
-        "build/bench/small"
-    ),
+    folder: Annotated[
+        Path | None,
+        typer.Option(help="Of the bench that the entries are of (the only one in build/bench)."),
+    ] = None,
     truth: Annotated[
         Path | None, typer.Option(help="The right answers, for files of predictions.")
     ] = None,
@@ -298,6 +323,7 @@ def compare_command(
     other installed metric.
     """
     from engine.bench.compare import compare
+    from engine.cli.compare_tables import compare_table, metrics_table
     from engine.cli.tables import stdout
     from engine.core.terminal import print_json
 
@@ -305,76 +331,20 @@ def compare_command(
     if json:
         print_json(compared.to_json())
         return
-    stdout().print(_compare_table(compared))
+    stdout().print(compare_table(compared))
     if compared.metrics:
-        stdout().print(_metrics_table(compared))
+        stdout().print(metrics_table(compared))
     stdout().print(compared.verdict())
 
 
-def _side(name: str, folder: Path, truth: Path | None) -> Side:
+def _side(name: str, folder: Path | None, truth: Path | None) -> Side:
     from engine.bench.compare import side_of_predictions
-    from engine.bench.run import side_of_entry
+    from engine.bench.run import only_bench, side_of_entry
     from engine.errors import DataError
 
     path = Path(name)
     if not path.is_file():
-        return side_of_entry(folder, name)
+        return side_of_entry(folder or only_bench(), name)
     if truth is None:
         raise DataError(f"{name} holds predictions alone", hint="add the answers: --truth gt.json")
     return side_of_predictions(path, truth)
-
-
-def _compare_table(compared: Compared) -> Any:
-    from rich.table import Table
-
-    table = Table(caption="p of each data set: McNemar's exact test", caption_justify="left")
-    table.add_column("data set")
-    for name in ("images", compared.a.name, compared.b.name, "difference", "only the first",
-                 "only the second", "p"):  # fmt: skip
-        table.add_column(name, justify="right")
-    for each in compared.datasets:
-        table.add_row(
-            each.name, f"{each.images:,}", f"{each.a:.2f}", f"{each.b:.2f}",
-            f"{each.a - each.b:+.2f}", f"{each.only_a:,}", f"{each.only_b:,}", f"{each.p:.2g}",
-        )  # fmt: skip
-    table.add_section()
-    mean = compared.mean
-    table.add_row(
-        "mean", "", "", "", f"{mean.value:+.2f} ({mean.low:+.2f} .. {mean.high:+.2f})", "", "",
-        f"{mean.p:.2g}", style="bold",
-    )  # fmt: skip
-    return table
-
-
-def _metrics_table(compared: Compared) -> Any:
-    """Every metric over the data sets, the better one bold."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        caption="Over all data sets; 95 % intervals; p: paired test of each metric by itself,"
-        " then corrected (Holm) for the number of metrics",
-        caption_justify="left",
-    )
-    table.add_column("metric")
-    for name in (compared.a.name, compared.b.name, "difference", "p", "corrected"):
-        table.add_column(name, justify="right")
-    for each in compared.metrics:
-        digits = each.declaration.digits + 1
-
-        def words(value: Value, side: str, digits: int = digits, better: str = each.better) -> Text:
-            low, high = value.interval or (None, None)
-            interval = "" if low is None else f" ({low:.{digits}f} .. {high:.{digits}f})"
-            style = "bold" if better == side else ""
-            return Text(f"{value.value:.{digits}f}{interval}", style=style)
-
-        table.add_row(
-            Text(each.declaration.title), words(each.a, "a"), words(each.b, "b"),
-            f"{each.difference:+.{digits}f}{_between(each.interval, digits)}",
-            *("" if p is None else f"{p:.2g}" for p in (each.p, each.corrected)),
-        )  # fmt: skip
-    return table
-
-
-def _between(interval: tuple[float, float] | None, digits: int) -> str:
-    return "" if interval is None else f" ({interval[0]:+.{digits}f} .. {interval[1]:+.{digits}f})"

@@ -113,6 +113,7 @@ def test_failures_say_why_and_stop_nobody(done: Bench) -> None:
     assert "`one`: 8 of 9 images have no answer, the first is `1`" in whys["gaps"]
     assert "nowhere.yaml: no such file" in whys["missing"]
     assert "the loss `contrastive` is nan" in whys["wrong"]
+    assert "logs/wrong.0.evaluate.log)" in whys["wrong"]
     failed = [each for each in done.leaderboard.results if each.failure is not None]
     assert {each.entry for each in failed} == {"gaps", "missing", "wrong"}
 

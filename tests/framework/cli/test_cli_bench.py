@@ -137,4 +137,44 @@ def test_predictions_need_the_right_answers(engine: Engine, files: Path) -> None
 def test_without_a_bench_entries_cannot_be_compared(engine: Engine) -> None:
     code, _, err = engine("bench", "compare", "sber", "clip")
     assert code == 2
-    assert "build/bench/small/leaderboard.json is not a leaderboard of a bench: no such file" in err
+    assert "there is no bench in build/bench" in err
+
+
+def test_strict_is_exit_code_1_where_something_is_missing(engine: Engine, tmp_path: Path) -> None:
+    path = suite(tmp_path)
+    assert engine("bench", path, "--strict")[0] == 0
+    entries = [
+        {"name": "theirs", "predictions": "theirs.json"},
+        {"name": "gone", "predictions": "gone.json"},
+    ]
+    plain = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump({**plain, "entries": entries}))
+    assert engine("bench", path)[0] == 0
+    code, out, err = engine("bench", path, "--strict")
+    assert code == 1
+    assert "1 trainings or entries failed" in " ".join(err.split())
+    assert "FAILED" in out
+    more = {**plain, "data": [*plain["data"], {"folder": "nowhere", "optional": True}]}
+    path.write_text(yaml.safe_dump(more))
+    code, _, err = engine("bench", path, "--strict")
+    assert code == 1
+    assert "1 data sets were left out" in " ".join(err.split())
+
+
+def test_compare_finds_the_only_bench(engine: Engine, tmp_path: Path) -> None:
+    code, _, err = engine("bench", "compare", "a", "b")
+    assert code == 2
+    assert "there is no bench in build/bench" in err
+    path = suite(tmp_path)
+    entries = [{"name": name, "predictions": "theirs.json"} for name in ("one", "two")]
+    plain = {**yaml.safe_load(path.read_text()), "entries": entries}
+    path.write_text(yaml.safe_dump(plain))
+    assert engine("bench", path)[0] == 0
+    code, out, err = engine("bench", "compare", "one", "two")
+    assert code == 0, err
+    assert "A tie" in out or "same" in out
+    path.write_text(yaml.safe_dump({**plain, "name": "second"}))
+    assert engine("bench", path)[0] == 0
+    code, _, err = engine("bench", "compare", "one", "two")
+    assert code == 2
+    assert "build/bench/second" in " ".join(err.split())

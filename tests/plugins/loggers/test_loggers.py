@@ -81,11 +81,66 @@ def test_a_file_name_that_leaves_the_folder_is_refused(make_use: Make) -> None:
         make_use("logger", "json_lines", file="../elsewhere")
 
 
-def test_tensorboard_says_what_to_install(make_use: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    with pytest.raises(PluginError, match="needs the package tensorboard") as caught:
-        make_use("logger", "tensorboard").create()
-    assert "pip install tensorboard" in str(caught.value.hint)
+@pytest.mark.parametrize(
+    ("name", "module", "package"),
+    [
+        ("tensorboard", "torch.utils.tensorboard", "tensorboard"),
+        ("wandb", "wandb", "wandb"),
+        ("mlflow", "mlflow", "mlflow"),
+    ],
+)
+def test_what_to_install_is_said(
+    make_use: Make, monkeypatch: pytest.MonkeyPatch, name: str, module: str, package: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(PluginError, match=f"needs the package {package}") as caught:
+        make_use("logger", name).create()
+    assert f"pip install {package}" in str(caught.value.hint)
+
+
+VALUES = {"loss": 0.5, "accuracy mine & yours": 10.0, "bad": math.nan, "worse": math.inf}
+
+
+def test_wandb_offline_writes_files_and_a_run_goes_on(
+    make_use: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_ERROR_REPORTING", "false")
+    monkeypatch.setenv("WANDB_MODE", "online")  # the setting holds, not the environment
+    ids = []
+    for step in (0, 10):
+        logger = make_use("logger", "wandb").create()
+        logger.start(info(tmp_path, step))
+        logger.log(step + 1, VALUES)
+        logger.note(step + 1, "stage 1")
+        logger.close()
+        logger.close()
+        ids.append((tmp_path / ".wandb-id").read_text())
+    assert ids[0] == ids[1]
+    files = list((tmp_path / "wandb").glob("offline-run-*/run-*.wandb"))
+    assert len(files) == 2
+    assert all(ids[0].strip() in file.name and file.stat().st_size for file in files)
+
+
+def test_mlflow_writes_into_the_run_and_goes_on(make_use: Make, tmp_path: Path) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    for step in (0, 10):
+        logger = make_use("logger", "mlflow").create()
+        logger.start(RunInfo(tmp_path, "little", 100, step, {"seed": 3, "train": {"lr": [1e-4]}}))
+        logger.log(step + 1, VALUES)
+        logger.note(step + 1, "stage 1")
+        logger.close()
+        logger.close()
+    client = mlflow.MlflowClient(tracking_uri=(tmp_path / "mlruns").absolute().as_uri())
+    experiment = client.get_experiment_by_name("engine")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.lr.0"] == "0.0001"
+    history = client.get_metric_history(run.info.run_id, "loss")
+    assert [(each.step, each.value) for each in history] == [(1, 0.5), (11, 0.5)]
+    assert "accuracy mine _ yours" in run.data.metrics
+    assert "bad" not in run.data.metrics
+    assert run.data.tags["note"] == "step 11: stage 1"
 
 
 def test_tensorboard_writes_events_and_forgets_steps_that_come_again(
