@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -75,3 +78,50 @@ def test_bad_input_is_one_sentence(
     assert code == 2, err
     assert words in err
     assert not Path("out").exists()
+
+
+CONFIG = """
+engine: 1
+name: c
+model:
+  embed_dim: 8
+  vision: {use: small_vit, image_size: 16, convolutions: 2, width: 8, layers: 1, heads: 2}
+  text: {use: gpt3small, width: 8, layers: 1, heads: 2, vocab_size: 300, max_tokens: 15,
+         n_positions: 16, tokenizer: {use: trained}}
+  projection: {vision: {use: residual}, text: {use: residual}}
+data: {train: {use: shapes, count: 600, size: 96}}
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_is_killed_changes_no_byte(tmp_path: Path) -> None:
+    (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
+
+    def call(*words: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "engine", *words]
+        return subprocess.Popen(
+            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
+
+    def end(process: subprocess.Popen[bytes]) -> None:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors.decode()[-2000:]
+
+    def files(name: str) -> dict[str, bytes]:
+        return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
+
+    end(call("build", "c.yaml", "-o", "model"))
+    words = ("embed", "c.yaml", "-m", "model", "--rows", "10", "--workers", "1", "-o")
+    end(call(*words, "whole"))
+    killed = call(*words, "broken")
+    until = time.monotonic() + 120
+    while len(list((tmp_path / "broken").glob("*.parquet"))) < 3:
+        assert time.monotonic() < until
+        assert killed.poll() is None
+        time.sleep(0.01)
+    killed.kill()
+    killed.communicate()
+    there = len([name for name in files("broken") if name.endswith(".parquet")])
+    assert 3 <= there < 60
+    end(call(*words, "broken"))
+    assert files("broken") == files("whole")
