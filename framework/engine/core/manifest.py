@@ -86,25 +86,39 @@ class Manifest(_Strict):
     num_buffers: Count = 0
 
 
-def parse_manifest(path: Path) -> dict[str, Any]:
-    """What a manifest says, as it says it, checked.
+def read_object(path: Path, max_bytes: int) -> dict[str, Any]:
+    """The JSON object in a small file.
+
+    Args:
+        path: the file.
+        max_bytes: a larger file is refused.
 
     Raises:
-        ArtifactError: not JSON, of a newer format, or a value is impossible.
+        ArtifactError: it cannot be read, is too large, or is not a JSON object.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+            data = file.read(max_bytes + 1)
     except OSError as error:
         raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if len(data) > MAX_BYTES:
-        raise ArtifactError(f"{path} has more than {MAX_BYTES:,} bytes")
+    if len(data) > max_bytes:
+        raise ArtifactError(f"{path} has more than {max_bytes:,} bytes")
     try:
         found = parse_json(data)
     except ValueError as error:
         raise ArtifactError(f"{path} is damaged: {error}") from error
     if not isinstance(found, dict):
         raise ArtifactError(f"{path} is damaged: it is not a JSON object")
+    return found
+
+
+def parse_manifest(path: Path) -> dict[str, Any]:
+    """What a manifest says, as it says it, checked.
+
+    Raises:
+        ArtifactError: not JSON, of a newer format, or a value is impossible.
+    """
+    found = read_object(path, MAX_BYTES)
     newest = found.get("format")
     if isinstance(newest, int) and newest > FORMAT:
         raise ArtifactError(

@@ -13,8 +13,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from engine.core import artifact
+from engine.core.manifest import read_object
 from engine.core.size import PartSize, SizeReport
-from engine.core.strict_json import parse_json
 from engine.errors import ArtifactError
 from engine.printable import one_line
 
@@ -74,7 +74,7 @@ def export_size(folder: Path, limit: int | None = None) -> SizeReport:
     Raises:
         ArtifactError: its manifest is damaged, or a file that it lists is missing or was changed.
     """
-    found = _parse(folder / MANIFEST)
+    found = read_object(folder / MANIFEST, LARGEST_MANIFEST)
     try:
         files = _Export.model_validate(found).files
     except ValidationError as error:
@@ -111,7 +111,7 @@ def read_onnx_export(folder: Path, *, verify: bool = True) -> dict[str, Any]:
             or was changed.
     """
     path = folder / MANIFEST
-    found = _parse(path)
+    found = read_object(path, LARGEST_MANIFEST)
     try:
         _Export.model_validate(found)
         if found["to"] != "onnx":
@@ -132,21 +132,4 @@ def read_onnx_export(folder: Path, *, verify: bool = True) -> dict[str, Any]:
             )
     for name, entry in files.items():
         artifact.check_file(folder, name, entry["sha256"], entry["bytes"], verify=verify)
-    return found
-
-
-def _parse(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_MANIFEST + 1)
-    except OSError as error:
-        raise ArtifactError(f"{path} cannot be read: {error}") from error
-    if len(data) > LARGEST_MANIFEST:
-        raise ArtifactError(f"{path} has more than {LARGEST_MANIFEST:,} bytes")
-    try:
-        found = parse_json(data)
-    except ValueError as error:
-        raise ArtifactError(f"{path} is damaged: {error}") from error
-    if not isinstance(found, dict):
-        raise ArtifactError(f"{path} is damaged: it is not a JSON object")
     return found
