@@ -31,7 +31,6 @@ def page(report: SweepReport) -> str:
         ),
         heads=["trial", *short_keys(keys), *HEADS] if keys else [],
         rows=[cells(report, row) for row in report.rows],
-        left=1 + len(keys),
         notes=report.notes(),
         charts=list(_charts(report, keys)),
     )

@@ -190,7 +190,7 @@ class SweepReport:
         }  # fmt: skip
 
 
-HEADS = ("bytes", "score", "± seeds", "trained", "")
+HEADS = ("bytes", "score", "± seeds", "trained", "outcome")
 """Columns behind the number of the trial and its values."""
 
 
