@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -26,6 +26,10 @@ def command(
             metavar="I/N", help="Compute the parts of process I of N (from 1), in a shared folder."
         ),
     ] = "1/1",
+    on: Annotated[
+        Literal["ray"] | None, typer.Option(help="Compute on a Ray cluster (`pip install ray`).")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes on the cluster.")] = 2,
     overrides: Overrides = None,
     json: Json = False,
 ) -> None:
@@ -47,7 +51,11 @@ def command(
     share = _share(worker)
     given = [*(overrides or ()), *([] if folder is None else [f"data.prepared={folder}"])]
     settings = load_config(config, given)
-    with sharing() as progress:
+    if on is not None:
+        from engine.train.on_ray import prepare_on_ray
+
+        prepare_on_ray(settings, workers=workers)
+    with sharing() as progress:  # after Ray: joins what may be left to join, and counts
         found = prepare(settings, share, progress)
     if json:
         print_json({**asdict(found), "folder": str(found.folder)})

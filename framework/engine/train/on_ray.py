@@ -37,16 +37,7 @@ def train_on_ray(
         PluginError: Ray is not installed.
         TrainingError: the cluster has no room for the workers, or one of them failed; says why.
     """
-    try:
-        ray: Any = importlib.import_module("ray")  # optional, so its types are not always there
-    except ImportError as error:
-        raise PluginError(
-            f"`--on ray` needs the package ray ({error})",
-            hint="`pip install ray`, or start the processes with torchrun",
-        ) from error
-    own = not ray.is_initialized()
-    if own:
-        ray.init(log_to_driver=True, include_dashboard=False)
+    ray, own = _ray()
     gpus = 1 if config.train is not None and _wants_gpu(config.train.device) else 0
     text, where, here = dump_config(config), str(folder.absolute()), str(Path.cwd())
     try:
@@ -63,6 +54,57 @@ def train_on_ray(
     return found[0]
 
 
+def prepare_on_ray(config: EngineConfig, *, workers: int) -> None:
+    """Compute the parts of ``engine data prepare`` with so many workers, each its share.
+
+    The folder of prepared data must be reachable under the same name by all of them. What is there
+    already is not computed again; a worker that is lost costs the part that it was at.
+
+    Raises:
+        PluginError: Ray is not installed.
+        TrainingError: the cluster has no room for the workers, or one of them failed; says why.
+    """
+    ray, own = _ray()
+    text, here = dump_config(config), str(Path.cwd())
+    try:
+        with Workers(ray, Worker, workers, Need()) as started:
+            started.together(
+                lambda number, actor: actor.prepare.remote(number, workers, text, here)
+            )
+    finally:
+        if own:
+            ray.shutdown()
+
+
+def _ray() -> tuple[Any, bool]:
+    """Ray, joined or started, and whether it was started here.
+
+    Raises:
+        PluginError: it is not installed.
+    """
+    try:
+        ray: Any = importlib.import_module("ray")  # optional, so its types are not always there
+    except ImportError as error:
+        raise PluginError(
+            f"`--on ray` needs the package ray ({error})",
+            hint="`pip install ray`; without it: torchrun, or `engine data prepare --worker I/N`",
+        ) from error
+    own = not ray.is_initialized()
+    if own:
+        ray.init(log_to_driver=True, include_dashboard=False)
+    return ray, own
+
+
+def _read_config(text: str, here: str) -> EngineConfig:
+    """The config in a worker; its paths are relative to where the command was given."""
+    if Path(here).is_dir():
+        os.chdir(here)
+    with tempfile.TemporaryDirectory() as temporary:
+        path = Path(temporary) / "config.yaml"
+        path.write_text(text, encoding="utf-8")
+        return load_config(path)
+
+
 def _wants_gpu(device: str) -> bool:
     if device == "auto":
         import torch
@@ -72,7 +114,17 @@ def _wants_gpu(device: str) -> bool:
 
 
 class Worker:
-    """One process of the training, an actor."""
+    """One process of the training, or of preparing data: an actor."""
+
+    def prepare(self, number: int, count: int, config_text: str, here: str) -> Outcome:
+        """Compute share ``number`` of ``count``. An error of ours comes back in words."""
+        from engine.prepare.work import Share, prepare
+
+        try:
+            found = prepare(_read_config(config_text, here), Share(number, count))
+        except EngineError as error:
+            return {"error": error.message, "hint": error.hint}
+        return {"missing": found.missing}
 
     def address(self) -> tuple[str, int]:
         """Where the others meet this worker: its address and a port that is free."""
@@ -103,13 +155,8 @@ class Worker:
         }
         from engine.train.run import train
 
-        if Path(here).is_dir():  # paths in a config are relative to where the command was given
-            os.chdir(here)
         try:
-            with tempfile.TemporaryDirectory() as temporary:
-                path = Path(temporary) / "config.yaml"
-                path.write_text(config_text, encoding="utf-8")
-                config = load_config(path)
+            config = _read_config(config_text, here)
             built, report = train(config, Path(folder), resume=resume, force=force)
         except EngineError as error:
             return {"error": error.message, "hint": error.hint}

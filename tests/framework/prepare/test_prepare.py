@@ -247,3 +247,26 @@ def test_the_folder_may_be_a_file(make_config: Make, tmp_path: Path) -> None:
     (tmp_path / "prepared").write_text("", encoding="utf-8")
     with pytest.raises((EngineError, OSError)):
         prepare(make_config())
+
+
+@pytest.mark.slow
+def test_workers_on_ray_prepare_what_one_process_prepares(
+    log: Path, make_config: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="ray is optional")
+    from engine.train.on_ray import prepare_on_ray
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    config = make_config()
+    prepare_on_ray(config, workers=2)
+    made = Path("prepared")
+    names = sorted(path.name for path in made.iterdir() if not path.name.startswith("."))
+    assert any(name.startswith("tables-") for name in names)
+    assert not any(name.endswith(".parts") for name in names)
+    made.rename("on_ray")
+    prepare(config)
+    for name in names:
+        if not name.startswith("tables-"):
+            continue
+        for path in sorted((made / name).iterdir()):
+            assert path.read_bytes() == (Path("on_ray") / name / path.name).read_bytes()
