@@ -268,6 +268,7 @@ def _tell(report: dict[str, Any], out: Path) -> None:
     from rich.table import Table
 
     from engine.cli.tables import stdout
+    from engine.data.download.outcome import Cause
 
     images, queries = report["images"], report["queries"]
     table = Table(title=str(out), title_justify="left", title_style="bold")
@@ -288,6 +289,12 @@ def _tell(report: dict[str, Any], out: Path) -> None:
         if found:
             listed = ", ".join(f"{name} {count:,}" for name, count in list(found.items())[:8])
             typer.echo(f"{title}: {listed}{', ...' if len(found) > 8 else ''}")
+    private = report["failed_by_reason"].get(Cause.PRIVATE, 0)
+    if private:
+        typer.echo(
+            f"{private:,} addresses are private or of this machine, which are not connected to;"
+            " --allow-private does, for a server of your own"
+        )
     if images["failed"]:
         typer.echo(f"{out / 'failed.json'} lists them; --retry-failed takes just these up again")
 
