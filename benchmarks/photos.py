@@ -140,7 +140,7 @@ def main() -> None:
     scores = [percent(one) for one in right]
     figures: dict[str, Any] = {
         "accuracy": statistics.mean(scores), "accuracy_by_seed": scores, "baseline": BASELINE,
-        "interval": [100 * x for x in wilson(int(right[0].sum()), len(right[0]))],
+        "interval": list(wilson(int(right[0].sum()), len(right[0]))),
         "bytes": seeds[0]["bytes"], "cpu_seconds": [round(one["cpu"]) for one in seeds],
         **by_class(photographs, right, first),
     }  # fmt: skip
