@@ -1,8 +1,9 @@
 """A small text encoder taught by all-MiniLM-L6-v2, from texts alone (`benchmarks/teach.yaml`).
 
 - lexicon: entries held out of the lexicon, Russian to English among 5,000. A student taught by
-  `distill` and `teacher_logits` against `distill` alone, against one of the same shape that is trained contrastively on the same pairs without a teacher,
-  and against look-ups in the lexicon; paired tests (McNemar).
+  `distill` and `teacher_logits` against `distill` alone, against one of the same shape that is
+  trained contrastively on the same pairs without a teacher, and against look-ups in the lexicon;
+  paired tests (McNemar).
 - sentences: generated from templates with the lexicon's phrases, and CLDR's names. The student of
   at most 6 MB against its teacher on sentences never shown: of phrases that were shown in others,
   and of phrases never shown.
