@@ -10,6 +10,16 @@ def tensor(name: str, *shape: int) -> Plan:
     return {name: TensorPlan(shape)}
 
 
+def token_table(name: str, count: int, width: int, rank: int | None) -> Plan:
+    """``engine_plugins.text.token_tables.token_table``: [count, width], or its two factors."""
+    if rank is None:
+        return tensor(f"{name}.weight", count, width)
+    return {
+        **tensor(f"{name}.rows.weight", count, rank),
+        **tensor(f"{name}.basis.weight", width, rank),
+    }
+
+
 def linear(name: str, wide_in: int, wide_out: int, *, bias: bool = True) -> Plan:
     """``nn.Linear``: weight [out, in], bias [out]."""
     plan = tensor(f"{name}.weight", wide_out, wide_in)

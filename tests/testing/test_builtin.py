@@ -59,6 +59,8 @@ SIGLIP_KEYS = [
 # Settings, or None where the kit is to guess; and hints.
 SMALL: dict[tuple[str, str], list[tuple[Settings | None, Settings]]] = {
     ("compressor", "trim_vocabulary"): [({"languages": ["ru", "en"]}, {}), ({"corpus": True}, {})],
+    ("compressor", "svd_tables"): [({"rank": 4}, {})],
+    ("compressor", "swap_text"): [({"width": 8}, {}), ({"width": 8, "layers": 1}, {})],
     ("compressor", "drop_layers"): [({"keep": 2}, {}), ({"keep": 1}, {})],
     ("text_encoder", "openai_clip"): [(CLIP_TEXT, {})],
     ("text_encoder", "ruclip"): [(CLIP_TEXT, {})],

@@ -13,7 +13,7 @@ from engine.cli.options import Json, Overrides
 
 if TYPE_CHECKING:
     from engine.compress.answer import FittedModel
-    from engine.compress.fit import Scorer
+    from engine.compress.choosing import Scorer
     from engine.compress.planning import Planned
     from engine.compress.steps import PlannedStep
     from engine.contracts.tokenizer import Tokenizer
@@ -65,7 +65,7 @@ def fit(
         typer.Option(
             "--train",
             help="Some hundred steps of distillation from the original repair the loss, where they"
-            " can.",
+            " can. Where no storages meet the limit, a smaller text encoder learns from it.",
         ),
     ] = False,
     overrides: Overrides = None,
@@ -285,7 +285,7 @@ def _fitted(
             original = scorer(built) if train and scorer else None
             fitted = fitting(
                 built, limit, texts=lines, pictures=pictures, languages=languages, scorer=scorer,
-                budget=budget, state=state, progress=progress,
+                targets=targets, budget=budget, state=state, progress=progress,
             )  # fmt: skip
             if targets is not None and fitted.candidates:
                 repair(fitted, targets, progress=progress)
@@ -306,6 +306,7 @@ def _fitted(
 def show_plan(found: Planned, limit: int, *, as_json: bool) -> None:
     """Print the candidate steps with their bytes."""
     from rich.table import Table
+    from rich.text import Text
 
     from engine.cli.tables import print_warning, stdout
     from engine.core.terminal import print_json
@@ -322,9 +323,12 @@ def show_plan(found: Planned, limit: int, *, as_json: bool) -> None:
         table.add_row(name, f"{size:,}", "yes" if size <= limit else "")
     stdout().print(table)
     stdout().print(
-        f"now {found.before:,} bytes, after lossless steps {found.after_steps:,}, smallest"
+        f"now {found.before:,} bytes, after these steps {found.after_steps:,}, smallest"
         f" {found.smallest:,}; the limit is {limit:,}"
     )
+    for one, least in found.trained:
+        stdout().print(Text(f"with --train: {one.step.summary}: {one.saved:,} bytes less, then"
+                            f" smallest {least:,}"))  # fmt: skip
     for note in found.notes:
         print_warning(note)
     if found.smallest > limit:
@@ -375,6 +379,4 @@ def _show_steps(steps: Sequence[PlannedStep]) -> None:
     from engine.cli.tables import stdout
 
     for one in steps:
-        kept = one.compressor.lossless
-        answers = f"nothing changes for {kept}" if kept else "answers may change"
-        stdout().print(Text(f"{one.step.summary}: {one.saved:,} bytes less; {answers}"))
+        stdout().print(Text(f"{one.step.summary}: {one.saved:,} bytes less; {one.answers}"))

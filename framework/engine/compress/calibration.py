@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -204,3 +205,10 @@ def nearest(rows: Tensor) -> Tensor:
         similar[torch.arange(len(similar)), torch.arange(start, start + len(similar))] = -2
         found.append(similar.argmax(dim=1))
     return torch.cat(found)
+
+
+def spread(rows: list[Any], most: int) -> list[Any]:
+    """At most ``most`` of some rows, evenly spaced."""
+    if len(rows) <= most:
+        return rows
+    return [rows[i * len(rows) // most] for i in range(most)]

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from engine.compress.fit import Scorer, spread
+from engine.compress.calibration import spread
+from engine.compress.choosing import Scorer
 from engine.contracts.dataset import Dataset
 from engine.core.build import Built
 from engine.errors import DataError

@@ -8,7 +8,7 @@ follows from counted operations and not from a clock, so the same command gives 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,6 +25,9 @@ from engine.errors import WeightsError
 
 OPERATIONS_A_SECOND = 2e10
 """Multiplications that a core of a usual processor does in a second, for the budget."""
+
+_SAMPLED = 1 << 20
+"""Numbers of a tensor of which the errors are taken, where not every choice is measured."""
 
 Again = Callable[[Choice, str, Tensor], Tensor]
 """A choice, the name of a tensor and the tensor: what a reader of the file will have."""
@@ -62,13 +65,20 @@ def stored_again(choice: Choice, tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def replaced(model: DualEncoder, tensors: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with other numbers in some tensors, while inside."""
+def replaced(model: DualEncoder, tensors: Iterable[tuple[str, Tensor]]) -> Iterator[None]:
+    """The model with other numbers in some tensors, while inside.
+
+    Args:
+        model: is as it was afterwards.
+        tensors: names and numbers, asked for one at a time: of a large model the new numbers are
+            never in memory twice.
+    """
     own = model.state_dict()
-    before = {name: own[name].clone() for name in tensors}
+    before: dict[str, Tensor] = {}
     try:
         with torch.no_grad():
-            for name, tensor in tensors.items():
+            for name, tensor in tensors:
+                before[name] = own[name].clone()
                 own[name].copy_(tensor)
         yield
     finally:
@@ -159,18 +169,18 @@ def _of_item(
     every: bool,
 ) -> dict[str, MeasuredLoss | None]:
     own = model.state_dict()
-    size = sum(float(own[name].double().square().sum()) for name in item.tensors) or 1.0
+    # Where every choice is measured, every number is stored again; else some rows tell the errors.
+    seen = {n: own[n] if every else some_rows(own[n]) for n in item.tensors}
+    size = sum(squares(tensor) for tensor in seen.values()) or 1.0
     errors: dict[str, float | None] = {}
     stored: dict[str, dict[str, Tensor]] = {}
     for choice in item.choices:
         try:
-            again = {name: stored_again(choice, own[name]) for name in item.tensors}
+            again = {name: stored_again(choice, seen[name]) for name in item.tensors}
         except WeightsError:
             errors[choice.name] = None
             continue
-        errors[choice.name] = (
-            sum(float((again[n] - own[n]).double().square().sum()) for n in again) / size
-        )
+        errors[choice.name] = sum(squares(again[n], seen[n]) for n in again) / size
         if every:
             stored[choice.name] = again
     for name in _dominated(item, errors):  # another choice is smaller and nearer: not measured
@@ -202,6 +212,32 @@ def _of_item(
     return found
 
 
+def some_rows(tensor: Tensor) -> Tensor:
+    """Evenly spaced rows of a large tensor, and the one with its largest number.
+
+    A storage that cannot hold the tensor cannot hold that row.
+    """
+    if tensor.dim() < 2 or tensor.numel() <= _SAMPLED:
+        return tensor
+    step = tensor.numel() // _SAMPLED + 1
+    largest = tensor.flatten(1).abs().amax(dim=1).argmax()
+    return torch.cat([tensor[::step], tensor[largest : largest + 1]])
+
+
+def squares(tensor: Tensor, other: Tensor | None = None) -> float:
+    """The sum of the squares of a tensor, or of its difference to another one.
+
+    A part at a time: in double precision the whole of a large table would take twice its memory.
+    """
+    flat, found = tensor.reshape(-1), 0.0
+    for start in range(0, len(flat), _SAMPLED):
+        part = flat[start : start + _SAMPLED]
+        if other is not None:
+            part = part - other.reshape(-1)[start : start + _SAMPLED]
+        found += float(part.double().square().sum())
+    return found
+
+
 def _scaled(values: Mapping[str, float], errors: Mapping[str, float | None], error: float) -> float:
     """The loss that follows from the measured one with the largest error."""
     most, value = max(((errors[n] or 0.0, v) for n, v in values.items()), default=(0.0, 0.0))
@@ -229,7 +265,7 @@ def _measure(
     probes: Mapping[str, TowerProbe],
 ) -> float:
     lost = 0.0
-    with replaced(model, again):
+    with replaced(model, again.items()):
         for probe in probes_of(item, probes):
             start = min(probe.segment_of(name) for name in _own(item, probe))
             lost += cosine_loss(probe, probe.embeddings(start))

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from engine.compress.answer import FittedModel
 from engine.compress.calibration import TowerProbe, image_probe, pixels_of, text_probe
-from engine.compress.fit import Scorer
+from engine.compress.choosing import Scorer
 from engine.compress.steps import recorded
 from engine.contracts.projection import project_state
 from engine.contracts.tower import TextEncoder
@@ -112,7 +112,7 @@ def repair(
         steps: of the optimizer, for each tower.
         progress: receives how far it is.
     """
-    towers = [_RepairedTower(fitted.built, targets, name) for name in ("text", "vision")]
+    towers = [TrainedTower(fitted.built, targets, name) for name in ("text", "vision")]
     towers = [tower for tower in towers if tower.inputs]
     before, after, trained = 0.0, 0.0, 0
     for number, tower in enumerate(towers):
@@ -136,7 +136,7 @@ def repair(
 
 
 def _measured_again(
-    fitted: FittedModel, targets: OriginalOutputs, towers: Sequence[_RepairedTower]
+    fitted: FittedModel, targets: OriginalOutputs, towers: Sequence[TrainedTower]
 ) -> None:
     """The cosines of the answer are those of the repaired model."""
     quality = fitted.quality
@@ -162,11 +162,29 @@ def score_again(fitted: FittedModel, scorer: Scorer, original: Correct) -> None:
     fitted.difference = paired_test(correct, original)
 
 
-class _RepairedTower:
-    """One tower with its projection, its inputs and what it is to answer."""
+class TrainedTower:
+    """One tower with its projection, its inputs and what it is to answer.
 
-    def __init__(self, built: Built, targets: OriginalOutputs, name: str) -> None:
+    Args:
+        built: the model.
+        targets: the original's answers.
+        name: ``text`` or ``vision``.
+        every_number: train all parameters of the tower and its projection, not those alone that
+            are stored with 16 bits a number or more.
+        rates: each is tried from the same beginning.
+    """
+
+    def __init__(
+        self,
+        built: Built,
+        targets: OriginalOutputs,
+        name: str,
+        *,
+        every_number: bool = False,
+        rates: Sequence[float] = _RATES,
+    ) -> None:
         self.name, self._built, self._targets = name, built, targets
+        self._rates = rates
         model = built.model
         self.inputs: list[tuple[dict[str, Tensor], Tensor]] = []
         wanted = targets.text if name == "text" else targets.vision
@@ -180,7 +198,7 @@ class _RepairedTower:
             for key, parameter in model.named_parameters()
             if key.startswith(heads)
             and parameter.is_floating_point()
-            and _precise(self.stored[key])
+            and (every_number or _precise(self.stored[key]))
         ]
         self._probe = self._probing()
         rows = torch.empty(len(wanted), dtype=torch.int64)
@@ -230,9 +248,9 @@ class _RepairedTower:
         own = self._built.model.state_dict()
         start = {name: own[name].clone() for name in self.trained}
         best, least = start, self._shown_loss()
-        for number, rate in enumerate(_RATES):
+        for number, rate in enumerate(self._rates):
             self._put(start)
-            self._train(steps, rate, share_of(progress, number, len(_RATES)))
+            self._train(steps, rate, share_of(progress, number, len(self._rates)))
             if (loss := self._shown_loss()) < least:
                 best, least = {name: own[name].clone() for name in self.trained}, loss
         self._put(best)
@@ -265,7 +283,7 @@ class _RepairedTower:
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
                 schedule.step()
-                progress(f"repairing the {self.name} tower", step + 1, steps)
+                progress(f"training the {self.name} tower", step + 1, steps)
         finally:
             for name, parameter in model.named_parameters():
                 parameter.requires_grad_(before[name])

@@ -124,11 +124,7 @@ def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
     ]
     body: list[Any] = []
     if fitted.steps:
-        rows = [
-            [one.step.summary, f"{one.saved:,}", f"nothing changes for {one.compressor.lossless}"
-             if one.compressor.lossless else "answers may change"]
-            for one in fitted.steps
-        ]  # fmt: skip
+        rows = [[one.step.summary, f"{one.saved:,}", one.answers] for one in fitted.steps]
         body.append(table(["step", "bytes saved", "answers"], rows, caption="Steps"))
     if fitted.candidates:
         body.append(_chart(fitted, limit))

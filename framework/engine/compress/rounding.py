@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 from engine.compress.calibration import TowerProbe
 from engine.compress.choices import Choice, ChoiceItem
 from engine.compress.losses import stored_again
-from engine.contracts.storage import Grid
+from engine.contracts.storage import Grid, StoredArray
 from engine.core.model import DualEncoder
 from engine.core.weights import to_array
 
@@ -44,6 +44,10 @@ _BLOCK = 128
 _POSITIONS = 8192
 """Places of a batch of pictures that a convolution's moments are taken over: neighbours hold nearly
 the same."""
+
+
+_KEPT = 1 << 26
+"""Numbers of factors that are kept; of a larger model each is computed when it is needed."""
 
 
 class Moments(TorchFunctionMode):
@@ -133,7 +137,9 @@ class Rounder:
     ) -> None:
         self._moments = moments_of(model, names, probes)
         self._factors: dict[str, tuple[Tensor, Tensor]] = {}
-        self._done: dict[tuple[str, str], Tensor] = {}
+        few = sum(one.numel() for one in self._moments.values()) <= _KEPT
+        self._most_factors = len(self._moments) if few else 1
+        self._done: dict[tuple[str, str], Mapping[str, StoredArray]] = {}
 
     def operations(self, items: Sequence[ChoiceItem]) -> float:
         """Multiplications that all choices of some items take."""
@@ -151,10 +157,16 @@ class Rounder:
         Raises:
             WeightsError: its storage cannot hold it.
         """
-        key = name, choice.name
-        if key not in self._done:
-            self._done[key] = self._rounded(choice, name, tensor)
-        return self._done[key]
+        if choice.ref is None:
+            return stored_again(choice, tensor)
+        key, storage = (name, choice.name), choice.ref.create()
+        if key in self._done:
+            found = storage.decode(self._done[key], tuple(tensor.shape))
+            return torch.from_numpy(np.require(found, np.float32, ["C", "W"]))
+        made = self._rounded(choice, name, tensor)
+        # As the file has it: a quarter of the memory, and less.
+        self._done[key] = storage.encode(to_array(made))
+        return made
 
     def _rounded(self, choice: Choice, name: str, tensor: Tensor) -> Tensor:
         plain, moments = stored_again(choice, tensor), self._moments.get(name)
@@ -164,12 +176,17 @@ class Rounder:
         rows = tensor.detach().float().flatten(1)
         if grid is None or moments.shape[-1] != rows.shape[1]:
             return plain
-        if name not in self._factors:
-            self._factors[name] = _inverse(moments)
-        found = _by_moments(rows, plain.flatten(1), grid, *self._factors[name])
+        found = _by_moments(rows, plain.flatten(1), grid, *self._factor(name, moments))
         again = stored_again(choice, found.reshape(tensor.shape))
         # A level that does not come back as it is would be rounded twice.
         return again if torch.equal(again.flatten(1), found) else plain
+
+    def _factor(self, name: str, moments: Tensor) -> tuple[Tensor, Tensor]:
+        if name not in self._factors:
+            if len(self._factors) >= self._most_factors:
+                self._factors.clear()
+            self._factors[name] = _inverse(moments)
+        return self._factors[name]
 
 
 def _by_moments(

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from engine.compress.calibration import TowerProbe
 from engine.compress.choices import ChoiceItem
-from engine.compress.losses import MeasuredLoss
+from engine.compress.losses import MeasuredLoss, squares
 from engine.core.build import Built
 from engine.core.files import write_text
 from engine.core.strict_json import parse_json
@@ -62,7 +64,7 @@ def signature_of(
 ) -> dict[str, Any]:
     """Everything on which the measured losses depend."""
     sums = {
-        name: [float(tensor.double().sum()), float(tensor.double().square().sum())]
+        name: [float(tensor.sum(dtype=torch.float64)), squares(tensor)]
         for name, tensor in built.model.state_dict().items()
         if tensor.is_floating_point()
     }

@@ -5,10 +5,11 @@ What is planned here imports no torch; :func:`compressed` does.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,6 +23,11 @@ from engine.errors import ConfigError, DataError, EngineError, PluginError, Weig
 
 if TYPE_CHECKING:
     from engine.core.build import Built
+
+
+StepKind = Literal["lossless", "same function", "trained"]
+"""What a step changes: no bit of an answer, answers by the rounding of float32, or more, so that
+the result must be trained."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,15 @@ class PlannedStep:
     step: CompressionStep
     config: EngineConfig
     saved: int
+
+    @property
+    def answers(self) -> str:
+        """What it changes, for the user."""
+        if self.compressor.lossless:
+            return f"nothing changes for {self.compressor.lossless}"
+        if self.compressor.same_function:
+            return "answers change by the rounding of float32 alone"
+        return "answers may change"
 
     def to_json(self) -> dict[str, Any]:
         """For the manifest of the artifact."""
@@ -153,17 +168,17 @@ def planned_steps(
     config: EngineConfig,
     facts: ModelFacts,
     *,
-    training: bool = False,
+    kinds: Sequence[StepKind] = ("lossless",),
     registry: Registry | None = None,
 ) -> tuple[list[PlannedStep], list[str]]:
     """The steps that every installed compressor offers for a model, one after the other.
 
-    Lossless ones come first. Each is planned on what the ones before it left.
+    Each is planned on what the ones before it left.
 
     Args:
         config: the model's.
         facts: see :func:`facts_of`.
-        training: also take those whose result must be trained.
+        kinds: which steps, in this order.
         registry: the plugins.
 
     Returns:
@@ -176,10 +191,10 @@ def planned_steps(
     found: list[PlannedStep] = []
     notes: list[str] = []
     names = sorted(registry.names("compressor"))
-    for lossy in (False, True):
+    for kind in kinds:
         for name in names:
             target = registry.get("compressor", name).load()
-            if lossy != bool(target.needs_training) or (target.needs_training and not training):
+            if kind != _kind_of(target):
                 continue
             for settings in target.candidates(facts):
                 try:
@@ -189,13 +204,39 @@ def planned_steps(
                         raise  # the user named what cannot be had
                     notes.append(f"{name}: {error.message}")
                     continue
-                if planned is None or (planned.compressor.lossless is None and not lossy):
+                if planned is None or (kind == "lossless" and planned.compressor.lossless is None):
                     continue
                 found.append(planned)
                 config = planned.config
                 tokenizer = planned.step.tokenizer or facts.tokenizer
                 facts = facts_of(config, tokenizer, facts.texts, facts.languages)
     return found, notes
+
+
+def planned_alternatives(
+    config: EngineConfig, facts: ModelFacts, registry: Registry
+) -> list[PlannedStep]:
+    """The steps whose result must be trained, each on the same model.
+
+    What does not fit the model is left out.
+    """
+    found = []
+    for name in sorted(registry.names("compressor")):
+        target = registry.get("compressor", name).load()
+        if _kind_of(target) != "trained":
+            continue
+        for settings in target.candidates(facts):
+            with contextlib.suppress(EngineError):
+                planned = plan_step({"use": name, **settings}, config, facts, registry)
+                if planned is not None:
+                    found.append(planned)
+    return found
+
+
+def _kind_of(target: type[Compressor]) -> StepKind:
+    if target.needs_training:
+        return "trained"
+    return "same function" if target.same_function else "lossless"
 
 
 def compressed(built: Built, planned: PlannedStep) -> Built:
@@ -228,6 +269,17 @@ def compressed(built: Built, planned: PlannedStep) -> Built:
         },
     }
     return Built(planned.config, smaller, tokenizer, manifest, built.clusters)
+
+
+def compress(built: Built, planned: PlannedStep) -> None:
+    """Make a model smaller in place: nobody holds its larger tensors afterwards.
+
+    Raises:
+        PluginError: as :func:`compressed`.
+    """
+    smaller = compressed(built, planned)
+    built.config, built.model = smaller.config, smaller.model
+    built.tokenizer, built.manifest = smaller.tokenizer, smaller.manifest
 
 
 def recorded(manifest: Mapping[str, Any], steps: Iterable[Mapping[str, Any]]) -> dict[str, Any]:

@@ -78,6 +78,10 @@ class Compressor(ABC):
     """Whether the result is of use only after training: ``engine fit`` then leaves it out unless
     ``--train`` is given."""
 
+    same_function: ClassVar[bool] = False
+    """Whether the result computes the same, up to the rounding of float32, for every input:
+    ``engine fit`` then takes it where the steps that change no bit are not enough."""
+
     def __init__(self, settings: CompressorSettings) -> None:
         self.settings = settings
 

@@ -92,3 +92,12 @@ class TextEncoderSettings(TowerSettings):
 
 class VisionTowerSettings(TowerSettings):
     """Base of every vision tower's settings."""
+
+    @property
+    def foldable_norms(self) -> float | None:
+        """The ``eps`` of batch norms that can be folded into the convolutions before them.
+
+        A tower that has such ones has a setting ``fold_norms`` too: with it, each batch norm is a
+        bias alone. ``None`` (the default): there is nothing to fold, or it is folded already.
+        """
+        return None

@@ -7,7 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from engine.contracts.compressor import CompressorSettings
-from engine.contracts.limits import MAX_LAYERS, MAX_TOKENS
+from engine.contracts.limits import MAX_LAYERS, MAX_TOKENS, MAX_WIDTH
 
 
 class TrimVocabularySettings(CompressorSettings):
@@ -47,4 +47,26 @@ class DropLayersSettings(CompressorSettings):
     tower: Literal["text", "vision"] = Field("text", description="whose layers")
     keep: int = Field(
         ge=1, le=MAX_LAYERS, description="how many stay, evenly spaced, the last one among them"
+    )
+
+
+class FoldNormsSettings(CompressorSettings):
+    """It has none: whatever can be folded is folded."""
+
+
+class SvdTablesSettings(CompressorSettings):
+    """How much of the token table stays."""
+
+    rank: int = Field(ge=1, le=MAX_WIDTH, description="numbers of each row that stay")
+
+
+class SwapTextSettings(CompressorSettings):
+    """The text encoder that takes the place of the model's own."""
+
+    width: int = Field(256, ge=1, le=MAX_WIDTH, description="width of its token embeddings")
+    layers: int = Field(
+        0,
+        ge=0,
+        le=MAX_LAYERS,
+        description="blocks of a transformer; 0: the mean of the token embeddings",
     )

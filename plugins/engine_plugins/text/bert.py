@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import ClassVar, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -21,6 +20,7 @@ from engine.contracts.description import Table
 from engine_plugins.layers import attend, first_rows, mean_over, seen_places
 from engine_plugins.text import bert_names, tables
 from engine_plugins.text.bert_settings import BertFamilySettings
+from engine_plugins.text.token_tables import token_table, with_factors
 
 
 class BertEmbeddings(nn.Module):
@@ -32,7 +32,7 @@ class BertEmbeddings(nn.Module):
         super().__init__()
         width = settings.width
         self.offset = settings.position_offset
-        self.word_embeddings = nn.Embedding(settings.vocab_size, width)
+        self.word_embeddings = token_table(settings.vocab_size, width, settings.table_rank)
         self.position_embeddings = nn.Embedding(settings.n_positions, width)
         types = settings.token_types
         self.token_type_embeddings = nn.Embedding(types, width) if types else None
@@ -177,7 +177,7 @@ class BertFamily(TextEncoder):
         places = "embeddings.position_embeddings.weight"
         if places in own:
             own[places] = first_rows(own[places], self.settings.n_positions)
-        return own
+        return with_factors(own, "embeddings.word_embeddings", self.settings.table_rank)
 
 
 class BertText(BertFamily):
@@ -202,5 +202,5 @@ def _initialise(module: nn.Module) -> None:
     """BERT's fresh weights: deviation 0.02, biases 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(cast("torch.Tensor", module.bias))
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -62,7 +62,9 @@ class BertFamilySettings(TransformerSettings):
         """The tensors of ``engine_plugins.text.bert.BertText``."""
         width = self.width
         tensors: Plan = {
-            **plans.tensor("embeddings.word_embeddings.weight", self.vocab_size, width),
+            **plans.token_table(
+                "embeddings.word_embeddings", self.vocab_size, width, self.table_rank
+            ),
             **plans.tensor("embeddings.position_embeddings.weight", self.n_positions, width),
             **plans.norm("embeddings.LayerNorm", width),
         }

@@ -27,6 +27,7 @@ from engine.contracts.description import Table
 from engine_plugins.layers import ClipTransformer, causal_to, mean_over, seen_places
 from engine_plugins.text import tables
 from engine_plugins.text.settings import BpeTextSettings
+from engine_plugins.text.token_tables import initialise, token_table, with_factors
 
 
 class BpeText(TextEncoder):
@@ -46,13 +47,13 @@ class BpeText(TextEncoder):
     def __init__(self, settings: BpeTextSettings) -> None:
         super().__init__(settings)
         width = self.width = self.embedding_width = settings.width
-        self.token_embedding = nn.Embedding(settings.vocab_size, width)
+        self.token_embedding = token_table(settings.vocab_size, width, settings.table_rank)
         self.positional_embedding = nn.Parameter(torch.empty(settings.max_tokens, width))
         self.transformer = ClipTransformer(
             width, settings.layers, settings.heads, settings.mlp_width
         )
         self.ln_final = nn.LayerNorm(width)
-        nn.init.normal_(self.token_embedding.weight, std=0.02)
+        initialise(self.token_embedding, std=0.02)
         nn.init.normal_(self.positional_embedding, std=0.01)
 
     def segments(self) -> list[Segment]:
@@ -104,3 +105,7 @@ class BpeText(TextEncoder):
             features: Tensor = self.ln_final(take_place(hidden, last_place(mask)))
             return features
         return mean_over(self.ln_final(hidden), mask)
+
+    def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The names are the tower's own; a whole token table becomes factors where it has them."""
+        return with_factors(weights, "token_embedding", self.settings.table_rank)

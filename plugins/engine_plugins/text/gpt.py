@@ -30,6 +30,7 @@ from engine.contracts.description import Table
 from engine_plugins.layers import attend, attend_at, causal_to, first_rows
 from engine_plugins.text import tables
 from engine_plugins.text.settings import GptTextSettings
+from engine_plugins.text.token_tables import initialise, token_table, with_factors
 
 # Of a file: the language model's head, and stored masks, which are not weights.
 _HEAD = "lm_head."
@@ -132,12 +133,12 @@ class GptText(TextEncoder):
     def __init__(self, settings: GptTextSettings) -> None:
         super().__init__(settings)
         width = self.width = self.embedding_width = settings.width
-        self.wte = nn.Embedding(settings.vocab_size, width)
+        self.wte = token_table(settings.vocab_size, width, settings.table_rank)
         self.wpe = nn.Embedding(settings.n_positions, width)
         self.h = nn.ModuleList(GptBlock(settings) for _ in range(settings.layers))
         self.ln_f = nn.LayerNorm(width, eps=tables.GPT_EPS)
         for table in (self.wte, self.wpe):
-            nn.init.normal_(table.weight, std=0.02)
+            initialise(table, std=0.02)
 
     def segments(self) -> list[Segment]:
         """Stem: token and position embeddings. Head: ``ln_f``."""
@@ -182,4 +183,4 @@ class GptText(TextEncoder):
                 own[bare] = tensor
         if "wpe.weight" in own:
             own["wpe.weight"] = first_rows(own["wpe.weight"], self.settings.n_positions)
-        return own
+        return with_factors(own, "wte", self.settings.table_rank)

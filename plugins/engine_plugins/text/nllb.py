@@ -20,6 +20,7 @@ from engine.contracts.description import Table
 from engine_plugins.layers import attend, mean_over, seen_places
 from engine_plugins.text import tables
 from engine_plugins.text.nllb_settings import NllbTextSettings
+from engine_plugins.text.token_tables import token_table, with_factors
 
 _FIRST = 2  # fairseq counts positions from its padding id, 1
 _PREFIXES = ("text.", "text_model.", "transformer.", "model.", "encoder.")
@@ -88,7 +89,7 @@ class NllbText(TextEncoder):
     def __init__(self, settings: NllbTextSettings) -> None:
         super().__init__(settings)
         self.width = self.embedding_width = settings.width
-        self.embed_tokens = nn.Embedding(settings.vocab_size, settings.width)
+        self.embed_tokens = token_table(settings.vocab_size, settings.width, settings.table_rank)
         self.layers = nn.ModuleList(NllbBlock(settings) for _ in range(settings.layers))
         self.layer_norm = nn.LayerNorm(settings.width)
         self.apply(_initialise)
@@ -131,7 +132,8 @@ class NllbText(TextEncoder):
         shared = [name for name in weights if name.endswith("shared.weight")]
         if "embed_tokens.weight" not in named and shared:
             named["embed_tokens.weight"] = weights[shared[0]]
-        return {name: tensor for name, tensor in named.items() if not name.startswith(_NOT_OURS)}
+        own = {name: tensor for name, tensor in named.items() if not name.startswith(_NOT_OURS)}
+        return with_factors(own, "embed_tokens", self.settings.table_rank)
 
 
 def _without_decoder(name: str) -> bool:
@@ -148,5 +150,5 @@ def _initialise(module: nn.Module) -> None:
     """M2M100's fresh weights: deviation 0.02, biases 0."""
     if isinstance(module, (nn.Linear, nn.Embedding)):
         nn.init.normal_(module.weight, std=0.02)
-    if isinstance(module, nn.Linear):
-        nn.init.zeros_(cast("torch.Tensor", module.bias))
+    if isinstance(module, nn.Linear) and module.bias is not None:
+        nn.init.zeros_(module.bias)

@@ -51,7 +51,7 @@ class NllbTextSettings(TransformerSettings):
         """The tensors of ``engine_plugins.text.nllb.NllbText``."""
         width = self.width
         tensors: Plan = {
-            **plans.tensor("embed_tokens.weight", self.vocab_size, width),
+            **plans.token_table("embed_tokens", self.vocab_size, width, self.table_rank),
             **plans.norm("layer_norm", width),
         }
         for i in range(self.layers):

@@ -24,6 +24,13 @@ class TransformerSettings(TextEncoderSettings):
     mlp_ratio: float = Field(
         4.0, gt=0, le=64, description="hidden width of a block's MLP, as a multiple of width"
     )
+    table_rank: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_WIDTH,
+        description="numbers of each row of the token table, which a matrix makes as wide as the"
+        " transformer; null: the table is as wide itself",
+    )
 
     @model_validator(mode="after")
     def _heads_fit(self) -> Self:
@@ -72,7 +79,7 @@ class GptTextSettings(TransformerSettings):
         """The tensors of ``engine_plugins.text.gpt.GptText``."""
         width = self.width
         tensors: Plan = {
-            **plans.tensor("wte.weight", self.vocab_size, width),
+            **plans.token_table("wte", self.vocab_size, width, self.table_rank),
             **plans.tensor("wpe.weight", self.n_positions, width),
             **plans.norm("ln_f", width),
         }
@@ -126,7 +133,7 @@ class BpeTextSettings(TransformerSettings):
         """The tensors of ``engine_plugins.text.bpe.BpeText``."""
         width = self.width
         tensors: Plan = {
-            **plans.tensor("token_embedding.weight", self.vocab_size, width),
+            **plans.token_table("token_embedding", self.vocab_size, width, self.table_rank),
             **plans.tensor("positional_embedding", self.max_tokens, width),
             **plans.norm("ln_final", width),
         }

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.contracts import (
     Output,
@@ -26,6 +26,7 @@ from engine.contracts.description import Fact, Table
 from engine.errors import WeightsError
 from engine_plugins.text.static_settings import StaticTextSettings
 from engine_plugins.text.static_start import static_table
+from engine_plugins.text.token_tables import token_table, with_factors
 
 _NAMES = ("embeddings", "embedding.weight", "0.embedding.weight")
 """Of the table: model2vec's own, and sentence-transformers' ``StaticEmbedding``."""
@@ -58,7 +59,7 @@ class StaticText(TextEncoder):
     def __init__(self, settings: StaticTextSettings) -> None:
         super().__init__(settings)
         self.width = self.embedding_width = settings.width
-        self.embedding = nn.Embedding(settings.vocab_size, settings.width)
+        self.embedding = token_table(settings.vocab_size, settings.width, settings.table_rank)
 
     def segments(self) -> list[Segment]:
         """Stem: the table and the mean. There are no blocks, and the head has no parameters."""
@@ -95,8 +96,8 @@ class StaticText(TextEncoder):
         if start is None:
             return ""
         table = static_table(start, tokenizer, self.settings.vocab_size, self.settings.width)
-        with torch.no_grad():
-            self.embedding.weight.copy_(torch.from_numpy(table))
+        whole = {"embedding.weight": torch.from_numpy(table)}
+        self.load_state_dict(with_factors(whole, "embedding", self.settings.table_rank))
         return f"the pieces of {tokenizer.origin}, read by the teacher `{start.teacher.name}`"
 
     def adapt(self, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -125,4 +126,5 @@ class StaticText(TextEncoder):
                     hint="get the folder again",
                 )
             table = table.double() * factors.double()[:, None]
-        return {**own, "embedding.weight": table.float()}
+        found = {**own, "embedding.weight": table.float()}
+        return with_factors(found, "embedding", self.settings.table_rank)

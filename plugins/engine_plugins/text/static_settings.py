@@ -48,6 +48,13 @@ class StaticTextSettings(TextEncoderSettings):
         512, ge=2, le=MAX_TOKENS, description="longest token sequence; what follows is cut"
     )
     width: int = Field(256, ge=1, le=MAX_WIDTH, description="width of the embeddings")
+    table_rank: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_WIDTH,
+        description="numbers of each row of the token table, which a matrix makes `width` of; null:"
+        " the table is as wide itself",
+    )
     unknown_id: int | None = Field(
         None,
         ge=0,
@@ -67,5 +74,5 @@ class StaticTextSettings(TextEncoderSettings):
 
     def plan(self) -> TowerPlan:
         """The tensor of ``engine_plugins.text.static.StaticText``."""
-        tensors = plans.tensor("embedding.weight", self.vocab_size, self.width)
+        tensors = plans.token_table("embedding", self.vocab_size, self.width, self.table_rank)
         return TowerPlan(self.width, tensors, embedding_width=self.width)

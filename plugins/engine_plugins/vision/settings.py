@@ -24,6 +24,7 @@ from engine_plugins.clip_archs import (
 from engine_plugins.clip_proposed import clip_vision
 from engine_plugins.siglip_proposed import timm_vision
 from engine_plugins.text.clip_settings import fill_ruclip, source_of
+from engine_plugins.vision.folded_plans import folded_plan, norm_eps
 from engine_plugins.vision.timm_plans import timm_plan
 
 Channels = tuple[float, float, float]
@@ -222,6 +223,11 @@ class TimmVisionSettings(VisionTowerSettings):
         le=1,
         description="share of the scaled side that is kept, the centre; by default as timm records",
     )
+    fold_norms: bool = Field(
+        False,
+        description="each batch norm is folded into the convolution before it and is a bias alone,"
+        " as `engine fit` makes it; for ResNets and EfficientNets",
+    )
 
     @classmethod
     def propose(cls, description: Description, aside: Sequence[Description]) -> Proposal | None:
@@ -240,7 +246,15 @@ class TimmVisionSettings(VisionTowerSettings):
         """
         if self.vit is not None:
             return None
-        return timm_plan(self.arch.partition(".")[0], self.image_size)
+        found = timm_plan(self.arch.partition(".")[0], self.image_size)
+        if found is None or not self.fold_norms:
+            return found
+        return TowerPlan(found.width, folded_plan(found.tensors))
+
+    @property
+    def foldable_norms(self) -> float | None:
+        """See the contract."""
+        return None if self.fold_norms else norm_eps(self.arch)
 
 
 class ResNet50Settings(TimmVisionSettings):

@@ -27,6 +27,8 @@ from engine.contracts.proposal import ratio
 from engine.errors import ConfigError, did_you_mean
 from engine_plugins.checkpoint_adapters.siglip_names import is_siglip, vision_part
 from engine_plugins.vision.efficientnet_names import is_efficientnet_pytorch, to_timm_names
+from engine_plugins.vision.folded_plans import norm_eps, norms_in
+from engine_plugins.vision.folding import fold_modules, folded_tensors
 from engine_plugins.vision.settings import TimmVisionSettings, VitSizes
 from engine_plugins.vision.timm_described import OTHERS, timm_differences
 
@@ -55,6 +57,8 @@ class TimmVision(VisionTower):
     def __init__(self, settings: TimmVisionSettings) -> None:
         super().__init__(settings)
         self.model = _create(settings)
+        if settings.fold_norms:
+            fold_modules(self.model, norm_eps(settings.arch))
         norms = (isinstance(m, nn.modules.batchnorm._BatchNorm) for m in self.model.modules())
         self.mixes_rows = "batch_norm" if any(norms) else False
         # Some models widen after their last stage: `num_features` is the width before that.
@@ -98,7 +102,7 @@ class TimmVision(VisionTower):
         own = self.state_dict()
         weights = _own_part(weights)
         if all(name.startswith("model.") for name in weights):
-            return dict(weights)
+            return self._folded(dict(weights)) if self.settings.fold_norms else dict(weights)
         if is_efficientnet_pytorch(weights):
             weights = to_timm_names(weights, self.model)
         dropped = tuple(f"{name}." for name in self._classifiers())
@@ -110,7 +114,19 @@ class TimmVision(VisionTower):
         for name in own:  # files from before PyTorch 0.4.1 lack the counters of BatchNorm
             if name.endswith(".num_batches_tracked"):
                 fitted.setdefault(name, torch.tensor(0))
-        return fitted
+        return self._folded(fitted) if self.settings.fold_norms else fitted
+
+    def _folded(self, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The weights with their batch norms folded; those that are folded already, as they are."""
+        if not norms_in(weights):
+            return weights
+        with torch.device("meta"):
+            whole = _create(self.settings)
+        order = {f"model.{name}": place for place, name in enumerate(whole.state_dict())}
+        names = sorted(weights, key=lambda name: order.get(name, len(order)))
+        eps = norm_eps(self.settings.arch)
+        assert eps is not None  # checked when the tower was made
+        return folded_tensors({name: weights[name] for name in names}, eps)
 
     def classifier(self, weights: Mapping[str, Tensor]) -> Tensor | None:
         """The rows of the classifier that the tower itself leaves out, [classes, width].

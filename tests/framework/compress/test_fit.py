@@ -15,7 +15,8 @@ from compress_texts import TEXTS
 from engine.compress import losses as losses_module
 from engine.compress.answer import FittedModel
 from engine.compress.choices import REST, fixed_bytes, items_of, with_choices
-from engine.compress.fit import fit, probes_for
+from engine.compress.choosing import probes_for
+from engine.compress.fit import fit
 from engine.compress.losses import measured_losses, replaced, stored_again
 from engine.core import artifact
 from engine.core.build import Built, read_artifact, save
@@ -190,7 +191,7 @@ def test_a_measured_loss_is_that_of_the_model_with_that_tensor_stored_so(model: 
         if item.name == REST or not item.name.startswith("text"):
             continue
         choice = next(c for c in item.choices if c.name == "int4_groups (group 128)")
-        with replaced(built.model, {item.name: stored_again(choice, own[item.name])}):
+        with replaced(built.model, [(item.name, stored_again(choice, own[item.name]))]):
             lost = float(1 - (embeddings(built) * original).sum(dim=1).mean())
         one = found[item.name][choice.name]
         assert one is not None
