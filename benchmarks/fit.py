@@ -60,8 +60,7 @@ BY_HAND = {45_130_000: (1.0, 0.997), 22_700_000: (0.9996, 0.986), 17_510_000: (0
            13_400_000: (0.976, 0.86)}  # fmt: skip
 """Bytes that a scheme chosen by hand takes: mean cosine, and share of nearest names kept."""
 
-CROPS = 112
-"""Pictures of EfficientNet's calibration set."""
+CROPS = 112  # pictures of EfficientNet's calibration set
 
 Figures = dict[str, Any]
 
