@@ -39,7 +39,7 @@ class Engine(ActivationCache):
 
     def __init__(self, folder: Path) -> None:
         budget = Budget(folder.parent, 1 << 50)
-        super().__init__(folder, [Entry("x", (1,), True, "uint8")], budget, {}, print)
+        super().__init__(folder, [Entry("x", (1,), True, "uint8")], budget, {})
 
 
 class Former:

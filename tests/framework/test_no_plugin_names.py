@@ -22,6 +22,7 @@ OTHER_MEANINGS = {
     "ema": "a key of a checkpoint",
     "float16": "a dtype",
     "float32": "a dtype",
+    "fold_norms": "a setting of towers whose batch norms can be folded",
     "identity": "an HTTP header",
     "linear": "a schedule of the learning rate",
     "open_clip": "a library, the program that writes its files, and the format of an export",

@@ -1,13 +1,12 @@
 """S3 on loopback (moto's server, a process of the test): results written, shards read.
 
-The server is looked for on the PATH and in ``venvs/moto`` (`python -m venv venvs/moto &&
+The server is looked for in ``venvs/moto`` (`python -m venv venvs/moto &&
 venvs/moto/bin/pip install "moto[server]"`); it does not go with the project's own dateutil.
 """
 
 from __future__ import annotations
 
 import io
-import shutil
 import socket
 import subprocess
 import tarfile
@@ -32,7 +31,7 @@ KEYS = {"AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x", "AWS_DEFAULT_REG
 
 def moto() -> str | None:
     beside = ROOT / "venvs" / "moto" / "bin" / "moto_server"
-    return str(beside) if beside.exists() else shutil.which("moto_server")
+    return str(beside) if beside.exists() else None
 
 
 @pytest.fixture(scope="module")
