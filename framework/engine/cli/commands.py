@@ -59,22 +59,6 @@ _UsageError: Any = typer.BadParameter.__mro__[1]  # typer gives it no name of it
 
 
 @contextlib.contextmanager
-def without_collections() -> Iterator[None]:
-    """No garbage collection for the moment that a start takes.
-
-    Imports make objects by the hundred thousand and hardly any garbage, and each collection walks
-    through all of them (a tenth of the time of `engine size`).
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
-
-
-@contextlib.contextmanager
 def _reported(path: str) -> Iterator[None]:
     try:
         yield

@@ -14,8 +14,9 @@ from typing import Annotated, Any
 
 import typer
 
-from engine.cli.commands import Commands, without_collections
+from engine.cli.commands import Commands
 from engine.core import terminal
+from engine.core.collections_paused import without_collections
 from engine.core.signals import ending_in_order
 from engine.errors import EngineError
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.commands import without_collections
 from engine.cli.options import Json, Overrides
+from engine.core.collections_paused import without_collections
 
 if TYPE_CHECKING:
     from engine.cli.size_renderers import Base, BaseModelSize

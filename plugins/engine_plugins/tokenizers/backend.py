@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import gc
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from tokenizers import Tokenizer as Backend
 
+from engine.core.collections_paused import without_collections
 from engine.errors import WeightsError
 from engine_plugins.tokenizers.bounds import check_steps
 
@@ -23,7 +22,7 @@ def parsed(data: bytes) -> Any:
         ValueError: it is not.
         RecursionError: it is nested too deeply.
     """
-    with _without_collections():
+    with without_collections():
         return json.loads(data.decode())
 
 
@@ -54,7 +53,7 @@ def backend_of(data: bytes, whole: Mapping[str, Any], key: str) -> Backend:
         ValueError: see :func:`parse_backend`.
     """
     document = whole[key]
-    with _without_collections():
+    with without_collections():
         text = _last_value(data, whole, key)
         return _checked(document, text or json.dumps(document, ensure_ascii=False))
 
@@ -109,19 +108,3 @@ def build_model(source: str, call: Callable[[], T]) -> T:
         return guarded(call)
     except ValueError as error:
         raise WeightsError(f"{source}: {error}") from error
-
-
-@contextlib.contextmanager
-def _without_collections() -> Iterator[None]:
-    """Let no garbage collection run.
-
-    New lists by the hundred thousand would start dozens of them, each of which walks through every
-    object of the imported libraries.
-    """
-    was = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was:
-            gc.enable()
