@@ -242,7 +242,7 @@ def explain(code: int, log: Path) -> Failure:
 
     Args:
         code: it ended with; negative: the signal that ended it.
-        log: what it said.
+        log: what it said, a file in a folder of the board.
     """
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
@@ -258,4 +258,5 @@ def explain(code: int, log: Path) -> Failure:
         what = "it ended without a result"
     else:
         what = next((line for line in reversed(lines) if line.strip()), f"exit code {code}")
-    return Failure(what=what.strip(), details="\n".join(lines[-_LINES:]), log=str(log))
+    name = f"{log.parent.name}/{log.name}"
+    return Failure(what=what.strip(), details="\n".join(lines[-_LINES:]), log=name)

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
 from engine.contracts.state import State
@@ -50,7 +52,10 @@ class Processes:
         if self.count == 1 or self._patient is not None:
             return
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+            dist.init_process_group(
+                "nccl" if device.type == "cuda" else "gloo",
+                store=agent_store(), rank=self.rank, world_size=self.count,
+            )  # fmt: skip
             self._own = True
         # Whole numbers go over gloo, so a GPU is not waited for, and with a patience of their own:
         # the others wait while the first process prepares data, builds, evaluates and saves. One
@@ -151,6 +156,18 @@ class Processes:
             grad = flat[at : at + parameter.numel()].view_as(parameter)
             at += parameter.numel()
             parameter.grad = grad / self.count if id(parameter) in late else grad.clone()
+
+
+def agent_store() -> Store:
+    """Where the processes of this start find each other's addresses.
+
+    The agent of torchrun (PyTorch 2.14) keeps one store over all its restarts, and workers write
+    into it under the same names: a worker that is faster than the others then reads addresses of
+    the killed ones and waits for them in vain. So the names of every restart have their own prefix.
+    """
+    store, _, count = next(rendezvous("env://"))
+    restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return PrefixStore(f"engine/{restart}/{count}", store)
 
 
 def _dense(grad: Tensor) -> Tensor:

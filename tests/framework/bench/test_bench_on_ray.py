@@ -57,4 +57,5 @@ def test_ray_gives_the_board_that_this_machine_gives(
     failed = {row.entry: dict(row.failed) for row in there.leaderboard.rows if row.failed}
     assert failed == {row.entry: dict(row.failed) for row in here.leaderboard.rows if row.failed}
     assert set(failed) == {"missing", "gaps"}
+    assert failed["gaps"][0].endswith("(log: logs/gaps.0.evaluate.log)")
     assert "classes.json holds no predictions" in failed["gaps"][0]

@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from torch.distributed import TCPStore
 
 from engine.core.config.schema import EngineConfig
 from engine.errors import TrainingError
+from engine.train.distribution import agent_store
 from engine.train.names import CHECKPOINTS, MODEL
 from engine.train.run import train
 
@@ -63,3 +65,19 @@ def test_a_killed_worker_of_torchrun_is_restarted(tmp_path: Path) -> None:
     assert process.returncode == 0, out[-3000:]
     assert (tmp_path / "run" / MODEL / "model.safetensors").is_file()
     assert len(children) >= 2
+
+
+def test_a_restart_never_reads_addresses_of_the_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torchrun's agent keeps one store over its restarts, whose old addresses lead nowhere."""
+    agent = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(agent.port))
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    for restart, world in (("0", "2"), ("1", "2"), ("1", "3")):
+        monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restart)
+        monkeypatch.setenv("WORLD_SIZE", world)
+        first, second = agent_store(), agent_store()
+        assert not first.check(["address"])
+        first.set("address", restart)
+        assert second.get("address") == restart.encode()
