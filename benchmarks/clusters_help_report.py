@@ -4,12 +4,13 @@
 - Comparisons are paired: both arms of a seed share data, vision tower and first weights. The test
   is the paired t test; Wilcoxon's signed-rank test is given beside it, and cannot fall below
   2 / 2^n (0.06 with five seeds).
-- `holm`: p of the t test, corrected by Holm (1979) over every comparison of the report, all data
-  sets and measures together.
+- `holm`: p of the t test, corrected by Holm (1979) over every comparison of its family: all data
+  sets and measures together, unless the settings name families.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -67,6 +68,7 @@ class Comparison:
         effect: difference over the standard deviation of the differences (Cohen's d_z).
         p, wilcoxon, holm: see the module.
         wins: seeds in which the first is better.
+        family: of comparisons that are corrected together; empty where there is one alone.
     """
 
     data: str
@@ -81,6 +83,7 @@ class Comparison:
     p: float
     wilcoxon: float
     wins: int
+    family: str = ""
     holm: float = math.nan
 
 
@@ -154,17 +157,32 @@ class Report:
         return found
 
     def _compare(self) -> list[Comparison]:
-        found = []
-        for data in self.data:
-            for measure in MEASURES:
-                for names in self.settings["comparisons"]:
-                    pair = [self.arms.get((data, name)) for name in names]
+        whole: list[Comparison] = []
+        for name, family in self._families().items():
+            found = []
+            for data, part in itertools.product(self.data, family):
+                for measure, names in itertools.product(part["measures"], part["comparisons"]):
+                    pair = [self.arms.get((data, arm)) for arm in names]
                     if pair[0] is not None and pair[1] is not None:
                         found.append(compared(pair[0], pair[1], measure))
-        whole = [each for each in found if each is not None]
-        for each, p in zip(whole, holm([each.p for each in whole]), strict=True):
-            each.holm = p
+            own = [each for each in found if each is not None]
+            for each, p in zip(own, holm([each.p for each in own]), strict=True):
+                each.family, each.holm = name, p
+            whole += own
         return whole
+
+    def _families(self) -> dict[str, list[Plain]]:
+        """Parts of measures and comparisons, by the family that is corrected together."""
+        if "families" not in self.settings:
+            every = {"measures": list(MEASURES), "comparisons": self.settings["comparisons"]}
+            return {"": [every]}
+        found: dict[str, list[Plain]] = self.settings["families"]
+        return found
+
+    def heading(self, data: str, measure: str) -> str:
+        """What a measure is called on a data set."""
+        own = self.settings["data"][data].get("measures", {})
+        return str(own.get(measure, MEASURES[measure]))
 
     def title(self, arm: str) -> str:
         """``K projections, hard; in-cluster batches``."""
@@ -182,7 +200,8 @@ class Report:
         """Print the tables."""
         for data in self.data:
             table = Table(title=f"{self.settings['data'][data]['title']}: percent, mean and sd")
-            for name in ("", *MEASURES.values(), "router", "parameters", "seeds"):
+            heads = [self.heading(data, measure) for measure in MEASURES]
+            for name in ("", *heads, "router", "parameters", "seeds"):
                 table.add_column(name, justify="left" if not name else "right")
             for arm in self._of(data):
                 cells = [f"{arm.mean(m):.2f} ± {arm.sd(m):.2f}" for m in MEASURES]
@@ -216,14 +235,14 @@ class Report:
     def _cells(self, each: Comparison) -> list[str]:
         return [
             each.data,
-            MEASURES[each.measure],
+            self.heading(each.data, each.measure),
             f"{each.first} - {each.second}",
             f"{each.difference:+.2f}",
             f"{each.low:+.2f} to {each.high:+.2f}",
             f"{each.effect:+.1f}",
             f"{each.wins}/{each.seeds}",
             f"{each.p:.3f}",
-            f"{each.holm:.3f}",
+            f"{each.holm:.3f}{' (' + each.family + ')' if each.family else ''}",
         ]
 
     def figures(self) -> Plain:
@@ -241,7 +260,8 @@ class Report:
                 for each in self.comparisons
             ],
             "significant": [
-                f"{c.data}, {c.measure}: {c.first} - {c.second} {c.difference:+.2f}"
+                ", ".join(filter(None, (c.family, c.data, c.measure)))
+                + f": {c.first} - {c.second} {c.difference:+.2f}"
                 for c in self.comparisons if c.holm < 0.05
             ],
         }  # fmt: skip
@@ -277,7 +297,7 @@ class Report:
         bottom = height * len(arms) + 30
         draw = [
             f'<svg viewBox="0 0 {left + width + 20} {bottom + 24}" role="img">'
-            f'<text x="{left}" y="14" class="head">{MEASURES[measure]}, %</text>'
+            f'<text x="{left}" y="14" class="head">{self.heading(data, measure)}, %</text>'
         ]
         for step in range(5):
             value = low + (high - low) * step / 4

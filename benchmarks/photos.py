@@ -13,6 +13,9 @@ What a teacher gave is kept in build/teachers for all runs, a finished training 
 
 By class, and by whether ImageNet has the class (the lexicon's translations of the name, against the
 names of the classes of the head). Nothing is chosen by these photographs.
+
+`--fit` brings each seed's model below 10 MB with `engine fit` and answers the photographs once more
+(photos_fit.py). `--only seeds` leaves the ablations out. All of it goes on where it was stopped.
 """
 
 from __future__ import annotations
@@ -30,6 +33,7 @@ from typing import Any
 import numpy as np
 from measure import ROOT, engine_command
 from numpy.typing import NDArray
+from photos_fit import LIMIT, difference, fitted
 from rich.console import Console
 from rich.table import Table
 
@@ -67,7 +71,7 @@ MAPS = {
 
 def train(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
     """Train one entry, unless its run is there; its bytes, CPU seconds and folder."""
-    run, cache = folder / name.replace(" ", "_").replace(",", ""), ROOT / "build" / "teachers"
+    run, cache = folder / file_name(name), ROOT / "build" / "teachers"
     figures = run / "figures.json"
     if figures.is_file():
         return json.loads(figures.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
@@ -83,6 +87,11 @@ def train(name: str, overrides: list[str], folder: Path) -> dict[str, Any]:
     found = {"model": str(run / "model"), "bytes": json.loads(done.stdout)["bytes"], "cpu": cpu}
     figures.write_text(json.dumps(found), encoding="utf-8")
     return found
+
+
+def file_name(name: str) -> str:
+    """Of an entry."""
+    return name.replace(" ", "_").replace(",", "")
 
 
 def refit(overrides: list[str], model: Path, folder: Path) -> Path:
@@ -125,6 +134,8 @@ def main() -> None:
     """Train, classify, print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--ablation-seeds", type=int, default=2, help="of each ablation (2)")
+    parser.add_argument("--fit", action="store_true", help="also below 10 MB with `engine fit`")
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "photos")
     parser.add_argument("--only", choices=["seeds"], help="leave the ablations out")
     parser.add_argument("--json", action="store_true")
@@ -144,8 +155,11 @@ def main() -> None:
         "bytes": seeds[0]["bytes"], "cpu_seconds": [round(one["cpu"]) for one in seeds],
         **by_class(photographs, right, first),
     }  # fmt: skip
+    if options.fit:
+        figures["fit"] = fit_all(photographs, [Path(one["model"]) for one in seeds], right)
     if options.only is None:
-        figures["ablations"] = ablations(photographs, first, options.work)
+        models = [Path(one["model"]) for one in seeds][: options.ablation_seeds]
+        figures["ablations"] = ablations(photographs, models, options.work)
     show(console, figures)
     if options.json:
         print(json.dumps(figures, ensure_ascii=False))
@@ -173,21 +187,48 @@ def by_class(
     }
 
 
-def ablations(photographs: Photographs, first: Path, work: Path) -> dict[str, Any]:
-    """The accuracy of each, in percent, and the bytes of those of another size."""
+def fit_all(
+    photographs: Photographs, models: list[Path], before: list[NDArray[np.bool_]]
+) -> dict[str, Any]:
+    """Every model below the limit: bytes, accuracy, and the difference with its interval."""
+    found = [fitted(model, model.parent) for model in models]
+    after = [photographs.answers(Path(one["model"])) == photographs.labels for one in found]
+    return {
+        "limit": LIMIT, "bytes": [one["bytes"] for one in found],
+        "cpu_seconds": [round(one["cpu"]) for one in found],
+        "accuracy_by_seed": [percent(one) for one in after],
+        "accuracy": statistics.mean(percent(one) for one in after),
+        **difference(np.stack(after), np.stack(before)),
+    }  # fmt: skip
+
+
+def ablations(photographs: Photographs, models: list[Path], work: Path) -> dict[str, Any]:
+    """The accuracy of each by seed, in percent, in all and of ImageNet's classes and others."""
     found: dict[str, Any] = {}
+    seeds = range(len(models))
     for name, overrides in {**LEXICONS, **STUDENTS}.items():
-        one = train(name, overrides, work)
-        answers = photographs.answers(Path(one["model"]))
+        some = [train(f"{name} {n}", [*overrides, f"seed={n}"], work) for n in seeds]
         found[name] = {
-            "accuracy": percent(answers == photographs.labels), "bytes": one["bytes"],
-            "cpu_seconds": round(one["cpu"]),
+            **accuracies(photographs, [Path(one["model"]) for one in some], models[0]),
+            "bytes": some[0]["bytes"], "cpu_seconds": [round(one["cpu"]) for one in some],
         }  # fmt: skip
     for name, overrides in MAPS.items():
-        folder = work / "maps" / name.replace(" ", "_").replace(",", "")
-        model = folder if folder.is_dir() else refit(overrides, first, folder)
-        found[name] = {"accuracy": percent(photographs.answers(model) == photographs.labels)}
+        folders = [work / "maps" / f"{file_name(name)}_{n}" for n in seeds]
+        some_maps = [
+            folder if folder.is_dir() else refit(overrides, model, folder)
+            for folder, model in zip(folders, models, strict=True)
+        ]
+        found[name] = accuracies(photographs, some_maps, models[0])
     return found
+
+
+def accuracies(photographs: Photographs, models: list[Path], known: Path) -> dict[str, Any]:
+    """Of some models, by seed, and the means of those classes that ImageNet has and has not."""
+    right = [photographs.answers(model) == photographs.labels for model in models]
+    scores = [percent(one) for one in right]
+    rows = by_class(photographs, right, known)
+    return {"accuracy": statistics.mean(scores), "accuracy_by_seed": scores,
+            **{key: rows[key] for key in ("in_imagenet", "not_in_imagenet")}}  # fmt: skip
 
 
 def show(console: Console, figures: Mapping[str, Any]) -> None:
@@ -206,11 +247,23 @@ def show(console: Console, figures: Mapping[str, Any]) -> None:
     console.print(table)
     console.print(f"classes of ImageNet {figures['in_imagenet']:.1f} %, others"
                   f" {figures['not_in_imagenet']:.1f} %")  # fmt: skip
+    if "fit" in figures:
+        fit = figures["fit"]
+        low, high = fit["interval"]
+        console.print(
+            f"below {fit['limit']} ({', '.join(f'{n:,}' for n in fit['bytes'])} bytes):"
+            f" {fit['accuracy']:.1f} %, {fit['difference']:+.2f} points (95 % {low:+.2f} to"
+            f" {high:+.2f}), {fit['changed']} answers changed; CPU seconds {fit['cpu_seconds']}"
+        )
     if "ablations" in figures:
-        table = Table("instead", "accuracy, %", "MB")
+        table = Table("instead", "accuracy, %", "by seed", "in ImageNet", "others", "MB")
         for name, row in figures["ablations"].items():
             size = f"{row['bytes'] / 1e6:.1f}" if "bytes" in row else ""
-            table.add_row(name, f"{row['accuracy']:.1f}", size)
+            table.add_row(
+                name, f"{row['accuracy']:.1f}",
+                ", ".join(f"{one:.1f}" for one in row["accuracy_by_seed"]),
+                f"{row['in_imagenet']:.1f}", f"{row['not_in_imagenet']:.1f}", size,
+            )  # fmt: skip
         console.print(table)
 
 

@@ -14,6 +14,7 @@ from engine.errors import DataError
 
 _VARIATION = "\ufe0f"
 _INHERITED = "↑↑↑"
+_MAX_BYTES = 64 << 20
 
 
 @dataclass
@@ -31,7 +32,7 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     small XML file becomes gigabytes.
 
     Raises:
-        DataError: not XML, or with entities of its own.
+        DataError: it cannot be read, is larger than 64 MiB, is not XML, or has entities of its own.
     """
     found: dict[str, Annotation] = {}
     here: list[str] = []  # characters and kind of the annotation that is open
@@ -64,7 +65,11 @@ def read_annotations(path: Path) -> dict[str, Annotation]:
     parser.CharacterDataHandler = text.append
     parser.EntityDeclHandler = entity
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise DataError(f"{path} has more than {_MAX_BYTES >> 20} MiB")
         parser.Parse(path.read_bytes(), True)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}") from error
     except expat.ExpatError as error:
         raise DataError(f"{path} is not XML: {error}") from error
     return {cp: annotation for cp, annotation in found.items() if annotation.name}

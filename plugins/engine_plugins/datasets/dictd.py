@@ -10,7 +10,7 @@ from __future__ import annotations
 import gzip
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from engine.errors import DataError
 MAX_BYTES = 256 << 20
 """Most bytes of a dictionary, uncompressed."""
 _MAX_ENTRY = 1 << 16
+_MAX_HEADWORD = 256
 _MAX_PHRASE = 60
 _MAX_WORDS = 5
 
@@ -34,11 +35,14 @@ class Entry:
     text: str
 
 
-def read_dictd(path: Path) -> Iterator[Entry]:
+def read_dictd(path: Path, leave_out: Callable[[str], None] | None = None) -> Iterator[Entry]:
     """The entries of a dictionary in the order of its index.
 
     Args:
         path: without suffix: ``/usr/share/dictd/mueller7``.
+        leave_out: called for each entry that is left out, with the reason: ``malformed`` (a line of
+            the index without its three columns) or ``overlong`` (a headword of more than 256 bytes,
+            an entry of more than 64 KiB).
 
     Raises:
         DataError: a file is missing, damaged, too large or not in UTF-8.
@@ -46,12 +50,18 @@ def read_dictd(path: Path) -> Iterator[Entry]:
     data, index = _read_text(path), _read_file(path.with_name(f"{path.name}.index"))
     for number, line in enumerate(index.split(b"\n"), 1):
         parts = line.split(b"\t")
-        if len(parts) < 3 or parts[0].startswith((b"00database", b"00-database")):
+        if len(parts) < 3:
+            if line.strip() and leave_out is not None:
+                leave_out("malformed")
+            continue
+        if parts[0].startswith((b"00database", b"00-database")):
             continue
         start, size = (_number(part, path, number) for part in parts[1:3])
         if start + size > len(data):
             raise DataError(f"{path}.index, line {number}: the entry lies beyond the dictionary")
-        if size > _MAX_ENTRY:
+        if size > _MAX_ENTRY or len(parts[0]) > _MAX_HEADWORD:
+            if leave_out is not None:
+                leave_out("overlong")
             continue
         yield Entry(
             _decoded(parts[0], path, f"index, line {number}").strip(),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -25,6 +26,9 @@ _LATIN_SCRIPT = frozenset(
      "hu", "id", "is", "it", "la", "lt", "lv", "ms", "mt", "nl", "no", "pl", "pt", "ro", "sk", "sl",
      "sq", "sv", "sw", "tr", "uz", "vi"}
 )  # fmt: skip
+_MAX_TEXT = 512
+"""Characters of a phrase or of a translation; longer ones are left out."""
+
 _DEBIAN = {"annotations": "unicode-cldr-core", "mueller7": "mueller7-dict"}
 
 Pairs = Iterable[tuple[str, str, float]]
@@ -50,6 +54,8 @@ class Lexicon(Dataset):
 
     Attributes:
         counts: phrases by source, for reports.
+        left_out: how many entries and pairs are not used, by the reason: ``malformed``,
+            ``overlong``, ``empty``.
         note: what could not be read and what stands in its place; empty where nothing is missing.
     """
 
@@ -59,8 +65,9 @@ class Lexicon(Dataset):
         self.settings = settings
         self.name = f"lexicon-{settings.language}-{settings.translation}"
         self.note = ""
+        self.left_out: Counter[str] = Counter()
         sources = self._sources()
-        found = _collect(sources, settings)
+        found = _collect(sources, self.left_out)
         held = settings.split == "test"
         self._rows = [
             (phrase, one)
@@ -73,6 +80,9 @@ class Lexicon(Dataset):
         }
         if not self._rows:
             raise DataError(f"{self.name}: no phrase is left", hint="name more sources")
+        if self.left_out:
+            words = ", ".join(f"{n:,} {reason}" for reason, n in sorted(self.left_out.items()))
+            console(stderr=True).print(f"lexicon: entries left out: {words}", markup=False)
         if self.note:
             console(stderr=True).print(f"lexicon: {self.note}", markup=False)
 
@@ -91,7 +101,7 @@ class Lexicon(Dataset):
             found.append(("cldr names", _cldr_names(settings), settings.cldr_weight))
         for path in settings.dictionaries:
             if path not in missing:
-                found.append((path.name, _dictionary(path, settings), 1.0))
+                found.append((path.name, _dictionary(path, settings, self.left_out), 1.0))
         if settings.cldr is not None and settings.cldr not in missing and settings.keywords:
             found.append(("cldr keywords", _cldr_keywords(settings), settings.cldr_weight))
         if missing or not found:
@@ -125,13 +135,17 @@ class Lexicon(Dataset):
 
 
 def _collect(
-    sources: list[tuple[str, Pairs, float]], settings: LexiconSettings
+    sources: list[tuple[str, Pairs, float]], left_out: Counter[str]
 ) -> dict[str, _Phrase]:
     found: dict[str, _Phrase] = {}
     for number, (_, pairs, weight) in enumerate(sources):
         for phrase, translation, counts in pairs:
             phrase, translation = _plain(phrase), _plain(translation)
             if not phrase or not translation:
+                left_out["empty"] += 1
+                continue
+            if max(len(phrase), len(translation)) > _MAX_TEXT:
+                left_out["overlong"] += 1
                 continue
             one = found.setdefault(phrase, _Phrase({}, weight, number))
             dictionaries = _is_dictionary(sources, one.source) and _is_dictionary(sources, number)
@@ -156,9 +170,11 @@ def _is_held_out(phrase: str, settings: LexiconSettings) -> bool:
     return place < settings.held_out
 
 
-def _dictionary(path: Path, settings: LexiconSettings) -> Iterator[tuple[str, str, float]]:
+def _dictionary(
+    path: Path, settings: LexiconSettings, left_out: Counter[str]
+) -> Iterator[tuple[str, str, float]]:
     latin = settings.language.partition("-")[0] in _LATIN_SCRIPT
-    for entry in read_dictd(path):
+    for entry in read_dictd(path, lambda reason: left_out.update([reason])):
         phrases = translations(entry, latin=latin)
         commonness = len(phrases) ** settings.common
         for place, phrase in enumerate(phrases):

@@ -203,12 +203,15 @@ def test_what_is_not_read_is_not_computed(make_config: MakeConfig, tmp_path: Pat
         ("en", {"use": "affinity", "teacher": "one"}, "image.embedding"),
         ("en", {"use": "distill", "teacher": "one", "from": "image"}, "have no images"),
         ("en", {"use": "distill", "teacher": "one", "map": [16, 9]}, "16 wide"),
+        ("en", {"use": "distill", "teacher": "one", "of": "text.embedding"}, "map: [8, 16]"),
+        ("en", {"use": "teacher_logits", "teacher": "one"}, "model.embed_dim: 16"),
     ],
 )
 def test_what_cannot_be_taught_is_refused(
     language: str, loss: dict[str, Any], words: str, make_config: MakeConfig, tmp_path: Path
 ) -> None:
-    config = config_of(make_config, language, loss, languages=("ru",))
+    narrow = ["model.embed_dim=8"] if "[8, 16]" in words or "embed_dim" in words else []
+    config = config_of(make_config, language, loss, languages=("ru",), overrides=narrow)
     with pytest.raises(ConfigError) as caught:
         trainer_of(config, Words(), tmp_path / "run").run()
     assert words in f"{caught.value.message} {caught.value.hint}"

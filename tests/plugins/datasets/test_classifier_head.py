@@ -106,3 +106,23 @@ def test_a_tower_without_weights_or_of_another_program(make_use: MakeUse) -> Non
             ClassifierHead(ClassifierHeadSettings.model_construct(
                 tower=tower, names=None, texts="names", language="en"
             ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("кошка\nсобака\n".encode("cp1251"), "cannot be read"),
+        (b"", "names 0 classes, the head has 2"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'["a", "b"', "is not JSON"),
+        (None, "cannot be read"),
+    ],
+)
+def test_a_bad_file_of_names_is_refused(
+    content: bytes | None, words: str, make_use: MakeUse, tmp_path: Path
+) -> None:
+    path = tmp_path / "names.txt"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        head(make_use, "test_vit", weights("test_vit", tmp_path, 2), names=path)

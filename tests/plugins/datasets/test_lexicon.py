@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.errors import DataError
+from engine_plugins.datasets.cldr import read_annotations
 from engine_plugins.datasets.dictd import Entry, read_dictd, translations
 from engine_plugins.datasets.lexicon import Lexicon
 from engine_plugins.datasets.settings import LexiconSettings
@@ -111,6 +112,31 @@ def test_rows_and_their_weights(tmp_path: Path) -> None:
     assert weights["кот"] == {"cat": 2.0, "tomcat": 1.0}
 
 
+def test_what_is_left_out_is_counted_and_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An entry of a mebibyte, a headword of one, an empty one, a line of the index cut short."""
+    long = "б" * (1 << 20)
+    path = write(tmp_path / "d", {"cat": "кошка", "essay": long, long: "слово", " ": "пусто"})
+    with path.with_name("d.index").open("a", encoding="utf-8") as file:
+        file.write("dog\n" + "x" * (1 << 20) + "\n")
+    lexicon = Lexicon(LexiconSettings(cldr=None, dictionaries=(path,)))
+    assert [lexicon.record(i).queries for i in range(len(lexicon))] == [("кошка", "cat")]
+    assert lexicon.left_out == {"overlong": 2, "malformed": 2, "empty": 1}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "entries left out: 1 empty, 2 malformed, 2 overlong" in said
+
+
+def test_a_phrase_with_different_translations_is_one_row(tmp_path: Path) -> None:
+    """Of one dictionary and of two: every translation is kept once, with the larger weight."""
+    first = write(tmp_path / "a", {"castle": "замок", "lock": "ключ; замок"})
+    second = write(tmp_path / "b", {"castle": "дворец; замок", "padlock": "замок"})
+    settings = LexiconSettings(cldr=None, dictionaries=(first, second), common=0.0, fade=1.0)
+    lexicon = Lexicon(settings)
+    rows = {lexicon.record(i).id: dict(lexicon.record(i).texts_in("en")) for i in range(3)}
+    assert rows["замок"] == {"castle": 1.0, "lock": 0.5, "padlock": 1.0}
+
+
 def test_cldr_comes_before_dictionaries_and_keywords_last(tmp_path: Path) -> None:
     for folder in ("annotations", "annotationsDerived"):
         (tmp_path / folder).mkdir()
@@ -174,6 +200,14 @@ def other_encoding(path: Path) -> None:
     write(path, {"cat": "кошка"}, encoding="cp1251")
 
 
+def utf_16(path: Path) -> None:
+    write(path, {"cat": "кошка"}, encoding="utf-16")
+
+
+def other_index(path: Path) -> None:
+    path.with_name("d.index").write_bytes("кот\tA\tB\n".encode("koi8-r"))
+
+
 def no_text(path: Path) -> None:
     path.with_name("d.dict.dz").unlink()
 
@@ -184,7 +218,9 @@ def no_text(path: Path) -> None:
         (break_gzip, "not a whole gzip file"),
         (break_index, "line 1.*not a number"),
         (break_offset, "beyond the dictionary"),
-        (other_encoding, "not UTF-8"),
+        (other_encoding, "not UTF-8.*at byte"),
+        (utf_16, "not UTF-8"),
+        (other_index, "index, line 1: not UTF-8"),
         (no_text, "is missing"),
     ],
 )
@@ -193,3 +229,22 @@ def test_a_bad_dictionary_is_refused(tmp_path: Path, breaks: object, words: str)
     breaks(path)  # type: ignore[operator]
     with pytest.raises(DataError, match=words):
         Lexicon(LexiconSettings(cldr=None, dictionaries=(path,)))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("<ldml/>".encode("utf-16")[:-1], "is not XML"),
+        ('<?xml version="1.0" encoding="UTF-8"?><ldml>кот</ldml>'.encode("cp1251"), "is not XML"),
+        (None, "cannot be read"),
+        (b" " * (65 << 20), "more than 64 MiB"),
+    ],
+)
+def test_a_bad_file_of_cldr_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+    path = tmp_path / "ru.xml"
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=words):
+        read_annotations(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,12 +88,11 @@ def test_every_format_counts_empty_sides_and_other_targets(tmp_path: Path, kind:
     assert (counts.empty, counts.ambiguous, counts.repeated) == (2, 1, 1)
 
 
-def test_a_line_of_a_mebibyte_is_passed_over(tmp_path: Path) -> None:
-    path = tmp_path / "x.tsv"
-    long = "б" * (1 << 19) + "\tlong\n"
-    path.write_text(f"кошка\tcat\n{long}{long}рыба\tfish\nдом\thouse\n", encoding="utf-8")
-    dataset = read(path)
-    assert rows(dataset) == [("кошка", "cat"), ("рыба", "fish"), ("дом", "house")]
+@pytest.mark.parametrize("kind", ["tsv", "jsonl", "parquet", "moses"])
+def test_a_line_of_a_mebibyte_is_passed_over(tmp_path: Path, kind: str) -> None:
+    long = "б" * (1 << 19)
+    dataset = read(write(tmp_path, kind, [PAIRS[0], (long, "long"), ("long", long), *PAIRS[1:]]))
+    assert rows(dataset) == PAIRS
     assert dataset.counts.long == 2
 
 
@@ -101,15 +101,15 @@ def test_overlong_lines_keep_a_moses_corpus_aligned(tmp_path: Path) -> None:
     assert rows(read(write(tmp_path, "moses", pairs))) == PAIRS
 
 
-def unaligned(folder: Path) -> Path:
+def unaligned(folder: Path, short: str = "en") -> Path:
     path = write(folder, "moses")
-    path.with_name("corpus.en").write_text("cat\n")
+    path.with_name(f"corpus.{short}").write_text("cat\n")
     return path
 
 
-def encoded(folder: Path) -> Path:
+def encoded(folder: Path, encoding: str = "cp1251") -> Path:
     path = folder / "x.tsv"
-    path.write_bytes("кошка\tcat\n".encode("cp1251"))
+    path.write_bytes("кошка\tcat\n".encode(encoding))
     return path
 
 
@@ -141,7 +141,10 @@ def not_parquet(folder: Path) -> Path:
     ("make", "words"),
     [
         (unaligned, r"corpus\.en has fewer lines than .*corpus\.ru"),
+        (partial(unaligned, short="ru"), r"corpus\.ru has fewer lines than .*corpus\.en"),
         (encoded, "line 1: not UTF-8"),
+        (partial(encoded, encoding="koi8-r"), "line 1: not UTF-8"),
+        (partial(encoded, encoding="utf-16"), "line 1: not UTF-8"),
         (empty, "0 of 0 rows"),
         (mostly_bad, "1 of 6 rows can be used"),
         (no_column, "no column `en` .it has ru, de"),
