@@ -134,9 +134,7 @@ class Lexicon(Dataset):
         )
 
 
-def _collect(
-    sources: list[tuple[str, Pairs, float]], left_out: Counter[str]
-) -> dict[str, _Phrase]:
+def _collect(sources: list[tuple[str, Pairs, float]], left_out: Counter[str]) -> dict[str, _Phrase]:
     found: dict[str, _Phrase] = {}
     for number, (_, pairs, weight) in enumerate(sources):
         for phrase, translation, counts in pairs:
