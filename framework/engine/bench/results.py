@@ -185,7 +185,7 @@ class Failure(_Fact):
     Attributes:
         what: one line or a few, as a user would read it on the terminal.
         details: a traceback, or the end of the process's output; may be empty.
-        log: the file with all that the process said, from the folder of the board, so that a board
+        log: the file with all that the process said, from the folder of the bench, so that a result
             is the same wherever it was made; empty where there was no process.
     """
 

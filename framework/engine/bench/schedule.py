@@ -242,7 +242,7 @@ def explain(code: int, log: Path) -> Failure:
 
     Args:
         code: it ended with; negative: the signal that ended it.
-        log: what it said, a file in a folder of the board.
+        log: what it said, a file in the folder of the bench.
     """
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     starts = [i for i, line in enumerate(lines) if line.startswith("error: ")]
