@@ -27,6 +27,8 @@ from engine_plugins.projections.simple import Identity, Linear, TwoLayers
 from engine_plugins.text.clip import ClipText
 from engine_plugins.text.padded import PaddedText
 from engine_plugins.vision.clip import ClipVision
+from engine_plugins.vision.folded_plans import norm_eps
+from engine_plugins.vision.folding import unfolded_tensors
 from engine_plugins.vision.timm import TimmVision
 from engine_plugins.vision.timm_described import pool_of
 
@@ -128,7 +130,12 @@ def _timm_vision(tower: TimmVision, projection: Projection) -> tuple[dict[str, A
         "timm_model_pretrained": False,
         "timm_pool": pool_of(tower.model) or "",
     }
-    tensors = {f"trunk.{name.removeprefix('model.')}": t for name, t in _own(tower).items()}
+    own = {name.removeprefix("model."): tensor for name, tensor in _own(tower).items()}
+    if settings.fold_norms:  # open_clip has the batch norms of timm's model
+        eps = norm_eps(settings.arch)
+        assert eps is not None  # checked when the tower was made
+        own = unfolded_tensors(own, tower.model, eps)
+    tensors = {f"trunk.{name}": tensor for name, tensor in own.items()}
     head, of_head = _timm_head(tower, projection)
     return {**config, **head}, tensors | of_head, projection.out_width
 

@@ -19,6 +19,8 @@ from engine_plugins.vision.folded_plans import norms_in
 if TYPE_CHECKING:
     from torch.nn.modules.batchnorm import _BatchNorm
 
+Tensors = dict[str, Tensor]
+
 
 class ChannelBias(nn.Module):
     """What is left of a batch norm: a bias for each channel, then its activation.
@@ -108,3 +110,26 @@ def _fold(
         mean = mean - tensors[own].double()
         found[own] = torch.zeros_like(tensors[own])
     found[f"{norm}.bias"] = (bias - mean * factor).to(rows.dtype)
+
+
+def unfolded_tensors(tensors: Mapping[str, Tensor], model: nn.Module, eps: float) -> Tensors:
+    """Tensors with a batch norm in the place of every :class:`ChannelBias`: it only adds the bias.
+
+    Other programs have no form of the folded model. The result computes the same up to the rounding
+    of float32.
+
+    Args:
+        tensors: of ``model``, by its own names; not changed.
+        model: the folded model.
+        eps: of the batch norms.
+    """
+    found = dict(tensors)
+    for name, module in model.named_modules():
+        if not isinstance(module, ChannelBias):
+            continue
+        ones = torch.ones_like(module.bias, requires_grad=False)
+        found[f"{name}.weight"] = ones
+        found[f"{name}.running_mean"] = torch.zeros_like(ones)
+        found[f"{name}.running_var"] = ones - eps  # of which the root, with eps, is 1
+        found[f"{name}.num_batches_tracked"] = torch.tensor(0)
+    return found

@@ -14,7 +14,7 @@ from engine.contracts import PluginRef
 from engine.core.size import plan_of_module
 from engine.errors import ConfigError, WeightsError
 from engine_plugins.vision.folded_plans import norm_eps
-from engine_plugins.vision.folding import folded_tensors
+from engine_plugins.vision.folding import folded_tensors, unfolded_tensors
 from engine_plugins.vision.timm import TimmVision
 
 MakeUse = Callable[..., PluginRef]
@@ -75,6 +75,24 @@ def test_the_plan_is_the_folded_module(arch: str, make_use: MakeUse) -> None:
     plan = use.settings.plan()
     assert plan.tensors == plan_of_module(made)
     assert use.settings.foldable_norms is None
+
+
+def test_unfolded_and_folded_again_is_what_it_was(make_use: MakeUse) -> None:
+    """For programs that know timm's own model alone: batch norms that only add the biases."""
+    folded = tower(make_use, "test_resnet", fold_norms=True)
+    folded.load_weights(trained("test_resnet").state_dict(), "timm")
+    own = folded.model.state_dict()
+    found = unfolded_tensors(own, folded.model, 1e-5)
+    plain = timm.create_model("test_resnet", num_classes=0).eval()
+    plain.load_state_dict(found)
+    pixels = torch.randn(3, 3, 64, 64)
+    with torch.no_grad():
+        torch.testing.assert_close(plain(pixels), folded.model(pixels), rtol=1e-4, atol=1e-5)
+    order = {name: found[name] for name in plain.state_dict()}
+    again = folded_tensors(order, 1e-5)
+    assert again.keys() == own.keys()
+    for name, tensor in own.items():
+        torch.testing.assert_close(again[name], tensor)
 
 
 @pytest.mark.parametrize("arch", [a for a in timm.list_models() if norm_eps(a) is not None])
