@@ -73,7 +73,9 @@ class FittedModel:
         losses: of each choice, by item and name.
         candidates: what was measured, the chosen one first.
         front: the frontier; ``None`` where no storage had to change.
-        quality: of the chosen model.
+        quality: of the chosen model against the original.
+        tested: where it was trained: how many inputs of each tower ``quality`` was measured on,
+            which neither trained nor decided; else empty, and it was the calibration set.
         accuracy: of the original, percent; ``None`` without labels.
         difference: of the accuracies, chosen less original, by the paired test.
         images: with labels.
@@ -90,6 +92,7 @@ class FittedModel:
     candidates: list[Candidate] = field(default_factory=list)
     front: Frontier | None = None
     quality: Quality | None = None
+    tested: Mapping[str, int] = field(default_factory=dict)
     accuracy: float | None = None
     difference: PairedDifference | None = None
     images: int = 0

@@ -179,22 +179,26 @@ def pixels_of(model: DualEncoder, pictures: Sequence[np.ndarray]) -> list[Tensor
     ]
 
 
-def cosine_loss(probe: TowerProbe, embeddings: Tensor) -> float:
-    """Mean of 1 - cosine to the original's embeddings, at least 0."""
+def cosine_loss(original: Tensor, embeddings: Tensor) -> float:
+    """Mean of 1 - cosine to the original's embeddings, [N, J] both, at least 0."""
     # Of unit vectors half the squared distance is 1 - cosine, and it is exact where they are near.
-    distance = (embeddings.double() - probe.reference.double()).square().sum(dim=1) / 2
+    distance = (embeddings.double() - original.double()).square().sum(dim=1) / 2
     return float(distance.mean())
 
 
-def neighbours_kept(probe: TowerProbe, embeddings: Tensor) -> float:
+def neighbours_kept(original: Tensor, embeddings: Tensor) -> float:
     """Share of inputs whose nearest other input is the one that it was with the original.
+
+    Args:
+        original: [N, J], its embeddings.
+        embeddings: in the same way, to be compared.
 
     Raises:
         DataError: there are fewer than two inputs.
     """
-    if len(probe) < 2:
+    if len(original) < 2:
         raise DataError("nearest neighbours need two inputs at least")
-    return float((nearest(probe.reference) == nearest(embeddings)).double().mean())
+    return float((nearest(original) == nearest(embeddings)).double().mean())
 
 
 def nearest(rows: Tensor) -> Tensor:

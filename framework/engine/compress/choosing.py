@@ -93,16 +93,18 @@ def probes_for(
     return found, notes
 
 
-def quality_of(probes: Mapping[str, TowerProbe], *, real_pictures: bool) -> Quality:
-    """The model's present weights against the original's."""
+def quality_of(
+    probes: Mapping[str, TowerProbe], originals: Mapping[str, Tensor], *, real_pictures: bool
+) -> Quality:
+    """The model's present weights against the original's embeddings."""
     now = {name: probe.embeddings() for name, probe in probes.items()}
-    cosine = {name: 1 - cosine_loss(probe, now[name]) for name, probe in probes.items()}
+    cosine = {name: 1 - cosine_loss(originals[name], rows) for name, rows in now.items()}
     kept = {
-        name: neighbours_kept(probe, now[name]) for name, probe in probes.items() if len(probe) > 1
+        name: neighbours_kept(originals[name], rows) for name, rows in now.items() if len(rows) > 1
     }
     answers = None
     if real_pictures and "vision" in probes:
-        before = probes["vision"].reference @ probes["text"].reference.T
+        before = originals["vision"] @ originals["text"].T
         after = now["vision"] @ now["text"].T
         answers = float((before.argmax(dim=1) == after.argmax(dim=1)).double().mean())
     return Quality(cosine, kept, answers)
@@ -110,7 +112,12 @@ def quality_of(probes: Mapping[str, TowerProbe], *, real_pictures: bool) -> Qual
 
 @dataclass
 class Choosing:
-    """The choice of storages, step by step."""
+    """The choice of storages, step by step.
+
+    Attributes:
+        originals: the embeddings of the calibration set by the original, by tower, where the model
+            is not the original any more; the whole is compared with these.
+    """
 
     fitted: FittedModel
     limit: int
@@ -120,6 +127,7 @@ class Choosing:
     state: Path | None
     registry: Registry
     progress: Progress
+    originals: Mapping[str, Tensor] | None = None
     rounder: Rounder = field(init=False)
     cheap: bool = field(init=False)
 
@@ -130,6 +138,8 @@ class Choosing:
         probes, notes = probes_for(built, self.texts, self.pictures)
         fitted.notes += notes
         names = [name for item in fitted.items for name in item.tensors]
+        if self.originals is None:
+            self.originals = {name: probe.reference for name, probe in probes.items()}
         self.progress("what each tensor is multiplied with")
         self.rounder = Rounder(built.model, names, probes)
         # Of a large model only the best combination is rounded by moments.
@@ -175,10 +185,10 @@ class Choosing:
     ) -> tuple[Candidate, Again]:
         """A combination measured as a whole, its numbers rounded in the best of some ways."""
         built, items = self.fitted.built, self.fitted.items
-        real, tried = bool(len(self.pictures)), []
+        originals, real, tried = self.originals or {}, bool(len(self.pictures)), []
         for again in ways:
             with replaced(built.model, _tensors(built, items, point, again)):
-                tried.append((quality_of(probes, real_pictures=real), again))
+                tried.append((quality_of(probes, originals, real_pictures=real), again))
         quality, again = min(tried, key=lambda way: way[0].loss)
         if scorer is None:
             return Candidate(point, bytes_, quality), again

@@ -18,9 +18,9 @@ import numpy as np
 
 from engine.compress.answer import FittedModel
 from engine.compress.choices import fixed_bytes, items_of, needed
-from engine.compress.choosing import Choosing, Scorer, impossible, smallest
+from engine.compress.choosing import Choosing, Scorer, impossible, probes_for, smallest
 from engine.compress.folding import fold
-from engine.compress.repair import OriginalOutputs
+from engine.compress.repair import OriginalOutputs, measure_trained, trained_towers
 from engine.compress.steps import (
     compress,
     facts_of,
@@ -28,7 +28,7 @@ from engine.compress.steps import (
     recorded,
     without_limit,
 )
-from engine.compress.trained import against_original, distil_nearest, fitting_bytes
+from engine.compress.trained import distil_nearest, fitting_bytes
 from engine.core.build import Built
 from engine.core.progress import Progress, silent
 from engine.core.registry import Registry, default_registry
@@ -100,8 +100,11 @@ def fit(
     if size.total <= limit:
         built.manifest = recorded(built.manifest, [one.to_json() for one in steps])
         return FittedModel(built, before.total, size, steps, notes=notes)
-    fits, distilled = fitting_bytes(limit, registry), None
+    fits, distilled, originals = fitting_bytes(limit, registry), None, None
     if targets is not None and not fits(built):
+        probes, _ = probes_for(built, texts, pictures)
+        originals = {name: probe.reference for name, probe in probes.items()}
+        del probes
         distilled = distil_nearest(built, targets, fits, texts=texts, languages=languages,
                                    registry=registry, progress=progress)  # fmt: skip
         if distilled is not None:
@@ -114,8 +117,11 @@ def fit(
     if least > limit:
         raise impossible(built.config.name, limit, least, before.total)
     fitted = FittedModel(built, before.total, size, steps, items=items, notes=notes)
-    work = Choosing(fitted, limit, texts, pictures, budget, state, registry, progress)
+    work = Choosing(fitted, limit, texts, pictures, budget, state, registry, progress, originals)
     work.choose(scorer, original)
-    if distilled is not None and targets is not None and fitted.quality is not None:
-        fitted.quality = against_original(fitted.quality, fitted.built, targets)
+    if distilled is not None and targets is not None:
+        measure_trained(fitted, trained_towers(fitted.built, targets))
+        assert fitted.quality is not None
+        last = fitted.built.manifest["compression"]["steps"][-1]
+        last["measured"] = fitted.quality.to_json()
     return fitted

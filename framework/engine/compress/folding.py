@@ -37,7 +37,7 @@ def fold(
         probes = _few_inputs(built, texts)
         compress(built, planned)
         for name, probe in _few_inputs(built, texts).items():
-            lost = cosine_loss(probe, probes[name].reference)
+            lost = cosine_loss(probes[name].reference, probe.reference)
             if lost > ROUNDING:
                 raise PluginError(
                     f"compressor `{planned.use['use']}` says that the model computes the same, and"

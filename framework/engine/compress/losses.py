@@ -268,5 +268,5 @@ def _measure(
     with replaced(model, again.items()):
         for probe in probes_of(item, probes):
             start = min(probe.segment_of(name) for name in _own(item, probe))
-            lost += cosine_loss(probe, probe.embeddings(start))
+            lost += cosine_loss(probe.reference, probe.embeddings(start))
     return lost

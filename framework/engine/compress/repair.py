@@ -10,14 +10,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.compress.answer import FittedModel
-from engine.compress.calibration import TowerProbe, image_probe, pixels_of, text_probe
+from engine.compress.answer import FittedModel, Quality
+from engine.compress.calibration import TowerProbe, image_probe, nearest, pixels_of, text_probe
 from engine.compress.choosing import Scorer
 from engine.compress.steps import recorded
 from engine.contracts.projection import project_state
@@ -32,8 +33,19 @@ from engine.evaluate.statistics import Correct, paired_test
 
 STEPS = 300
 _RATES = (1e-4, 1e-5, 1e-6)  # the nearer a model is already, the smaller a rate still helps
-_HELD_OUT = 5  # every fifth input only tests
 _FEWEST = 10
+
+Part = Literal["test", "choice", "training"]
+"""What an input of the calibration set is for: it measures the result, or it decides between
+results, or it is trained on. Each does one of these alone, so that the measure is not chosen."""
+
+
+def part_of(count: int, part: Part) -> Tensor:
+    """[count] bool: which of some inputs are for a part, a fifth for each of the first two."""
+    place = torch.arange(count) % 5
+    if part == "training":
+        return place > 1
+    return place == ("test", "choice").index(part)
 
 
 @dataclass(frozen=True)
@@ -58,21 +70,20 @@ class Repaired:
     """How a repair went.
 
     Attributes:
-        before: mean of 1 - cosine on inputs that were not trained on, summed over the towers.
-        after: in the same way; at most ``before``: a repair that does not help is taken back.
+        before: mean of 1 - cosine on inputs that neither trained nor decided, summed over the
+            towers.
+        after: in the same way.
+        kept: it helped on the inputs that decide; of a tower that it does not help, it is taken
+            back.
         trained: tensors that were trained.
         steps: that were done.
     """
 
     before: float
     after: float
+    kept: bool
     trained: int
     steps: int
-
-    @property
-    def kept(self) -> bool:
-        """Whether it helped."""
-        return self.after < self.before
 
 
 def targets_of(
@@ -112,13 +123,15 @@ def repair(
         steps: of the optimizer, for each tower.
         progress: receives how far it is.
     """
-    towers = [TrainedTower(fitted.built, targets, name) for name in ("text", "vision")]
-    towers = [tower for tower in towers if tower.inputs]
-    before, after, trained = 0.0, 0.0, 0
-    for number, tower in enumerate(towers):
-        one = tower.repair(steps, share_of(progress, number, len(towers)))
-        before, after, trained = before + one[0], after + one[1], trained + len(tower.trained)
-    found = Repaired(before, after, trained, steps)
+    towers = trained_towers(fitted.built, targets)
+    before = sum(tower.loss("test") for tower in towers)
+    kept = [
+        tower.repair(steps, share_of(progress, number, len(towers)))
+        for number, tower in enumerate(towers)
+    ]
+    after = sum(tower.loss("test") for tower in towers)
+    trained = sum(len(tower.trained) for tower in towers)
+    found = Repaired(before, after, any(kept), trained, steps)
     if not found.kept:
         fitted.notes.append(f"{steps} steps of distillation made nothing better and are left out")
         return found
@@ -127,25 +140,76 @@ def repair(
         f" were not trained on {before:.2g} -> {after:.2g}"
     )
     fitted.notes.append(said)
+    measure_trained(fitted, towers)
+    assert fitted.quality is not None
     fitted.built.manifest = recorded(
         fitted.built.manifest,
-        [{"use": "distillation", "summary": said, "lossless": None, "bytes_saved": 0}],
-    )
-    _measured_again(fitted, targets, towers)
+        [{"use": "distillation", "summary": said, "lossless": None, "bytes_saved": 0,
+          "measured": fitted.quality.to_json()}],
+    )  # fmt: skip
     return found
 
 
-def _measured_again(
-    fitted: FittedModel, targets: OriginalOutputs, towers: Sequence[TrainedTower]
-) -> None:
-    """The cosines of the answer are those of the repaired model."""
-    quality = fitted.quality
-    if quality is None:
-        return
-    cosine = {**quality.cosine, **{tower.name: 1 - tower.loss() for tower in towers}}
-    fitted.quality = replace(quality, cosine=cosine)
-    if fitted.candidates:
-        fitted.candidates[0] = replace(fitted.candidates[0], quality=fitted.quality)
+def trained_towers(built: Built, targets: OriginalOutputs) -> list[TrainedTower]:
+    """The towers of a model for which there are answers to be learned."""
+    towers = [TrainedTower(built, targets, name) for name in ("text", "vision")]
+    return [tower for tower in towers if tower.inputs]
+
+
+def measure_trained(fitted: FittedModel, towers: Sequence[TrainedTower]) -> None:
+    """The quality of a trained answer: against the original, on inputs that only measure.
+
+    Its candidates keep what was measured before the training.
+
+    Args:
+        fitted: the answer; its quality is changed.
+        towers: of its model; of a tower that is not among them the measured cosine stays.
+    """
+    tests = [tower.tested() for tower in towers]
+    before = fitted.quality
+    cosine = {**(before.cosine if before else {}), **{one.name: one.cosine for one in tests}}
+    kept = {**(before.kept if before else {}), **{one.name: one.kept for one in tests}}
+    own = {one.name: one for one in tests}
+    answers = None if before is None else before.answers
+    if "vision" in own:
+        answers = own["vision"].answers(own["text"])
+    fitted.quality = Quality(cosine, kept, answers)
+    fitted.tested = {one.name: len(one.rows) for one in tests}
+
+
+@dataclass(frozen=True)
+class TestedTower:
+    """A tower's embeddings, and which of them measure.
+
+    Attributes:
+        name: ``text`` or ``vision``.
+        found: [N, J] float32 by the present weights, rows of length 1.
+        wanted: in the same way by the original.
+        rows: int64 [T], the inputs that measure.
+    """
+
+    name: str
+    found: Tensor
+    wanted: Tensor
+    rows: Tensor
+
+    @property
+    def cosine(self) -> float:
+        """Mean cosine of both embeddings of an input that measures."""
+        distance = self.found[self.rows].double() - self.wanted[self.rows].double()
+        return 1 - float(distance.square().sum(dim=1).mean()) / 2
+
+    @property
+    def kept(self) -> float:
+        """Share of the inputs that measure whose nearest other input stayed the same one."""
+        same = nearest(self.found) == nearest(self.wanted)
+        return float(same[self.rows].double().mean())
+
+    def answers(self, text: TestedTower) -> float:
+        """Share of the pictures that measure whose nearest text stayed the same one."""
+        before = self.wanted[self.rows] @ text.wanted.T
+        after = self.found[self.rows] @ text.found.T
+        return float((before.argmax(dim=1) == after.argmax(dim=1)).double().mean())
 
 
 def score_again(fitted: FittedModel, scorer: Scorer, original: Correct) -> None:
@@ -210,20 +274,20 @@ class TrainedTower:
             start += count
         self._wanted = wanted
 
-    def repair(self, steps: int, progress: Progress) -> tuple[float, float]:
-        """Train, unless that does not help; the held-out loss before and after."""
+    def repair(self, steps: int, progress: Progress) -> bool:
+        """Train, unless that does not help the inputs that decide; whether it does."""
         own = self._built.model.state_dict()
-        start, before = {n: own[n].clone() for n in self.trained}, self.held_out_loss()
+        start, before = {n: own[n].clone() for n in self.trained}, self.loss("choice")
         self.train(steps, progress)
         try:
             _store(own, {name: self.stored[name] for name in self.trained})
-            after = self.held_out_loss()
+            after = self.loss("choice")
         except WeightsError:  # a number grew beyond what its storage holds
             after = float("inf")
         if after < before:
-            return before, after
+            return True
         self._put(start)
-        return before, before
+        return False
 
     def _probing(self) -> TowerProbe:
         model = self._built.model
@@ -240,18 +304,18 @@ class TrainedTower:
         return functional.normalize(out.float(), dim=-1)
 
     def train(self, steps: int, progress: Progress) -> None:
-        """Adam on the inputs that are not held out; dropout and batch statistics stay off.
+        """Adam on the inputs for training; dropout and batch statistics stay off.
 
-        Each rate begins with the same numbers; the one with the least loss on what it was trained
-        on gives the result, so that the held-out inputs choose nothing.
+        Each rate begins with the same numbers; the one with the least loss on the inputs that
+        decide gives the result.
         """
         own = self._built.model.state_dict()
         start = {name: own[name].clone() for name in self.trained}
-        best, least = start, self._shown_loss()
+        best, least = start, self.loss("choice")
         for number, rate in enumerate(self._rates):
             self._put(start)
             self._train(steps, rate, share_of(progress, number, len(self._rates)))
-            if (loss := self._shown_loss()) < least:
+            if (loss := self.loss("choice")) < least:
                 best, least = {name: own[name].clone() for name in self.trained}, loss
         self._put(best)
 
@@ -272,13 +336,14 @@ class TrainedTower:
         optimizer = torch.optim.Adam(own.values(), lr=rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, max(1, steps))
         draw = random.Random(0)
-        batches = [(b, r, r % _HELD_OUT != 0) for b, r in self.inputs]
+        shown = part_of(len(self._wanted), "training")
+        batches = [(b, r, shown[r]) for b, r in self.inputs]
         batches = [one for one in batches if one[2].any()]
         try:
             for step in range(steps):
-                batch, rows, shown = draw.choice(batches)
-                found = self._embeddings(batch)[shown]
-                loss = (found - self._wanted[rows[shown]]).square().sum(dim=1).mean() / 2
+                batch, rows, own_shown = draw.choice(batches)
+                found = self._embeddings(batch)[own_shown]
+                loss = (found - self._wanted[rows[own_shown]]).square().sum(dim=1).mean() / 2
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()
@@ -289,25 +354,22 @@ class TrainedTower:
                 parameter.requires_grad_(before[name])
                 parameter.grad = None
 
-    def _losses(self) -> Tensor:
-        found = torch.empty(len(self._wanted), dtype=torch.float64)
+    def loss(self, part: Part) -> float:
+        """Mean of 1 - cosine on the inputs of a part."""
+        distance = self._found().double() - self._wanted.double()
+        return float(distance.square().sum(dim=1)[part_of(len(distance), part)].mean()) / 2
+
+    def tested(self) -> TestedTower:
+        """The embeddings by the present weights, and which of them measure."""
+        rows = part_of(len(self._wanted), "test").nonzero()[:, 0]
+        return TestedTower(self.name, self._found(), self._wanted, rows)
+
+    def _found(self) -> Tensor:
+        found = torch.empty_like(self._wanted)
         with torch.no_grad():
             for batch, rows in self.inputs:
-                distance = self._embeddings(batch).double() - self._wanted[rows].double()
-                found[rows] = distance.square().sum(dim=1) / 2
+                found[rows] = self._embeddings(batch)
         return found
-
-    def loss(self) -> float:
-        """Mean of 1 - cosine on all inputs."""
-        return float(self._losses().mean())
-
-    def _shown_loss(self) -> float:
-        losses = self._losses()
-        return float(losses[torch.arange(len(losses)) % _HELD_OUT != 0].mean())
-
-    def held_out_loss(self) -> float:
-        """Mean of 1 - cosine on the inputs that are not trained on."""
-        return float(self._losses()[::_HELD_OUT].mean())
 
 
 def _precise(stored: TensorStorage) -> bool:

@@ -22,9 +22,13 @@ def cost(fitted: FittedModel) -> str:
     if not fitted.candidates:
         done = "lossless steps alone" if fitted.steps else "nothing had to be done"
         return f"no loss: {done}"
-    quality = fitted.candidates[0].quality
+    quality = fitted.quality or fitted.candidates[0].quality
     cosines = ", ".join(f"{name} {value:.5f}" for name, value in quality.cosine.items())
     said = f"mean cosine to the original's embeddings: {cosines}"
+    if fitted.tested:
+        called = {"text": "texts", "vision": "pictures"}
+        inputs = " and ".join(f"{count:,} {called[name]}" for name, count in fitted.tested.items())
+        said += f" (measured on {inputs} that neither trained nor decided)"
     if fitted.difference is not None:
         said += f"; {accuracy_cost(fitted.difference, fitted.images)}"
     return said
@@ -96,6 +100,7 @@ def to_json(fitted: FittedModel, limit: int) -> dict[str, Any]:
         ],
         "candidates": [_candidate(one) for one in fitted.candidates],
         "quality": None if fitted.quality is None else fitted.quality.to_json(),
+        "tested": dict(fitted.tested),
         "images": fitted.images,
         "accuracy_before": fitted.accuracy,
         "difference": None
@@ -137,8 +142,9 @@ def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
                   caption="What was done to which tensor", left=2)
         )  # fmt: skip
     notes = [
-        "A loss is the mean of 1 - cosine between the embeddings of the original and of the model"
-        " in which that tensor alone is stored as said. The chosen model is measured as a whole.",
+        "A tensor's own loss is the mean of 1 - cosine between the embeddings of the model after"
+        " these steps and of the model in which that tensor alone is stored as said. What is"
+        " measured as a whole is compared with the original.",
     ]
     return page(
         f"{fitted.built.config.name} under {size(limit)}",

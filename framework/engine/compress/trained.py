@@ -2,7 +2,7 @@
 
 They are for limits that no storage meets. Each that the installed compressors offer is done to a
 copy, which is trained on the calibration texts; the one that is nearest to the original on texts
-that it was not trained on is taken.
+that it was not trained on is taken. How near it is, still others say, which decided nothing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from engine.compress.answer import Quality
 from engine.compress.repair import OriginalOutputs, TrainedTower
 from engine.compress.steps import PlannedStep, compressed, facts_of, planned_alternatives
 from engine.core.build import Built
@@ -29,7 +28,7 @@ class Distilled:
     Attributes:
         planned: the step.
         before: mean of 1 - cosine to the original's text embeddings without the training.
-        after: with it, both on texts that were not trained on.
+        after: with it, both on texts that neither trained nor decided.
     """
 
     planned: PlannedStep
@@ -79,23 +78,17 @@ def distil_nearest(
             continue
         tower = TrainedTower(made, targets, "text", every_number=True, rates=RATES)
         progress(f"training: {planned.step.summary}")
-        before = tower.held_out_loss()
+        before = tower.loss("test")
         tower.train(steps, progress)
-        one = Distilled(planned, before, tower.held_out_loss())
-        if best is None or one.after < best[0]:
-            best = one.after, one, made
+        one, own = Distilled(planned, before, tower.loss("test")), tower.loss("choice")
+        if best is None or own < best[0]:
+            best = own, one, made
     if best is None:
         return None
     _, distilled, made = best
     built.config, built.model = made.config, made.model
     built.tokenizer, built.manifest = made.tokenizer, made.manifest
     return distilled
-
-
-def against_original(quality: Quality, built: Built, targets: OriginalOutputs) -> Quality:
-    """The quality of a model that was trained, by what the original answered."""
-    tower = TrainedTower(built, targets, "text")
-    return Quality({**quality.cosine, "text": 1 - tower.loss()}, quality.kept, quality.answers)
 
 
 def fitting_bytes(limit: int, registry: Registry) -> Callable[[Built], bool]:

@@ -10,11 +10,13 @@ import pytest
 import torch
 from compress_texts import TEXTS
 
+from engine.compress.calibration import nearest
 from engine.compress.fit import fit
-from engine.compress.repair import OriginalOutputs, repair, score_again, targets_of
+from engine.compress.repair import OriginalOutputs, part_of, repair, score_again, targets_of
 from engine.core import artifact
 from engine.core.build import read_artifact, save
 from engine.errors import DataError
+from engine.evaluate.predictor import Predictor
 from engine.evaluate.texts import encode_texts
 
 Model = Any
@@ -34,16 +36,25 @@ def test_what_is_repaired_is_nearer_and_has_the_same_bytes(model: Model, tmp_pat
     assert done.trained > 5
     assert done.after < done.before
     assert fitted.quality.cosine["text"] > before.cosine["text"]
-    assert fitted.candidates[0].quality == fitted.quality
+    assert fitted.candidates[0].quality == before  # what was chosen among is as it was measured
+    assert fitted.tested == {"text": 12, "vision": 3}
     save(fitted.built, tmp_path / "a")
     assert (tmp_path / "a" / artifact.WEIGHTS).stat().st_size == size <= LIMIT
     again = read_artifact(tmp_path / "a")
     found = encode_texts(again.model, again.tokenizer, TEXTS)
     # What was measured is what a reader of the file gets.
-    cosine = float((found * targets.text).sum(dim=1).mean())
+    tests = slice(0, None, 5)
+    cosine = float((found * targets.text)[tests].sum(dim=1).mean())
     assert cosine == pytest.approx(fitted.quality.cosine["text"], abs=1e-5)
+    same = nearest(found) == nearest(targets.text)
+    assert fitted.quality.kept["text"] == pytest.approx(float(same[tests].double().mean()))
+    pictures = torch.as_tensor(Predictor(again).encode_pixels(PICTURES))
+    assert targets.vision is not None
+    answers = ((pictures @ found.T).argmax(1) == (targets.vision @ targets.text.T).argmax(1))[tests]
+    assert fitted.quality.answers == pytest.approx(float(answers.double().mean()))
     steps = again.manifest["compression"]["steps"]
     assert [one["use"] for one in steps][-2:] == ["storage", "distillation"]
+    assert steps[-1]["measured"] == fitted.quality.to_json()
 
 
 def test_the_same_repair_gives_the_same_numbers(model: Model) -> None:
@@ -58,18 +69,41 @@ def test_the_same_repair_gives_the_same_numbers(model: Model) -> None:
 
 
 def test_what_does_not_help_is_taken_back(model: Model) -> None:
-    """Random targets for what is trained on, the model's own answers for what only tests."""
+    """Random targets for what is trained on, the model's own answers for what decides."""
     built = model()
     fitted = fit(built, LIMIT, texts=TEXTS, languages=["ru", "en"])
     own = targets_of(fitted.built, TEXTS)
     wanted = torch.nn.functional.normalize(torch.randn(own.text.shape), dim=1)
-    wanted[::5] = own.text[::5]
+    wanted[1::5] = own.text[1::5]
     before = {n: t.clone() for n, t in fitted.built.model.state_dict().items()}
     done = repair(fitted, OriginalOutputs(TEXTS, (), wanted, None), steps=20)
     assert not done.kept
     assert all(torch.equal(before[n], t) for n, t in fitted.built.model.state_dict().items())
     assert "made nothing better" in fitted.notes[-1]
     assert all(p.grad is None for p in fitted.built.model.parameters())
+
+
+def test_what_only_measures_decides_nothing(model: Model) -> None:
+    """Whatever the original answers to the inputs that measure, the model becomes the same."""
+    states, befores = [], []
+    for shift in (0, 1):
+        built = model()
+        targets = targets_of(built, TEXTS)
+        wanted = targets.text.clone()
+        wanted[::5] = wanted[::5].roll(shift, dims=1)
+        fitted = fit(built, LIMIT, texts=TEXTS, languages=["ru", "en"])
+        done = repair(fitted, OriginalOutputs(TEXTS, (), wanted, None), steps=10)
+        assert done.kept
+        states.append({n: t.clone() for n, t in fitted.built.model.state_dict().items()})
+        befores.append(done.before)
+    assert befores[0] < befores[1]
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+
+
+def test_every_input_has_one_part() -> None:
+    parts = [part_of(13, one) for one in ("test", "choice", "training")]
+    assert torch.stack(parts).sum(dim=0).tolist() == [1] * 13
+    assert parts[0].nonzero()[:, 0].tolist() == [0, 5, 10]
 
 
 def test_the_accuracy_is_that_of_the_repaired_model(model: Model) -> None:
