@@ -176,7 +176,7 @@ def train(settings: Plain, split: Split, job: Job) -> tuple[Text, Plain]:
     width, variant = split.data.pooled.shape[1], settings["variants"][job.variant]
     model = Text(variant["projection"], width, settings["embed_dim"])
     contrastive, router = (plugin("loss", {"use": use}) for use in ("contrastive", "router"))
-    optimizer = torch.optim.AdamW(model.parameters(), **settings["optimizer"])
+    optimizer = torch.optim.AdamW(model.parameters(), **settings["optimizer"], fused=True)
     best, step, worse = (stop_loss(model, split), 0, copy.deepcopy(model.state_dict())), 0, 0
     for rows in batches_of(settings, split, job):
         classes = split.train[rows]

@@ -22,6 +22,9 @@ LITE0 = (
     "efficientnet-lite0-57934424.pth"
 )
 BACKGROUNDS = 3
+ROUTED_TOKENS = 8
+"""Of a text, that the routers read; names are short, and the block's time goes by the longest."""
+
 VERSION = 1
 
 Floats = NDArray[np.float32]
@@ -37,7 +40,7 @@ class Kept:
         images: [pictures, classes, J] float32 behind the image projection.
         text_class: [T] the class of each text; a class's first text is its name.
         pooled: [T, 384] float32 of MiniLM.
-        ids: [T, L] places in ``table``; ``mask`` [T, L] what is not padding.
+        ids: [T, L] places in ``table`` of the first tokens; ``mask`` [T, L] what is not padding.
         table: [tokens, 384] MiniLM's embeddings of the tokens that occur.
         photos: [P, J]; ``photo_labels`` [P], numbers of ``photo_texts``, which are the last texts
             of all; empty in the data set `emoji`.
@@ -194,12 +197,13 @@ def _texts(built: Any, of_class: Sequence[Sequence[str]], more: Sequence[str]) -
     encoder = built.model.text.eval()
     tokens = built.tokenizer.encode(texts, encoder.settings.max_tokens)
     used, places = np.unique(np.concatenate([np.asarray(t) for t in tokens]), return_inverse=True)
-    width = max(len(row) for row in tokens)
+    width = min(ROUTED_TOKENS, max(len(row) for row in tokens))
     ids, mask = np.zeros((len(texts), width), np.int64), np.zeros((len(texts), width), bool)
     pooled, start = np.zeros((len(texts), encoder.width), np.float32), 0
     for number, row in enumerate(tokens):
-        ids[number, : len(row)] = places[start : start + len(row)]
-        mask[number, : len(row)] = True
+        first = min(width, len(row))
+        ids[number, :first] = places[start : start + first]
+        mask[number, :first] = True
         start += len(row)
     order = sorted(range(len(texts)), key=lambda number: len(tokens[number]))
     with torch.inference_mode():

@@ -32,6 +32,8 @@ EPOCHS, BATCH = 5, 64
 """As make_multilingual.py of sentence-transformers has them."""
 
 VENV = ROOT / "venvs" / "sentence_transformers"
+TRAINER = ("accelerate==1.15.0", "datasets==5.2.0")
+"""What the library's trainer needs beside this environment's packages."""
 
 OURS, HALF, PEER = "engine", "engine, teacher in bfloat16", "sentence-transformers"
 
@@ -112,8 +114,7 @@ def _peer(work: Path, path: Path, test: Path, target: np.ndarray[Any, Any]) -> M
 
 
 def _python() -> str:
-    """Python of an environment of its own: this one's packages, and those of the library's trainer
-    (accelerate, datasets)."""
+    """Python of an environment of its own: this one's packages, and those of :data:`TRAINER`."""
     python = VENV / "bin" / "python"
     if not (VENV / "ready").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
@@ -121,7 +122,7 @@ def _python() -> str:
         ours = [path for path in sys.path if path.endswith("site-packages")]
         (site / "ours.pth").write_text("".join(f"{path}\n" for path in ours), encoding="utf-8")
         constraints = ["--constraint", str(ROOT / "constraints.txt")]
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", *constraints, "accelerate",
-                        "datasets"], check=True)  # fmt: skip
+        command = [str(python), "-m", "pip", "install", "--quiet", *constraints, *TRAINER]
+        subprocess.run(command, check=True)
         (VENV / "ready").touch()
     return str(python)
