@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from engine.compress.choosing import Scorer
     from engine.compress.planning import Planned
     from engine.compress.steps import PlannedStep
+    from engine.contracts.dataset import Dataset
     from engine.contracts.tokenizer import Tokenizer
     from engine.core.build import Built
     from engine.core.config.schema import EngineConfig
 
 _MAX_TEXT_BYTES = 64 << 20
 _PICTURES = 64
+_MAX_ROWS = 2000
 
 Model = Annotated[Path, typer.Argument(help="An artifact, or a config (a YAML file).")]
 Texts = Annotated[
@@ -242,16 +244,14 @@ def _open(data: Path | None, truth: Path | None) -> tuple[list[Any], Any]:
 
 
 def _default_texts(built: Built, datasets: Sequence[Any]) -> list[str]:
-    """The class names of the data sets, else the queries of the config's training data."""
-    from itertools import islice
-
+    """The class names of the data sets, else texts of the config's training data."""
     from engine.errors import DataError, EngineError
 
     found = [name for dataset in datasets for name in dataset.classes]
     train = built.config.data.train
     if not found and train is not None:
         try:
-            found = list(islice(train.create().texts(), 2000))
+            found = _training_texts(train.create(), built.config)
         except EngineError as error:
             raise DataError(
                 f"there are no calibration texts: the training data of the config cannot be read"
@@ -262,6 +262,16 @@ def _default_texts(built: Built, datasets: Sequence[Any]) -> list[str]:
         raise DataError("there are no calibration texts",
                         hint="give a file with one text a line: --texts FILE")  # fmt: skip
     return list(dict.fromkeys(found))
+
+
+def _training_texts(dataset: Dataset, config: EngineConfig) -> list[str]:
+    """Texts of evenly spaced rows, in the languages that the text encoder is trained on."""
+    from engine.prepare.chunks import texts_of
+
+    languages = () if config.train is None else config.train.languages
+    count = min(len(dataset), _MAX_ROWS)
+    rows = (number * len(dataset) // count for number in range(count))
+    return [text for row in rows for text in texts_of(dataset, dataset.record(row), languages)]
 
 
 def _fitted(

@@ -7,9 +7,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import NamedTuple
 
 import pytest
+
+from engine.cli.fit import _default_texts
+from engine.core.config import load_config
 
 CONFIG = """\
 engine: 1
@@ -169,3 +173,22 @@ def test_a_language_that_the_tokenizer_cannot_spell(run: Engine, small: Path) ->
     assert done.exit_code == 2
     assert not (small / "trimmed").exists()
     assert "neither a language" in " ".join(done.output.split())
+
+
+def test_texts_of_the_training_data_are_evenly_spaced_and_in_the_trained_languages(
+    tmp_path: Path,
+) -> None:
+    """A lexicon is sorted, so its first texts would all begin with the same letter."""
+    rows = "".join(f"слово {n:04}\tword {n:04}\n" for n in range(5000))
+    (tmp_path / "x.tsv").write_text(rows, encoding="utf-8")
+    config = CONFIG.replace(
+        "{use: shapes, count: 64}", f"{{use: parallel_texts, path: {tmp_path}/x.tsv}}"
+    )
+    stage = "{name: a, trains: {text: true}, epochs: 1, batch_size: 8}"
+    train = f"train: {{languages: [ru], stages: [{stage}]}}\n"
+    (tmp_path / "one.yaml").write_text(config + train, encoding="utf-8")
+    built = SimpleNamespace(config=load_config(tmp_path / "one.yaml"))
+    found = _default_texts(built, [])  # type: ignore[arg-type]
+    assert len(found) == 2000
+    assert all(text.startswith("слово") for text in found)
+    assert (found[0], found[1], found[-1]) == ("слово 0000", "слово 0002", "слово 4997")
