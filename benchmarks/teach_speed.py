@@ -120,7 +120,9 @@ def _python() -> str:
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
         site = next((VENV / "lib").glob("python*/site-packages"))
         ours = [path for path in sys.path if path.endswith("site-packages")]
-        (site / "ours.pth").write_text("".join(f"{path}\n" for path in ours), encoding="utf-8")
+        # addsitedir reads the .pth files there too: an editable installation is nothing else.
+        lines = [f"import site; site.addsitedir({path!r})\n" for path in ours]
+        (site / "ours.pth").write_text("".join(lines), encoding="utf-8")
         constraints = ["--constraint", str(ROOT / "constraints.txt")]
         command = [str(python), "-m", "pip", "install", "--quiet", *constraints, *TRAINER]
         subprocess.run(command, check=True)
