@@ -52,7 +52,8 @@ class PlannedStep:
     def answers(self) -> str:
         """What it changes, for the user."""
         if self.compressor.lossless:
-            return f"nothing changes for {self.compressor.lossless}"
+            outside = f"; {self.step.outside}" if self.step.outside else ""
+            return f"nothing changes for {self.compressor.lossless}{outside}"
         if self.compressor.same_function:
             return "answers change by the rounding of float32 alone"
         return "answers may change"
@@ -64,6 +65,7 @@ class PlannedStep:
             "summary": self.step.summary,
             "lossless": self.compressor.lossless,
             "bytes_saved": self.saved,
+            **({"outside": self.step.outside} if self.step.outside else {}),
             **self.step.details,
         }
 

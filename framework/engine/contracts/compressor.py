@@ -56,6 +56,8 @@ class CompressionStep:
         tokenizer: the new tokenizer; ``None``: it stays.
         details: what the artifact's manifest keeps beside the summary (JSON types).
         examples: texts for which nothing may change, by which Engine checks a lossless step.
+        outside: a sentence for the user on what changes for other input: "texts with other letters
+            get other tokens"; empty: nothing, or nothing more than the summary says.
         work: what ``apply`` needs to know; no one else reads it.
     """
 
@@ -64,6 +66,7 @@ class CompressionStep:
     tokenizer: Tokenizer | None = None
     details: Mapping[str, Any] = field(default_factory=dict)
     examples: Sequence[str] = ()
+    outside: str = ""
     work: Any = None
 
 

@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 
 _FEW = 0.5
 """Share of the letters that may be unknown to a tokenizer that can spell a language: one that was
-trained on few texts lacks some."""
+trained on few texts lacks some. A script has the letters of many languages: one of them is enough.
+"""
 
 _EXAMPLES = 200
+
+_NAMED = 8
+"""Languages that are named in a sentence; the manifest has all of them."""
 
 
 class TrimVocabulary(Compressor):
@@ -74,6 +78,7 @@ class TrimVocabulary(Compressor):
         rows = model.text.vocab_size
         if len(kept) >= rows:
             return None
+        changed = _others(tokenizer, made, kept, own.languages)
         return CompressionStep(
             {"text.vocab_size": len(kept)},
             f"{len(kept):,} of {rows:,} tokens stay: those that {self.lossless} can need",
@@ -82,9 +87,10 @@ class TrimVocabulary(Compressor):
                 "languages": list(own.languages),
                 "kept": len(kept),
                 "of": rows,
-                "changed_languages": _others(tokenizer, made, kept, own.languages),
+                "changed_languages": changed,
             },
             examples=_examples(letters, texts) if letters else texts[:_EXAMPLES],
+            outside=_outside(changed, own.languages),
             work=kept,
         )
 
@@ -121,7 +127,7 @@ def _check_spelled(tokenizer: Tokenizer, name: str) -> None:
         return
     rows = tokenizer.encode(letters, 16)
     unknown = [c for c, row in zip(letters, rows, strict=True) if row == nothing]
-    if len(unknown) > _FEW * len(letters):
+    if len(unknown) > (_FEW * len(letters) if name in languages() else len(letters) - 1):
         scripts = ", ".join(sorted({script_of(c) for c in unknown}))
         raise ConfigError(
             f"the tokenizer cannot spell `{name}`: it does not know {len(unknown)} of its"
@@ -149,6 +155,18 @@ def _examples(letters: set[str], texts: Sequence[str]) -> list[str]:
         for _ in range(_EXAMPLES)
     ]
     return [*made, *texts[:_EXAMPLES]]
+
+
+def _outside(changed: Sequence[str], named: Sequence[str]) -> str:
+    """What changes for other texts, in a sentence."""
+    others = len(languages()) - sum(name in languages() for name in named)
+    if not changed:
+        return f"in {others} other languages each letter keeps its tokens, but words may not"
+    few = ", ".join(changed[:_NAMED]) + (", ..." if len(changed) > _NAMED else "")
+    return (
+        f"letters of {len(changed)} of {others} other languages ({few}) get other tokens, or the"
+        " unknown one"
+    )
 
 
 def _others(old: Tokenizer, new: Tokenizer, kept: Sequence[int], named: Sequence[str]) -> list[str]:

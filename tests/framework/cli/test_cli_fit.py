@@ -139,6 +139,16 @@ def test_trimming_says_what_was_checked(run: Engine, small: Path) -> None:
         (["--limit", "150kB", "--texts", "nothing.txt"], 2, "cannot be read"),
         (["--limit", "150kB", "--texts", "empty.txt"], 2, "the calibration set would be empty"),
         (["--limit", "150kB", "--truth", "gt.json"], 2, "without --data"),
+        (
+            ["--limit", "150kB", "--texts", "texts.txt", "--languages", "ka"],
+            2,
+            "the tokenizer cannot spell `ka`",
+        ),
+        (
+            ["--limit", "150kB", "--texts", "texts.txt", "--languages", "klingon"],
+            2,
+            "neither a language",
+        ),
     ],
 )
 def test_bad_input(run: Engine, small: Path, arguments: list[str], code: int, words: str) -> None:
@@ -163,6 +173,10 @@ def test_a_model_below_the_limit_is_written_as_it_is(run: Engine, small: Path) -
     assert done.exit_code == 0, done.output
     assert "nothing is done" in " ".join(done.output.split())
     assert bytes_of(small / "same") == bytes_of(small / "small")
+    done = run("fit", "small", "--limit", "100MB", "--texts", "texts.txt", "-o", "same",
+               "--html", "same.html", "--json")  # fmt: skip
+    assert json.loads(done.stdout)["cost"] == "no loss: nothing had to be done"
+    assert "nothing is done" in (small / "same.html").read_text()
 
 
 def test_a_language_that_the_tokenizer_cannot_spell(run: Engine, small: Path) -> None:
