@@ -119,7 +119,7 @@ def _candidate(one: Candidate) -> dict[str, Any]:
 
 def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
     """The page: bytes against quality, and what was done to which tensor."""
-    from engine.report import about, page, size, table
+    from engine.report import about, render, size, table
 
     facts = [
         ("before", size(fitted.original)),
@@ -127,33 +127,26 @@ def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
         ("limit", size(limit)),
         ("cost", cost(fitted)),
     ]
-    body: list[Any] = []
-    if fitted.steps:
-        rows = [[one.step.summary, f"{one.saved:,}", one.answers] for one in fitted.steps]
-        body.append(table(["step", "bytes saved", "answers"], rows, caption="Steps"))
-    if fitted.candidates:
-        body.append(_chart(fitted, limit))
-        body.append(
-            table(candidate_heads(fitted), candidate_rows(fitted),
-                  caption="Measured as a whole; the first was chosen", left=0)
-        )  # fmt: skip
-        body.append(
-            table(["tensor", "storage", "bytes", "its own loss"], tensor_rows(fitted),
-                  caption="What was done to which tensor", left=2)
-        )  # fmt: skip
     notes = [
         "A tensor's own loss is the mean of 1 - cosine between the embeddings of the model after"
         " these steps and of the model in which that tensor alone is stored as said. What is"
         " measured as a whole is compared with the original.",
     ]
-    return page(
-        f"{fitted.built.config.name} under {size(limit)}",
-        body,
+    measured = bool(fitted.candidates)
+    return render(
+        "engine.compress/fit.html",
+        title=f"{fitted.built.config.name} under {size(limit)}",
         kind="fit",
         facts=facts,
         warnings=fitted.notes,
         about=about(data=list(inputs), packages=["torch", "numpy"], notes=notes),
-    )
+        steps=[{"summary": one.step.summary, "answers": one.answers, "saved": one.saved}
+               for one in fitted.steps],
+        chart=_chart(fitted, limit) if measured else None,
+        candidates=table(candidate_heads(fitted), candidate_rows(fitted), left=0)
+        if measured else None,
+        tensors=table(["tensor", "storage", "bytes", "its own loss"], tensor_rows(fitted), left=2),
+    )  # fmt: skip
 
 
 def _chart(fitted: FittedModel, limit: int) -> Any:
