@@ -20,6 +20,8 @@ def percent(share: float) -> str:
 def cost(fitted: FittedModel) -> str:
     """The cost of the chosen model in a sentence."""
     if not fitted.candidates:
+        if any(one.compressor.same_function for one in fitted.steps):
+            return "no loss but the rounding of float32: no storage had to change"
         done = "lossless steps alone" if fitted.steps else "nothing had to be done"
         return f"no loss: {done}"
     quality = fitted.quality or fitted.candidates[0].quality

@@ -14,6 +14,8 @@ import pytest
 import torch
 
 from engine.compress.fit import fit
+from engine.compress.planning import plan_fit
+from engine.compress.report import cost
 from engine.core.build import Built, read_artifact, save
 from engine.core.size import config_size
 from engine.errors import WeightsError
@@ -68,6 +70,15 @@ def test_open_clip_gets_batch_norms_that_add_the_biases(fitted: Path, tmp_path: 
         found = model.encode_image(pixels(own), normalize=True)
         expected = own.model.encode_image(pixels(own))
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+
+
+def test_what_folding_alone_costs_is_said() -> None:
+    built = make_built(small_config(VISION, CLIP_TEXT, LINEAR, IDENTITY))
+    plan = plan_fit(built.config, built.tokenizer, languages=["ru"])
+    made = fit(built, plan.after_steps, texts=TEXTS, languages=["ru"])
+    assert made.size.total == plan.after_steps
+    assert not made.candidates
+    assert cost(made).startswith("no loss but the rounding of float32")
 
 
 def test_transformers_has_no_form_of_such_a_tower(fitted: Path, tmp_path: Path) -> None:
