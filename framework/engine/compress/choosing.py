@@ -171,6 +171,11 @@ class Choosing:
             fitted.accuracy = _accuracy(original)
             fitted.images = sum(rows.shape[1] for rows in original)
             fitted.difference = paired_test(best.correct, original)
+            if len(found) > 1:
+                fitted.notes.append(
+                    f"the best of {len(found)} combinations by their accuracy on these images was"
+                    " chosen, so the accuracy on other images may be a little lower"
+                )
         take(fitted, best, again, self.registry)
         if kept is not None:
             kept.remove()

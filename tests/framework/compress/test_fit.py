@@ -272,6 +272,8 @@ def test_accuracy_decides_where_labels_are_known(model: Model) -> None:
     assert len(calls) == 1 + len(fitted.candidates)
     assert fitted.candidates[0].accuracy == max(c.accuracy or 0 for c in fitted.candidates)
     assert fitted.accuracy == 37.5
+    chosen = f"the best of {len(fitted.candidates)} combinations by their accuracy"
+    assert any(chosen in note for note in fitted.notes) is (len(fitted.candidates) > 1)
     assert fitted.images == 40
     assert fitted.difference is not None
     assert fitted.difference.low <= fitted.difference.value <= fitted.difference.high
