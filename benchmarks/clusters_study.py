@@ -2,7 +2,6 @@
 
     python benchmarks/clusters_study.py --json
     python benchmarks/clusters_study.py --most 20    # twenty trainings, the rest another time
-    python benchmarks/clusters_study.py --pilot      # how `optimizer` in the settings was chosen
 
 Both towers are frozen, so their activations are made once (clusters_study_data.py). Engine's own
 projections, routers, losses and samplers are then trained until the loss of classes that are not
@@ -19,6 +18,7 @@ from __future__ import annotations
 import copy
 import functools
 import hashlib
+import itertools
 import json
 import os
 import sys
@@ -44,6 +44,10 @@ from engine.contracts import Epoch
 from engine.core.registry import default_registry
 
 SETTINGS = Path(__file__).with_suffix(".yaml")
+TRAINING = ("embed_dim", "clusters", "batch_size", "every", "patience", "max_steps",
+            "router_weight")  # fmt: skip
+"""What all trainings share, beside the optimizer."""
+
 Plain = dict[str, Any]
 Numbers = NDArray[np.int64]
 
@@ -70,9 +74,7 @@ def plugin(kind: str, plain: Mapping[str, Any], *more: Any, **named: Any) -> Any
 def jobs_of(settings: Plain) -> list[Job]:
     """All trainings, seed by seed, so that what is there is whole at any moment."""
     found = []
-    shared = {name: settings[name] for name in (
-        "embed_dim", "clusters", "batch_size", "every", "patience", "max_steps", "router_weight",
-        "optimizer")}  # fmt: skip
+    shared = {name: settings[name] for name in (*TRAINING, "optimizer")}
     for seed in range(settings["seeds"]):
         for data, about in settings["data"].items():
             for batches, how in settings["batches"].items():
@@ -288,20 +290,31 @@ def split_of(data: str, seed: int) -> Split:
     return Split(kept(data, settings["embed_dim"]), about, settings["clusters"], seed)
 
 
-def pilot(settings: Plain) -> None:
-    """The stopping loss of the arm `one` on a seed of its own, by learning rate and decay."""
-    asked = settings["pilot"]
-    for lr in asked["lr"]:
-        for decay in asked["weight_decay"]:
-            trial = {**settings, "optimizer": {"lr": lr, "weight_decay": decay}}
-            found = [
-                train(trial, split_of(data, asked["seed"]),
-                      Job(data, asked["seed"], "one", "shuffled", ""))[1]
-                for data in settings["data"]
-            ]  # fmt: skip
-            losses = ", ".join(f"{f['stop_loss']:.4f} ({f['best_step']} steps)" for f in found)
-            total = sum(f["stop_loss"] for f in found)
-            print(f"lr {lr}, weight decay {decay}: {losses}; sum {total:.4f}", flush=True)
+def pilot(settings: Plain) -> Plain:
+    """The optimizer's settings: those with the lowest loss to stop by, summed over the data sets.
+
+    Of the arm `one`, on a seed that is not one of the study's. Kept in pilot.json.
+    """
+    asked, path = settings["pilot"], PLACE / "pilot.json"
+    what = {name: settings[name] for name in ("data", "pilot", *TRAINING)}
+    key = hashlib.sha256(json.dumps([VERSION, what], sort_keys=True).encode()).hexdigest()[:16]
+    done = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if done.get("key") == key:
+        return dict(done["optimizer"])
+    found = []
+    for lr, decay in itertools.product(asked["lr"], asked["weight_decay"]):
+        optimizer = {"lr": lr, "weight_decay": decay}
+        trial = {**settings, "optimizer": optimizer}
+        losses = {
+            data: train(trial, split_of(data, asked["seed"]),
+                        Job(data, asked["seed"], "one", "shuffled", ""))[1]["stop_loss"]
+            for data in settings["data"]
+        }  # fmt: skip
+        found.append({"optimizer": optimizer, "losses": losses, "sum": sum(losses.values())})
+        print(f"pilot: {found[-1]}", file=sys.stderr, flush=True)
+    best = min(found, key=lambda each: each["sum"])
+    path.write_text(json.dumps({"key": key, "optimizer": best["optimizer"], "tried": found}))
+    return dict(best["optimizer"])
 
 
 def append(path: Path, row: Plain) -> None:
@@ -318,14 +331,11 @@ def main() -> None:
     """Train what is missing, report."""
     parser = arguments(__doc__)
     parser.add_argument("--most", type=int, help="trainings in this call (all)")
-    parser.add_argument("--pilot", action="store_true", help="the choice of the optimizer alone")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     settings: Plain = yaml.safe_load(SETTINGS.read_text(encoding="utf-8"))
-    if asked.pilot:
-        pilot(settings)
-        return
     PLACE.mkdir(parents=True, exist_ok=True)
+    settings["optimizer"] = pilot(settings)
     sizes, jobs, path = sizes_of(settings), jobs_of(settings), PLACE / "results.jsonl"
     done = read_results(path)
     for job in [job for job in jobs if job.key not in done][: asked.most]:
@@ -345,7 +355,9 @@ def main() -> None:
     finish(asked.json, {
         **report.figures(), "trainings": len(rows), "missing": missing,
         "cut_short": sum(not row["to_the_end"] for row in rows),
-        "cpu_seconds": round(sum(row["cpu"] for row in rows)),
+        "cpu_seconds": round(sum(row["cpu"] for row in rows)), "optimizer": settings["optimizer"],
+        "steps": {"best": sorted(row["best_step"] for row in rows)[len(rows) // 2] if rows else 0,
+                  "most": max((row["steps"] for row in rows), default=0)},
     })  # fmt: skip
 
 
