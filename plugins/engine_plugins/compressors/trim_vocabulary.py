@@ -90,7 +90,8 @@ class TrimVocabulary(Compressor):
                 "changed_languages": changed,
             },
             examples=_examples(letters, texts) if letters else texts[:_EXAMPLES],
-            outside=_outside(changed, own.languages),
+            # Where only unused rows go, nothing changes anywhere.
+            outside=_outside(changed, own.languages) if len(kept) < tokenizer.vocab_size else "",
             work=kept,
         )
 

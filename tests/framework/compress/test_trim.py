@@ -75,6 +75,17 @@ def test_without_languages_the_scripts_of_the_texts_stay_whole(model: Model) -> 
     )
 
 
+def test_where_only_unused_rows_go_nothing_changes_outside(model: Model) -> None:
+    """A table with more rows than the tokenizer has tokens."""
+    built = model(text={"vocab_size": 2000})
+    other = built.tokenizer.trimmed(frozenset("абвгдежзиклмнопрст")).tokenizer
+    built.tokenizer = other
+    step = step_of(trim(built, languages=["Cyrillic"]), "trim_vocabulary")
+    assert step.to_json()["kept"] == other.vocab_size
+    assert step.to_json()["changed_languages"] == []
+    assert step.step.outside == ""
+
+
 def test_a_language_that_cannot_be_spelled(model: Model) -> None:
     with pytest.raises(ConfigError, match="cannot spell `Georgian`"):
         trim(model(), languages=["Georgian"])
