@@ -26,9 +26,10 @@ from typing import Any
 
 from engine.bench.results import _Fact
 from engine.contracts.hooks import GROUP
-from engine.contracts.settings import PluginRef, Settings
+from engine.contracts.settings import PluginRef
 from engine.core.code_identity import MISSING, counts_by_source, version_of, versions_of
 from engine.core.files import write_text
+from engine.core.named_files import values_of
 from engine.core.registry import Registry
 
 _ENGINE = "engine"
@@ -76,20 +77,9 @@ class Code(_Fact):
                 yield f"{top} was not installed and is now"
 
 
-def uses_of(value: object) -> Iterator[PluginRef]:
+def uses_of(settings: object) -> Iterator[PluginRef]:
     """Every plugin that settings choose, those within other plugins' settings too."""
-    if isinstance(value, PluginRef):
-        yield value
-        yield from uses_of(value.settings)
-    elif isinstance(value, Settings):
-        for name in type(value).model_fields:
-            yield from uses_of(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from uses_of(item)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from uses_of(item)
+    return (value for value in values_of(settings) if isinstance(value, PluginRef))
 
 
 def packages_of(values: Iterable[object], registry: Registry) -> tuple[str, ...]:

@@ -11,18 +11,6 @@ from engine.bench.results import Result
 RANDOM = "RANDOM weights"
 """How a warning of random weights begins, behind the part's name."""
 
-NONE = "–"
-"""Where something does not apply or was not measured."""
-
-
-def size(count: int) -> str:
-    """Bytes with three digits: ``12.3 MB`` (10^6, as limits are written)."""
-    for unit, one in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
-        if count >= one:
-            value = count / one
-            return f"{value:.{max(0, 2 - int(math.log10(value)))}f} {unit}"
-    return f"{count} B"
-
 
 def limit_words(limit: int | None) -> str:
     """``50 MB``, exact; ``no limit``."""
@@ -37,11 +25,6 @@ def limit_words(limit: int | None) -> str:
 def rank_words(place: Rank) -> str:
     """``1``, or ``1-3`` where it is tied."""
     return f"{place.best}" if place.best == place.worst else f"{place.best}-{place.worst}"
-
-
-def number(value: float | None, digits: int = 1) -> str:
-    """With that many decimals; a dash for what is not known or no number."""
-    return NONE if value is None or not math.isfinite(value) else f"{value:,.{digits}f}"
 
 
 def mean(values: Iterable[float | None]) -> float | None:

@@ -6,7 +6,6 @@ The bench's folder must be reachable under the same name by all machines. Ray is
 
 from __future__ import annotations
 
-import importlib
 import os
 import time
 from collections.abc import Sequence
@@ -28,7 +27,7 @@ from engine.bench.schedule import (
     write_job,
 )
 from engine.core.files import write_text
-from engine.errors import PluginError
+from engine.core.ray_cluster import joined_cluster
 from engine.train.ray_workers import check_machine
 
 
@@ -52,44 +51,35 @@ def run_on_ray(
         PluginError: Ray is not installed.
         TrainingError: no machine of the cluster has the CPUs that a task takes.
     """
-    try:
-        ray: Any = importlib.import_module("ray")
-    except ImportError as error:
-        raise PluginError(
-            f"`--on ray` needs the package ray ({error})",
-            hint="`pip install ray`, or leave it out: `--jobs N` runs N processes here",
-        ) from error
-    own = not ray.is_initialized()
-    if own:
-        ray.init(include_dashboard=False)
+    with joined_cluster("`--jobs N` runs N processes here") as ray:
+        return _run(ray, tasks, logs, watch, tick)
+
+
+def _run(ray: Any, tasks: Sequence[Task], logs: Path, watch: Watch, tick: float) -> Failures:
     failures: dict[tuple[str, int, str], Failure] = {}
     todo = [(task, phase) for task in tasks for phase in task.phases if task.job is not None]
     left = left_of(todo)
     done = len(todo) - len(left)
-    try:
-        if left:
-            check_machine(ray, max(threads_of(task, phase) for task, phase in left))
-        for evaluating in (True, False):
-            waiting = {}
-            for task, phase in left:
-                failed = (task.entry.name, task.seed, "evaluate") in failures
-                if (phase == "evaluate") == evaluating and not failed:
-                    waiting[_submit(ray, task, phase, logs)] = (task, phase, time.monotonic())
-            while waiting:
-                ready, _ = ray.wait(list(waiting), timeout=tick)
-                for each in ready:
-                    task, phase, _ = waiting.pop(each)
-                    done += 1
-                    failure = _outcome(ray, each, task, phase, logs)
-                    if failure is not None:
-                        failures[task.entry.name, task.seed, phase] = failure
-                watch(done, len(todo), [
-                    Doing(task.title, phase, since, last_line(_log(logs, task, phase)))
-                    for task, phase, since in waiting.values()
-                ])  # fmt: skip
-    finally:
-        if own:
-            ray.shutdown()
+    if left:
+        check_machine(ray, max(threads_of(task, phase) for task, phase in left))
+    for evaluating in (True, False):
+        waiting = {}
+        for task, phase in left:
+            failed = (task.entry.name, task.seed, "evaluate") in failures
+            if (phase == "evaluate") == evaluating and not failed:
+                waiting[_submit(ray, task, phase, logs)] = (task, phase, time.monotonic())
+        while waiting:
+            ready, _ = ray.wait(list(waiting), timeout=tick)
+            for each in ready:
+                task, phase, _ = waiting.pop(each)
+                done += 1
+                failure = _outcome(ray, each, task, phase, logs)
+                if failure is not None:
+                    failures[task.entry.name, task.seed, phase] = failure
+            watch(done, len(todo), [
+                Doing(task.title, phase, since, last_line(_log(logs, task, phase)))
+                for task, phase, since in waiting.values()
+            ])  # fmt: skip
     return failures
 
 

@@ -15,13 +15,12 @@ from engine.bench.formatting import (
     badges,
     common_notes,
     limit_words,
-    number,
     provenance_words,
     rank_words,
-    size,
 )
 from engine.bench.leaderboard import Comparison, Leaderboard, Row, SizeBucket
 from engine.contracts.metric import PRIMARY, Declaration
+from engine.report.words import number, size
 
 _MIN_ENTRY = 22
 """Columns of the terminal that the names of entries may always take."""

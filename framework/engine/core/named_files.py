@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from engine.contracts.settings import PluginRef, Settings
@@ -122,21 +122,27 @@ def _local(source: str) -> Path:
     return Path(os.path.expanduser(path or source))  # noqa: PTH111 - a user who is nobody stays
 
 
-def _paths(value: object) -> Iterator[Path]:
-    if isinstance(value, Path):
-        yield value
-    elif isinstance(value, str):
-        for scheme in _SCHEMES:
-            if value.startswith(scheme) and len(value) > len(scheme):
-                yield _local(value)
-    elif isinstance(value, PluginRef):
-        yield from _paths(value.settings)
-    elif isinstance(value, Settings):
-        for name in type(value).model_fields:
-            yield from _paths(getattr(value, name))
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from _paths(item)
-    elif isinstance(value, (list, tuple, set, frozenset)):
-        for item in value:
-            yield from _paths(item)
+def values_of(settings: object) -> Iterator[object]:
+    """All that settings hold, those of the plugins that they choose too: every value and part."""
+    yield settings
+    parts: Iterable[object] = ()
+    if isinstance(settings, PluginRef):
+        parts = (settings.settings,)
+    elif isinstance(settings, Settings):
+        parts = (getattr(settings, name) for name in type(settings).model_fields)
+    elif isinstance(settings, Mapping):
+        parts = settings.values()
+    elif isinstance(settings, (list, tuple, set, frozenset)):
+        parts = settings
+    for part in parts:
+        yield from values_of(part)
+
+
+def _paths(settings: object) -> Iterator[Path]:
+    for value in values_of(settings):
+        if isinstance(value, Path):
+            yield value
+        elif isinstance(value, str):
+            for scheme in _SCHEMES:
+                if value.startswith(scheme) and len(value) > len(scheme):
+                    yield _local(value)

@@ -213,3 +213,14 @@ RULES = (
     settings_round_trip,
     settings_without_torch,
 )
+
+
+def imports_no_torch(it: Subject) -> None:
+    """The plugin's module imports in a process of its own without torch."""
+    module = it.plugin.target.partition(":")[0]
+    code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
+    if done.returncode:
+        raise NotApplicable(f"{module} cannot be imported in a process of its own")
+    if done.stdout.strip().endswith("True"):
+        fault(f"{module} to import without torch", "importing it imported torch")

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
-import sys
 from functools import cached_property
 from typing import Any
 
@@ -15,7 +13,7 @@ from torch import Tensor
 
 from engine.contracts.compressor import CompressionStep, Compressor, ModelFacts
 from engine.contracts.tokenizer import Tokenizer
-from engine.testing.common import call
+from engine.testing.common import call, imports_no_torch
 from engine.testing.core import NotApplicable, fault, rule
 from engine.testing.doubles import Characters
 from engine.testing.small_text import SmallText, SmallTextSettings, SmallVisionSettings
@@ -207,13 +205,7 @@ def lossless(it: CompressorSubject) -> None:
 )
 def works_without_torch(it: CompressorSubject) -> None:
     """The compressor's module imports in a process of its own without torch."""
-    module = it.plugin.target.partition(":")[0]
-    code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise NotApplicable(f"{module} cannot be imported in a process of its own")
-    if done.stdout.strip().endswith("True"):
-        fault(f"{module} to import without torch", "importing it imported torch")
+    imports_no_torch(it)
 
 
 RULES: tuple[Any, ...] = (

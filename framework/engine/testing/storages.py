@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -11,7 +9,7 @@ import numpy as np
 
 from engine.contracts.storage import DTYPES, Shape, Storage, StoredArray, StoredTensor
 from engine.errors import WeightsError
-from engine.testing.common import call
+from engine.testing.common import call, imports_no_torch
 from engine.testing.core import NotApplicable, fault, rule
 from engine.testing.subject import Subject
 
@@ -214,13 +212,7 @@ def extremes(it: StorageSubject) -> None:
 )
 def works_without_torch(it: StorageSubject) -> None:
     """The storage's module imports in a process of its own without torch."""
-    module = it.plugin.target.partition(":")[0]
-    code = f"import sys; sys.path[:] = {sys.path!r}; import {module}; print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=600)
-    if done.returncode:
-        raise NotApplicable(f"{module} cannot be imported in a process of its own")
-    if done.stdout.strip().endswith("True"):
-        fault(f"{module} to import without torch", "importing it imported torch")
+    imports_no_torch(it)
 
 
 RULES = (encodes_as_planned, decodes, lossless, pure, rows, extremes, works_without_torch)

@@ -16,8 +16,11 @@ from typing import Any, Literal
 
 from engine.core.config import dump_config, load_config
 from engine.core.config.schema import EngineConfig
-from engine.errors import EngineError, PluginError
+from engine.core.ray_cluster import joined_cluster
+from engine.errors import EngineError
 from engine.train.ray_workers import Need, Outcome, Workers
+
+_OTHERWISE = "torchrun, or `engine data prepare --worker I/N`"
 
 
 def train_on_ray(
@@ -37,20 +40,18 @@ def train_on_ray(
         PluginError: Ray is not installed.
         TrainingError: the cluster has no room for the workers, or one of them failed; says why.
     """
-    ray, own = _ray()
     gpus = 1 if config.train is not None and _wants_gpu(config.train.device) else 0
     text, where, here = dump_config(config), str(folder.absolute()), str(Path.cwd())
-    try:
-        with Workers(ray, Worker, workers, Need(gpus=gpus)) as started:
-            address, port = started.first(lambda actor: actor.address.remote())
-            found = started.together(
-                lambda rank, actor: actor.train.remote(
-                    rank, workers, address, port, text, where, here, resume, force
-                )
+    with (
+        joined_cluster(_OTHERWISE, log_to_driver=True) as ray,
+        Workers(ray, Worker, workers, Need(gpus=gpus)) as started,
+    ):
+        address, port = started.first(lambda actor: actor.address.remote())
+        found = started.together(
+            lambda rank, actor: actor.train.remote(
+                rank, workers, address, port, text, where, here, resume, force
             )
-    finally:
-        if own:
-            ray.shutdown()
+        )
     return found[0]
 
 
@@ -64,35 +65,12 @@ def prepare_on_ray(config: EngineConfig, *, workers: int) -> None:
         PluginError: Ray is not installed.
         TrainingError: the cluster has no room for the workers, or one of them failed; says why.
     """
-    ray, own = _ray()
     text, here = dump_config(config), str(Path.cwd())
-    try:
-        with Workers(ray, Worker, workers, Need()) as started:
-            started.together(
-                lambda number, actor: actor.prepare.remote(number, workers, text, here)
-            )
-    finally:
-        if own:
-            ray.shutdown()
-
-
-def _ray() -> tuple[Any, bool]:
-    """Ray, joined or started, and whether it was started here.
-
-    Raises:
-        PluginError: it is not installed.
-    """
-    try:
-        ray: Any = importlib.import_module("ray")  # optional, so its types are not always there
-    except ImportError as error:
-        raise PluginError(
-            f"`--on ray` needs the package ray ({error})",
-            hint="`pip install ray`; without it: torchrun, or `engine data prepare --worker I/N`",
-        ) from error
-    own = not ray.is_initialized()
-    if own:
-        ray.init(log_to_driver=True, include_dashboard=False)
-    return ray, own
+    with (
+        joined_cluster(_OTHERWISE, log_to_driver=True) as ray,
+        Workers(ray, Worker, workers, Need()) as started,
+    ):
+        started.together(lambda number, actor: actor.prepare.remote(number, workers, text, here))
 
 
 def _read_config(text: str, here: str) -> EngineConfig:

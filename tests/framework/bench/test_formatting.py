@@ -13,14 +13,13 @@ from engine.bench.formatting import (
     badges,
     common_notes,
     limit_words,
-    number,
     rank_words,
     results_of,
-    size,
     untrained,
 )
 from engine.bench.leaderboard import Rank
 from engine.evaluate.predictor import random_weights
+from engine.report.words import number, size
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from engine.core.ray_cluster import joined_cluster
 from engine.data.download.fetch import Body, Fetcher
 from engine.data.download.outcome import Downloaded, Failed, Item, Refusal
 from engine.data.download.pool import Pool
@@ -27,7 +28,7 @@ _WAITING = 2
 
 
 class RayError(EngineError):
-    """Ray is missing, or its cluster cannot be reached."""
+    """A task on Ray failed."""
 
 
 async def spread(
@@ -47,32 +48,16 @@ async def spread(
         held: while it says so, no further tasks are handed out.
 
     Raises:
-        RayError: Ray is not installed, or a task cannot be brought to its end.
+        PluginError: Ray is not installed, or its cluster cannot be reached.
+        RayError: a task cannot be brought to its end.
     """
-    ray = _ray()
-    began = not ray.is_initialized()
-    if began:
+    with joined_cluster(
+        "the same download from this machine", log_to_driver=False, configure_logging=False
+    ) as ray:
         try:
-            ray.init(log_to_driver=False, include_dashboard=False, configure_logging=False)
-        except (ConnectionError, RuntimeError, TimeoutError, ValueError) as error:
-            raise RayError(f"no Ray cluster: {error}", hint="see RAY_ADDRESS") from error
-    try:
-        await _spread(ray, settings, items, taken, stopped, held)
-    except ray.exceptions.RayError as error:
-        raise RayError(f"a task of Ray failed: {error}") from error
-    finally:
-        if began:
-            ray.shutdown()
-
-
-def _ray() -> Any:
-    try:
-        import ray  # type: ignore[import-not-found,import-untyped,unused-ignore]
-    except ImportError as error:
-        raise RayError(
-            f"Ray cannot be imported: {error}", hint='pip install "engine-towers[ray]"'
-        ) from error
-    return ray
+            await _spread(ray, settings, items, taken, stopped, held)
+        except ray.exceptions.RayError as error:
+            raise RayError(f"a task of Ray failed: {error}") from error
 
 
 async def _spread(
