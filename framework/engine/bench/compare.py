@@ -67,6 +67,7 @@ class DatasetComparison:
         only_a: images that only the first got right (under its first seed).
         only_b: in the same way.
         p: McNemar's exact test between the first seeds.
+        chance: of guessing; ``None`` where the classes are not known.
     """
 
     name: str
@@ -76,6 +77,7 @@ class DatasetComparison:
     only_a: int
     only_b: int
     p: float
+    chance: float | None = None
 
 
 @dataclass(frozen=True)
@@ -232,11 +234,16 @@ def compare(a: Side, b: Side, *, draws: int = 10_000, metrics: Metrics | None = 
             DatasetComparison(
                 name=name, images=len(rows), a=100 * float(x.mean()), b=100 * float(y.mean()),
                 only_a=int((first & ~second).sum()), only_b=int((second & ~first).sum()),
-                p=mcnemar(first, second),
+                p=mcnemar(first, second), chance=_chance(a.answers.get(name)),
             )
         )  # fmt: skip
     compared = _metrics(a, b, installed_metrics() if metrics is None else metrics)
     return Compared(a, b, tuple(found), paired_test(ours, theirs, draws=draws), compared)
+
+
+def _chance(answers: Sequence[SeedAnswers] | None) -> float | None:
+    classes = answers[0].answers.classes if answers else ()
+    return 100 / len(classes) if classes else None
 
 
 def _metrics(a: Side, b: Side, installed: Metrics) -> tuple[MetricComparison, ...]:

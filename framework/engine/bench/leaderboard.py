@@ -171,6 +171,12 @@ class Leaderboard(_Fact):
     method: str = ""
     provenance: Mapping[str, Any] = {}
 
+    @property
+    def chance(self) -> float | None:
+        """The mean accuracy of guessing, percent; ``None`` without a data set."""
+        found = [100 / len(each.classes) for each in self.datasets if each.classes]
+        return sum(found) / len(found) if found else None
+
     def row(self, entry: str) -> Row:
         """The row of that entry; KeyError where there is none."""
         for each in self.rows:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from engine.bench.formatting import (
     badges,
+    chance_words,
     common_notes,
     limit_words,
     provenance_words,
@@ -169,6 +170,8 @@ def _fitting(columns: Sequence[_Column], rows: Sequence[Row], width: int) -> lis
 
 
 def _footnotes(leaderboard: Leaderboard) -> Iterable[Text]:
+    if chance := chance_words(leaderboard):
+        yield Text(_line(chance))
     for row in leaderboard.rows:
         marks = badges(leaderboard, row)
         if marks and row.accuracy is not None:
@@ -232,6 +235,8 @@ def _md(text: str) -> str:
 def _md_facts(leaderboard: Leaderboard) -> Iterable[str]:
     names = (f"{_md(each.name)} ({each.images:,} images)" for each in leaderboard.datasets)
     yield f"{len(leaderboard.rows)} entries on {', '.join(names)}."
+    if chance := chance_words(leaderboard):
+        yield f"{_md(chance[0].upper() + chance[1:])}."
     if leaderboard.provenance:
         yield "\n".join(
             f"- {_md(key)}: {_md(value)}" for key, value in provenance_words(leaderboard)
@@ -314,6 +319,8 @@ def to_latex(leaderboard: Leaderboard) -> str:
         column for column in _columns(leaderboard) if any(map(column.cell, leaderboard.rows))
     ]
     parts = [f"% {_line(leaderboard.suite)}: needs \\usepackage{{booktabs}}"]
+    if chance := chance_words(leaderboard):
+        parts[0] += f"\n% {_line(chance)}"
     for limits, size_bucket in _grouped(leaderboard.size_buckets):
         parts.append(_tex_table(leaderboard, _title(limits), size_bucket, columns))
     return "\n\n".join(parts) + "\n"

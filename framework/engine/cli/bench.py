@@ -86,6 +86,9 @@ def run(
             help="Also write the leaderboard: .html, .md, .csv, .json, .tex; again.",
         ),
     ] = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="Folder for the figures of a paper, as SVG and PDF.")
+    ] = None,
     clip_benchmark: Annotated[
         Path | None, typer.Option(help="Folder for results in CLIP_benchmark's layout.")
     ] = None,
@@ -121,6 +124,7 @@ def run(
             raise DataError(f"{target}: a leaderboard is written as one of {', '.join(FORMS)}")
     check_files([*targets, *_prediction_files(settings, predictions)], read)
     check_folder(clip_benchmark, [path for path in read if path.suffix == ".json"])
+    check_folder(figures, [path for path in read if path.suffix in (".svg", ".pdf")])
     with _watching() as watch:
         if on == "ray":
             from engine.bench.on_ray import run_on_ray
@@ -130,6 +134,10 @@ def run(
             bench = run_suite(settings, out, watch=watch)
     for target in (*targets, out / LEADERBOARD):
         _write(bench, target)
+    if figures is not None:
+        from engine.bench.figures import write_figures
+
+        write_figures(figures, bench.leaderboard, bench.answers)
     if clip_benchmark is not None:
         _write_clip_benchmark(bench, clip_benchmark)
     if predictions is not None:

@@ -127,7 +127,11 @@ def summary(clusters: Clusters, folder: Path) -> str:
     from engine.cli.tables import human
 
     document, accuracy = clusters.document, clusters.accuracy
-    right = "" if accuracy is None else f", {accuracy:.1%} of the held-out ones put right"
+    right = (
+        ""
+        if accuracy is None
+        else f", {accuracy:.1%} of the held-out ones put right (chance {1 / clusters.count:.1%})"
+    )
     return (
         f"clusters: {clusters.count} of {len(document.texts):,} n-grams"
         f" ({document.embedder.used['use']}, {document.clusterer['use']}){right}\n"

@@ -17,21 +17,25 @@ def compare_table(compared: Compared) -> Table:
 
     table = Table(caption="p of each data set: McNemar's exact test", caption_justify="left")
     table.add_column("data set")
-    for name in ("images", compared.a.name, compared.b.name, "difference", "only the first",
-                 "only the second", "p"):  # fmt: skip
+    for name in ("images", "chance", compared.a.name, compared.b.name, "difference",
+                 "only the first", "only the second", "p"):  # fmt: skip
         table.add_column(name, justify="right")
     for each in compared.datasets:
         table.add_row(
-            each.name, f"{each.images:,}", f"{each.a:.2f}", f"{each.b:.2f}",
+            each.name, f"{each.images:,}", _percent(each.chance), f"{each.a:.2f}", f"{each.b:.2f}",
             f"{each.a - each.b:+.2f}", f"{each.only_a:,}", f"{each.only_b:,}", f"{each.p:.2g}",
         )  # fmt: skip
     table.add_section()
     mean = compared.mean
     table.add_row(
-        "mean", "", "", "", f"{mean.value:+.2f} ({mean.low:+.2f} .. {mean.high:+.2f})", "", "",
+        "mean", "", "", "", "", f"{mean.value:+.2f} ({mean.low:+.2f} .. {mean.high:+.2f})", "", "",
         f"{mean.p:.2g}", style="bold",
     )  # fmt: skip
     return table
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{value:.2f}"
 
 
 def metrics_table(compared: Compared) -> Table:

@@ -162,7 +162,7 @@ def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> N
     else:
         stdout().print(score_table(score))
         # The contest compares unrounded numbers, so this line has every digit.
-        stdout().print(f"mean accuracy {score.accuracy!r} %")
+        stdout().print(f"mean accuracy {score.accuracy!r} %, chance {score.chance:.2f} %")
     for each in score.datasets:
         if each.missing:
             print_warning(
@@ -196,9 +196,13 @@ def score_table(score: Score) -> Table:
         table.add_column(Text(each.title), justify="right")
         if each.name == PRIMARY:
             table.add_column("95 % interval", justify="right")
+            table.add_column("chance, %", justify="right")
 
     def add(
-        cells: tuple[str, str, str], metrics: Mapping[str, Value], style: str | None = None
+        cells: tuple[str, str, str],
+        chance: float,
+        metrics: Mapping[str, Value],
+        style: str | None = None,
     ) -> None:
         row = list(cells)
         for each in score.declarations:
@@ -208,11 +212,12 @@ def score_table(score: Score) -> Table:
             if each.name == PRIMARY:
                 shown = value and value.interval
                 row.append("-" if not shown else f"{shown.low:.2f} .. {shown.high:.2f}")
+                row.append(f"{chance:.2f}")
         table.add_row(*row, style=style)
 
     for one in score.datasets:
-        add((one.name, f"{one.images:,}", f"{one.classes:,}"), one.metrics)
+        add((one.name, f"{one.images:,}", f"{one.classes:,}"), one.chance, one.metrics)
     table.add_section()
     images = sum(each.images for each in score.datasets)
-    add(("mean", f"{images:,}", ""), score.metrics, "bold")
+    add(("mean", f"{images:,}", ""), score.chance, score.metrics, "bold")
     return table

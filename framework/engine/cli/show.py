@@ -70,15 +70,16 @@ def stages_table(name: str, stages: Sequence[Mapping[str, Any]]) -> Table:
     table = Table(title=name, title_justify="left", title_style="bold")
     table.add_column("stage", overflow="fold", min_width=16)
     table.add_column("trains", overflow="fold")
-    for column in ("steps", "samples/s", "loss", "accuracy"):
+    for column in ("steps", "samples/s", "loss", "accuracy", "chance"):
         table.add_column(column, justify="right", no_wrap=True)
     for stage in stages:
-        accuracy = stage["scores"].get("accuracy")
+        accuracy, chance = (stage["scores"].get(name) for name in ("accuracy", "chance"))
         table.add_row(
             stage["name"], trains_in_words(stage["trains"]),
             f"{stage['steps']:,}", f"{stage['samples_per_second']:,.0f}",
             "-" if stage["loss"] is None else f"{stage['loss']:.4f}",
             "-" if accuracy is None else f"{accuracy:.2f} %",
+            "-" if chance is None else f"{chance:.2f} %",
         )  # fmt: skip
     if not stages:
         table.caption = "no stage is over yet"

@@ -49,6 +49,7 @@ def page_of(clusters: Clusters, title: str) -> str:
             ("embedder", str(document.embedder.used["use"])),
             ("clusterer", str(document.clusterer["use"])),
             ("held out, classified right", "–" if accuracy is None else percent(accuracy)),
+            ("held out, by chance", percent(1 / clusters.count)),
         ],
         warnings=clusters.warnings,
         about=about(

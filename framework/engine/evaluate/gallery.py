@@ -213,7 +213,7 @@ def _big(score: Score) -> dict[str, Any]:
         "value": score.accuracy,
         "what": "accuracy" if len(score.datasets) == 1 else "mean accuracy",
         "interval": found.interval if found else None,
-        "chance": sum(100 / each.classes for each in score.datasets) / len(score.datasets),
+        "chance": score.chance,
     }
 
 
@@ -228,7 +228,7 @@ def _heads(score: Score) -> list[str]:
 def _row(score: DatasetScore, declarations: Sequence[Declaration]) -> list[Any]:
     """The cells of a data set in the table."""
     cells: list[Any] = [
-        text(score.name), f"{score.images:,}", f"{score.classes:,}", f"{100 / score.classes:.1f}",
+        text(score.name), f"{score.images:,}", f"{score.classes:,}", f"{score.chance:.1f}",
     ]  # fmt: skip
     for each in declarations:
         value = score.metrics.get(each.name)

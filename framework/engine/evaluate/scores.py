@@ -65,10 +65,16 @@ class DatasetScore:
         """``100 * correct / images``."""
         return 100 * self.correct / self.images
 
+    @property
+    def chance(self) -> float:
+        """What guessing among the classes reaches, in percent."""
+        return 100 / self.classes
+
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON types; a metric as ``{"value", "low", "high"}``."""
         metrics = {name: asdict(value) for name, value in self.metrics.items()}
-        return {**vars(self), "metrics": metrics, "recall": list(self.recall)}
+        lists = {"metrics": metrics, "recall": list(self.recall)}
+        return {**vars(self), "chance": self.chance, **lists}
 
 
 @dataclass(frozen=True)
@@ -93,9 +99,15 @@ class Score:
             return sum(each.accuracy for each in self.datasets) / len(self.datasets)
         return found.value
 
+    @property
+    def chance(self) -> float:
+        """The accuracy of guessing: the plain mean of the data sets' own, in percent."""
+        return sum(each.chance for each in self.datasets) / len(self.datasets)
+
     def to_json(self) -> dict[str, Any]:
         """Everything, as JSON types; declarations by the name of their metric."""
         return {
+            "chance": self.chance,
             "metrics": {name: asdict(value) for name, value in self.metrics.items()},
             "declarations": {each.name: asdict(each) for each in self.declarations},
             "method": METHOD,

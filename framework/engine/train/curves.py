@@ -220,20 +220,23 @@ def _begins(story: Story) -> list[tuple[int, str]]:
     return [begins[number] for number in sorted(begins)]
 
 
-HEADS = ["stage", "epochs", "steps", "parameters", "samples/s", "seconds", "loss", "accuracy"]
+HEADS = [
+    "stage", "epochs", "steps", "parameters", "samples/s", "seconds", "loss", "accuracy", "chance",
+]  # fmt: skip
 """Of the table of stages."""
 
 
 def _stages(story: Story) -> list[list[str]]:
     rows = []
     for stage in story.stages:
-        accuracy = stage["scores"].get("accuracy")
+        accuracy, chance = (stage["scores"].get(name) for name in ("accuracy", "chance"))
         rows.append([
             str(stage["name"]), f"{stage['epochs']}", f"{stage['steps']:,}",
             f"{stage['parameters']:,}", f"{stage['samples_per_second']:,.0f}",
             f"{stage['seconds']:,.1f}",
             "–" if stage["loss"] is None else f"{stage['loss']:.4f}",
             "–" if accuracy is None else f"{accuracy:.2f} %",
+            "–" if chance is None else f"{chance:.2f} %",
         ])  # fmt: skip
     return rows
 
