@@ -5,12 +5,13 @@ BIN := $(VENV)/bin
 # Processes of the tests; each computes with one thread, so that they do not slow each other down.
 JOBS ?= 2
 
-.PHONY: help setup test lint demo docs oracles clean
+.PHONY: help setup test lint demo docs roles oracles clean
 help:
 	@echo "make demo    set everything up and run the main job"
 	@echo "make test    set everything up and run the tests"
 	@echo "make lint    formatting, lint, types, layers"
 	@echo "make docs    the documents, build/site/index.html"
+	@echo "make roles   five people read the documents; stops at the first statement that is not true"
 	@echo "make setup   the virtual environment alone ($(VENV))"
 
 setup: $(VENV)/.ready
@@ -59,7 +60,10 @@ demo: setup
 	@echo "pictures with one model's answers. Again, \`make demo\` trains that one model alone again."
 
 docs: setup
-	$(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+roles: setup
+	$(BIN)/python -m tests.docs.roles
 
 clean:
 	rm -rf $(VENV) build demo

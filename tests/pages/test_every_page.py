@@ -27,7 +27,7 @@ TEMPLATES = {
     path.relative_to(ROOT).as_posix()
     for path in ROOT.rglob("templates/*.html")
     if "{% extends" in path.read_text(encoding="utf-8")
-}
+} - {"report/templates/fragments.html"}  # of `engine.report.page`, for pages of plugins
 MADE_FROM = {
     "evaluate/templates/gallery.html": ("gallery.html", "answers.html", "scored.html"),
     "train/templates/curves.html": ("curves.html", "curves-of-two.html"),
@@ -35,7 +35,7 @@ MADE_FROM = {
     "data/text/templates/statistics.html": ("statistics.html",),
     "data/templates/sheet.html": ("sheet.html",),
     "search/templates/hits.html": ("filtered.html", "hits.html", "twins.html"),
-    "report/templates/fragments.html": ("fit.html",),
+    "compress/templates/fit.html": ("fit.html",),
     "sweep/templates/sweep.html": ("sweep.html",),
     "bench/page/templates/leaderboard.html": ("leaderboard.html",),
     "serve/templates/page.html": (SERVED,),

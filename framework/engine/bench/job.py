@@ -29,6 +29,8 @@ class Job(_Fact):
         phase: ``evaluate`` makes the model and answers; ``speed`` and ``contest`` measure a model
             that is there.
         key: of the result.
+        architecture: what the speed follows from beside the code; empty where it is this model's
+            alone.
         source: of the entry.
         path: what the entry named.
         config: file of the resolved config; ``None`` where there is none.
@@ -51,6 +53,7 @@ class Job(_Fact):
     entry: str
     seed: int
     key: str
+    architecture: str = ""
     source: Literal["config", "artifact", "predictions"]
     path: str
     overrides: tuple[str, ...] = ()

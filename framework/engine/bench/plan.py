@@ -204,7 +204,8 @@ class _Planner:
         stem = f"{entry.name}.{seed}.{key[:12]}"
         results = self.out / "results"
         return Job(
-            phase="evaluate", entry=entry.name, seed=seed, key=key, source=entry.source,
+            phase="evaluate", entry=entry.name, seed=seed, key=key,
+            architecture=self._architecture(entry, settings, measured), source=entry.source,
             path=str(entry.path), overrides=tuple(overrides),
             config=None if config is None else str(config), run=str(run), fit=entry.fit,
             fitted="" if entry.fit is None else str(self.out / "models" / f"{stem}.fitted"),
@@ -214,6 +215,19 @@ class _Planner:
             features=str(self.out / "features"), code=str(self.out / "code"),
             packages=packages_of(uses, self.registry), draws=self.suite.measure.draws,
         )  # fmt: skip
+
+    @staticmethod
+    def _architecture(
+        entry: EntrySettings, config: EngineConfig | None, measured: Sequence[object]
+    ) -> str:
+        """What the speed of a trained config follows from: not its weights, seed and training.
+
+        Other sources, and models that are made to fit, have a speed of their own.
+        """
+        if entry.source != "config" or entry.fit is not None or config is None:
+            return ""
+        plain = config.model_dump(mode="json", by_alias=True, round_trip=True)
+        return digest("speed", plain["model"], plain["storage"], measured)
 
     @property
     def _device(self) -> list[str]:

@@ -85,7 +85,7 @@ def run_tasks(
     total, left = len(todo), left_of(todo)
     first = [item for item in left if item[1] == "evaluate"]
     then = [item for item in left if item[1] != "evaluate"]
-    crew = _Crew(logs, failures)
+    crew = _Crew(logs, failures, tasks)
     try:
         for waiting, at_once in ((first, jobs), (then, 1)):
             crew.work(waiting, at_once, lambda doing: watch(total - crew.left(left), total,
@@ -155,8 +155,10 @@ def start(job: Path, started_at: float, threads: int, output: IO[bytes]) -> subp
 class _Crew:
     """The processes that run."""
 
-    def __init__(self, logs: Path, failures: dict[tuple[str, int, str], Failure]) -> None:
-        self._logs, self._failures = logs, failures
+    def __init__(
+        self, logs: Path, failures: dict[tuple[str, int, str], Failure], tasks: Sequence[Task]
+    ) -> None:
+        self._logs, self._failures, self._tasks = logs, failures, tasks
         self._running: list[_Running] = []
         self._over: set[tuple[str, int, str]] = set()
 
@@ -179,6 +181,9 @@ class _Crew:
                 if (task.entry.name, task.seed, "evaluate") in self._failures:
                     self._over.add((task.entry.name, task.seed, phase))
                     continue  # there is no model to measure
+                if phase == "speed" and share_speed(task, self._tasks):
+                    self._over.add((task.entry.name, task.seed, phase))
+                    continue
                 self._running.append(self._start(task, phase))
             watch([_doing(each) for each in self._running])
             if not self._reap():
@@ -219,6 +224,23 @@ class _Crew:
                 each.process.wait()
             each.file.close()
         self._running.clear()
+
+
+def share_speed(task: Task, tasks: Sequence[Task]) -> bool:
+    """Take over the speed of a model of the same architecture; whether there is one.
+
+    The numbers of the weights change no time, so several seeds, learning rates or losses need one
+    measurement.
+    """
+    if task.job is None or not task.job.architecture:
+        return False
+    for other in tasks:
+        same = other.job is not None and other.job.architecture == task.job.architecture
+        found = other.measured("speed") if same and other is not task else None
+        if found is not None:
+            write_text(task.output("speed"), found.model_dump_json())
+            return task.done("speed")
+    return False
 
 
 def _doing(running: _Running) -> Doing:

@@ -12,7 +12,7 @@ from typing import Any
 from engine.core.artifact import WEIGHTS
 from engine.core.config.plain import list_at, plain_values, value_at
 from engine.core.files import write_text
-from engine.report import about, percent, render, size
+from engine.report import about, render, size
 from engine.report.chart import Chart
 from engine.report.charts import Border, Level, Series, line_chart
 from engine.train.history import Story, read_history
@@ -250,7 +250,7 @@ def _facts(run: RunCurves) -> list[tuple[str, str]]:
         facts.append(("accuracy, last", f"{accuracies[-1][1]:.1f} %"))
         facts.append(("accuracy, best", f"{max(value for _, value in accuracies):.1f} %"))
     if chance := story.series("chance"):
-        facts.append(("chance", percent(chance[-1][1] / 100)))
+        facts.append(("chance", f"{chance[-1][1]:.1f} %"))
     if run.weights is not None:
         facts.append(("weights", size(run.weights)))
     return facts

@@ -16,7 +16,7 @@ def sizes(world: World) -> None:
     world.fails(1, "engine size configs/sber.yaml --limit 100MB", "vision")
 
 
-@of("docs/index.md", STATEMENTS, "`gallery.html` shows the pictures with the model's answers.")
+@of("docs/tutorial.md", STATEMENTS, "`gallery.html` shows the pictures with the model's answers.")
 def gallery(world: World) -> None:
     page = world.text("gallery.html")
     assert page.count('<figure class="answered') >= 10
@@ -110,4 +110,4 @@ def demo(world: World) -> None:
     assert "chance" in page
 
 
-ROLE = Role("contest_participant", ["index.md", "contest.md"], STATEMENTS)
+ROLE = Role("contest_participant", ["tutorial.md", "contest.md"], STATEMENTS)

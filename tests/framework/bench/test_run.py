@@ -128,11 +128,16 @@ def test_bytes_are_exact_and_limits_kept(done: Bench, small: Path) -> None:
     assert [place.entry for place in megabyte.ranks] == ["sber"]
 
 
-def test_speed_and_the_contest_are_measured(done: Bench) -> None:
+def test_speed_and_the_contest_are_measured(done: Bench, small: Path) -> None:
     sber = done.leaderboard.row("sber")
     assert sber.speed is not None
     assert sber.speed.image_ms > 0
     assert sber.speed.images_per_second >= 1000 / sber.speed.image_ms * 0.5
+    # Both seeds have one architecture, so one process measured.
+    assert [each.name for each in (small / "out" / "logs").glob("sber.*.speed.log")] == [
+        "sber.0.speed.log"
+    ]
+    assert len(list((small / "out" / "results").glob("sber.*.speed.json"))) == 2
     assert sber.contest is not None
     assert sber.contest.images == 9 + 9 + 24
     assert sber.contest.sockets == KERNEL or not sys.platform.startswith("linux")
