@@ -301,6 +301,8 @@ def _fitted(
                 repair(fitted, targets, progress=progress)
                 if scorer is not None and original is not None:
                     score_again(fitted, scorer, original)
+            if labels:
+                fitted.chance = sum(100 / len(each.classes) for each in datasets) / len(datasets)
             progress("writing")
             limits = fitted.built.config.limits.model_copy(update={"weights": limit})
             fitted.built.config = fitted.built.config.model_copy(update={"limits": limits})

@@ -153,8 +153,11 @@ def markdown(
 def _parts(report: SizeReport, old: BaseModelSize | None, *, compared: bool) -> list[str]:
     """The table of a model's parts, folded; nothing where no part changed."""
     now = {part.name: part.bytes for part in report.parts}
+    after = ""
     if not compared:
         title, columns = "Parts of", ["part", "bytes"]
+        largest = max(now, key=lambda name: now[name], default="")
+        after = f", the largest is {_code(largest)}" if largest else ""
         rows = [_row(_code(name), f"{count:,}") for name, count in now.items()]
     else:
         then = {} if old is None else {part.name: part.bytes for part in old.parts}
@@ -173,7 +176,7 @@ def _parts(report: SizeReport, old: BaseModelSize | None, *, compared: bool) -> 
         return []
     return [
         "",
-        f"**{title}** {_code(report.name)}",
+        f"**{title}** {_code(report.name)}{after}",
         "",
         _row(*columns),
         _row("---", *["---:"] * (len(columns) - 1)),

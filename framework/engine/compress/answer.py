@@ -79,6 +79,7 @@ class FittedModel:
         accuracy: of the original, percent; ``None`` without labels.
         difference: of the accuracies, chosen less original, by the paired test.
         images: with labels.
+        chance: the mean accuracy of guessing, percent; ``None`` without labels.
         notes: what the user should know.
     """
 
@@ -96,4 +97,5 @@ class FittedModel:
     accuracy: float | None = None
     difference: PairedDifference | None = None
     images: int = 0
+    chance: float | None = None
     notes: list[str] = field(default_factory=list)

@@ -83,7 +83,7 @@ def candidate_heads(fitted: FittedModel) -> list[str]:
         *(f"cosine, {name}" for name in quality.cosine),
         *(f"neighbours kept, {name}" for name in quality.kept),
         *([] if quality.answers is None else ["answers kept"]),
-        *([] if first.accuracy is None else ["accuracy"]),
+        *([] if first.accuracy is None else [_accuracy_head(fitted.chance)]),
     ]
 
 
@@ -105,6 +105,7 @@ def to_json(fitted: FittedModel, limit: int) -> dict[str, Any]:
         "tested": dict(fitted.tested),
         "images": fitted.images,
         "accuracy_before": fitted.accuracy,
+        "chance": fitted.chance,
         "difference": None
         if difference is None
         else {"value": difference.value, "low": difference.low, "high": difference.high,
@@ -112,6 +113,10 @@ def to_json(fitted: FittedModel, limit: int) -> dict[str, Any]:
         "cost": cost(fitted),
         "notes": fitted.notes,
     }  # fmt: skip
+
+
+def _accuracy_head(chance: float | None) -> str:
+    return "accuracy" if chance is None else f"accuracy (chance {chance:.1f} %)"
 
 
 def _candidate(one: Candidate) -> dict[str, Any]:
@@ -128,6 +133,7 @@ def page_of(fitted: FittedModel, limit: int, inputs: Sequence[str]) -> str:
         ("now", size(fitted.size.total)),
         ("limit", size(limit)),
         ("cost", cost(fitted)),
+        *([] if fitted.chance is None else [("chance", f"{fitted.chance:.1f} %")]),
     ]
     notes = [
         "A tensor's own loss is the mean of 1 - cosine between the embeddings of the model after"

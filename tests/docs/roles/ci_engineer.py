@@ -194,7 +194,7 @@ def action(world: World) -> None:
             "bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script, cwd=world.folder,
         )  # fmt: skip
         assert done.returncode == code, done.stdout + done.stderr
-    assert "largest" in world.text("summary.md"), world.text("summary.md")
+    assert "the largest is `text`" in world.text("summary.md"), world.text("summary.md")
 
 
 ROLE = Role("ci_engineer", [], STATEMENTS)
