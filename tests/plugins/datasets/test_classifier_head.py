@@ -117,6 +117,7 @@ def test_a_tower_without_weights_or_of_another_program(make_use: MakeUse) -> Non
         (b'["a", "b"', "is not JSON"),
         (None, "cannot be read"),
     ],
+    ids=["another encoding", "empty", "nested", "cut short", "missing"],
 )
 def test_a_bad_file_of_names_is_refused(
     content: bytes | None, words: str, make_use: MakeUse, tmp_path: Path

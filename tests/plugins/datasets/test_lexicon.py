@@ -234,16 +234,25 @@ def test_a_bad_dictionary_is_refused(tmp_path: Path, breaks: object, words: str)
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("<ldml/>".encode("utf-16")[:-1], "is not XML"),
-        ('<?xml version="1.0" encoding="UTF-8"?><ldml>кот</ldml>'.encode("cp1251"), "is not XML"),
-        (None, "cannot be read"),
-        (b" " * (65 << 20), "more than 64 MiB"),
+        pytest.param("<ldml/>".encode("utf-16")[:-1], "is not XML", id="cut short"),
+        pytest.param(
+            '<?xml version="1.0" encoding="UTF-8"?><ldml>кот</ldml>'.encode("cp1251"),
+            "is not XML",
+            id="another encoding",
+        ),
+        pytest.param(None, "cannot be read", id="a folder"),
+        pytest.param(65 << 20, "more than 64 MiB", id="too large"),
     ],
 )
-def test_a_bad_file_of_cldr_is_refused(tmp_path: Path, content: bytes | None, words: str) -> None:
+def test_a_bad_file_of_cldr_is_refused(
+    tmp_path: Path, content: bytes | int | None, words: str
+) -> None:
     path = tmp_path / "ru.xml"
     if content is None:
         path.mkdir()
+    elif isinstance(content, int):
+        with path.open("wb") as file:
+            file.truncate(content)
     else:
         path.write_bytes(content)
     with pytest.raises(DataError, match=words):
