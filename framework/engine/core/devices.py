@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 
 import torch
+from torch import Tensor
 
 from engine.errors import DataError
 
@@ -45,6 +46,17 @@ def _best() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor on a device, without waiting for what the device is doing.
+
+    A copy from ordinary memory to a GPU of CUDA waits until everything before it is done; one from
+    page-locked memory does not. PyTorch keeps the page-locked memory until the copy is over.
+    """
+    if device.type == "cuda" and tensor.device.type == "cpu":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
 
 
 def keep_freed_memory() -> None:

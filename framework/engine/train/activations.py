@@ -15,6 +15,7 @@ from engine.cache.frozen import FrozenPrefix
 from engine.contracts.dataset import Dataset
 from engine.contracts.tower import VisionTower
 from engine.contracts.training import Rows
+from engine.core.devices import to_device
 from engine.core.fingerprint import check_point
 from engine.errors import ConfigError, DataError
 from engine.train.modalities import Group
@@ -62,7 +63,7 @@ class Activations(NoImages):
         """Every row is whole; one group of their vectors."""
         good, _ = super().groups(numbers)
         vectors = np.stack([self._read(int(self._rows[number])) for number in numbers])
-        state = {"pooled": torch.from_numpy(vectors).to(self._device)}
+        state = {"pooled": to_device(torch.from_numpy(vectors), self._device)}
         return good, [Group(state, torch.arange(len(numbers)))]
 
     def _read(self, row: int) -> NDArray[np.float32]:

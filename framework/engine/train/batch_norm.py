@@ -71,7 +71,7 @@ def batch_norm(
     x = input if input.dtype == torch.float64 else input.float()
     rows = [0, *range(2, x.dim())]
     shape = [1, -1, *[1] * (x.dim() - 2)]
-    own = x.new_tensor([x.numel() // x.shape[1]])
+    own = x.new_full((1,), x.numel() // x.shape[1])
     sums = _sum_of_all(torch.cat([x.sum(rows), own]))
     count, mean = sums[-1].detach(), sums[:-1] / sums[-1].detach()
     centred = x - mean.view(shape)

@@ -8,9 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from engine.core.devices import find_device
+from engine.core.devices import find_device, keep_freed_memory
 from engine.core.model import DualEncoder
 from engine.errors import DataError, TrainingError
+from engine.train.parts import ComputeParts
 
 _AMPERE = (8, 0)
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -78,6 +79,40 @@ def autocast(device: torch.device, dtype: torch.dtype) -> Callable[[], torch.aut
 def make_scaler(device: torch.device, dtype: torch.dtype) -> torch.amp.GradScaler:
     """Scales the loss, for float16 alone: its gradients would vanish otherwise."""
     return torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+
+
+def place_model(model: DualEncoder, device: torch.device, parts: ComputeParts) -> None:
+    """Bring a model to its device, as the config wants it to compute there.
+
+    Args:
+        model: changed in place.
+        device: of this process.
+        parts: of the config.
+
+    Raises:
+        TrainingError: it is to be compiled, and torch.compile does not work on this machine.
+    """
+    apply_threads(parts.threads)
+    if device.type == "cpu":
+        keep_freed_memory()
+    if device.type == "cuda":
+        set_tf32(parts.tf32)
+    model.to(device)
+    if parts.channels_last:
+        # A convolution whose weights are so gives its output so: pixels need no conversion.
+        model.vision.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if parts.compile:
+        compile_blocks(model, device)
+
+
+def set_tf32(on: bool) -> None:
+    """Let float32 matrix products and convolutions on NVIDIA GPUs use TF32, or forbid it.
+
+    PyTorch allows it for convolutions alone unless it is asked, and recommends it for networks that
+    do not need all bits of float32. torch.compile reads the first of these two settings.
+    """
+    torch.set_float32_matmul_precision("high" if on else "highest")
+    torch.backends.cudnn.allow_tf32 = on
 
 
 def compile_blocks(model: DualEncoder, device: torch.device) -> None:

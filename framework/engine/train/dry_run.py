@@ -191,6 +191,7 @@ def _steps(trainer: Trainer, order: Sequence[Rows], budget: float, most: int) ->
     batches = stage.inputs.batches(order, 0)
     for drawn in batches:
         trainer._step(stage, drawn)
+        trainer.readings.clear()
         trainer.state.at.batch += 1
         _wait(trainer.device)
         before, now = now, time.monotonic()

@@ -101,10 +101,33 @@ class Faults:
         else:
             save()
             state = f"The weights before this batch are saved; {self._last()}"
+        raise self._not_finite(at, what, rows, state)
+
+    def found_late(self, at: Position, now: Position, what: str, rows: Rows) -> NoReturn:
+        """End the run for a step that was taken, and whose numbers were read some steps later.
+
+        Args:
+            at: the position before the step.
+            now: the position at the reading.
+            what: is not finite, in words.
+            rows: of the batch.
+
+        Raises:
+            TrainingError: always.
+        """
+        state = (
+            f"Found when the numbers were read, after step {now.step}; the weights are not saved;"
+            f" {self._last()}"
+        )
+        if self.place.staged:
+            state += "; the run that was to be replaced is untouched"
+        raise self._not_finite(at, what, rows, state)
+
+    def _not_finite(self, at: Position, what: str, rows: Rows, state: str) -> TrainingError:
         data = self.data
         shown = [data.dataset.record(int(data.rows[row])).id for row in rows[:_SHOWN]]
         more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
-        raise TrainingError(
+        return TrainingError(
             f"stage {at.stage + 1}, epoch {at.epoch + 1}, batch {at.batch + 1} (step"
             f" {at.step + 1}): {what}; images {', '.join(shown)}{more}. {state}",
             hint=f"{_GENTLER} (`--resume` would come to the same batch)",

@@ -8,7 +8,7 @@ repeats what an undisturbed one does, bit for bit on the same machine with the s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -18,18 +18,16 @@ import torch
 from engine.contracts.callback import Callback, StageInfo
 from engine.contracts.training import Logger, Rows, RunInfo
 from engine.core.build import Built
-from engine.core.devices import keep_freed_memory
 from engine.data.seeds import seed_of
 from engine.train.callbacks import Callbacks
 from engine.train.checkpoint import Checkpoints
 from engine.train.data import TrainingRows
 from engine.train.device import (
-    apply_threads,
     autocast,
     choose_device,
     choose_dtype,
-    compile_blocks,
     make_scaler,
+    place_model,
     seed_step,
 )
 from engine.train.distribution import Processes
@@ -42,14 +40,16 @@ from engine.train.interrupt import Interrupt
 from engine.train.names import CHECKPOINTS
 from engine.train.parts import RunParts, resolve
 from engine.train.plan import StagePlan, Until, plan_stages
+from engine.train.readings import Readings, reading_interval
 from engine.train.reporting import Reporter, warnings_noted
-from engine.train.resume import changed_weights, restore
+from engine.train.resume import restore
 from engine.train.setup import StageRun
+from engine.train.snapshot import snapshot
 from engine.train.stages import freeze, rate_at
 from engine.train.state import Position, TrainingState, weights_in_words
 from engine.train.step import StepOutput, limit_scale
 from engine.train.teachers import TeacherOutputs
-from engine.train.update import update
+from engine.train.update import judge, update, update_unread
 
 
 class Trainer:
@@ -93,6 +93,9 @@ class Trainer:
         self.checkpoints = Checkpoints(folder / CHECKPOINTS, self.parts.pace.checkpoints)
         self.reporter = Reporter(loggers, main=self.processes.main)
         self.callbacks = Callbacks(callbacks if self.processes.main else (), self.model)
+        scaled, called = self.scaler.is_enabled(), bool(self.parts.callbacks)
+        every = reading_interval(self.device, self.parts.pace.log_every, scaled, called)
+        self.readings = Readings(every)
         self.state = TrainingState()
         self.stage: StageRun | None = None
         self.paused = False
@@ -149,13 +152,8 @@ class Trainer:
 
     def prepare(self) -> list[StagePlan]:
         """The model on its device, and every stage checked and planned."""
-        apply_threads(self.parts.compute.threads)
-        if self.device.type == "cpu":
-            keep_freed_memory()
         self.processes.start(self.device)
-        self.model.to(self.device)
-        if self.parts.compute.compile:
-            compile_blocks(self.model, self.device)
+        place_model(self.model, self.device, self.parts.compute)
         self.callbacks.check(
             evaluated=self.evaluator is not None, keep_best=self.parts.pace.keep_best
         )
@@ -209,7 +207,7 @@ class Trainer:
             self._run_epoch(stage)
             if self.paused:
                 return
-            self.faults.check_finite(at, stage)
+            self._check(stage)
             at.epoch, at.batch, self.state.next_row = at.epoch + 1, 0, None
             every = self.parts.pace.evaluate_every
             last = at.epoch == plan.epochs or at.stage_step >= plan.steps
@@ -268,7 +266,7 @@ class Trainer:
             stop, due = int(asked[:, 0].max()), bool(asked[0, 1])  # the main process knows if due
             self.paused = self._due_to_pause()
             if stop or due or self.paused:
-                self.faults.check_finite(at, stage)
+                self._check(stage)
                 self.save()
             if stop:
                 self._interrupt.leave(stop)
@@ -288,21 +286,40 @@ class Trainer:
         seed = seed_of(self.parts.seed, "step", at.stage, at.epoch, at.batch, rank)
         seed_step(seed, self.device)
         stage.optimizer.optimizer.zero_grad(set_to_none=True)
-        stage.statistics.keep()
+        if self.readings.at_once:
+            stage.statistics.keep()
         measured = stage.step.run(drawn.batch, self.scaler.scale)
         self.processes.all_reduce_grads(*stage.parameters)
         self._apply(stage, measured, drawn.rows)
         return measured
 
     def _apply(self, stage: StageRun, measured: StepOutput, rows: Rows) -> None:
-        """Change the weights, or end the run where something is not finite."""
+        """Change the weights; end the run where something is not finite, or find that later."""
         at, plan = self.state.at, stage.plan
         factor = rate_at(at.stage_step, plan.steps, plan.epochs, plan.settings.schedule)
-        problem = update(stage, measured, self.scaler, factor)
-        if problem is not None:
-            self.faults.diverged(at, stage, problem, rows, self.save)
+        if self.readings.at_once:
+            problem = update(stage, measured, self.scaler, factor)
+            if problem is not None:
+                self.faults.diverged(at, stage, problem, rows, self.save)
+        else:
+            numbers = update_unread(stage, measured, self.scaler, factor)
+            self.readings.keep(replace(at), rows, measured.losses, numbers)
         if not stage.health.skipped:
             limit_scale(self.model, self.parts.max_scale)
+
+    def _read(self, stage: StageRun, more: Mapping[str, torch.Tensor]) -> dict[str, float]:
+        """Wait for the device: judge the steps that were not read yet, and read ``more``."""
+        steps, numbers = self.readings.read(more)
+        for step in steps:
+            problem = judge(stage, step, scaled=self.scaler.is_enabled())
+            if problem is not None:
+                self.faults.found_late(step.at, self.state.at, problem, step.rows)
+        return numbers
+
+    def _check(self, stage: StageRun) -> None:
+        """End the run where a step or the model is not finite: before anything is kept of it."""
+        self._read(stage, {})
+        self.faults.check_finite(self.state.at, stage)
 
     def _after_step(self, stage: StageRun, measured: StepOutput, rows: int) -> None:
         """Tell the callbacks and, where a line is due, the loggers."""
@@ -314,11 +331,12 @@ class Trainer:
             self.callbacks.on_step(at.step, values)
         stage.meter.count(measured, rows)
         if at.step % self.parts.pace.log_every and at.stage_step < stage.plan.steps:
+            if self.readings.full:
+                self._read(stage, {})
             return
-        line = stage.meter.line(measured, stage.optimizer.rate)
-        speed = line["samples_per_second"]
+        numbers = self._read(stage, stage.meter.pending(measured))
         left = (self.steps - at.step) * stage.plan.settings.batch_size
-        line["seconds_left"] = left / speed if speed else 0.0
+        line = stage.meter.line(numbers, stage.optimizer.rate, left)
         if self.processes.main:
             self.reporter.values(at.step, {"stage": at.stage, "epoch": at.epoch}, line)
 
@@ -343,11 +361,8 @@ class Trainer:
         if asking and at.stage_step < stage.plan.steps:
             stage.stopped = True
             self.note(f"stage {at.stage + 1} ends early: `{asking[0]}` asks for it")
-        better = scores.get("accuracy", -1.0) > state.best
-        state.best = scores["accuracy"] if better else state.best
-        named = self.callbacks.best_step()
-        if (better and named is None) or (named == at.step and named != state.best_step):
-            state.best_step, self._saved = at.step, None  # a checkpoint before has no scores
+        if state.take_accuracy(scores.get("accuracy", -1.0), self.callbacks.best_step()):
+            self._saved = None  # a checkpoint before has no scores
             self.save()
 
     def note(self, text: str) -> None:
@@ -382,18 +397,7 @@ class Trainer:
 
     def snapshot(self) -> TrainingState:
         """The run at this moment. Tensors are not copied."""
-        state, stage = self.state, self.stage
-        losses = dict(state.losses)
-        if stage is not None:
-            losses |= {name: loss.state_dict() for name, loss in stage.losses.items()}
-        return replace(
-            state,
-            weights=changed_weights(self.model, state.trained),
-            losses=losses,
-            scaler=self.scaler.state_dict(),
-            callbacks=self.callbacks.states(),
-            stage=None if stage is None else stage.state(),
-            config=dict(self.parts.signature),
-            data=self.data.contents.summary(),
-            threads=torch.get_num_threads(),
-        )
+        return snapshot(
+            self.state, self.stage, model=self.model, scaler=self.scaler,
+            callbacks=self.callbacks, signature=self.parts.signature, data=self.data,
+        )  # fmt: skip

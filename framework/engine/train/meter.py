@@ -15,7 +15,7 @@ from engine.train.step import StepOutput
 MEASURED = frozenset({"text.router_logits", "cluster"})
 """Entries of a batch that :func:`routing` reads, where there are such."""
 
-_LOWEST = "lowest "
+_LOWEST, _LOSS = "lowest ", "loss_"
 
 
 class Meter:
@@ -40,22 +40,37 @@ class Meter:
         self._rows_done += rows
         self._sum += measured.loss
 
-    def line(self, measured: StepOutput, lr: float) -> dict[str, float]:
-        """The numbers since the last line; the loss is their mean, the rest is of the last step."""
-        now = time.monotonic()
-        self.loss = float(self._sum) / max(self._steps, 1)
+    def pending(self, measured: StepOutput) -> dict[str, Tensor]:
+        """What a line is made of, still on the device: tensors of no dimension."""
+        losses = {_LOSS + name: value for name, value in measured.losses.items()}
+        scale = measured.batch["scale"]
+        return {"loss": self._sum, "scale": scale, **losses, **routing(measured.batch)}
+
+    def line(self, numbers: Mapping[str, float], lr: float, left: int) -> dict[str, float]:
+        """The numbers since the last line; the loss is their mean, the rest is of the last step.
+
+        Args:
+            numbers: those of :meth:`pending`, read from the device.
+            lr: the learning rate.
+            left: rows of all steps that are still to come.
+        """
+        now, rest = time.monotonic(), dict(numbers)
+        self.loss = rest.pop("loss") / max(self._steps, 1)
         values = {
             "loss": self.loss,
             "lr": lr,
             "samples_per_second": self._rows / max(now - self._since, 1e-9),
-            "scale": float(measured.batch["scale"]),
+            "scale": rest.pop("scale"),
         }
-        losses = {name: float(value) for name, value in measured.losses.items()}
-        for name, value in losses.items():
-            self.lowest[name] = min(value, self.lowest.get(name, math.inf))
-        if len(losses) > 1:
-            values |= {f"loss_{name}": value for name, value in losses.items()}
-        values |= routing(measured.batch)
+        losses = [name for name in rest if name.startswith(_LOSS)]
+        for name in losses:
+            own = name.removeprefix(_LOSS)
+            self.lowest[own] = min(rest[name], self.lowest.get(own, math.inf))
+        if len(losses) == 1:
+            rest.pop(losses[0])
+        values |= rest
+        speed = values["samples_per_second"]
+        values["seconds_left"] = left / speed if speed else 0.0
         self._steps, self._rows, self._since = 0, 0, now
         self._sum = torch.zeros_like(self._sum)
         return values
@@ -92,23 +107,25 @@ class Meter:
         self._started += seconds
 
 
-def routing(batch: State) -> dict[str, float]:
+def routing(batch: State) -> dict[str, Tensor]:
     """How a router spreads the texts: 1 is evenly; and how often it is right, where that is known.
 
-    ``routing_evenness`` is the entropy of the shares of clusters over its largest value.
+    ``routing_evenness`` is the entropy of the shares of clusters over its largest value. The
+    numbers stay on the device, so nothing here may wait for it (as bincount does).
     """
     if "text.router_logits" not in batch:
         return {}
     logits: Tensor = batch["text.router_logits"]
     choice = logits.argmax(dim=1)
-    shares = torch.bincount(choice, minlength=logits.shape[1]) / len(choice)
-    entropy = float(-(shares * shares.clamp(min=1e-12).log()).sum())
+    ones = torch.ones(len(choice), device=choice.device)
+    shares = ones.new_zeros(logits.shape[1]).index_add(0, choice, ones) / len(choice)
+    entropy = -(shares * shares.clamp(min=1e-12).log()).sum()
     found = {
         "routing_evenness": entropy / math.log(logits.shape[1]),
-        "routing_largest": float(shares.max()),
+        "routing_largest": shares.max(),
     }
     if "cluster" in batch:
         known = batch["cluster"] >= 0
-        right = (choice == batch["cluster"])[known]
-        found["router_accuracy"] = 100 * float(right.float().mean()) if len(right) else 0.0
+        right = (choice == batch["cluster"]) & known
+        found["router_accuracy"] = 100 * right.sum() / known.sum().clamp(min=1)
     return found

@@ -20,6 +20,7 @@ from engine.contracts.preprocess import Pixels, to_floats
 from engine.contracts.state import State
 from engine.contracts.tower import TextEncoder, VisionTower
 from engine.contracts.training import Rows
+from engine.core.devices import to_device
 from engine.prepare.tables import TokenTable
 from engine.train.pixels import PixelReader
 from engine.train.upload import Uploader
@@ -219,7 +220,7 @@ class ImageModality:
         size = self._chunk or max(count, 1)
         return good, [
             Group(
-                {name: t[i : i + size].to(self._device) for name, t in state.items()},
+                _to({name: t[i : i + size] for name, t in state.items()}, self._device),
                 torch.arange(i, min(i + size, count)),
             )
             for i in range(0, count, size)
@@ -263,4 +264,4 @@ class ImageModality:
 
 
 def _to(state: State, device: torch.device) -> State:
-    return {name: tensor.to(device, non_blocking=True) for name, tensor in state.items()}
+    return {name: to_device(tensor, device) for name, tensor in state.items()}

@@ -75,10 +75,22 @@ class StageOptimizer:
             on_device = bool(group.get("fused") or group.get("capturable"))
             self.optimizer.state[parameter] = {
                 # PyTorch keeps the count of steps on the CPU, unless its kernel reads it there.
-                key: _moved(value, parameter.device if key != "step" or on_device else None)
+                key: _like(
+                    parameter,
+                    _moved(value, parameter.device if key != "step" or on_device else None),
+                )
                 for key, value in moments.items()
             }
         self.optimizer.state.update(state["shared"])
+
+
+def _like(parameter: Tensor, value: Any) -> Any:
+    """A moment in the parameter's order of memory: fused kernels go over both alike."""
+    if not isinstance(value, Tensor) or value.shape != parameter.shape:
+        return value
+    if value.stride() == parameter.stride():
+        return value
+    return torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def _moved(value: Any, device: torch.device | None) -> Any:

@@ -44,12 +44,23 @@ class DataParts:
 
 @dataclass(frozen=True)
 class ComputeParts:
-    """Where and how the model computes, for ``engine.train.device``."""
+    """Where and how the model computes, for ``engine.train.device``.
+
+    Attributes:
+        device: see :data:`engine.contracts.values.Device`.
+        precision: of the matrix products.
+        threads: of arithmetic; ``None``: as PyTorch has it.
+        compile: the towers' blocks are compiled.
+        tf32: float32 products on an NVIDIA GPU are rounded to TF32.
+        channels_last: the vision tower's tensors have their channels innermost.
+    """
 
     device: str
     precision: Precision
     threads: int | None
     compile: bool
+    tf32: bool
+    channels_last: bool
 
 
 @dataclass(frozen=True)
@@ -198,7 +209,14 @@ def resolve(config: EngineConfig, folder: Path) -> RunParts:
             languages=train.languages,
             taught_in=tuple(language for language in languages if language),
         ),
-        compute=ComputeParts(train.device, train.precision, train.threads, train.compile),
+        compute=ComputeParts(
+            train.device,
+            train.precision,
+            train.threads,
+            train.compile,
+            train.tf32,
+            train.channels_last,
+        ),
         plan=PlanParts(
             stages=train.stages,
             seed=config.seed,

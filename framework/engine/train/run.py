@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from engine.clusters.assign import label_dataset
 from engine.clusters.building import build_clustered, clusters_of, read_clustered
 from engine.contracts.callback import Callback
@@ -131,6 +133,8 @@ def _train(
     )
     trainer.run(resume=resume, until=until)
     built.model.to("cpu").eval()
+    if parts.compute.channels_last:
+        built.model.vision.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     stages = trainer.state.finished_stages
     built.manifest["scores"] = stages[-1]["scores"] if stages else {}
     built.manifest["trained_weights"] = trainer.kept_weights()

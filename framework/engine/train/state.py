@@ -1,6 +1,6 @@
 """The state of a run: everything that a checkpoint holds, in one type.
 
-What a checkpoint holds is changed here and in :meth:`engine.train.loop.Trainer.snapshot`, which
+What a checkpoint holds is changed here and in :mod:`engine.train.snapshot`, which
 collects it; nowhere else. Every field is written by the same rule, see :func:`pack`.
 """
 
@@ -101,6 +101,20 @@ class TrainingState:
     data: dict[str, Any] | None = None
     threads: int = 0
     next_row: dict[str, int] | None = None
+
+    def take_accuracy(self, accuracy: float, named: int | None) -> bool:
+        """Take in an evaluation; whether its step is the best so far.
+
+        Args:
+            accuracy: in percent; -1 where there is none.
+            named: the best step, where a callback says which one it is.
+        """
+        better, step = accuracy > self.best, self.at.step
+        self.best = max(accuracy, self.best)
+        best = (better and named is None) or (named == step and named != self.best_step)
+        if best:
+            self.best_step = step
+        return best
 
     def to_checkpoint(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """JSON types, and the tensors that they name.

@@ -23,6 +23,7 @@ from engine.contracts.projection import project_state
 from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
 from engine.contracts.training import Loss, Rows
+from engine.core.devices import to_device
 from engine.core.model import DualEncoder
 from engine.train.activations import NoImages
 from engine.train.entries import (
@@ -121,7 +122,7 @@ class TowerPass:
             for name, leaf in self._leaves.items():
                 if leaf.grad is None or not out[name].requires_grad:
                     continue
-                grad = leaf.grad[group.rows.to(leaf.device)]
+                grad = leaf.grad[to_device(group.rows, leaf.device)]
                 if out[name].dim() > 2:  # tokens: the group is trimmed, the leaf is padded
                     grad = grad[:, : out[name].shape[1]]
                 outs.append(out[name])
@@ -149,7 +150,7 @@ def _joined(outs: Sequence[State], groups: Sequence[Group]) -> State:
                 longest = max(part.shape[1] for part in parts)
                 parts = [_padded(part, longest) for part in parts]
             found[name] = torch.cat(parts)
-        found[name] = found[name][order.to(found[name].device)]
+        found[name] = found[name][to_device(order, found[name].device)]
     return found
 
 
@@ -258,7 +259,7 @@ class Step:
         if "text.id" in self._wanted:
             given["text.id"] = text_ids(batch.texts, batch.counts)
         return {
-            name: torch.from_numpy(np.ascontiguousarray(array)).to(device)
+            name: to_device(torch.from_numpy(np.ascontiguousarray(array)), device)
             for name, array in given.items()
             if name in self._wanted
         }
@@ -276,22 +277,22 @@ class Step:
         reads = (projection.reads if self._projects else frozenset()) | wanted
         different, places = self.texts.distinct(batch.texts)
         found = self._text_pass.forward(self.texts.groups(different), reads)
-        place = torch.from_numpy(np.ascontiguousarray(places)).to(found["pooled"].device)
+        place = to_device(torch.from_numpy(np.ascontiguousarray(places)), found["pooled"].device)
         state = {name: tensor[place] for name, tensor in found.items()}
         if self._projects or not reads.isdisjoint(OF_TOKENS):
             state |= self.texts.tokens(batch.texts)
         if "token_embeddings" in reads and "token_embeddings" not in state:
             state["token_embeddings"] = self.model.text.embed(state["ids"])
         if self._teacher_forcing and batch.text_clusters is not None:
-            state["cluster"] = torch.from_numpy(batch.text_clusters).to(place.device)
+            state["cluster"] = to_device(torch.from_numpy(batch.text_clusters), place.device)
         if self._projects:
             state = project_state(projection, state)
         entries = _entries("text", state, wanted, len(place))
         if len(batch.counts) == len(batch.texts):
             return entries
-        return self._means(entries, torch.from_numpy(batch.counts).to(place.device))
+        return self._means(entries, batch.counts)
 
-    def _means(self, entries: State, counts: Tensor) -> State:
+    def _means(self, entries: State, counts: Rows) -> State:
         """Entries of texts [T, ...] -> of rows: the mean over each row's texts, where it is one."""
         no_mean = {f"text.{name}" for name in token_outputs(self.model.text)}
         no_mean |= {"text.token_embeddings"}
@@ -319,11 +320,13 @@ def _entries(modality: str, state: State, wanted: frozenset[str], rows: int) -> 
     return found
 
 
-def _means(values: Tensor, counts: Tensor) -> Tensor:
+def _means(values: Tensor, counts: Rows) -> Tensor:
     """[T, ...] -> [rows, ...]: the mean over each row's own entries."""
-    rows = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    # The counts stay on the host: how many numbers repeating gives is read there, without waiting.
+    rows = to_device(torch.from_numpy(np.repeat(np.arange(len(counts)), counts)), values.device)
+    each = to_device(torch.from_numpy(counts), values.device)
     sums = values.new_zeros((len(counts), *values.shape[1:])).index_add(0, rows, values)
-    return sums / counts.view(-1, *[1] * (values.dim() - 1))
+    return sums / each.view(-1, *[1] * (values.dim() - 1))
 
 
 def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:

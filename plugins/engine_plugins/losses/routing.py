@@ -49,5 +49,8 @@ class Balance(Loss):
         """See the contract."""
         logits = batch["text.router_logits"]
         count = logits.shape[1]
-        chosen = torch.bincount(logits.argmax(dim=1), minlength=count) / len(logits)
+        # Not bincount: on a GPU it waits for the device, to learn the largest of its numbers.
+        ones = torch.ones(len(logits), device=logits.device)
+        counts = ones.new_zeros(count).index_add(0, logits.argmax(dim=1), ones)
+        chosen = counts / len(logits)
         return count * (chosen * logits.softmax(dim=1).mean(dim=0)).sum()

@@ -240,7 +240,8 @@ def test_parts_of_a_batch_cover_it_in_order() -> None:
 
 def test_routing_in_numbers() -> None:
     logits = torch.eye(4)[[0, 0, 1, 3]]
-    found = routing({"text.router_logits": logits, "cluster": torch.tensor([0, 1, 1, -1])})
+    batch = {"text.router_logits": logits, "cluster": torch.tensor([0, 1, 1, -1])}
+    found = {name: float(value) for name, value in routing(batch).items()}
     assert found["routing_largest"] == 0.5
     assert found["routing_evenness"] == pytest.approx(1.5 / 2)
     assert found["router_accuracy"] == pytest.approx(200 / 3)

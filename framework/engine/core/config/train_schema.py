@@ -234,6 +234,16 @@ class TrainSettings(Settings):
     precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         "auto", description="auto: float32 on the CPU and on mps, bfloat16 where a GPU has it"
     )
+    tf32: bool = Field(
+        True,
+        description="float32 products on an NVIDIA GPU keep 10 bits of the mantissa (TF32), which"
+        " is several times faster; false: all 23",
+    )
+    channels_last: bool = Field(
+        False,
+        description="the vision tower's tensors with channels innermost: for convolutional towers"
+        " on a GPU",
+    )
     compile: bool = Field(False, description="torch.compile the towers' blocks")
     workers: int | None = Field(
         None, ge=1, le=MAX_WORKERS, description="threads or processes that read images: one a core"
