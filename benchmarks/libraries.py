@@ -173,6 +173,7 @@ def _reduce(rank: int, store: str, rounds: int, out: str) -> None:
     from torch import nn
 
     from engine.train.distribution import Processes
+    from engine.train.reducer import Reduced, Reducer
 
     torch.set_num_threads(1)
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", LOCAL_RANK=str(rank))
@@ -181,6 +182,7 @@ def _reduce(rank: int, store: str, rounds: int, out: str) -> None:
     parameters = list(model.parameters())
     processes = Processes()
     processes.start(torch.device("cpu"))
+    reducer = Reducer(processes, Reduced(parameters), overlap=False)
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(rounds * 5):
         for way in (0, 1):
@@ -189,7 +191,8 @@ def _reduce(rank: int, store: str, rounds: int, out: str) -> None:
             dist.barrier()
             before = time.perf_counter()
             if way == 0:
-                processes.all_reduce_grads(parameters, [])
+                reducer.begin()
+                reducer.finish()
             else:
                 for parameter in parameters:
                     dist.all_reduce(parameter.grad)

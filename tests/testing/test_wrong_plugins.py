@@ -203,6 +203,8 @@ CASES = [
     part("loss", "LossDetached", "gradients", "`image.embedding`", "detach"),
     part("loss", "LossIsNoTensorOfAGraph", "gradients", "differentiated"),
     part("loss", "LossTurned", "right_pairs", "sign"),
+    part("loss", "LossOfPartsOfTheirOwnMean", "parts", "2 sets of rows", "off by"),
+    part("loss", "LossOfPartsInTheWrongPlace", "parts", "off by"),
     part("loss", "LossWeighted", "not_weighted", "leave the weight to training"),
     part("loss", "LossReadsSecretly", "reads", "'cluster'", "name that in `reads`"),
     part("loss", "LossReadsItsOwn", "reads", "`text.gates`", "extras="),

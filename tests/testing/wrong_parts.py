@@ -153,6 +153,36 @@ class LossTurned(RightLoss):
         return -super().forward(batch)
 
 
+class LossOfPartsOfTheirOwnMean(RightLoss):
+    """Each part is the mean over its own rows."""
+
+    by_rows: ClassVar[bool] = True
+
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        images, texts = batch["image.embedding"], batch["text.embedding"]
+        right = torch.arange(len(images))[own]
+        found = [
+            functional.cross_entropy(batch["scale"] * rows[own] @ columns.T, right)
+            for rows, columns in ((images, texts), (texts, images))
+        ]
+        return (found[0] + found[1]) / 2
+
+
+class LossOfPartsInTheWrongPlace(RightLoss):
+    """Takes the first columns for those of its rows."""
+
+    by_rows: ClassVar[bool] = True
+
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        images, texts = batch["image.embedding"], batch["text.embedding"]
+        right = torch.arange(len(images[own]))
+        found = [
+            functional.cross_entropy(batch["scale"] * rows[own] @ columns.T, right, reduction="sum")
+            for rows, columns in ((images, texts), (texts, images))
+        ]
+        return (found[0] + found[1]) / 2 / len(images)
+
+
 class LossWeighted(RightLoss):
     """Weights itself."""
 

@@ -24,7 +24,10 @@ class Loss(nn.Module, ABC):
     It names the entries that it reads, of both modalities. It always sees the whole batch of all
     processes: entries are gathered before it is called, with gradients, and every process
     computes the same number. So a loss needs to know nothing of processes, of the chunks that a
-    large batch is computed in, nor of the cache of frozen segments.
+    large batch is computed in, nor of the cache of frozen segments. A loss that costs more than a
+    pass over its rows can offer its terms row by row (:attr:`by_rows`): several processes then
+    share the work. Nothing in a loss should wait for the device (``.item()``, ``bincount``, a
+    boolean index): training reads numbers only every ``log_every`` steps.
 
     ======================= ================ ===================================================
     entry                   shape            what it is
@@ -59,6 +62,10 @@ class Loss(nn.Module, ABC):
     reads_if_given: ClassVar[frozenset[str]] = frozenset()
     """Entries that this loss also reads where the model and the data give them."""
 
+    by_rows: ClassVar[bool] = False
+    """Whether the loss is a sum of terms of its rows, which :meth:`part` gives. Where it is not,
+    every process computes the loss of the whole batch."""
+
     def __init__(self, settings: LossSettings) -> None:
         super().__init__()
         self.settings = settings
@@ -91,6 +98,18 @@ class Loss(nn.Module, ABC):
             batch: the entries of :meth:`needed`, those of :attr:`reads_if_given` that there are,
                 and no others.
         """
+
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        """The terms of some rows, each with all columns: over a partition they add up to the loss.
+
+        For a batch of N rows on P processes, each computes N/P x N cosines instead of N x N
+        (open_clip's ``local_loss``). Asked only where :attr:`by_rows` says so.
+
+        Args:
+            batch: the whole batch, as :meth:`forward` gets it.
+            own: the rows; ``range(N)[own]`` are their places.
+        """
+        raise NotImplementedError(f"{type(self).__name__} needs the whole batch")
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -290,6 +291,52 @@ def right_pairs(it: LossSubject) -> None:
         )
 
 
+@rule(
+    contract=f"{_LOSS}.part",
+    says="The terms of some rows, each with all columns: over a partition they add up to the loss.",
+    why="Each of several processes computes the terms of its own rows, and training adds them up: a"
+    " run in two processes would train another model than a run in one.",
+    needs=("determinism", "gradients"),
+)
+def parts(it: LossSubject) -> None:
+    """The parts of two and of three sets of rows: value and gradients of the whole."""
+    if not it.target.by_rows:
+        raise NotApplicable("it needs the whole batch (`by_rows` is false)")
+    half = max(2, it.rows // 2)
+    for batch in (it.batch(), it.minimum):
+        whole = _with_gradients(it, batch, [slice(None)])
+        for cuts in ((0, half, it.rows), (0, 1, half, it.rows)):
+            rows = [slice(a, b) for a, b in pairwise(cuts)]
+            found = _with_gradients(it, batch, rows)
+            for name, value in whole.items():
+                if not torch.allclose(found[name], value, rtol=1e-4, atol=1e-5):
+                    off = float((found[name] - value).abs().max())
+                    fault(
+                        f"the parts of {len(rows)} sets of rows to add up to the whole loss",
+                        f"{name} is off by {off:.3g}: is each term divided by the rows of the whole"
+                        " batch, and is each row's right column that of its own place?",
+                    )
+
+
+def _with_gradients(it: LossSubject, batch: State, rows: list[slice]) -> dict[str, Tensor]:
+    """The loss and its gradients, as a whole (one set of rows) or from its parts."""
+    module = it.make().train()
+    leaves = {
+        name: tensor.detach().clone().requires_grad_(tensor.is_floating_point())
+        for name, tensor in batch.items()
+    }
+    torch.manual_seed(0)
+    found = [module(leaves)] if len(rows) == 1 else [
+        call(module.part, leaves, some, expected="part(batch, rows) to give a number")
+        for some in rows
+    ]  # fmt: skip
+    total = torch.stack(found).sum()
+    total.backward()  # type: ignore[no-untyped-call]
+    grads = {f"the gradient at `{n}`": t.grad for n, t in leaves.items() if t.grad is not None}
+    own = {f"the gradient at `{n}`": p.grad for n, p in module.named_parameters()}
+    return {"the value": total.detach()} | grads | {n: g for n, g in own.items() if g is not None}
+
+
 RULES = (
     reads,
     scalar,
@@ -297,4 +344,5 @@ RULES = (
     determinism,
     gradients,
     right_pairs,
+    parts,
 )

@@ -1,21 +1,23 @@
 """Several processes that train one model (torchrun): who is who, gathering, summing gradients.
 
-Every process computes its rows of a batch. Embeddings are gathered, so that every process computes
-the same loss of the whole batch; its gradient with respect to the own rows is then exact as it is,
-and the gradients of the towers add up over processes. What acts after the gathering (the logit
-scale, a loss's own parameters) has the whole gradient in every process already.
+Every process computes its rows of a batch. Embeddings are gathered. Of a loss that needs the whole
+batch, every process computes the same number; its gradient with respect to the own rows is then
+exact as it is, and what acts after the gathering (the logit scale, a loss's own parameters) has the
+whole gradient in every process already. Of a loss that comes apart (``Loss.by_rows``), each process
+computes the terms of its own rows; their gradient goes to the rows of all processes. Either way the
+gradients of the towers add up over processes (:mod:`engine.train.reducer`).
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
@@ -95,23 +97,33 @@ class Processes:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX, group=self._patient)
         return tensor
 
-    def gather(self, state: State, counts: Sequence[int]) -> State:
+    def gather(
+        self, state: State, counts: Sequence[int], apart: frozenset[str] = frozenset()
+    ) -> tuple[State, State]:
         """The rows of all processes in order, with gradients for the own ones.
 
         Args:
             state: [own rows, ...] each, of the same names in every process. Where the second
                 dimension counts tokens, it is padded with zeros to the longest of all processes.
             counts: rows of each process.
+            apart: entries of losses that come apart.
+
+        Returns:
+            The entries for losses that every process computes whole; and those of ``apart``, whose
+            gradient goes to the rows of all processes: it is the sum of what all of them find.
         """
         if self.count == 1:
-            return state
-        gathered: dict[str, Tensor] = {}
+            return state, state
+        gathered, parts = dict[str, Tensor](), dict[str, Tensor]()
         for name, own in self._padded(state).items():
             flags = own.dtype == torch.bool  # gloo does not gather them
             rows = own.to(torch.uint8) if flags else own
             found: Tensor = _Gather.apply(rows, tuple(counts), self.rank)
             gathered[name] = found.bool() if flags else found
-        return gathered
+            if name in apart:
+                whole = gathered[name].detach()
+                parts[name] = _ForAll.apply(rows, whole, tuple(counts), self.rank)
+        return gathered, parts
 
     def _padded(self, state: State) -> State:
         """The entries by name, the second dimension of each the same in every process."""
@@ -128,35 +140,6 @@ class Processes:
             found[name] = functional.pad(tensor, after) if maximum > length else tensor
         return found
 
-    def all_reduce_grads(
-        self, towers: Iterable[nn.Parameter], shared: Iterable[nn.Parameter]
-    ) -> None:
-        """Make every process's gradients those of the whole batch.
-
-        Args:
-            towers: parameters before the gathering: their gradients are summed. One that got none
-                in any process keeps none.
-            shared: parameters after it: the mean is taken, which removes differences of rounding.
-        """
-        if self.count == 1:
-            return
-        before, after = list(towers), list(shared)
-        every = [*before, *after]
-        had = torch.tensor([p.grad is not None for p in every], dtype=torch.uint8)
-        anywhere = self.all_reduce_max(had).tolist()
-        used = [p for p, some in zip(every, anywhere, strict=True) if some]
-        grads = [torch.zeros_like(p) if p.grad is None else _dense(p.grad) for p in used]
-        if not grads:
-            return
-        flat = torch.cat([grad.reshape(-1) for grad in grads])
-        dist.all_reduce(flat)
-        late = {id(p) for p in after}
-        at = 0
-        for parameter in used:
-            grad = flat[at : at + parameter.numel()].view_as(parameter)
-            at += parameter.numel()
-            parameter.grad = grad / self.count if id(parameter) in late else grad.clone()
-
 
 def agent_store() -> Store:
     """Where the processes of this start find each other's addresses.
@@ -168,11 +151,6 @@ def agent_store() -> Store:
     store, _, count = next(rendezvous("env://"))
     restart = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
     return PrefixStore(f"engine/{restart}/{count}", store)
-
-
-def _dense(grad: Tensor) -> Tensor:
-    """Rows that only one process has a gradient of are sent to all: a table's becomes dense."""
-    return grad.to_dense() if grad.is_sparse else grad
 
 
 class _Gather(torch.autograd.Function):
@@ -190,3 +168,38 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return grads[0][ctx.start : ctx.start + ctx.rows], None, None
+
+
+class _ForAll(torch.autograd.Function):
+    """All rows of all processes; every process's gradient goes back to the rows' own process."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, whole: Tensor, counts: tuple[int, ...], rank: int) -> Tensor:
+        ctx.start, ctx.rows = sum(counts[:rank]), counts[rank]
+        return whole.view_as(whole)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
+        total = grads[0].contiguous().clone()
+        dist.all_reduce(total)
+        return total[ctx.start : ctx.start + ctx.rows], None, None, None
+
+
+def shared(value: Tensor, count: int) -> Tensor:
+    """A number that all processes have, for losses that each of them computes whole.
+
+    Each gives it a part of the gradient, so that the sum over processes is the gradient.
+    """
+    found: Tensor = _Shared.apply(value, count) if count > 1 else value
+    return found
+
+
+class _Shared(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, value: Tensor, count: int) -> Tensor:
+        ctx.count = count
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0] / ctx.count, None

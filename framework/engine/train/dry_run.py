@@ -148,7 +148,7 @@ def _measure(trainer: Trainer, found: Estimate, budget: float, progress: Progres
             trainer.state.at = Position(stage=number)
             found.stages.append(_stage(trainer, plan, found, budget / len(plans)))
             found.checkpoint_bytes = max(found.checkpoint_bytes, _checkpoint(trainer))
-            trainer.stage.inputs.close()  # type: ignore[union-attr]
+            trainer.stage.close()  # type: ignore[union-attr]
             trainer.stage = None
     finally:
         trainer._end()

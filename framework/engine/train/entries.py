@@ -155,7 +155,9 @@ def text_ids(texts: Rows, counts: Rows) -> Rows:
     return np.frombuffer(b"".join(digests), dtype=np.int64).copy()  # torch wants it writable
 
 
-def compute_loss(name: str, loss: Loss, entries: Mapping[str, Tensor]) -> Tensor:
+def compute_loss(
+    name: str, loss: Loss, entries: Mapping[str, Tensor], rows: slice | None = None
+) -> Tensor:
     """A loss of the entries that it names, and of no others.
 
     So a loss that reads an entry without naming it fails everywhere, and not only where no other
@@ -165,6 +167,7 @@ def compute_loss(name: str, loss: Loss, entries: Mapping[str, Tensor]) -> Tensor
         name: of the loss.
         loss: the loss.
         entries: of the whole batch.
+        rows: only the terms of these rows, of a loss that has them; ``None``: the whole loss.
 
     Raises:
         PluginError: it needs an entry that there is not, or reads one that it does not name.
@@ -178,7 +181,8 @@ def compute_loss(name: str, loss: Loss, entries: Mapping[str, Tensor]) -> Tensor
         )
     own = needed | loss.reads_if_given
     try:
-        found: Tensor = loss({key: entries[key] for key in entries if key in own})
+        read = {key: entries[key] for key in entries if key in own}
+        found: Tensor = loss(read) if rows is None else loss.part(read, rows)
     except KeyError as error:
         key = error.args[0] if error.args else None
         if not isinstance(key, str) or key in own or not _is_entry(key, entries):

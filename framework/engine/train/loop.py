@@ -187,7 +187,7 @@ class Trainer:
 
     def _end(self) -> None:
         if self.stage is not None:
-            self.stage.inputs.close()
+            self.stage.close()
             self.stage = None
         self.reporter.close()
         self.processes.stop()
@@ -241,7 +241,7 @@ class Trainer:
         self.reporter.history(state.at.step, {"finished_stage": stage.number, **finished})
         for warning in finished["warnings"]:
             self.note(f"WARNING: {warning}")
-        stage.inputs.close()
+        stage.close()
         self.stage = None
         state.at = Position(stage=stage.number + 1, step=state.at.step)
         self.save()
@@ -288,15 +288,16 @@ class Trainer:
         stage.optimizer.optimizer.zero_grad(set_to_none=True)
         if self.readings.at_once:
             stage.statistics.keep()
-        measured = stage.step.run(drawn.batch, self.scaler.scale)
-        self.processes.all_reduce_grads(*stage.parameters)
+        stage.reducer.begin()
+        measured = stage.step.run(drawn.batch, self.scaler.scale, stage.reducer.last_pass)
+        measured = stage.reduce(measured)
         self._apply(stage, measured, drawn.rows)
         return measured
 
     def _apply(self, stage: StageRun, measured: StepOutput, rows: Rows) -> None:
         """Change the weights; end the run where something is not finite, or find that later."""
-        at, plan = self.state.at, stage.plan
-        factor = rate_at(at.stage_step, plan.steps, plan.epochs, plan.settings.schedule)
+        at, p = self.state.at, stage.plan
+        factor = rate_at(at.stage_step, p.steps, p.epochs, p.settings.schedule)
         if self.readings.at_once:
             problem = update(stage, measured, self.scaler, factor)
             if problem is not None:
@@ -312,7 +313,7 @@ class Trainer:
         steps, numbers = self.readings.read(more)
         for step in steps:
             problem = judge(stage, step, scaled=self.scaler.is_enabled())
-            if problem is not None:
+            if problem:
                 self.faults.found_late(step.at, self.state.at, problem, step.rows)
         return numbers
 
@@ -376,12 +377,8 @@ class Trainer:
         return self._until <= self.state.at.step < self.steps
 
     def _due(self) -> bool:
-        if self.place.staged:
-            return True
-        steps = self.parts.pace.save_steps
-        if steps is not None and self.state.at.step % steps == 0:
-            return True
-        return time.monotonic() - self._saved_at >= 60 * self.parts.pace.save_minutes
+        seconds = time.monotonic() - self._saved_at
+        return self.place.staged or self.parts.pace.due(self.state.at.step, seconds)
 
     def save(self) -> None:
         """Write a checkpoint of this moment, in the main process."""

@@ -140,6 +140,11 @@ class PaceParts:
     checkpoints: int
     keep_best: bool
 
+    def due(self, step: int, seconds: float) -> bool:
+        """Whether a checkpoint is due, so many seconds after the last one."""
+        by_step = self.save_steps is not None and step % self.save_steps == 0
+        return by_step or seconds >= 60 * self.save_minutes
+
 
 @dataclass(frozen=True)
 class RunParts:

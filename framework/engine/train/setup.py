@@ -17,10 +17,12 @@ from engine.train.health import Health, Statistics
 from engine.train.inputs import Sources, StageInputs
 from engine.train.meter import MEASURED, Meter
 from engine.train.moments import StageOptimizer, stage_optimizer
+from engine.train.objective import Objective
 from engine.train.plan import StagePlan, make_losses
+from engine.train.reducer import Reduced, Reducer, in_order
 from engine.train.stages import mixing, named_parameters
 from engine.train.state import StageState
-from engine.train.step import Step
+from engine.train.step import Step, StepOutput
 
 _LEFT = 0.97
 """A loss above this share of its value at chance, on every line, has not left it."""
@@ -40,7 +42,8 @@ class StageRun:
         inputs: makes its batches.
         losses: by name, unique within the stage.
         optimizer: with the names of its parameters.
-        parameters: those before the gathering, and those after it.
+        objective: what is made small.
+        reducer: sums gradients over processes.
         meter: what is measured.
         health: the steps that were taken.
         statistics: BatchNorm's, before the step under way.
@@ -66,30 +69,55 @@ class StageRun:
         use = plan.settings.optimizer
         named = named_parameters(model, self.losses)
         self.optimizer: StageOptimizer = stage_optimizer(use.create(), named, use.name)
-        after = {id(model.logit_scale), id(model.logit_bias)}
-        after |= {id(p) for loss in self.losses.values() for p in loss.parameters()}
-        every = self.optimizer.parameters
-        self.parameters = (
-            [p for p in every if id(p) not in after],
-            [p for p in every if id(p) in after],
-        )
         self.inputs = StageInputs(sources, plan, number, read_by(self.losses.values()))
         # BatchNorm's statistics are taken over all processes, where there are both.
         mixed = mixing(model.vision) or mixing(model.text)
+        self.objective = Objective(model, self.losses, sources.processes)
+        chunked = plan.settings.chunk_size is not None
+        self.reducer = Reducer(sources.processes, self._reduced(chunked=chunked), overlap=not mixed)
         self.step = Step(
             model,
             self.inputs.images,
             self.inputs.texts,
-            self.losses,
-            gather=sources.processes.gather,
+            self.objective,
             autocast_context=autocast,
             together=SharedStatistics if mixed and sources.processes.count > 1 else nullcontext,
-            chunked=plan.settings.chunk_size is not None,
+            chunked=chunked,
             measured=MEASURED,
             teacher_forcing=plan.settings.teacher_forcing,
         )
         self.meter, self.health = Meter(sources.device), Health()
         self.statistics = Statistics(model)
+
+    def _reduced(self, *, chunked: bool) -> Reduced:
+        """The parameters by what several processes do with their gradients."""
+        every = self.optimizer.parameters
+        same, parts = ({id(p) for p in some} for some in self.objective.parameters())
+        towers = [
+            (name, p)
+            for name, p in zip(self.optimizer.names, every, strict=True)
+            if id(p) not in same | parts
+        ]
+        names, before = [name for name, _ in towers], [p for _, p in towers]
+        return Reduced(
+            in_order(names, before, chunked=chunked),
+            [p for p in every if id(p) in same],
+            [p for p in every if id(p) in parts],
+        )
+
+    def reduce(self, measured: StepOutput) -> StepOutput:
+        """Make the gradients and the losses of a step those of all processes."""
+        objective = self.objective
+        sums = self.reducer.finish(objective.to_sum(measured.losses))
+        if sums is None:
+            return measured
+        total, losses = objective.summed(measured.losses, sums)
+        return StepOutput(total, losses, measured.batch)
+
+    def close(self) -> None:
+        """Stop reading, let go of the parameters."""
+        self.inputs.close()
+        self.reducer.close()
 
     def state(self) -> StageState:
         """What a checkpoint holds of the stage, beside the losses."""

@@ -22,19 +22,20 @@ from torch.nn import functional
 from engine.contracts.projection import project_state
 from engine.contracts.state import State, is_by_row
 from engine.contracts.tower import Tower
-from engine.contracts.training import Loss, Rows
+from engine.contracts.training import Rows
 from engine.core.devices import to_device
 from engine.core.model import DualEncoder
 from engine.train.activations import NoImages
 from engine.train.entries import (
     OF_TOKENS,
-    compute_loss,
     of_modality,
     read_by,
     text_ids,
     token_outputs,
 )
 from engine.train.modalities import Group, ImageModality, TextModality
+from engine.train.objective import Objective
+from engine.train.reducer import Pending
 
 
 @dataclass
@@ -111,11 +112,24 @@ class TowerPass:
         }
         return self._leaves
 
-    def backward(self, autocast_context: Callable[[], torch.autocast]) -> None:
-        """Pass the gradient at the features on, group by group; nothing to do in one piece."""
-        if not self._leaves:
-            return
+    @property
+    def waits(self) -> bool:
+        """Whether the gradient at the features is still to be passed on; never in one piece."""
+        return bool(self._leaves)
+
+    def backward(
+        self, autocast_context: Callable[[], torch.autocast], last_pass: Pending | None = None
+    ) -> None:
+        """Pass the gradient at the features on, group by group.
+
+        Args:
+            autocast_context: of the forward pass.
+            last_pass: called before the last group, see :meth:`Step.run`; ``None``: another tower
+                comes after this one.
+        """
         for group, random in zip(self._groups, self._random, strict=True):
+            if last_pass is not None and group is self._groups[-1]:
+                last_pass(list(self.tower.parameters()))
             with _RandomRestored(random, group), autocast_context():
                 out = self._run(group, frozenset(self._leaves))
             outs, grads = [], []
@@ -193,9 +207,7 @@ class Step:
         model: the model.
         images: the image modality of the batch.
         texts: the text modality of the batch.
-        losses: what is made small, by name.
-        gather: takes the rows of this process to those of all, with gradients; it is given the
-            batch's ``shares``.
+        objective: what is made small.
         autocast_context: gives the autocast of the forward pass.
         together: gives what takes statistics over processes in the forward pass.
         chunked: see the module.
@@ -208,49 +220,52 @@ class Step:
         model: DualEncoder,
         images: ImageModality | NoImages,
         texts: TextModality,
-        losses: dict[str, Loss],
+        objective: Objective,
         *,
-        gather: Callable[[State, Sequence[int]], State],
         autocast_context: Callable[[], torch.autocast],
         together: Callable[[], AbstractContextManager[object]] = nullcontext,
         chunked: bool = False,
         measured: frozenset[str] = frozenset(),
         teacher_forcing: bool = False,
     ) -> None:
-        self.model, self.images, self.texts, self.losses = model, images, texts, losses
-        self._gather, self._autocast, self._together = gather, autocast_context, together
+        self.model, self.images, self.texts, self.objective = model, images, texts, objective
+        self._autocast, self._together = autocast_context, together
         self._teacher_forcing = teacher_forcing
-        read = read_by(losses.values())
+        read = read_by(objective.losses.values())
         self._wanted = read | measured
         # Where the losses read the tower alone, what comes after it is not computed.
         self._projects = not of_modality(read, "text") <= {*model.text.outputs, *OF_TOKENS}
         self._image_pass = TowerPass(model.vision, images.start, chunked=chunked)
         self._text_pass = TowerPass(model.text, texts.start, chunked=chunked)
 
-    def run(self, batch: Batch, scale_loss: Callable[[Tensor], Tensor] = lambda x: x) -> StepOutput:
+    def run(
+        self,
+        batch: Batch,
+        scale_loss: Callable[[Tensor], Tensor] = lambda x: x,
+        last_pass: Pending = lambda pending: None,
+    ) -> StepOutput:
         """Compute the loss and add its gradient to the parameters'.
 
         Args:
             batch: the rows of this process.
             scale_loss: what a gradient scaler does to the loss before it is differentiated.
+            last_pass: called before the last pass of backward, with the parameters that still get a
+                gradient; ``None`` stands for all.
         """
         with self._autocast(), self._together():
             own = self._image_entries(batch.images)
             own |= self._text_entries(batch)
         own |= self._given_entries(batch)
-        whole = self._gather(own, batch.shares)
-        whole["scale"] = self.model.logit_scale.float().exp()
-        if self.model.logit_bias is not None:
-            whole["bias"] = self.model.logit_bias.float()
-        found = {name: compute_loss(name, loss, whole) for name, loss in self.losses.items()}
-        total = torch.stack(
-            [loss.settings.weight * found[name] for name, loss in self.losses.items()]
-        ).sum()
-        scale_loss(total).backward()  # type: ignore[no-untyped-call]
-        self._image_pass.backward(self._autocast)
-        self._text_pass.backward(self._autocast)
-        seen = {name: tensor.detach() for name, tensor in whole.items()}
-        return StepOutput(total.detach(), {n: v.detach() for n, v in found.items()}, seen)
+        found = self.objective(own, batch.shares)
+        passes = [each for each in (self._image_pass, self._text_pass) if each.waits]
+        if not passes:
+            last_pass(None)
+        scale_loss(found.total).backward()  # type: ignore[no-untyped-call]
+        for each in passes:
+            each.backward(self._autocast, last_pass if each is passes[-1] else None)
+        seen = {name: tensor.detach() for name, tensor in found.whole.items()}
+        losses = {name: value.detach() for name, value in found.losses.items()}
+        return StepOutput(found.total.detach(), losses, seen)
 
     def _given_entries(self, batch: Batch) -> State:
         """What the data give of the rows, as far as it is read."""

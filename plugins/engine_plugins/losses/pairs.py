@@ -28,6 +28,7 @@ class Contrastive(Loss):
 
     reads: ClassVar[frozenset[str]] = _PAIRS
     reads_if_given: ClassVar[frozenset[str]] = frozenset({"pair.weight"})
+    by_rows: ClassVar[bool] = True
     settings: ContrastiveSettings
 
     def needed(self) -> frozenset[str]:
@@ -52,6 +53,21 @@ class Contrastive(Loss):
         texts = functional.cross_entropy(logits.T, right, label_smoothing=smoothing)
         return (images + texts) / 2
 
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        """See the contract: own images among all texts, own texts among all images."""
+        images, texts = batch["image.embedding"], batch["text.embedding"]
+        masked = None
+        if self.settings.equal_texts == "masked":
+            masked = _equal(batch["text.id"], own)
+        weight = batch.get("pair.weight")
+        found = [
+            _cross_entropy_part(
+                batch["scale"] * rows[own] @ columns.T, masked, weight, own, self.settings.smoothing
+            )
+            for rows, columns in ((images, texts), (texts, images))
+        ]
+        return (found[0] + found[1]) / 2
+
     def _counted(self, logits: Tensor, masked: Tensor, weight: Tensor | None) -> Tensor:
         """The loss where not every pair counts, or not every row the same."""
         smoothing = self.settings.smoothing
@@ -75,6 +91,7 @@ class Sigmoid(Loss):
 
     reads: ClassVar[frozenset[str]] = _PAIRS
     reads_if_given: ClassVar[frozenset[str]] = frozenset({"pair.weight", "bias"})
+    by_rows: ClassVar[bool] = True
     settings: SigmoidSettings
 
     def __init__(self, settings: SigmoidSettings) -> None:
@@ -99,15 +116,36 @@ class Sigmoid(Loss):
         both = (weight[:, None] + weight[None, :]) / 2
         return -(both * terms).sum() / _least(weight.sum())
 
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        """See the contract: own images with all texts."""
+        bias = batch.get("bias", self.bias)
+        images, texts = batch["image.embedding"], batch["text.embedding"]
+        logits = batch["scale"] * images[own] @ texts.T + bias
+        right = 2 * _own_columns(len(texts), own, logits.device).to(logits.dtype) - 1
+        terms = functional.logsigmoid(right * logits)
+        if self.settings.equal_texts == "masked":
+            terms = terms.masked_fill(_equal(batch["text.id"], own), 0)
+        if "pair.weight" not in batch:
+            return -terms.sum() / float(len(texts))
+        weight = batch["pair.weight"]
+        both = (weight[own][:, None] + weight[None, :]) / 2
+        return -(both * terms).sum() / _least(weight.sum())
+
 
 def _text_ids(equal_texts: str) -> frozenset[str]:
     return frozenset({"text.id"}) if equal_texts == "masked" else frozenset()
 
 
-def _equal(ids: Tensor) -> Tensor:
-    """[N] -> [N, N] bool: pairs of different rows whose texts are equal."""
-    equal = ids[:, None] == ids[None, :]
-    return equal & ~torch.eye(len(ids), dtype=torch.bool, device=ids.device)
+def _own_columns(count: int, own: slice, device: torch.device) -> Tensor:
+    """[R, N] bool: True in the column of each row; R rows of N, those of ``own``."""
+    places = torch.arange(count, device=device)
+    return places[own][:, None] == places[None, :]
+
+
+def _equal(ids: Tensor, own: slice = slice(None)) -> Tensor:
+    """[N] -> [R, N] bool: pairs of different rows whose texts are equal, of R rows with all N."""
+    equal = ids[own][:, None] == ids[None, :]
+    return equal & ~_own_columns(len(ids), own, ids.device)
 
 
 def _cross_entropy(
@@ -125,6 +163,30 @@ def _cross_entropy(
     spread = chances.masked_fill(masked, 0).sum(dim=1) / (~masked).sum(dim=1)
     rows = -(1 - smoothing) * chances.diagonal() - smoothing * spread
     return rows.mean() if weight is None else (weight * rows).sum() / _least(weight.sum())
+
+
+def _cross_entropy_part(
+    logits: Tensor, masked: Tensor | None, weight: Tensor | None, own: slice, smoothing: float
+) -> Tensor:
+    """The terms of some rows of :func:`_cross_entropy`, as they stand in the mean over all.
+
+    Args:
+        logits: [R, N], of R rows of N.
+        masked: [R, N] bool, or ``None``.
+        weight: [N], of all rows, or ``None``.
+        own: the rows.
+        smoothing: see :func:`_cross_entropy`.
+    """
+    count = logits.shape[1]
+    right = _own_columns(count, own, logits.device)
+    left_out = torch.zeros_like(right) if masked is None else masked
+    chances = logits.masked_fill(left_out, -torch.inf).log_softmax(dim=1)
+    spread = chances.masked_fill(left_out, 0).sum(dim=1) / (~left_out).sum(dim=1)
+    chosen = chances.masked_fill(~right, 0).sum(dim=1)
+    rows = -(1 - smoothing) * chosen - smoothing * spread
+    if weight is None:
+        return rows.sum() / count
+    return (weight[own] * rows).sum() / _least(weight.sum())
 
 
 def _least(total: Tensor) -> Tensor:

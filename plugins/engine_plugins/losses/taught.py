@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,15 @@ def weighted_mean(terms: Tensor, batch: Mapping[str, Tensor]) -> Tensor:
     if weight is None:
         return terms.mean()
     return (weight * terms).sum() / weight.sum().clamp(min=torch.finfo(terms.dtype).tiny)
+
+
+def weighted_part(terms: Tensor, batch: Mapping[str, Tensor], own: slice, rows: int) -> Tensor:
+    """[R] terms of some rows -> what they give to the mean over all ``rows``."""
+    weight = batch.get("pair.weight")
+    if weight is None:
+        return terms.sum() / rows
+    total = weight.sum().clamp(min=torch.finfo(terms.dtype).tiny)
+    return (weight[own] * terms).sum() / total
 
 
 class Distill(Loss):
@@ -77,6 +87,7 @@ class Affinity(Loss):
 
     settings: AffinitySettings
     reads_if_given = _WEIGHT
+    by_rows: ClassVar[bool] = True
 
     def needed(self) -> frozenset[str]:
         """See the contract."""
@@ -98,6 +109,26 @@ class Affinity(Loss):
         by_text = _soft_cross_entropy(logits.T, targets.T)
         return weighted_mean((by_image + by_text) / 2, batch)
 
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        """See the contract: own images among all texts, own texts among all images."""
+        teacher = f"teacher.{self.settings.teacher}"
+        images, texts = (
+            functional.normalize(batch[f"{teacher}.{modality}"], dim=-1)
+            for modality in ("image", "text")
+        )
+        own_images, own_texts = batch["image.embedding"], batch["text.embedding"]
+        terms = [
+            _soft_cross_entropy(
+                batch["scale"] * rows[own] @ columns.T,
+                self.settings.teacher_scale * right[own] @ others.T,
+            )
+            for rows, columns, right, others in (
+                (own_images, own_texts, images, texts),
+                (own_texts, own_images, texts, images),
+            )
+        ]
+        return weighted_part((terms[0] + terms[1]) / 2, batch, own, len(images))
+
 
 class TeacherLogits(Loss):
     """Texts of the model, compared with the teacher's vectors, give the teacher's own logits.
@@ -110,6 +141,7 @@ class TeacherLogits(Loss):
 
     settings: TeacherLogitsSettings
     reads_if_given = _WEIGHT
+    by_rows: ClassVar[bool] = True
 
     def needed(self) -> frozenset[str]:
         """See the contract."""
@@ -119,9 +151,18 @@ class TeacherLogits(Loss):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """See the contract."""
+        everything = slice(None)
+        return weighted_mean(self._terms(batch, everything), batch)
+
+    def part(self, batch: Mapping[str, Tensor], own: slice) -> Tensor:
+        """See the contract: own texts among all vectors of the teacher."""
+        return weighted_part(self._terms(batch, own), batch, own, len(batch["text.embedding"]))
+
+    def _terms(self, batch: Mapping[str, Tensor], rows: slice) -> Tensor:
+        """The loss of each of some rows."""
         teacher = f"teacher.{self.settings.teacher}"
-        own = batch["text.embedding"]
-        right = functional.normalize(batch[f"{teacher}.text"], dim=-1)
+        own = batch["text.embedding"][rows]
+        right = functional.normalize(batch[f"{teacher}.text"][rows], dim=-1)
         others = functional.normalize(batch[f"{teacher}.{self.settings.against}"], dim=-1)
         if own.shape[1] != others.shape[1]:
             raise ConfigError(
@@ -131,7 +172,7 @@ class TeacherLogits(Loss):
             )
         logits = batch["scale"] * own @ others.T
         targets = self.settings.teacher_scale * right @ others.T
-        return weighted_mean(_soft_cross_entropy(logits, targets), batch)
+        return _soft_cross_entropy(logits, targets)
 
 
 def _soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def main(rank: int, port: str, folder: str) -> None:
         "text.id": torch.arange(rows) + 10 * rank,
         "text.pooled": torch.full((rows, 4), float(rank)),
     }
-    whole = processes.gather(state, [1, 2])
+    whole, _ = processes.gather(state, [1, 2])
     (whole["text.hidden"] * torch.arange(3.0)[:, None, None]).sum().backward()  # type: ignore[no-untyped-call]
     assert hidden.grad is not None
     found = {name: tensor.detach() for name, tensor in whole.items()}

@@ -245,15 +245,14 @@ def test_one_picture_a_batch_is_too_few(
 def overflow(trainer: Trainer, spoilt: Callable[[int], bool], value: float = math.inf) -> None:
     """Let the gradients of some steps overflow; the others do not at this scale of the loss."""
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
-    real = trainer.processes.all_reduce_grads
+    real = trainer._apply
 
-    def add(towers: Any, shared: Any) -> None:
-        towers = list(towers)
-        real(towers, shared)
+    def apply(stage: Any, *arguments: Any) -> None:
         if spoilt(trainer.state.at.step):
-            towers[0].grad.view(-1)[-1] = value
+            stage.optimizer.parameters[0].grad.view(-1)[-1] = value
+        real(stage, *arguments)
 
-    trainer.processes.all_reduce_grads = add  # type: ignore[method-assign]
+    trainer._apply = apply  # type: ignore[method-assign]
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 
 import pytest
 import torch
@@ -155,3 +156,58 @@ def test_the_sigmoid_loss_takes_the_bias_of_the_model(make_use: Make, batch: Sta
     found.backward()
     assert bias.grad is not None
     assert other.bias.grad is None
+
+
+PARTED = [
+    ("contrastive", {}, ()),
+    ("contrastive", {"smoothing": 0.1}, ("pair.weight",)),
+    ("contrastive", {"equal_texts": "masked", "smoothing": 0.1}, ("text.id",)),
+    ("contrastive", {"equal_texts": "masked"}, ("text.id", "pair.weight")),
+    ("sigmoid", {"bias": -2.0}, ()),
+    ("sigmoid", {"equal_texts": "masked"}, ("text.id", "pair.weight", "bias")),
+    ("affinity", {"teacher": "t"}, ()),
+    ("affinity", {"teacher": "t"}, ("pair.weight",)),
+    ("teacher_logits", {"teacher": "t"}, ()),
+    ("teacher_logits", {"teacher": "t", "against": "image"}, ("pair.weight",)),
+]
+
+
+@pytest.mark.parametrize("cuts", [(0, 3, 6), (0, 1, 3, 6), (0, 1, 2, 3, 4, 5, 6)])
+@pytest.mark.parametrize(("name", "settings", "more"), PARTED)
+def test_the_parts_of_all_rows_are_the_loss(
+    make_use: Make, batch: State, name: str, settings: dict[str, object], more: tuple[str, ...],
+    cuts: tuple[int, ...],
+) -> None:  # fmt: skip
+    """Value and gradients; what two and three processes compute between them."""
+    generator = torch.Generator().manual_seed(4)
+    batch["teacher.t.image"] = torch.randn(6, 5, generator=generator)
+    batch["teacher.t.text"] = torch.randn(6, 5, generator=generator)
+    extra = {
+        "text.id": torch.tensor([1, 2, 1, 3, 2, 1]),
+        "pair.weight": torch.tensor([0.5, 2.0, 1.0, 0.0, 1.0, 3.0]),
+        "bias": torch.tensor(-3.0),
+    }
+    loss = make_use("loss", name, **settings).create()
+    assert loss.by_rows
+    names = (loss.needed() | set(more)) & (batch.keys() | extra.keys())
+    entries = {n: t for n, t in {**batch, **extra}.items() if n in names}
+    found = []
+    for rows in ([], [slice(a, b) for a, b in pairwise(cuts)]):
+        leaves = {n: t.clone().requires_grad_(t.is_floating_point()) for n, t in entries.items()}
+        loss.zero_grad()
+        total = sum(loss.part(leaves, some) for some in rows) if rows else loss(leaves)
+        total.backward()
+        own = [p.grad.clone() for p in loss.parameters() if p.grad is not None]
+        found.append([total.detach(), *(t.grad for t in leaves.values()), *own])
+    for one, other in zip(*found, strict=True):
+        if one is None:
+            assert other is None
+        else:
+            assert torch.allclose(one, other, rtol=1e-5, atol=1e-6)
+
+
+def test_losses_that_need_the_whole_batch_say_so(make_use: Make, batch: State) -> None:
+    loss = make_use("loss", "balance").create()
+    assert not loss.by_rows
+    with pytest.raises(NotImplementedError, match="Balance needs the whole batch"):
+        loss.part(batch, slice(0, 3))
