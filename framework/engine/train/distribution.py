@@ -23,6 +23,12 @@ from torch.distributed.rendezvous import rendezvous
 from torch.nn import functional
 
 from engine.contracts.state import State
+from engine.errors import TrainingError
+
+
+class OtherEnded(TrainingError):
+    """Another process of the same training ended; that one has the reason."""
+
 
 PATIENCE = timedelta(days=7)
 """How long processes wait for what one of them does alone; NCCL's own limit is ten minutes."""

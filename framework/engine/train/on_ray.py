@@ -131,12 +131,14 @@ class Worker:
             "MASTER_ADDR": address,
             "MASTER_PORT": str(port),
         }
+        from engine.train.distribution import OtherEnded
         from engine.train.run import train
 
         try:
             config = _read_config(config_text, here)
             built, report = train(config, Path(folder), resume=resume, force=force)
         except EngineError as error:
-            return {"error": error.message, "hint": error.hint}
+            follows = isinstance(error, OtherEnded)
+            return {"error": error.message, "hint": error.hint, "follows": follows}
         written = 0 if report is None else report.total
         return {"manifest": built.manifest, "bytes": written, "warnings": built.warnings}

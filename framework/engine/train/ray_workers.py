@@ -14,7 +14,8 @@ from typing import Any
 from engine.errors import EngineError, TrainingError
 
 Outcome = dict[str, Any]
-"""What a worker comes back with; ``error`` and ``hint`` where an error of ours ended it."""
+"""What a worker comes back with; ``error`` and ``hint`` where an error of ours ended it, and
+``follows`` where it ended only because another one did."""
 
 PATIENCE = 25.0
 """Seconds that a cluster has to give all workers their place."""
@@ -148,36 +149,37 @@ class Workers:
             The answers, worker by worker.
 
         Raises:
-            EngineError: the first error; one of ours, which has the reason, before what the others
-                say of a connection that was closed.
+            EngineError: the first error; one of ours, which has the reason, before that a worker
+                died, and that before what the others say of a connection that was closed.
         """
         tickets = [call(number, actor) for number, actor in enumerate(self.actors)]
         answers: dict[Any, Outcome] = {}
-        failures: list[EngineError] = []
+        failures: list[tuple[int, EngineError]] = []
         waiting, until = list(tickets), float("inf")
         while waiting and time.monotonic() < until:
             ready, waiting = self._ray.wait(waiting, timeout=min(tick, grace))
             for ticket in ready:
                 answer = self._answer(ticket)
-                if isinstance(answer, EngineError):
+                if isinstance(answer, tuple):
                     failures.append(answer)
                     until = min(until, time.monotonic() + grace)
                 else:
                     answers[ticket] = answer
         if failures:
-            own = [error for error in failures if error.__cause__ is None]
-            raise (own or failures)[0]
+            raise min(failures, key=lambda failure: failure[0])[1]
         return [answers[ticket] for ticket in tickets]
 
-    def _answer(self, ticket: Any) -> Outcome | EngineError:
+    def _answer(self, ticket: Any) -> Outcome | tuple[int, EngineError]:
+        """What a worker came back with, or its error, behind how far that is from the reason."""
         try:
             outcome: Outcome = self._ray.get(ticket)
         except self._ray.exceptions.RayError as error:
             found = failure(error)
             found.__cause__ = error
-            return found
+            return 1, found
         if "error" in outcome:
-            return TrainingError(f"a worker on Ray: {outcome['error']}", hint=outcome["hint"])
+            own = TrainingError(f"a worker on Ray: {outcome['error']}", hint=outcome["hint"])
+            return 2 if outcome.get("follows") else 0, own
         return outcome
 
     def __exit__(self, *_: object) -> None:

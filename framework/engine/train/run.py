@@ -37,7 +37,7 @@ from engine.prepare.folder import Opened, PreparedFolder
 from engine.train.checkpoint_model import model_at
 from engine.train.data import TrainingRows
 from engine.train.device import choose_device
-from engine.train.distribution import Processes
+from engine.train.distribution import OtherEnded, Processes
 from engine.train.evaluator import Evaluator, evaluator_of
 from engine.train.folder import RunFolder, holding, is_run
 from engine.train.loop import Trainer
@@ -241,7 +241,7 @@ def _others_explained(processes: Processes) -> Iterator[None]:
         lost = any(word in str(error) for word in ("gloo", "Gloo", "NCCL", "Connection closed"))
         if processes.count == 1 or not lost:
             raise
-        raise TrainingError(
+        raise OtherEnded(
             "another process of this training ended, so this one ends too",
             hint="its own message has the reason; `--resume` goes on from the last checkpoint"
             " (`--resume auto` under torchrun with --max-restarts)",
