@@ -49,7 +49,7 @@ from engine.train.stages import freeze, rate_at
 from engine.train.state import Position, TrainingState, weights_in_words
 from engine.train.step import StepOutput, limit_scale
 from engine.train.teachers import TeacherOutputs
-from engine.train.update import judge, update, update_unread
+from engine.train.update import check_step, update, update_unread
 
 
 class Trainer:
@@ -309,10 +309,10 @@ class Trainer:
             limit_scale(self.model, self.parts.max_scale)
 
     def _read(self, stage: StageRun, more: Mapping[str, torch.Tensor]) -> dict[str, float]:
-        """Wait for the device: judge the steps that were not read yet, and read ``more``."""
+        """Wait for the device: check the steps that were not read yet, and read ``more``."""
         steps, numbers = self.readings.read(more)
         for step in steps:
-            problem = judge(stage, step, scaled=self.scaler.is_enabled())
+            problem = check_step(stage, step, scaled=self.scaler.is_enabled())
             if problem:
                 self.faults.found_late(step.at, self.state.at, problem, step.rows)
         return numbers

@@ -2,7 +2,7 @@
 
 A step's loss and the norm of its gradient stay on the device. Where a line of the history is due,
 before a checkpoint, an evaluation and the end of a stage, all of them come in one copy, and each
-step is judged then. On the CPU there is nothing to wait for, so each step is judged before it is
+step is checked then. On the CPU there is nothing to wait for, so each step is checked before it is
 taken (see :mod:`engine.train.update`).
 """
 
@@ -22,7 +22,7 @@ _MAX_KEPT = 1000
 
 
 def reading_interval(device: torch.device, log_every: int, scaled: bool, callbacks: bool) -> int:
-    """Steps between two readings; 1: each step is judged before it is taken.
+    """Steps between two readings; 1: each step is checked before it is taken.
 
     Args:
         device: of the model.
@@ -71,7 +71,7 @@ class Readings:
 
     @property
     def at_once(self) -> bool:
-        """Whether each step is judged before it is taken."""
+        """Whether each step is checked before it is taken."""
         return self.every == 1
 
     @property

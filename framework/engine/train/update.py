@@ -45,7 +45,7 @@ def update(
 def update_unread(
     stage: StageRun, measured: StepOutput, scaler: torch.amp.GradScaler, factor: float
 ) -> list[Tensor]:
-    """Change the weights by their gradients; whether all was finite is read and judged later.
+    """Change the weights by their gradients; whether all was finite is read and checked later.
 
     Args:
         stage: the stage under way.
@@ -78,8 +78,8 @@ def _take(stage: StageRun, norm: Tensor, scaler: torch.amp.GradScaler, factor: f
     scaler.update()
 
 
-def judge(stage: StageRun, step: StepNumbers, *, scaled: bool) -> str | None:
-    """The judgement of :func:`update` on a step that was taken before it was read.
+def check_step(stage: StageRun, step: StepNumbers, *, scaled: bool) -> str | None:
+    """The check of :func:`update` on a step that was taken before it was read.
 
     Args:
         stage: its health counts the step.

@@ -214,7 +214,7 @@ def test_one_reading_every_so_many_steps_and_the_same_weights(
     assert trainer.state.finished_stages[0]["loss"] == whole.state.finished_stages[0]["loss"]
 
 
-def test_on_the_cpu_every_step_is_judged_before_it_is_taken(
+def test_on_the_cpu_every_step_is_checked_before_it_is_taken(
     make_config: Make, trained: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trainer, _ = trained(make_config(ALL, "train.log_every=6"), run=False)
@@ -277,7 +277,7 @@ def test_what_is_not_finite_is_found_at_the_next_reading(
         assert saved <= step
 
 
-def test_float16_is_judged_at_the_reading_too(make_config: Make, trained: Run) -> None:
+def test_float16_is_checked_at_the_reading_too(make_config: Make, trained: Run) -> None:
     config = make_config("train.precision=float16", "train.stages.0.epochs=20")
     trainer, _ = trained(config, run=False)
     trainer.scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
