@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +12,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.config import load_config
 from engine.errors import TrainingError
-from engine.train.history import read_history
-from engine.train.names import CHECKPOINTS, MODEL
-from engine.train.on_ray import train_on_ray
 from engine.train.ray_workers import Need, Workers, check_machine, failure
 
 from .test_processes import ENVIRONMENT, write_config
@@ -191,53 +184,3 @@ def test_the_command_ends_with_the_reason(
     assert done.returncode == 2, done.stderr[-3000:]
     assert words in " ".join(done.stderr.split()), done.stderr[-3000:]
     assert "Traceback" not in done.stderr
-
-
-def workers_at(folder: Path) -> list[int]:
-    """The processes of Ray's workers that train with paths relative to a folder."""
-    found = []
-    for process in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            named = (process / "comm").read_text().startswith("ray::Worker")
-            if named and (process / "cwd").readlink() == folder:
-                found.append(int(process.name))
-    return found
-
-
-def test_a_killed_worker_is_reported_and_the_same_call_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A worker is killed once a checkpoint is there; each of the steps to come writes another."""
-    monkeypatch.chdir(tmp_path)
-    stage = {"name": "a", "trains": {"text": {"blocks": "last 1"}}, "steps": 150, "batch_size": 15}
-    path = write_config(tmp_path, stages=[stage], save_steps=1)
-    config, run = load_config(path), tmp_path / "run"
-    checkpoints, over = run / CHECKPOINTS, threading.Event()
-    killed: list[int] = []
-
-    def kill() -> None:
-        while not over.wait(0.02):
-            if checkpoints.is_dir() and any(checkpoints.iterdir()):
-                killed.append(max(workers_at(tmp_path)))
-                os.kill(killed[0], signal.SIGKILL)
-                return
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    try:
-        with pytest.raises(TrainingError, match=r"a worker on Ray failed: .*Died") as caught:
-            train_on_ray(config, run, workers=2, resume="auto", force=False)
-    finally:
-        over.set()
-        killer.join()
-    assert len(killed) == 1
-    assert "resume" in (caught.value.hint or "")
-    before = read_history(run).points[-1]["step"]
-    assert not (run / MODEL).exists()
-    outcome = train_on_ray(config, run, workers=2, resume="auto", force=False)
-    assert outcome["manifest"]["stages"][0]["steps"] == 150
-    steps = [point["step"] for point in read_history(run).points if "loss" in point]
-    assert before < 150
-    assert steps == sorted(set(steps))
-    assert steps[-1] == 150
-    assert free() == 3
