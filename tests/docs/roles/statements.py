@@ -86,6 +86,9 @@ class Done:
         return f"{self.stdout}\n{self.stderr}"
 
 
+Check = Callable[[World], None]
+
+
 @dataclass(frozen=True)
 class Statement:
     """A sentence of a page, with what shows that it is true.
@@ -98,7 +101,7 @@ class Statement:
 
     page: str
     says: str
-    check: Callable[[World], None]
+    check: Check
 
     def quoted(self) -> None:
         """Fail where the page does not say so."""
@@ -128,10 +131,11 @@ def squeezed(text: str) -> str:
     return re.sub(r"[\s│╭╮╰╯─]+", " ", text).strip()
 
 
-def of(page: str, into: list[Statement], says: str) -> Callable[[Callable[[World], None]], None]:
+def of(page: str, into: list[Statement], says: str) -> Callable[[Check], Check]:
     """Register a check under the sentence that it checks."""
 
-    def register(check: Callable[[World], None]) -> None:
+    def register(check: Check) -> Check:
         into.append(Statement(page, says, check))
+        return check
 
     return register
