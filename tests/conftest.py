@@ -13,6 +13,7 @@ import pytest
 os.environ["HF_HUB_OFFLINE"] = "1"  # before huggingface_hub is imported: it reads this once
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
+os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - on a busy machine it would starve them
 os.environ["ENGINE_VERIFY"] = "always"  # tests leave nothing in the user's cache
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -60,3 +61,22 @@ def contest_sample() -> Path:
     if not folder.is_dir():
         pytest.skip("the contest's sample does not lie in ../shared/data beside the project")
     return folder
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[str]:
+    """The server of commands (see ``scaffold/warm.py``) of the Python that runs the tests."""
+    from .scaffold.warm import server
+
+    with server(sys.executable, os.environ) as path:
+        yield path
+
+
+@pytest.fixture(scope="module")
+def ray_cluster() -> Iterator[Any]:
+    """Ray, connected to a cluster of three slots on this machine."""
+    ray = pytest.importorskip("ray", reason="Ray is optional")
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False, configure_logging=False)
+    yield ray
+    ray.shutdown()

@@ -7,15 +7,17 @@ what is shown of them can be checked against them.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from engine.bench import schedule
 from engine.bench.evaluator import result_of
 from engine.bench.leaderboard import Leaderboard
 from engine.bench.rank import Outcome, make_leaderboard
@@ -30,6 +32,8 @@ from engine.bench.results import (
     Result,
     Speed,
 )
+
+from ...scaffold.warm import Command
 
 COLOURS = ("красный", "зелёный", "синий", "жёлтый")
 SHAPES = ("круг", "квадрат", "треугольник", "звезда")
@@ -314,3 +318,21 @@ def photographs(tmp_path: Path) -> Path:
     truth = {name: write_folder(root, name) for name in ("one", "two")}
     (root / "gt.json").write_text(json.dumps(truth))
     return root
+
+
+@pytest.fixture(scope="module")
+def warm_workers(warm: str) -> Iterator[None]:
+    """Processes of a bench begin with the libraries imported; they do not look for their parent."""
+
+    def start(job: Path, started_at: float, threads: int, output: IO[bytes]) -> Command:
+        plain = json.loads(job.read_bytes())
+        job.write_text(json.dumps({**plain, "parent": 0}), encoding="utf-8")
+        words = ["-m", "engine.bench.worker", str(job), repr(started_at)]
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", "USER": "engine"}
+        with Path(os.devnull).open("rb") as nothing:
+            files = (nothing.fileno(), output.fileno(), output.fileno())
+            return Command(warm, words, str(Path.cwd()), environment, files)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(schedule, "start", start)
+        yield

@@ -13,8 +13,6 @@ from engine.bench.run import run_suite
 from engine.bench.suite import SuiteSettings
 from engine.core.registry import default_registry
 
-pytest.importorskip("ray", reason="Ray is not installed")
-
 pytestmark = pytest.mark.slow
 
 
@@ -42,7 +40,7 @@ def suite(root: Path, photographs: Path, folder: Path) -> SuiteSettings:
 
 
 def test_ray_gives_the_board_that_this_machine_gives(
-    root: Path, photographs: Path, tmp_path: Path
+    root: Path, photographs: Path, tmp_path: Path, ray_cluster: Any
 ) -> None:
     whole = suite(root, photographs, tmp_path)
     there = run_suite(whole, tmp_path / "ray", run=run_on_ray)

@@ -56,7 +56,7 @@ def bench(models: Path, names: tuple[str, ...], **more: object) -> Bench:
     return run_suite(settings, models / f"out-{len(more)}")
 
 
-def test_exports_are_rows_with_answers_size_and_speed(models: Path) -> None:
+def test_exports_are_rows_with_answers_size_and_speed(models: Path, warm_workers: None) -> None:
     board = bench(models, ("model", "float32", "int8")).leaderboard
     rows = {name: board.row(name) for name in ("model", "float32", "int8")}
     assert not any(row.failed for row in rows.values())
@@ -71,7 +71,7 @@ def test_exports_are_rows_with_answers_size_and_speed(models: Path) -> None:
     assert json.loads(speed.read_text())["images_per_second"] > 0
 
 
-def test_every_entry_through_onnxruntime(models: Path) -> None:
+def test_every_entry_through_onnxruntime(models: Path, warm_workers: None) -> None:
     board = bench(models, ("model",), backend="onnxruntime").leaderboard
     assert not board.row("model").failed
     assert (models / "model-onnx" / "export.json").is_file()

@@ -13,20 +13,9 @@ from engine.core.build import read_artifact
 from engine.core.registry import default_registry
 from engine.errors import ConfigError
 
+from .test_run import TINY
+
 ROOT = Path(__file__).parents[3]
-TINY = {
-    "data.train": {"use": "shapes", "size": 16, "count": 64},
-    "data.evaluate": [],
-    "model.embed_dim": 16,
-    "model.vision": {"use": "small_vit", "image_size": 16, "width": 16, "layers": 1, "heads": 2},
-    "model.text.width": 16,
-    "model.text.layers": 1,
-    "model.text.heads": 2,
-    "model.text.vocab_size": 300,
-    "train.stages.0.epochs": None,
-    "train.stages.0.steps": 6,
-    "train.stages.0.batch_size": 16,
-}
 
 
 def suite(**settings: Any) -> SuiteSettings:
@@ -40,7 +29,7 @@ def suite(**settings: Any) -> SuiteSettings:
 
 
 @pytest.mark.slow
-def test_every_entry_is_trained_once_and_made_to_fit(tmp_path: Path) -> None:
+def test_every_entry_is_trained_once_and_made_to_fit(tmp_path: Path, warm_workers: None) -> None:
     whole = run_suite(suite(measure={"draws": 500, "speed": False}), tmp_path)
     size = bytes_of(whole, "sber")
     limits = [size * 2 // 3, size // 2, 1000]

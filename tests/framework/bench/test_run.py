@@ -87,7 +87,7 @@ def photographs(small: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def done(small: Path, photographs: Path) -> Bench:
+def done(small: Path, photographs: Path, warm_workers: None) -> Bench:
     root = Path(__file__).resolve().parents[3]
     whole = suite(root, photographs, entries(root, small), measure={"draws": 500, "contest": True})
     return run_suite(whole, small / "out")
@@ -212,7 +212,7 @@ def test_one_bench_at_a_time_in_a_folder(small: Path, photographs: Path, root: P
 
 
 def test_a_killed_bench_goes_on_with_the_same_result(
-    small: Path, photographs: Path, root: Path
+    small: Path, photographs: Path, root: Path, warm_workers: None
 ) -> None:
     sber = str(root / "configs" / "tiny" / "sber.yaml")
     longer = {"train.stages.0.steps": 400, "train.save_steps": 5}

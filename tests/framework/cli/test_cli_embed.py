@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +14,8 @@ from PIL import Image
 
 from engine.evaluate import loading as module
 from engine.evaluate.predictor import Predictor
+
+from ...scaffold.warm import Command
 
 Engine = Callable[..., tuple[int, str, str]]
 
@@ -94,18 +96,16 @@ data: {train: {use: shapes, count: 600, size: 96}}
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_changes_no_byte(tmp_path: Path) -> None:
+def test_a_process_that_is_killed_changes_no_byte(tmp_path: Path, warm: str) -> None:
     (tmp_path / "c.yaml").write_text(CONFIG, encoding="utf-8")
 
-    def call(*words: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "engine", *words]
-        return subprocess.Popen(
-            command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+    def call(*words: str) -> Command:
+        with (tmp_path / "said").open("wb") as file:
+            files = (0, file.fileno(), file.fileno())
+            return Command(warm, ["-m", "engine", *words], str(tmp_path), os.environ, files)
 
-    def end(process: subprocess.Popen[bytes]) -> None:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors.decode()[-2000:]
+    def end(process: Command) -> None:
+        assert process.wait(240) == 0, (tmp_path / "said").read_text()[-2000:]
 
     def files(name: str) -> dict[str, bytes]:
         return {path.name: path.read_bytes() for path in (tmp_path / name).iterdir()}
@@ -119,8 +119,8 @@ def test_a_process_that_is_killed_changes_no_byte(tmp_path: Path) -> None:
         assert time.monotonic() < until
         assert killed.poll() is None
         time.sleep(0.01)
-    killed.kill()
-    killed.communicate()
+    killed.send_signal(signal.SIGKILL)
+    assert killed.wait() == -signal.SIGKILL
     there = len([name for name in files("broken") if name.endswith(".parquet")])
     assert 3 <= there < 60
     end(call(*words, "broken"))

@@ -251,12 +251,10 @@ def test_the_folder_may_be_a_file(make_config: Make, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_workers_on_ray_prepare_what_one_process_prepares(
-    log: Path, make_config: Make, monkeypatch: pytest.MonkeyPatch
+    log: Path, make_config: Make, ray_cluster: Any
 ) -> None:
-    pytest.importorskip("ray", reason="ray is optional")
     from engine.train.on_ray import prepare_on_ray
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
     config = make_config()
     prepare_on_ray(config, workers=2)
     made = Path("prepared")

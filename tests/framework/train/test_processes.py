@@ -9,15 +9,19 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 import yaml
 from safetensors.torch import load_file
 
+from engine.cli import main
 from engine.train.history import read_history
 
+from ...scaffold.warm import Command
 from .conftest import BASE
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -35,11 +39,8 @@ def write_config(folder: Path, **train: object) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("chunk", [None, 3])
-def test_two_processes_on_half_batches_give_one_processs_loss_and_gradients(
-    tmp_path: Path, chunk: int | None
-) -> None:
+def _whole(folder: Path, chunk: int | None) -> Path:
+    """Several losses, and a projection that is chosen by the cluster."""
     stage = {
         "name": "a", "epochs": 2, "batch_size": 15, "chunk_size": chunk,
         "trains": {"vision": {"blocks": "last 1"}, "text": {"blocks": "last 2"}},
@@ -48,25 +49,23 @@ def test_two_processes_on_half_batches_give_one_processs_loss_and_gradients(
             {"use": "router"}, {"use": "balance"},
         ],
     }  # fmt: skip
-    path = write_config(tmp_path, stages=[stage])
+    path = write_config(folder, stages=[stage])
     config = yaml.safe_load(path.read_text())
     config["model"]["projection"]["text"] = {
         "use": "clustered", "count": 3, "of": {"use": "residual", "dropout": 0.0}, "rivals": "all",
     }  # fmt: skip
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    compare_one_with_two(path, tmp_path, steps=6)
+    return path
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("batch", [16, 3], ids=["halves", "two-rows-and-one"])
-def test_two_processes_train_the_batch_norm_of_one(tmp_path: Path, batch: int) -> None:
-    """Both towers have it; of three rows the second process has one."""
+def _batch_norm(folder: Path, batch: int) -> Path:
+    """Both towers have it."""
     stage = {
         "name": "a", "steps": 4, "batch_size": batch, "trains": {"vision": True, "text": True},
         # A bias before BatchNorm has a gradient of 0 but for rounding, which Adam would magnify.
         "optimizer": {"use": "adamw", "lr": 1e-3, "eps": 0.1},
     }  # fmt: skip
-    path = write_config(tmp_path, stages=[stage])
+    path = write_config(folder, stages=[stage])
     config = yaml.safe_load(path.read_text())
     config["model"]["vision"] = {"use": "timm", "arch": "test_resnet", "image_size": 32}
     config["model"]["text"] = {
@@ -74,33 +73,67 @@ def test_two_processes_train_the_batch_norm_of_one(tmp_path: Path, batch: int) -
         "tokenizer": {"use": "trained"},
     }  # fmt: skip
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    found = compare_one_with_two(path, tmp_path, steps=4, relative=2e-3)
+    return path
+
+
+CASES: dict[str, Callable[[Path], Path]] = {
+    "whole batches": lambda folder: _whole(folder, None),
+    "chunks of three": lambda folder: _whole(folder, 3),
+    "norms of halves": lambda folder: _batch_norm(folder, 16),
+    "norms of two rows and one": lambda folder: _batch_norm(folder, 3),
+}
+
+
+@pytest.fixture(scope="module")
+def trained_by(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
+    """The folders in which one process and two have trained every case, one after the other."""
+    configs = {name: tmp_path_factory.mktemp("config") for name in CASES}
+    found = {}
+    for count in (1, 2):
+        found[count] = tmp_path_factory.mktemp(f"processes{count}")
+        words = []
+        for name, write in CASES.items():
+            (found[count] / name).mkdir()
+            words += [write(configs[name]), found[count] / name / "run", found[count] / name]
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+                   "--nproc-per-node", str(count), str(SCRIPT), *map(str, words)]  # fmt: skip
+        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
+        assert done.returncode == 0, done.stderr[-3000:]
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["whole batches", "chunks of three"])
+def test_two_processes_on_half_batches_give_one_processs_loss_and_gradients(
+    case: str, trained_by: dict[int, Path]
+) -> None:
+    compare_one_with_two(case, trained_by, steps=6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["norms of halves", "norms of two rows and one"])
+def test_two_processes_train_the_batch_norm_of_one(case: str, trained_by: dict[int, Path]) -> None:
+    """Of three rows the second process has one."""
+    found = compare_one_with_two(case, trained_by, steps=4, relative=2e-3)
     assert int(found["buffer.text.blocks.0.norm.num_batches_tracked"]) == 4
     assert any(name.startswith("buffer.vision.") for name in found)
 
 
 def compare_one_with_two(
-    path: Path, tmp_path: Path, *, steps: int, relative: float = 0.0
+    case: str, trained_by: dict[int, Path], *, steps: int, relative: float = 0.0
 ) -> dict[str, torch.Tensor]:
-    """Train in one process and in two: the same losses, gradients and running statistics.
+    """The same losses, gradients and running statistics of one process and of two.
 
     Args:
-        path: the config.
-        tmp_path: where the runs are.
+        case: that both have trained.
+        trained_by: where.
         steps: that the config takes.
         relative: what a number may be off after some steps, as a share of its tensor's largest.
     """
     found = {}
-    for count in (1, 2):
-        out = tmp_path / f"out{count}"
-        out.mkdir()
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   "--nproc-per-node", str(count), str(SCRIPT), str(path),
-                   str(tmp_path / f"run{count}"), str(out)]  # fmt: skip
-        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-        assert done.returncode == 0, done.stderr[-3000:]
-        losses = json.loads((out / "losses.json").read_text())
-        found[count] = (losses, load_file(out / "gradients.safetensors"))
+    for count, folder in trained_by.items():
+        losses = json.loads((folder / case / "losses.json").read_text())
+        found[count] = (losses, load_file(folder / case / "gradients.safetensors"))
     assert len(found[1][0]) == steps
     for one, two in zip(found[1][0], found[2][0], strict=True):
         assert two == pytest.approx(one, abs=1e-5, rel=relative)
@@ -113,18 +146,18 @@ def compare_one_with_two(
 
 
 @pytest.mark.slow
-def test_two_workers_on_ray_give_the_losses_of_one_process(tmp_path: Path) -> None:
-    pytest.importorskip("ray", reason="ray is optional")
+def test_two_workers_on_ray_give_the_losses_of_one_process(
+    tmp_path: Path, ray_cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     stage = {"name": "a", "trains": {"text": {"blocks": "last 2"}}, "epochs": 2, "batch_size": 15}
     path = write_config(tmp_path, stages=[stage])
     found = []
     for run, more in (("one", ()), ("two", ("--on", "ray", "--workers", "2"))):
-        command = [sys.executable, "-m", "engine", "train", str(path), "-o", str(tmp_path / run)]
-        environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0"}
-        done = subprocess.run(
-            [*command, *more], env=environment, capture_output=True, text=True, timeout=300
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
+        words = ["engine", "train", str(path), "-o", str(tmp_path / run), *more]
+        monkeypatch.setattr(sys, "argv", words)
+        with pytest.raises(SystemExit) as stop:
+            main.run()
+        assert stop.value.code == 0
         points = read_history(tmp_path / run).points
         found.append([point["loss"] for point in points if "loss" in point])
     assert len(found[0]) == 6
@@ -132,7 +165,7 @@ def test_two_workers_on_ray_give_the_losses_of_one_process(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
-def test_twenty_real_kills_change_nothing(tmp_path: Path) -> None:
+def test_twenty_real_kills_change_nothing(tmp_path: Path, warm: str) -> None:
     path = write_config(
         tmp_path,
         save_steps=17,
@@ -146,15 +179,15 @@ def test_twenty_real_kills_change_nothing(tmp_path: Path) -> None:
     )  # fmt: skip
     straight, broken = tmp_path / "straight", tmp_path / "broken"
 
-    def start(folder: Path, *more: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "engine", "train", str(path), "-o", str(folder), *more]
-        return subprocess.Popen(
-            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
+    def start(folder: Path, *more: str) -> Command:
+        words = ["-m", "engine", "train", str(path), "-o", str(folder), *more]
+        with (tmp_path / "errors").open("wb") as file:
+            return Command(
+                warm, words, str(tmp_path), ENVIRONMENT, (0, file.fileno(), file.fileno())
+            )
 
-    def finish(process: subprocess.Popen[str]) -> None:
-        _, errors = process.communicate(timeout=600)
-        assert process.returncode == 0, errors[-3000:]
+    def finish(process: Command) -> None:
+        assert process.wait() == 0, (tmp_path / "errors").read_text()[-3000:]
 
     finish(start(straight))
     rng = random.Random(5)
@@ -170,7 +203,7 @@ def test_twenty_real_kills_change_nothing(tmp_path: Path) -> None:
         time.sleep(rng.uniform(0, 0.35))
         assert process.poll() is None, "it ended before the kills did: more epochs are needed"
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        assert process.wait() == -signal.SIGKILL
         kills += 1
         more = ["--resume"]
     finish(start(broken, "--resume"))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from engine.cli import main
 from engine.errors import TrainingError
 from engine.train.ray_workers import Need, Workers, check_machine, failure
 
@@ -21,12 +20,9 @@ ray = pytest.importorskip("ray", reason="ray is optional")
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module", autouse=True)
-def cluster() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=3, include_dashboard=False, log_to_driver=False)
-    yield
-    ray.shutdown()
+@pytest.fixture(autouse=True)
+def cluster(ray_cluster: Any) -> None:
+    """All tests here need it."""
 
 
 def actor() -> type:
@@ -161,26 +157,35 @@ def test_errors_of_ray_in_one_line() -> None:
     assert failure(RuntimeError()).message == "a worker on Ray failed: RuntimeError"
 
 
-@pytest.mark.parametrize(
-    ("more", "train", "words"),
-    [
-        (["--workers", "500"], {}, "no room for 500 workers"),
-        (["--workers", "2"], {"max_scale": 1e30}, "a worker on Ray: stage 1"),
-    ],
-)
-def test_the_command_ends_with_the_reason(
-    tmp_path: Path, more: list[str], train: dict[str, Any], words: str
-) -> None:
+def never_learning(folder: Path) -> Path:
     stage = {
         "name": "a", "trains": {"text": {"blocks": "last 2"}}, "epochs": 2, "batch_size": 15,
         "optimizer": {"use": "adamw", "lr": 1e39},
     }  # fmt: skip
-    path = write_config(tmp_path, stages=[stage], **train)
+    return write_config(folder, stages=[stage], max_scale=1e30)
+
+
+def test_the_command_ends_with_the_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = never_learning(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["engine", "train", str(path), "-o", str(tmp_path / "run"),
+                                      "--on", "ray", "--workers", "2"])  # fmt: skip
+    with pytest.raises(SystemExit) as stop:
+        main.run()
+    _, errors = capfd.readouterr()
+    assert stop.value.code == 2, errors[-3000:]
+    assert "a worker on Ray: stage 1" in " ".join(errors.split())
+    assert "Traceback" not in errors
+
+
+def test_a_cluster_of_its_own_ends_with_the_reason(tmp_path: Path) -> None:
+    path = never_learning(tmp_path)
     command = [sys.executable, "-m", "engine", "train", str(path), "-o", str(tmp_path / "run"),
-               "--on", "ray", *more]  # fmt: skip
+               "--on", "ray", "--workers", "500"]  # fmt: skip
     environment = {**ENVIRONMENT, "RAY_USAGE_STATS_ENABLED": "0"}
     environment.pop("RAY_ADDRESS", None)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 2, done.stderr[-3000:]
-    assert words in " ".join(done.stderr.split()), done.stderr[-3000:]
+    assert "no room for 500 workers" in " ".join(done.stderr.split()), done.stderr[-3000:]
     assert "Traceback" not in done.stderr

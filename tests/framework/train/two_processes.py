@@ -1,17 +1,19 @@
-"""Run by torchrun in test_processes.py: trains a config and keeps every step's loss and gradients.
+"""Run by torchrun in test_processes.py: trains configs and keeps every step's loss and gradients.
 
-python two_processes.py CONFIG RUN OUT
+python two_processes.py CONFIG RUN OUT [CONFIG RUN OUT ...]
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.distributed as dist
 from safetensors.torch import save_file
 
 from engine.clusters.assign import DatasetLabels
@@ -52,4 +54,10 @@ def main(config_file: Path, run: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    main(*map(Path, sys.argv[1:]))
+    if int(os.environ["WORLD_SIZE"]) > 1:
+        dist.init_process_group("gloo")  # once: all trainings share it
+    paths = list(map(Path, sys.argv[1:]))
+    for place in range(0, len(paths), 3):
+        main(*paths[place : place + 3])
+    if dist.is_initialized():
+        dist.destroy_process_group()

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -17,16 +15,6 @@ from engine.data.verify import verify
 
 from .conftest import QUICK, Lists, Server, picture
 
-ray = pytest.importorskip("ray", reason="the extra `ray` is not installed")
-
-
-@pytest.fixture(scope="module")
-def cluster() -> Iterator[None]:
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, configure_logging=False)
-    yield
-    ray.shutdown()
-
 
 def serve(server: Server, lists: Lists, count: int) -> None:
     for i in range(count):
@@ -38,7 +26,7 @@ def serve(server: Server, lists: Lists, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["files", "webdataset"])
 def test_the_same_result(
-    cluster: None, server: Server, lists: Lists, kind: str, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: Any, server: Server, lists: Lists, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spread, "CHUNK", 25)
     serve(server, lists, 120)
@@ -55,7 +43,7 @@ def test_the_same_result(
 
 @pytest.mark.slow
 def test_a_stop_and_going_on(
-    cluster: None, server: Server, lists: Lists, monkeypatch: pytest.MonkeyPatch
+    ray_cluster: Any, server: Server, lists: Lists, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stopped over Ray, gone on with here: still the same."""
     monkeypatch.setattr(spread, "CHUNK", 10)
