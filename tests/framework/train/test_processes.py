@@ -95,11 +95,27 @@ def trained_by(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
         for name, write in CASES.items():
             (found[count] / name).mkdir()
             words += [write(configs[name]), found[count] / name / "run", found[count] / name]
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
-                   "--nproc-per-node", str(count), str(SCRIPT), *map(str, words)]  # fmt: skip
-        done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
-        assert done.returncode == 0, done.stderr[-3000:]
+        torchrun(count, words)
     return found
+
+
+def torchrun(count: int, words: list[Path]) -> None:
+    """Train with so many processes; ``words`` are a config, a run's folder and one for numbers."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone",
+               "--nproc-per-node", str(count), str(SCRIPT), *map(str, words)]  # fmt: skip
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, timeout=500)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def compare_one_with_two(
+    path: Path, tmp_path: Path, *, steps: int, relative: float = 0.0
+) -> dict[str, torch.Tensor]:
+    """Train a config in one process and in two, and :func:`compare` them."""
+    folders = {count: tmp_path / f"out{count}" for count in (1, 2)}
+    for count, folder in folders.items():
+        folder.mkdir()
+        torchrun(count, [path, tmp_path / f"run{count}", folder])
+    return compare(folders, steps=steps, relative=relative)
 
 
 @pytest.mark.slow
@@ -107,33 +123,33 @@ def trained_by(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 def test_two_processes_on_half_batches_give_one_processs_loss_and_gradients(
     case: str, trained_by: dict[int, Path]
 ) -> None:
-    compare_one_with_two(case, trained_by, steps=6)
+    compare({count: folder / case for count, folder in trained_by.items()}, steps=6)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["norms of halves", "norms of two rows and one"])
 def test_two_processes_train_the_batch_norm_of_one(case: str, trained_by: dict[int, Path]) -> None:
     """Of three rows the second process has one."""
-    found = compare_one_with_two(case, trained_by, steps=4, relative=2e-3)
+    folders = {count: folder / case for count, folder in trained_by.items()}
+    found = compare(folders, steps=4, relative=2e-3)
     assert int(found["buffer.text.blocks.0.norm.num_batches_tracked"]) == 4
     assert any(name.startswith("buffer.vision.") for name in found)
 
 
-def compare_one_with_two(
-    case: str, trained_by: dict[int, Path], *, steps: int, relative: float = 0.0
+def compare(
+    folders: dict[int, Path], *, steps: int, relative: float = 0.0
 ) -> dict[str, torch.Tensor]:
     """The same losses, gradients and running statistics of one process and of two.
 
     Args:
-        case: that both have trained.
-        trained_by: where.
+        folders: the numbers of each, by how many processes trained.
         steps: that the config takes.
         relative: what a number may be off after some steps, as a share of its tensor's largest.
     """
     found = {}
-    for count, folder in trained_by.items():
-        losses = json.loads((folder / case / "losses.json").read_text())
-        found[count] = (losses, load_file(folder / case / "gradients.safetensors"))
+    for count, folder in folders.items():
+        losses = json.loads((folder / "losses.json").read_text())
+        found[count] = (losses, load_file(folder / "gradients.safetensors"))
     assert len(found[1][0]) == steps
     for one, two in zip(found[1][0], found[2][0], strict=True):
         assert two == pytest.approx(one, abs=1e-5, rel=relative)

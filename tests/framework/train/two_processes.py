@@ -54,9 +54,9 @@ def main(config_file: Path, run: Path, out: Path) -> None:
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    if int(os.environ["WORLD_SIZE"]) > 1:
-        dist.init_process_group("gloo")  # once: all trainings share it
     paths = list(map(Path, sys.argv[1:]))
+    if len(paths) > 3 and int(os.environ["WORLD_SIZE"]) > 1:
+        dist.init_process_group("gloo")  # once: several trainings share it; one makes its own
     for place in range(0, len(paths), 3):
         main(*paths[place : place + 3])
     if dist.is_initialized():
