@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -82,7 +82,8 @@ def command(
             raise DataError(f"--predictions scores a file: {', '.join(given)} has no use beside it")
         if truth is None:
             raise DataError("--predictions needs the right answers too", hint="add --truth gt.json")
-        show(score_file(predictions, truth, only), None, as_json=json)
+        found, counted = score_file(predictions, truth, only)
+        show(found, {"classes_counted": counted}, as_json=json)
         return
     if artifact is None or data is None:
         raise DataError(
@@ -132,8 +133,14 @@ def command(
         print_warning(f"in the truth and not in {data}, so not in the mean: {listed(absent)}")
 
 
-def score_file(predictions: Path, truth: Path, only: list[str] | None = None) -> Score:
+def score_file(
+    predictions: Path, truth: Path, only: list[str] | None = None
+) -> tuple[Score, list[str]]:
     """Score the contest's files (imports no torch).
+
+    Returns:
+        The score, and the data sets whose classes nobody named: they have as many as the largest
+        index in the files needs. Names are read from the folders beside the truth.
 
     Raises:
         DataError: a file is missing or not in the format, or the two are not of the same data.
@@ -149,13 +156,28 @@ def score_file(predictions: Path, truth: Path, only: list[str] | None = None) ->
     if only:
         labels = {name: labels[name] for name in only}
         answers = {name: answers[name] for name in only if name in answers}
-    return score(labels, answers)
+    classes = classes_beside(truth, labels)
+    return score(labels, answers, classes), [name for name in labels if name not in classes]
+
+
+def classes_beside(truth: Path, names: Iterable[str]) -> dict[str, Sequence[str]]:
+    """Names of the classes, by data set, of the contest's folders where the truth lies."""
+    from engine.core.foreign import clean_name
+    from engine.data.contest import CLASSES, read_classes
+
+    folders = {clean_name(p.name): p / CLASSES for p in truth.parent.iterdir()}
+    return {name: read_classes(folders[name]) for name in names if _is_file(folders.get(name))}
+
+
+def _is_file(path: Path | None) -> bool:
+    return path is not None and path.is_file()
 
 
 def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> None:
     """Print a score: one JSON object, or a table for people."""
     from engine.cli.tables import print_warning, stdout
     from engine.core.terminal import print_json
+    from engine.printable import listed
 
     if as_json:
         print_json({**score.to_json(), **(details or {})})
@@ -175,6 +197,13 @@ def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> N
                 f"{each.name}: {undefined} classes have no image; recall is not defined for them",
                 style="dim",
             )  # fmt: skip
+    counted: Any = (details or {}).get("classes_counted")
+    if counted and not as_json:
+        stdout().print(
+            f"nobody names the classes of {listed(counted)}: they are counted by the largest index"
+            " in the files, so the chance level may be too high",
+            style="dim",
+        )  # fmt: skip
     unlabelled = (details or {}).get("unlabelled")
     if unlabelled:
         print_warning(f"{unlabelled} images have no right answer in the truth and are not scored")

@@ -8,14 +8,17 @@ is its file name without the suffix.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from engine.core.foreign import read_json
+from engine.core.foreign import clean_name, read_json
 from engine.errors import DataError
 from engine.printable import one_line
+
+_log = logging.getLogger(__name__)
 
 CLASSES = "classes.json"
 IMAGES = "img"
@@ -56,6 +59,43 @@ def find_zero_shot_folders(root: Path) -> list[Path]:
             " for any other folder of pictures, `engine predict` takes --classes 'кошка,собака'",
         )
     return found
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """Read the names of a task's classes (``classes.json``), each as ``clean_name`` gives it.
+
+    Raises:
+        DataError: missing, unreadable, too large, not a list of different names, or empty.
+    """
+    names = read_json(path, hint='expected a JSON list of class names: ["кошка", "собака", ...]')
+    hint = 'expected a list of different names: ["кошка", "собака", ...]'
+    if not isinstance(names, list):
+        raise DataError(f"{path} is not a JSON list", hint=hint)
+    if not names:
+        raise DataError(f"{path} is an empty list: no class to choose from", hint=hint)
+    first: dict[str, int] = {}
+    for place, name in enumerate(names):
+        if not isinstance(name, str) or not name.strip():
+            shown = json.dumps(name, ensure_ascii=False)[:60]
+            raise DataError(f"{path}: class {place} is {shown}, not a name", hint=hint)
+        name = clean_name(name)
+        if name in first:
+            raise DataError(
+                f"{path}: classes {first[name]} and {place} are both {name!r}", hint=hint
+            )
+        first[name] = place
+    tell_of_cleaned(path, "class names", names)
+    return tuple(first)
+
+
+def tell_of_cleaned(where: Path, what: str, names: Sequence[str]) -> None:
+    """Warn of names that UTF-8 cannot hold: each stands in answers as it is cleaned."""
+    cleaned = [name for name in names if clean_name(name) != name]
+    if cleaned:
+        _log.warning(
+            "%s: %d %s that UTF-8 cannot hold are written with escapes (first: %s)",
+            where, len(cleaned), what, clean_name(cleaned[0]),
+        )  # fmt: skip
 
 
 def read_truth(path: Path) -> Answers:

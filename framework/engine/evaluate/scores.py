@@ -236,8 +236,16 @@ def combine(datasets: Sequence[DatasetScore], metrics: Metrics | None = None) ->
     )
 
 
-def score(truth: Labels, predictions: Labels) -> Score:
+def score(
+    truth: Labels, predictions: Labels, classes: Mapping[str, Sequence[str]] | None = None
+) -> Score:
     """Score the contest's files: every data set of the truth, whether predicted or not.
+
+    Args:
+        truth: the right answers.
+        predictions: the answers given.
+        classes: names of the classes by data set; where one is missing, there are as many as the
+            largest index in both files needs.
 
     Raises:
         DataError: the truth is empty, or the predictions name a data set or an image that it does
@@ -255,7 +263,10 @@ def score(truth: Labels, predictions: Labels) -> Score:
     return combine(
         [
             score_dataset(
-                name, labels, {image: (i,) for image, i in predictions.get(name, {}).items()}
+                name,
+                labels,
+                {image: (i,) for image, i in predictions.get(name, {}).items()},
+                (classes or {}).get(name),
             )
             for name, labels in truth.items()
         ]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 
 from PIL.Image import Image
 
 from engine.contracts import Dataset, Record
 from engine.core.foreign import clean_name, read_json
+from engine.data.contest import CLASSES, read_classes, tell_of_cleaned
 from engine.data.pictures import open_image
 from engine.data.pictures.files import is_picture_file
 from engine.errors import DataError
@@ -44,7 +44,7 @@ class ZeroShotFolder(Dataset):
                 hint="`path` names a folder with classes.json and img/",
             )
         self.name = clean_name(folder.resolve().name)
-        self.classes = _read_classes(folder / "classes.json")
+        self.classes = read_classes(folder / CLASSES)
         self._files, self.left_out = _find_images(folder / "img")
         self._labels: dict[str, int] = {}
         self.unmatched: tuple[str, ...] = ()
@@ -76,28 +76,6 @@ class ZeroShotFolder(Dataset):
         return open_image(self.settings.path / "img" / self._files[index])
 
 
-def _read_classes(path: Path) -> tuple[str, ...]:
-    names = read_json(path, hint='expected a JSON list of class names: ["кошка", "собака", ...]')
-    hint = 'expected a list of different names: ["кошка", "собака", ...]'
-    if not isinstance(names, list):
-        raise DataError(f"{path} is not a JSON list", hint=hint)
-    if not names:
-        raise DataError(f"{path} is an empty list: no class to choose from", hint=hint)
-    first: dict[str, int] = {}
-    for place, name in enumerate(names):
-        if not isinstance(name, str) or not name.strip():
-            shown = json.dumps(name, ensure_ascii=False)[:60]
-            raise DataError(f"{path}: class {place} is {shown}, not a name", hint=hint)
-        name = clean_name(name)
-        if name in first:
-            raise DataError(
-                f"{path}: classes {first[name]} and {place} are both {name!r}", hint=hint
-            )
-        first[name] = place
-    _tell_of_cleaned(path, "class names", names)
-    return tuple(first)
-
-
 def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
     """The names of the pictures in a folder, and of what is left out, in order."""
     if not folder.is_dir():
@@ -127,18 +105,8 @@ def _find_images(folder: Path) -> tuple[list[str], tuple[str, ...]]:
                 hint="predictions go by the id, so remove or rename one of them",
             )
         first[name] = file
-    _tell_of_cleaned(folder, "names of images", files)
+    tell_of_cleaned(folder, "names of images", files)
     return files, tuple(others)
-
-
-def _tell_of_cleaned(where: Path, what: str, names: Sequence[str]) -> None:
-    """Warn of names that UTF-8 cannot hold: each stands in answers as it is cleaned."""
-    cleaned = [name for name in names if clean_name(name) != name]
-    if cleaned:
-        _log.warning(
-            "%s: %d %s that UTF-8 cannot hold are written with escapes (first: %s)",
-            where, len(cleaned), what, clean_name(cleaned[0]),
-        )  # fmt: skip
 
 
 def _id_of(file: str) -> str:
