@@ -308,7 +308,7 @@ def _predictions(good: Path, work: Path, chance: Random) -> None:
     path = paths[chance.choice(sorted(paths))]
     mutate = chance.choice((mutate_bytes, mutate_json, mutate_json))
     path.write_bytes(mutate(path.read_bytes(), chance))
-    score = score_file(paths["predictions.json"], paths["truth.json"])
+    score, _ = score_file(paths["predictions.json"], paths["truth.json"])
     assert 0 <= score.accuracy <= 100
     assert all(0 <= each.correct <= each.images for each in score.datasets)
 

@@ -11,7 +11,7 @@ from engine.bench.results import DatasetAnswers, EntryAnswers
 from engine.evaluate.confusion import confusion_of
 from engine.report.chart import Chart
 from engine.report.charts import Dots, Level, Point, scatter_chart
-from engine.report.comparison_charts import Range, heat_chart, interval_chart
+from engine.report.comparison_charts import IntervalRow, heat_chart, interval_chart
 
 FORMS = (".svg", ".pdf")
 """Each figure is written in each of these."""
@@ -92,7 +92,7 @@ def _front(leaderboard: Leaderboard, points: list[tuple[Row, float]], x: str, fr
 def _pairs(leaderboard: Leaderboard) -> Chart:
     pairs = sorted(leaderboard.comparisons, key=lambda each: (each.corrected, each.a, each.b))
     shown = [
-        Range(f"{each.a} - {each.b}", each.difference, *each.interval, certain=each.real)
+        IntervalRow(f"{each.a} - {each.b}", each.difference, *each.interval, certain=each.real)
         for each in pairs[:MAX_PAIRS]
     ]
     return interval_chart(

@@ -14,7 +14,7 @@ MAX_NAMES = 40
 
 
 @dataclass(frozen=True)
-class Range:
+class IntervalRow:
     """A value with its interval, on a row of its own.
 
     Attributes:
@@ -33,7 +33,7 @@ class Range:
 
 
 def interval_chart(
-    rows: Sequence[Range], *, label: str, x: str, open_name: str = "", width: int = 560
+    rows: Sequence[IntervalRow], *, label: str, x: str, open_name: str = "", width: int = 560
 ) -> Chart:
     """A forest plot: a dot and a line for each row, and a dotted line at 0.
 

@@ -226,31 +226,9 @@ def test_scoring_files_gives_the_same_score(engine: Engine, data: Path) -> None:
     score = json.loads(out)
     assert score["metrics"]["accuracy"] == whole["metrics"]["accuracy"]
     assert score["metrics"]["mean_recall"] == whole["metrics"]["mean_recall"]
-    assert score["classes_counted"] == []  # the folders beside the truth name their classes
-    for mine, other in zip(score["datasets"], whole["datasets"], strict=True):
-        assert (mine["classes"], mine["chance"]) == (other["classes"], other["chance"])
     assert "calibration_error" not in score["metrics"]  # a file of answers has no probabilities
     code, out, err = engine(*arguments, "--dataset", "two")
     assert json.loads(out)["metrics"]["accuracy"]["value"] == 100.0
-
-
-def test_classes_that_nobody_names_are_counted_and_said(engine: Engine, tmp_path: Path) -> None:
-    (tmp_path / "gt.json").write_text('{"pets": {"a": 0, "b": 4}}')
-    (tmp_path / "p.json").write_text('{"pets": {"a": 0, "b": 1}}')
-    arguments = ("eval", "--predictions", tmp_path / "p.json", "--truth", tmp_path / "gt.json")
-    code, out, err = engine(*arguments)
-    assert code == 0, err
-    assert "nobody names the classes of pets" in " ".join(out.split())
-    found = json.loads(engine(*arguments, "--json")[1])
-    assert (found["classes_counted"], found["chance"]) == (["pets"], 20.0)
-    (tmp_path / "pets").mkdir()
-    (tmp_path / "pets" / "classes.json").write_text(json.dumps(list("абвгдежзик")))
-    found = json.loads(engine(*arguments, "--json")[1])
-    assert (found["classes_counted"], found["chance"]) == ([], 10.0)
-    (tmp_path / "pets" / "classes.json").write_text('["кот"]')  # fewer than the truth names
-    code, _, err = engine(*arguments)
-    assert code == 2
-    assert "class" in err
 
 
 def test_missing_answers_count_as_wrong_and_are_reported(engine: Engine, data: Path) -> None:
