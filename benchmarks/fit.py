@@ -31,7 +31,7 @@ import torch
 import yaml
 from fit_vocabularies import CYRILLIC_AND_LATIN, SCRIPTS, pieces, queries, unigram_model
 from measure import ROOT, engine_command, finish
-from PIL import Image
+from photo_crops import crops
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -141,26 +141,6 @@ def minilm(folder: Path, table: Table) -> Figures:
     return found
 
 
-def crops(built: Built, count: int) -> list[np.ndarray]:
-    """Random crops, some of them mirrored, of photographs that packages ship: the calibration set.
-
-    None of them is among the photographs whose answers are compared.
-    """
-    registry = default_registry()
-    plugin = registry.get("dataset", "sample_photos")
-    dataset = plugin.load()(plugin.load_settings()())
-    draw, found = np.random.default_rng(0), []
-    for number in range(count):
-        image = dataset.image(number % len(dataset)).convert("RGB")
-        side = int(min(image.size) * draw.uniform(0.4, 1))
-        left, top = (int(draw.integers(0, edge - side + 1)) for edge in image.size)
-        image = image.crop((left, top, left + side, top + side))
-        if draw.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        found.append(built.model.vision.preprocess.to_array(image))
-    return found
-
-
 def photos(folder: Path, table: Table) -> Figures:
     """EfficientNet-Lite0 under 3.6 MB."""
     (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "b"]))
@@ -184,8 +164,9 @@ def photos(folder: Path, table: Table) -> Figures:
 
     started = time.perf_counter()
     before = answers(built)
+    to_array = built.model.vision.preprocess.to_array
     fitted = fit(built, 3_600_000, texts=["a", "b", "a b"], budget=300,
-                 pictures=crops(built, CROPS))  # fmt: skip
+                 pictures=[to_array(image) for image in crops(CROPS)])  # fmt: skip
     again, size = written(fitted, folder / "fitted")
     same = (before == answers(again)).numpy()
     test = paired_test([same[None, :]], [np.ones((1, len(same)), bool)])

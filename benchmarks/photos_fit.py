@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from measure import engine_command
 from numpy.typing import NDArray
-from PIL import Image
+from photo_crops import crops, sample_photos
 
 from engine.core.registry import default_registry
 from engine.evaluate.statistics import paired_test
@@ -66,21 +66,12 @@ def phrases(count: int) -> list[str]:
 def write_crops(folder: Path, count: int) -> None:
     """Random crops, some of them mirrored, of photographs that packages ship, as `engine fit` reads
     them: a folder with img/ and classes.json, without right answers."""
-    registry = default_registry()
-    plugin = registry.get("dataset", "sample_photos")
-    dataset = plugin.load()(plugin.load_settings()())
     shutil.rmtree(folder, ignore_errors=True)
     images = folder / "crops" / "img"
     images.mkdir(parents=True)
-    (folder / "crops" / "classes.json").write_text(json.dumps(list(dataset.classes)))
-    draw = np.random.default_rng(0)
-    for number in range(count):
-        image = dataset.image(number % len(dataset)).convert("RGB")
-        side = int(min(image.size) * draw.uniform(0.4, 1))
-        left, top = (int(draw.integers(0, edge - side + 1)) for edge in image.size)
-        image = image.crop((left, top, left + side, top + side))
-        if draw.random() < 0.5:
-            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    names = list(sample_photos().classes)
+    (folder / "crops" / "classes.json").write_text(json.dumps(names))
+    for number, image in enumerate(crops(count)):
         image.save(images / f"{number}.png")
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import math
 import random
-import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -18,17 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
-
-def module(name: str) -> ModuleType:
-    """A script of the benchmarks, which import each other by their plain names."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
-
+from .scripts import BENCHMARKS, module
 
 report = module("clusters_help_report")
 

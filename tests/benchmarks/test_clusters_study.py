@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
 import yaml
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from .scripts import BENCHMARKS, module
+
 CLASSES, WIDTH, DIM, TOKENS = 60, 16, 8, 30
-
-
-def module(name: str) -> ModuleType:
-    """A script of the benchmarks, which import each other by their plain names."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
 
 
 study = module("clusters_study")

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import json
-import sys
 from pathlib import Path
 from random import Random
-from types import ModuleType
 
 import pytest
 
 from engine.errors import DataError
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from .scripts import module
+
 COUNT = 100
-
-
-def module(name: str) -> ModuleType:
-    """A script of the benchmarks, which import each other by their plain names."""
-    sys.path.insert(0, str(BENCHMARKS))
-    try:
-        return importlib.import_module(name)
-    finally:
-        sys.path.remove(str(BENCHMARKS))
 
 
 fuzz = module("fuzz")

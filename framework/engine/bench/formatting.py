@@ -38,7 +38,7 @@ def chance_words(leaderboard: Leaderboard) -> str:
     if leaderboard.chance is None:
         return ""
     each = ", ".join(
-        f"{one.name} {100 / len(one.classes):.1f} %" for one in leaderboard.datasets if one.classes
+        f"{one.name} {one.chance:.1f} %" for one in leaderboard.datasets if one.chance is not None
     )
     mean = f"; mean {leaderboard.chance:.1f} %" if len(leaderboard.datasets) > 1 else ""
     return f"chance: {each}{mean}"

@@ -143,6 +143,11 @@ class DatasetFacts(_Fact):
     classes: tuple[str, ...]
     described: str = ""
 
+    @property
+    def chance(self) -> float | None:
+        """The accuracy of guessing, percent; ``None`` where the classes are not known."""
+        return 100 / len(self.classes) if self.classes else None
+
 
 class Leaderboard(_Fact):
     """Everything that is shown.
@@ -174,7 +179,7 @@ class Leaderboard(_Fact):
     @property
     def chance(self) -> float | None:
         """The mean accuracy of guessing, percent; ``None`` without a data set."""
-        found = [100 / len(each.classes) for each in self.datasets if each.classes]
+        found = [each.chance for each in self.datasets if each.chance is not None]
         return sum(found) / len(found) if found else None
 
     def row(self, entry: str) -> Row:

@@ -58,7 +58,7 @@ def _record(leaderboard: Leaderboard, row: Row) -> dict[str, Any]:
     line |= _values("", leaderboard.declarations, row)
     line["chance"] = leaderboard.chance
     for each in leaderboard.datasets:
-        line[f"{each.name} chance"] = 100 / len(each.classes) if each.classes else None
+        line[f"{each.name} chance"] = each.chance
         line |= _values(f"{each.name} ", leaderboard.declarations, row.datasets.get(each.name))
     line["metrics"] = "; ".join(each.words for each in leaderboard.declarations)
     line |= {name: getattr(row.speed, name, None) for name in _SPEEDS}

@@ -165,12 +165,9 @@ def classes_beside(truth: Path, names: Iterable[str]) -> dict[str, Sequence[str]
     from engine.core.foreign import clean_name
     from engine.data.contest import CLASSES, read_classes
 
-    folders = {clean_name(p.name): p / CLASSES for p in truth.parent.iterdir()}
-    return {name: read_classes(folders[name]) for name in names if _is_file(folders.get(name))}
-
-
-def _is_file(path: Path | None) -> bool:
-    return path is not None and path.is_file()
+    found = [path for path in truth.parent.glob(f"*/{CLASSES}") if path.is_file()]
+    files = {clean_name(path.parent.name): path for path in found}
+    return {name: read_classes(files[name]) for name in names if name in files}
 
 
 def show(score: Score, details: dict[str, object] | None, *, as_json: bool) -> None:

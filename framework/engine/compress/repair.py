@@ -10,7 +10,6 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,9 +17,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from engine.compress.answer import FittedModel, Quality
-from engine.compress.calibration import TowerProbe, image_probe, nearest, pixels_of, text_probe
+from engine.compress.calibration import (
+    TowerProbe,
+    cosine_loss,
+    image_probe,
+    pixels_of,
+    text_probe,
+)
 from engine.compress.choosing import Scorer
 from engine.compress.steps import recorded
+from engine.compress.tested import Part, TestedTower, part_of
 from engine.contracts.projection import project_state
 from engine.contracts.tower import TextEncoder
 from engine.core.build import Built
@@ -34,18 +40,6 @@ from engine.evaluate.statistics import Correct, paired_test
 STEPS = 300
 _RATES = (1e-4, 1e-5, 1e-6)  # the nearer a model is already, the smaller a rate still helps
 _FEWEST = 10
-
-Part = Literal["test", "choice", "training"]
-"""What an input of the calibration set is for: it measures the result, or it decides between
-results, or it is trained on. Each does one of these alone, so that the measure is not chosen."""
-
-
-def part_of(count: int, part: Part) -> Tensor:
-    """[count] bool: which of some inputs are for a part, a fifth for each of the first two."""
-    place = torch.arange(count) % 5
-    if part == "training":
-        return place > 1
-    return place == ("test", "choice").index(part)
 
 
 @dataclass(frozen=True)
@@ -175,41 +169,6 @@ def measure_trained(fitted: FittedModel, towers: Sequence[TrainedTower]) -> None
         answers = own["vision"].answers(own["text"])
     fitted.quality = Quality(cosine, kept, answers)
     fitted.tested = {one.name: len(one.rows) for one in tests}
-
-
-@dataclass(frozen=True)
-class TestedTower:
-    """A tower's embeddings, and which of them measure.
-
-    Attributes:
-        name: ``text`` or ``vision``.
-        found: [N, J] float32 by the present weights, rows of length 1.
-        wanted: in the same way by the original.
-        rows: int64 [T], the inputs that measure.
-    """
-
-    name: str
-    found: Tensor
-    wanted: Tensor
-    rows: Tensor
-
-    @property
-    def cosine(self) -> float:
-        """Mean cosine of both embeddings of an input that measures."""
-        distance = self.found[self.rows].double() - self.wanted[self.rows].double()
-        return 1 - float(distance.square().sum(dim=1).mean()) / 2
-
-    @property
-    def kept(self) -> float:
-        """Share of the inputs that measure whose nearest other input stayed the same one."""
-        same = nearest(self.found) == nearest(self.wanted)
-        return float(same[self.rows].double().mean())
-
-    def answers(self, text: TestedTower) -> float:
-        """Share of the pictures that measure whose nearest text stayed the same one."""
-        before = self.wanted[self.rows] @ text.wanted.T
-        after = self.found[self.rows] @ text.found.T
-        return float((before.argmax(dim=1) == after.argmax(dim=1)).double().mean())
 
 
 def score_again(fitted: FittedModel, scorer: Scorer, original: Correct) -> None:
@@ -356,8 +315,8 @@ class TrainedTower:
 
     def loss(self, part: Part) -> float:
         """Mean of 1 - cosine on the inputs of a part."""
-        distance = self._found().double() - self._wanted.double()
-        return float(distance.square().sum(dim=1)[part_of(len(distance), part)].mean()) / 2
+        rows = part_of(len(self._wanted), part)
+        return cosine_loss(self._wanted[rows], self._found()[rows])
 
     def tested(self) -> TestedTower:
         """The embeddings by the present weights, and which of them measure."""

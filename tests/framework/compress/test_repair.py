@@ -12,7 +12,8 @@ from compress_texts import TEXTS
 
 from engine.compress.calibration import nearest
 from engine.compress.fit import fit
-from engine.compress.repair import OriginalOutputs, part_of, repair, score_again, targets_of
+from engine.compress.repair import OriginalOutputs, repair, score_again, targets_of
+from engine.compress.tested import part_of
 from engine.core import artifact
 from engine.core.build import read_artifact, save
 from engine.errors import DataError
